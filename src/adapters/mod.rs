@@ -1,0 +1,1 @@
+//! What touches the outside world. Driven adapters implement ports; driving adapters call the application.

@@ -1,0 +1,103 @@
+//! Who is asking, and what they may do.
+//!
+//! Invariant: a user reads their own topics only. There is no way to name another's topic in a read: the topic comes
+//! from the principal.
+
+use std::collections::BTreeSet;
+
+use super::{category::Category, timestamp::Timestamp, topic::UserId};
+
+/// A right that has to be granted. Reading one's own events needs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Publish user events.
+    EventsPublish,
+    /// Produce messages.
+    MessagesPublish,
+    /// Look into and act on other users' state.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 3] = [Self::EventsPublish, Self::MessagesPublish, Self::Admin];
+
+    /// The scope's name in tokens and settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventsPublish => "events:publish",
+            Self::MessagesPublish => "messages:publish",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of that name. Tokens carry other programs' scopes too, so an unknown name is nothing to complain of.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// Somebody whose credentials have been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The user whose events they read; nobody's for a publisher's key.
+    pub user: Option<UserId>,
+    /// What they were granted.
+    pub scopes: BTreeSet<Scope>,
+    /// The categories they may read; `None` for all.
+    pub categories: Option<BTreeSet<Category>>,
+    /// When their credentials end; `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a principal lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// A scope that was not granted.
+    #[error("the credentials lack the scope `{}`", .0.as_str())]
+    Scope(Scope),
+    /// The credentials name no user, so there is nobody whose events to read.
+    #[error("the credentials name no user (a token's `sub`), so there are no events to read")]
+    NoUser,
+}
+
+impl Principal {
+    /// Whether this scope was granted.
+    ///
+    /// # Errors
+    /// [`Forbidden::Scope`].
+    pub fn require(&self, scope: Scope) -> Result<(), Forbidden> {
+        if self.scopes.contains(&scope) { Ok(()) } else { Err(Forbidden::Scope(scope)) }
+    }
+
+    /// The user whose events this principal may read.
+    ///
+    /// # Errors
+    /// [`Forbidden::NoUser`].
+    pub fn reader(&self) -> Result<&UserId, Forbidden> {
+        self.user.as_ref().ok_or(Forbidden::NoUser)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promise_8_rights_come_from_grants_alone() {
+        let publisher = Principal { user: None, scopes: BTreeSet::from([Scope::EventsPublish]), categories: None, expires_at: None };
+        assert_eq!(publisher.require(Scope::EventsPublish), Ok(()));
+        assert_eq!(publisher.require(Scope::Admin), Err(Forbidden::Scope(Scope::Admin)));
+        assert_eq!(publisher.reader(), Err(Forbidden::NoUser));
+    }
+
+    #[test]
+    fn scope_names_are_found_and_foreign_ones_are_not() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::find(scope.as_str()), Some(scope));
+        }
+        for name in ["", "Admin", "openid", "events:publish "] {
+            assert_eq!(Scope::find(name), None);
+        }
+    }
+}

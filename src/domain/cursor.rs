@@ -1,0 +1,144 @@
+//! What a client may present as its cursor, and whether a journal can continue it without a hole.
+//!
+//! Invariant: a cursor is continued silently only where it is *known* that no entry behind it is gone. In doubt the
+//! client is told (promise 6).
+
+use super::position::{EventId, Position};
+
+/// What a client presented: `Last-Event-ID`, or its query form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// Nothing: the client is new, and wants what comes from now on.
+    Absent,
+    /// `0`: everything that is retained.
+    Oldest,
+    /// The id of the last entry it has taken.
+    After(EventId),
+    /// A text that no journal ever issued.
+    Unreadable,
+}
+
+impl Cursor {
+    /// Reads the cursor of a user's stream. A bare number `n` means `n-0`, as in Redis Streams.
+    pub fn of_user_events(text: Option<&str>) -> Self {
+        match text.map(str::trim) {
+            None | Some("") => Self::Absent,
+            Some("0" | "0-0") => Self::Oldest,
+            Some(text) => match text.parse::<EventId>() {
+                Ok(id) => Self::After(EventId::timed(id.major(), id.minor().unwrap_or(0))),
+                Err(_) => Self::Unreadable,
+            },
+        }
+    }
+}
+
+/// What a journal knows of one topic's extent, at the moment of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The position before the first entry of the journal's present incarnation. A wiped journal gets a later one.
+    pub origin: Position,
+    /// The position after which nothing was removed: `prev` of the oldest entry retained, or the head if none is.
+    /// `None` where the backend can't tell.
+    pub floor: Option<Position>,
+    /// The oldest entry retained.
+    pub oldest: Option<EventId>,
+    /// Behind the last entry; for a topic without entries a position such that all to come lie behind it.
+    pub head: Position,
+}
+
+/// Whether a reader at some position can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// Nothing behind the position is gone.
+    Whole,
+    /// Something behind the position is gone, or may be. What is retained begins at `floor`.
+    Truncated,
+    /// The position is ahead of the journal: another incarnation issued it.
+    Ahead,
+}
+
+impl Bounds {
+    /// Whether a reader that stands at `position` misses nothing by reading on from there. [`Position::Start`] stands
+    /// for the origin.
+    pub fn continuity(&self, position: Position) -> Continuity {
+        let position = if position == Position::Start { self.origin } else { position };
+        if position > self.head {
+            return Continuity::Ahead;
+        }
+        let whole = position >= self.origin
+            && match (self.floor, self.oldest) {
+                (Some(floor), _) => position >= floor,
+                (None, Some(oldest)) => position >= Position::After(oldest),
+                (None, None) => position == self.head,
+            };
+        if whole { Continuity::Whole } else { Continuity::Truncated }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ms: u64) -> Position {
+        Position::After(EventId::timed(ms, 0))
+    }
+
+    fn bounds(origin: u64, floor: Option<u64>, oldest: Option<u64>, head: u64) -> Bounds {
+        Bounds { origin: at(origin), floor: floor.map(at), oldest: oldest.map(|ms| EventId::timed(ms, 0)), head: at(head) }
+    }
+
+    #[test]
+    fn cursors_are_read_as_clients_send_them() {
+        assert_eq!(Cursor::of_user_events(None), Cursor::Absent);
+        assert_eq!(Cursor::of_user_events(Some("")), Cursor::Absent);
+        assert_eq!(Cursor::of_user_events(Some("0")), Cursor::Oldest);
+        assert_eq!(Cursor::of_user_events(Some("7-3")), Cursor::After(EventId::timed(7, 3)));
+        assert_eq!(Cursor::of_user_events(Some("7")), Cursor::After(EventId::timed(7, 0)));
+        for text in ["-1", "abc", "1-2-3", "99999999999999999999", "$", "null", "undefined"] {
+            assert_eq!(Cursor::of_user_events(Some(text)), Cursor::Unreadable, "{text}");
+        }
+    }
+
+    #[test]
+    fn promise_6_a_cursor_is_truncated_only_by_what_was_removed() {
+        let trimmed = bounds(10, Some(20), Some(30), 40);
+        assert_eq!(trimmed.continuity(at(19)), Continuity::Truncated);
+        assert_eq!(trimmed.continuity(at(20)), Continuity::Whole);
+        assert_eq!(trimmed.continuity(at(25)), Continuity::Whole);
+        assert_eq!(trimmed.continuity(at(40)), Continuity::Whole);
+        assert_eq!(trimmed.continuity(at(41)), Continuity::Ahead);
+        assert_eq!(trimmed.continuity(Position::Start), Continuity::Truncated);
+    }
+
+    #[test]
+    fn promise_6_everything_retained_is_whole_until_something_is_trimmed() {
+        assert_eq!(bounds(10, Some(10), Some(30), 40).continuity(Position::Start), Continuity::Whole);
+        assert_eq!(bounds(10, Some(10), None, 50).continuity(Position::Start), Continuity::Whole);
+        assert_eq!(bounds(10, Some(40), None, 40).continuity(Position::Start), Continuity::Truncated);
+    }
+
+    #[test]
+    fn promise_6_a_cursor_of_an_earlier_incarnation_is_truncated() {
+        assert_eq!(bounds(10, Some(10), Some(30), 40).continuity(at(9)), Continuity::Truncated);
+        assert_eq!(bounds(10, Some(10), None, 50).continuity(at(9)), Continuity::Truncated);
+    }
+
+    #[test]
+    fn promise_6_where_the_floor_is_unknown_doubt_is_told() {
+        let unknown = bounds(10, None, Some(30), 40);
+        assert_eq!(unknown.continuity(at(29)), Continuity::Truncated);
+        assert_eq!(unknown.continuity(at(30)), Continuity::Whole);
+        assert_eq!(bounds(10, None, None, 40).continuity(at(39)), Continuity::Truncated);
+        assert_eq!(bounds(10, None, None, 40).continuity(at(40)), Continuity::Whole);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "\\PC{0,40}|[0-9-]{0,45}") {
+            if let Cursor::After(id) = Cursor::of_user_events(Some(&text)) {
+                prop_assert_eq!(Cursor::of_user_events(Some(&id.to_string())), Cursor::After(id));
+            }
+        }
+    }
+}

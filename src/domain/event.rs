@@ -1,0 +1,119 @@
+//! What a publisher sent, and what the journal made of it.
+//!
+//! Invariant: an [`Event`] is complete and valid; an [`Entry`] is an event that has its place in a topic.
+
+use std::{fmt, sync::Arc};
+
+use super::{category::Category, json::Json, position::EventId, position::Position, timestamp::Timestamp};
+
+/// What kind of thing happened: 1 to 128 bytes of `[A-Za-z0-9._:-]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventType(Arc<str>);
+
+/// Longest event type, in bytes.
+pub const EVENT_TYPE_BYTES_MAX: usize = 128;
+
+/// Why a text is not an event type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEventType {
+    /// Empty, too long, or with a character outside the set.
+    #[error("a type has 1 to {EVENT_TYPE_BYTES_MAX} characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'")]
+    Malformed,
+    /// `backlog.` and `stream.` name the server's own events.
+    #[error("types that begin with `backlog.` or `stream.` are the server's own")]
+    Reserved,
+}
+
+impl EventType {
+    /// Checks the rules for a publisher's type.
+    ///
+    /// # Errors
+    /// Which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidEventType> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+        if text.is_empty() || text.len() > EVENT_TYPE_BYTES_MAX || !text.bytes().all(allowed) {
+            return Err(InvalidEventType::Malformed);
+        }
+        if text.starts_with("backlog.") || text.starts_with("stream.") {
+            return Err(InvalidEventType::Reserved);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The type's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a publisher sent, with the time and category that the server gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its type.
+    pub event_type: EventType,
+    /// When the server accepted it.
+    pub ts: Timestamp,
+    /// The group of types that it belongs to, if any.
+    pub category: Option<Category>,
+    /// What it is about, as the publisher put it: a JSON object.
+    pub scope: Option<Json>,
+    /// Its content: any JSON value.
+    pub payload: Json,
+}
+
+impl Event {
+    /// What this event costs in memory, about, in bytes: for bounds that count bytes.
+    pub fn cost_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.event_type.as_str().len()
+            + self.payload.as_str().len()
+            + self.scope.as_ref().map_or(0, |scope| scope.as_str().len())
+    }
+}
+
+/// An event with its place in a topic. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its id.
+    pub id: EventId,
+    /// The position it was appended at: behind the entry before it, or the journal's origin if it is the first.
+    /// Nothing lies between `prev` and `id`. `None` when another program wrote the entry and nobody knows.
+    pub prev: Option<Position>,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn types_follow_their_rules() {
+        for text in ["source.ingest.queued", "a", "A-b_c:9", &"x".repeat(128)] {
+            assert_eq!(EventType::parse(text).map(|t| t.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "a b", "a\nb", "é", "a/b", &"x".repeat(129)] {
+            assert_eq!(EventType::parse(text), Err(InvalidEventType::Malformed), "{text:?}");
+        }
+        for text in ["backlog.truncated", "backlog.", "stream.refused"] {
+            assert_eq!(EventType::parse(text), Err(InvalidEventType::Reserved));
+        }
+        assert!(EventType::parse("backlogged").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_type_can_never_break_a_line(text in any::<String>()) {
+            if let Ok(event_type) = EventType::parse(&text) {
+                prop_assert!(event_type.as_str().bytes().all(|b| b.is_ascii_graphic()));
+            }
+        }
+    }
+}

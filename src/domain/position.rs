@@ -1,0 +1,150 @@
+//! Where in a topic something stands: the id of an entry, and positions between entries.
+//!
+//! Invariant: ids of one topic are totally ordered, and their order is the order of appending. A [`Position`] lies
+//! between entries, so that "before everything" has a value of its own and no id has to be invented for it.
+
+use std::{fmt, str::FromStr};
+
+/// An event's place in its topic, unique and strictly increasing there. Its text is `\d+(-\d+)?`, opaque to clients.
+///
+/// There are two kinds, never mixed within a topic: *timed* ids `<ms>-<n>` for user events, and plain *sequence*
+/// numbers for message events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    major: u64,
+    minor: Option<u64>,
+}
+
+impl EventId {
+    /// `<ms>-<n>`: wall-clock milliseconds since the Unix epoch, and a counter within the millisecond.
+    pub const fn timed(ms: u64, n: u64) -> Self {
+        Self { major: ms, minor: Some(n) }
+    }
+
+    /// A bare number: a message's sequence number.
+    pub const fn sequence(number: u64) -> Self {
+        Self { major: number, minor: None }
+    }
+
+    /// The part before the dash: milliseconds of a timed id, the number of a sequence id.
+    pub const fn major(self) -> u64 {
+        self.major
+    }
+
+    /// The part after the dash: the counter of a timed id, nothing for a sequence id.
+    pub const fn minor(self) -> Option<u64> {
+        self.minor
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.minor {
+            Some(minor) => write!(f, "{}-{minor}", self.major),
+            None => write!(f, "{}", self.major),
+        }
+    }
+}
+
+/// The text is not an event id: not of the form `\d+(-\d+)?`, or a number in it exceeds 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event id is one number, or two joined by a dash, each below 2^64")]
+pub struct InvalidEventId;
+
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEventId> {
+        let (major, minor) = match text.split_once('-') {
+            Some((major, minor)) => (major, Some(number(minor)?)),
+            None => (text, None),
+        };
+        Ok(Self { major: number(major)?, minor })
+    }
+}
+
+/// Digits only: `u64::from_str` would also take a leading plus.
+fn number(digits: &str) -> Result<u64, InvalidEventId> {
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(InvalidEventId);
+    }
+    digits.parse().map_err(|_| InvalidEventId)
+}
+
+/// A place between the entries of a topic. `Start` is before all that ever was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Position {
+    /// Before any entry.
+    Start,
+    /// Right behind the entry with this id, or where that entry would stand.
+    After(EventId),
+}
+
+impl Position {
+    /// The id to put on an id-only frame; nothing at the start.
+    pub const fn id(self) -> Option<EventId> {
+        match self {
+            Self::Start => None,
+            Self::After(id) => Some(id),
+        }
+    }
+
+    /// Whether an entry with this id lies behind this position, so that a client standing here lacks it.
+    pub fn is_before(self, id: EventId) -> bool {
+        self < Self::After(id)
+    }
+}
+
+impl From<EventId> for Position {
+    fn from(id: EventId) -> Self {
+        Self::After(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_id_reads_as_it_is_written() {
+        for text in ["0", "7", "1718900000000-0", "18446744073709551615-18446744073709551615"] {
+            assert_eq!(text.parse::<EventId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused() {
+        let hostile = ["", "-", "1-", "-1", "+1", "1-+1", "1-1-1", "1.5", " 1", "1 ", "٣", "$", "18446744073709551616", "1\n"];
+        for text in hostile {
+            assert_eq!(text.parse::<EventId>(), Err(InvalidEventId), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_survives_a_round_trip(major: u64, minor: Option<u64>) {
+            let id = EventId { major, minor };
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn any_text_parses_or_is_refused_without_a_panic(text in "\\PC{0,40}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert!(text.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
+                prop_assert_eq!(id.to_string().parse(), Ok(id));
+            }
+        }
+
+        #[test]
+        fn timed_ids_are_ordered_by_time_and_then_by_counter(a: (u64, u64), b: (u64, u64)) {
+            prop_assert_eq!(EventId::timed(a.0, a.1).cmp(&EventId::timed(b.0, b.1)), a.cmp(&b));
+        }
+
+        #[test]
+        fn the_start_is_before_every_entry(major: u64, minor: Option<u64>) {
+            let id = EventId { major, minor };
+            prop_assert!(Position::Start.is_before(id));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How many snapshots a user may ask for: a true sliding window.
+//!
+//! Invariant: at no moment do more than `limit` grants lie within the last `window`, and a refusal leaves no trace: who
+//! keeps trying while the window is full is let in exactly when its oldest grant falls out of it.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::timestamp::Timestamp;
+
+/// One user's grants within the window. Holds at most `limit` times.
+#[derive(Clone, Debug, Default)]
+pub struct SlidingWindow {
+    granted_at: VecDeque<Timestamp>,
+}
+
+/// The budget is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// How long until the window frees the next grant; never zero, never longer than the window.
+    pub retry_after: Duration,
+}
+
+impl SlidingWindow {
+    /// Takes one grant, and tells how many are left.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when `limit` grants lie within the `window` that ends now.
+    pub fn take(&mut self, now: Timestamp, limit: u32, window: Duration) -> Result<u32, Exhausted> {
+        self.forget_outside(now, window);
+        let used = u32::try_from(self.granted_at.len()).unwrap_or(u32::MAX);
+        if used < limit {
+            self.granted_at.push_back(now);
+            return Ok(limit - used - 1);
+        }
+        // The grant whose fall from the window brings the number below the limit; the limit may have been lowered.
+        let blocking = self.granted_at.get((used - limit) as usize).copied().unwrap_or(now);
+        let age = Duration::from_millis(now.as_ms() - blocking.as_ms());
+        Err(Exhausted { retry_after: window.saturating_sub(age).max(Duration::from_millis(1)) })
+    }
+
+    /// Whether nothing is left to remember.
+    pub fn is_empty_at(&mut self, now: Timestamp, window: Duration) -> bool {
+        self.forget_outside(now, window);
+        self.granted_at.is_empty()
+    }
+
+    /// Grants from the future come from a clock that has stepped back since; to keep them would lock the user out.
+    fn forget_outside(&mut self, now: Timestamp, window: Duration) {
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        self.granted_at.retain(|at| *at <= now && now.as_ms() - at.as_ms() < window_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WINDOW: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn a_refusal_does_not_move_the_window() {
+        let mut budget = SlidingWindow::default();
+        assert_eq!(budget.take(Timestamp::from_ms(0), 2, WINDOW), Ok(1));
+        assert_eq!(budget.take(Timestamp::from_ms(10_000), 2, WINDOW), Ok(0));
+        for ms in (20_000..60_000).step_by(500) {
+            let refused = budget.take(Timestamp::from_ms(ms), 2, WINDOW);
+            assert_eq!(refused, Err(Exhausted { retry_after: Duration::from_millis(60_000 - ms) }));
+        }
+        assert_eq!(budget.take(Timestamp::from_ms(60_000), 2, WINDOW), Ok(0));
+        assert_eq!(budget.take(Timestamp::from_ms(60_001), 2, WINDOW), Err(Exhausted { retry_after: Duration::from_millis(9_999) }));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_locks_nobody_out() {
+        let mut budget = SlidingWindow::default();
+        assert_eq!(budget.take(Timestamp::from_ms(1_000_000), 1, WINDOW), Ok(0));
+        assert_eq!(budget.take(Timestamp::from_ms(500), 1, WINDOW), Ok(0));
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_limit_in_any_window_and_never_refused_without_need(
+            steps in proptest::collection::vec(0_u64..40, 1..200), limit in 1_u32..6, window_ms in 1_u64..100,
+        ) {
+            let window = Duration::from_millis(window_ms);
+            let (mut budget, mut now, mut granted) = (SlidingWindow::default(), 0, Vec::new());
+            for step in steps {
+                now += step;
+                let recent = granted.iter().filter(|at| now - **at < window_ms).count();
+                match budget.take(Timestamp::from_ms(now), limit, window) {
+                    Ok(left) => {
+                        granted.push(now);
+                        prop_assert_eq!(recent + 1 + left as usize, limit as usize);
+                    }
+                    Err(Exhausted { retry_after }) => {
+                        prop_assert_eq!(recent, limit as usize);
+                        let later = Timestamp::from_ms(now + u64::try_from(retry_after.as_millis()).unwrap());
+                        prop_assert!(budget.clone().take(later, limit, window).is_ok());
+                        let sooner = Timestamp::from_ms(later.as_ms() - 1);
+                        prop_assert!(budget.clone().take(sooner, limit, window).is_err() || sooner.as_ms() < now);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Wall-clock time as the domain sees it: a number of milliseconds that somebody handed in.
+
+use std::fmt;
+
+/// Milliseconds since the Unix epoch, UTC. Shown as RFC 3339 with milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_ms(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_ms(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        // Past the year 9999 RFC 3339 has no form; the latest that it has is the honest answer.
+        write!(f, "{:.3}", shown.unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_rfc_3339_utc_with_milliseconds() {
+        assert_eq!(Timestamp::from_ms(1_718_900_000_000).to_string(), "2024-06-20T16:13:20.000Z");
+        assert_eq!(Timestamp::from_ms(1_718_900_000_007).to_string(), "2024-06-20T16:13:20.007Z");
+        assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_does_not_panic() {
+        assert!(Timestamp::from_ms(u64::MAX).to_string().starts_with("9999-12-3"));
+    }
+}

@@ -1,0 +1,19 @@
+//! Rejoin: a self-hosted event server. Applications publish over HTTP, clients read over Server-Sent Events, and a
+//! client that drops can rejoin and gets exactly what it missed, or is told plainly that it can't.
+//!
+//! The layers, and which way they may look:
+//!
+//! ```text
+//! main -> adapters -> app -> ports -> domain
+//! ```
+//!
+//! - [`domain`]: pure decisions. No IO, no clock, no async.
+//! - [`ports`]: what the domain needs of the outside world, as traits.
+//! - `app`: the use cases and the hub, against ports only.
+//! - [`adapters`]: backends, authentication and settings (driven); HTTP and the command line (driving).
+//!
+//! `docs/ARCHITECTURE.md` has the picture, and follows one event from its publisher to a reader.
+
+pub mod adapters;
+pub mod domain;
+pub mod ports;

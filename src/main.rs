@@ -1,0 +1,3 @@
+//! The command line: see [`rejoin::adapters::cli`].
+
+fn main() {}

@@ -1,0 +1,38 @@
+//! How a backend fails, whichever it is.
+
+use std::error::Error;
+
+/// A backend could not do what was asked. Match on `kind`; `source` is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}: {kind}")]
+pub struct BackendError {
+    /// What a caller can act on.
+    pub kind: BackendErrorKind,
+    /// What was being done, in a few words.
+    pub context: &'static str,
+    /// The driver's own error.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What a caller can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendErrorKind {
+    /// It can't be reached, or turned the request away. Nothing was done.
+    #[error("the backend is unavailable")]
+    Unavailable,
+    /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
+    #[error("the backend did not answer in time")]
+    Timeout,
+    /// The adapter's bound on what it holds is reached.
+    #[error("the backend is full")]
+    Full,
+}
+
+impl BackendError {
+    /// An error without a driver's error behind it.
+    pub const fn new(kind: BackendErrorKind, context: &'static str) -> Self {
+        Self { kind, context, source: None }
+    }
+}

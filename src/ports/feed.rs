@@ -1,0 +1,52 @@
+//! The backend's way to tell a process that a topic has grown: a hint, never the truth.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::backend_error::BackendError;
+use crate::domain::{
+    event::{Entry, Event},
+    topic::Topic,
+};
+
+/// One process's ear on the backend. There is one for the whole process, never one per connection.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    /// What the feed hears, in order, for as long as the process lives. It is taken once.
+    ///
+    /// Laws:
+    /// - an entry appended after [`Feed::watch`] returned is signalled, or [`Signal::Interrupted`] comes instead;
+    /// - signals of a topic come in the order of its entries, unless they are hints;
+    /// - what is not watched costs nothing.
+    fn signals(&self) -> BoxStream<'static, Signal>;
+
+    /// Begins to listen to a topic. Watching what is already watched is harmless.
+    ///
+    /// # Errors
+    /// The feed is not connected, so that an append could go unheard.
+    async fn watch(&self, topic: &Topic) -> Result<(), BackendError>;
+
+    /// Stops listening to a topic.
+    async fn unwatch(&self, topic: &Topic);
+
+    /// Tells every process's feed of an event for everybody. It is not kept anywhere.
+    ///
+    /// # Errors
+    /// Nobody, or not everybody, heard it.
+    async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError>;
+}
+
+/// What a feed hears.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// An entry was appended.
+    Appended(Topic, Entry),
+    /// A topic has grown, by what the journal will tell.
+    Grown(Topic),
+    /// An event for everybody.
+    Broadcast(Arc<Event>),
+    /// Signals before this one may be missing, of any topic. From here on the feed is whole again.
+    Interrupted,
+}
