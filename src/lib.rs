@@ -9,11 +9,12 @@
 //!
 //! - [`domain`]: pure decisions. No IO, no clock, no async.
 //! - [`ports`]: what the domain needs of the outside world, as traits.
-//! - `app`: the use cases and the hub, against ports only.
+//! - [`app`]: the use cases and the hub, against ports only.
 //! - [`adapters`]: backends, authentication and settings (driven); HTTP and the command line (driving).
 //!
 //! `docs/ARCHITECTURE.md` has the picture, and follows one event from its publisher to a reader.
 
 pub mod adapters;
+pub mod app;
 pub mod domain;
 pub mod ports;

@@ -1,1 +1,6 @@
-//! What touches the outside world. Driven adapters implement ports; driving adapters call the application.
+//! What touches the outside world. Driven adapters (backends, authentication, settings) implement ports and know
+//! neither the application nor each other; driving adapters (HTTP, the command line) call the application.
+
+pub mod http;
+pub mod memory;
+pub mod system_clock;

@@ -57,6 +57,11 @@ impl Frame {
         Blocks::new().id(id).end().into_frame()
     }
 
+    /// The delay after which the client is to reconnect.
+    pub fn retry(ms: u64) -> Self {
+        Blocks::new().retry(ms).end().into_frame()
+    }
+
     /// The last words of a stream: an optional move of the cursor, when to come back, and why it closes.
     pub fn farewell(position: Option<EventId>, retry_ms: Option<u64>, reason: &'static str) -> Self {
         let mut blocks = Blocks::new();

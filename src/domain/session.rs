@@ -60,8 +60,6 @@ pub enum Ending {
     TokenExpired,
     /// The process shuts down.
     Draining,
-    /// An operator closed it.
-    Disconnected,
 }
 
 /// One subscriber's stream.
@@ -227,11 +225,6 @@ impl Session {
     /// The process shuts down: this client is asked at `at` to come back after `retry_ms`.
     pub fn handle_drain(&mut self, at: Instant, retry_ms: u64) {
         self.drain.get_or_insert(Drain { at, retry_ms });
-    }
-
-    /// An operator closes this user's connections.
-    pub fn handle_disconnect(&mut self, out: &mut Vec<Frame>) {
-        self.end(Ending::Disconnected, None, "disconnected", out);
     }
 
     /// What was in `out` has left for the client.

@@ -25,9 +25,6 @@ pub enum BackendErrorKind {
     /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
     #[error("the backend did not answer in time")]
     Timeout,
-    /// The adapter's bound on what it holds is reached.
-    #[error("the backend is full")]
-    Full,
 }
 
 impl BackendError {

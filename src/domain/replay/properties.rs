@@ -282,8 +282,8 @@ impl World {
         self.seen.push(Seen::Connected(cursor));
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
+    fn act(&mut self, act: &Act) {
+        match *act {
             Act::Append { category, foreign, ms } => self.append(category, foreign, ms),
             Act::Trim(count) => self.trim(count),
             Act::Wipe => self.wipe(),
@@ -401,7 +401,7 @@ proptest! {
     ) {
         let mut world = World::new(filter, cap, cursor);
         for act in acts {
-            world.act(act);
+            world.act(&act);
         }
         world.settle();
         judge(&world)?;
@@ -416,7 +416,7 @@ proptest! {
                 world.append(None, false, ms);
             }
             let quiet = acts.iter().filter(|act| !matches!(act, Act::Append { .. } | Act::Wipe | Act::Trim(_) | Act::ForgetCursor(_)));
-            quiet.cloned().for_each(|act| world.act(act));
+            quiet.for_each(|act| world.act(act));
             world.settle();
             world.seen.iter().filter_map(|seen| if let Seen::Entry(id) = seen { Some(*id) } else { None }).collect::<Vec<_>>()
         };

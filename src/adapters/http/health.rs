@@ -1,0 +1,29 @@
+//! Whether the process lives, and whether it should be sent traffic.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::{Api, problem::Problem};
+
+/// A backend that takes longer to answer is as good as away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn healthz() -> Response {
+    Json(json!({ "success": true, "status": "alive" })).into_response()
+}
+
+pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> {
+    if api.lifecycle.is_draining() {
+        return Err(Problem::draining());
+    }
+    match tokio::time::timeout(PROBE_TIMEOUT, api.journal.probe()).await {
+        Ok(Ok(())) => Ok(Json(json!({ "success": true, "status": "ready" })).into_response()),
+        Ok(Err(_)) | Err(_) => Err(Problem::backend_unavailable("the event backend does not answer")),
+    }
+}

@@ -1,0 +1,129 @@
+//! HTTP: requests in, use cases called, answers and streams out.
+//!
+//! Invariants: what comes from outside is parsed into the domain's types here, and refused here; every error becomes an
+//! answer in one place ([`problem`]); nothing here decides who gets which event.
+
+mod body_wire;
+mod connection;
+mod credentials;
+mod events_query;
+mod health;
+mod line_splitter;
+mod ndjson;
+mod problem;
+mod publication;
+mod publish;
+mod server;
+mod socket_wire;
+mod subscribe;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, Any, CorsLayer},
+};
+
+pub use self::server::{ServerOptions, serve};
+use self::{problem::Problem, subscribe::Entrance};
+use crate::{
+    app::{lifecycle::Lifecycle, publishing::Publisher, subscriptions::Subscriptions},
+    ports::{authenticator::Authenticator, journal::Journal},
+};
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Api {
+    /// Opens streams.
+    pub subscriptions: Arc<Subscriptions>,
+    /// Takes events.
+    pub publisher: Arc<Publisher>,
+    /// Tells who is asking.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Asked whether it answers.
+    pub journal: Arc<dyn Journal>,
+    /// Tells whether the process drains.
+    pub lifecycle: Lifecycle,
+    /// The settings of the routes.
+    pub options: Arc<ApiOptions>,
+}
+
+/// The settings of the routes.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    /// Most bytes of one event, and of one line of NDJSON.
+    pub body_bytes_max: usize,
+    /// Within this time the body of one event must have arrived.
+    pub request_timeout: Duration,
+    /// Most recipients of one event.
+    pub recipients_max: usize,
+    /// Origins whose pages may use this server; `*` for all.
+    pub cors_origins: Vec<String>,
+    /// The cookie that may carry the token of a subscribe request.
+    pub token_cookie: Option<String>,
+    /// Whether `?access_token=` may.
+    pub token_in_query: bool,
+    /// The reconnection delay told with a refusal that names none.
+    pub retry_ms: u64,
+}
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    let cors = cors(&api.options.cors_origins);
+    let events = |entrance: Entrance| {
+        get(async move |State(api): State<Api>, request: Request| subscribe::subscribe(entrance, &api, &request.into_parts().0).await)
+            // Without this a HEAD would open a stream.
+            .head(async || Problem::method_not_allowed())
+            .post(publish::publish)
+            .fallback(async || Problem::method_not_allowed())
+    };
+    Router::new()
+        .route("/api/events", events(Entrance::Plain))
+        .route("/api/v1/events", events(Entrance::V1))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(api)
+        // Bodies are read with limits of their own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::map_response(never_sniff))
+        .layer(cors)
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+}
+
+async fn never_sniff(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(Duration::from_hours(1));
+    if origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(Any);
+    }
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    // Named origins may send the cookie; any origin at all may not.
+    layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
+}

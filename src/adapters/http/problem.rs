@@ -1,0 +1,191 @@
+//! The one place where errors become HTTP answers.
+//!
+//! Invariant: every error is `{"success": false, "message", "code"}`, its code is stable, its message says what to do,
+//! and `Retry-After` is there where waiting helps (promise 11).
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    app::{
+        publishing::{BACKEND_RETRY_AFTER, PublishError},
+        subscriptions::Refusal,
+    },
+    domain::{access::Forbidden, frame::Control},
+    ports::authenticator::AuthError,
+};
+
+/// An error on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    /// The field of the body that is wrong.
+    pub(super) field: Option<&'static str>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// An error as the body of an answer, or as a line among results.
+#[derive(Serialize)]
+pub(super) struct ProblemBody<'a> {
+    success: bool,
+    message: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), field: None, retry_after: None }
+    }
+
+    fn retry_after(self, delay: Duration) -> Self {
+        Self { retry_after: Some(delay), ..self }
+    }
+
+    /// A request that can't be understood.
+    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// A body that is well-formed, with a field that is wrong.
+    pub(super) fn invalid_field(field: &'static str, reason: impl std::fmt::Display) -> Self {
+        let message = format!("`{field}`: {reason}");
+        Self { field: Some(field), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message) }
+    }
+
+    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_event", message)
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("an event has at most {bytes_max} bytes: send a reference to large content instead of the content");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", message)
+    }
+
+    pub(super) fn unsupported_media_type() -> Self {
+        let message = "send `Content-Type: application/json` for one event, or `application/x-ndjson` for one event a line";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request's body took too long to arrive: send it again")
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path: see the HTTP API's documentation")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this path does not know the method: see the HTTP API's documentation",
+        )
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on the server: its log has more")
+    }
+
+    /// What failed is in the log, once; the outside learns that waiting helps.
+    pub(super) fn backend_unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "backend_unavailable", message).retry_after(BACKEND_RETRY_AFTER)
+    }
+
+    pub(super) fn draining() -> Self {
+        Self::from(Refusal::Draining)
+    }
+
+    pub(super) fn body(&self) -> ProblemBody<'_> {
+        ProblemBody { success: false, message: &self.message, code: self.code, field: self.field }
+    }
+
+    /// The same as an event in a stream, for clients that can't see a status.
+    pub(super) fn to_control(&self) -> Control {
+        Control::StreamRefused {
+            status: self.status.as_u16(),
+            code: self.code,
+            message: self.message.clone(),
+            retry_after_seconds: self.retry_after.map(whole_seconds),
+        }
+    }
+}
+
+/// Rounded up: who comes back after so many seconds is not too early.
+pub(super) fn whole_seconds(delay: Duration) -> u64 {
+    delay.as_secs() + u64::from(delay.subsec_nanos() > 0)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        if let Some(delay) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = if self.code == "missing_credentials" { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthError::Missing => Self::new(StatusCode::UNAUTHORIZED, "missing_credentials", message),
+            AuthError::Expired => Self::new(StatusCode::UNAUTHORIZED, "token_expired", message),
+            AuthError::Invalid(_) => Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message),
+            AuthError::Unavailable { retry_after } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", message).retry_after(retry_after)
+            }
+        }
+    }
+}
+
+impl From<Forbidden> for Problem {
+    fn from(error: Forbidden) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Forbidden(forbidden) => forbidden.into(),
+            PublishError::Backend(_) => Self::backend_unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        /// A process that drains is gone soon, and whoever takes its place is there soon.
+        const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(1);
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::Forbidden(forbidden) => forbidden.into(),
+            Refusal::CategoryNotAllowed(_) => Self::new(StatusCode::FORBIDDEN, "category_not_allowed", message),
+            Refusal::TooManyConnections(refused) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message).retry_after(refused.retry_after)
+            }
+            Refusal::ReplayBudgetExhausted(exhausted) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "replay_budget_exhausted", message).retry_after(exhausted.retry_after)
+            }
+            Refusal::Backend(_) => Self::backend_unavailable(message),
+            Refusal::Draining => Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retry_after(DRAINING_RETRY_AFTER),
+        }
+    }
+}

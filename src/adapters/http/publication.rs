@@ -1,0 +1,203 @@
+//! A publisher's JSON becomes a [`Publication`], or it is said which field is wrong.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
+
+use super::problem::Problem;
+use crate::{
+    app::publishing::{Publication, Recipients},
+    domain::{
+        category::{Category, Registry},
+        event::EventType,
+        json::Json,
+        topic::UserId,
+    },
+    ports::journal::IdempotencyKey,
+};
+
+/// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_ids: Option<&'a RawValue>,
+    #[serde(borrow)]
+    broadcast: Option<&'a RawValue>,
+    #[serde(borrow)]
+    r#type: Option<&'a RawValue>,
+    payload: Option<Box<RawValue>>,
+    scope: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    category: Option<&'a RawValue>,
+}
+
+/// Reads one event.
+pub(super) fn parse(
+    body: &[u8],
+    idempotency_key: Option<IdempotencyKey>,
+    recipients_max: usize,
+    registry: &Registry,
+) -> Result<Publication, Problem> {
+    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        JsonErrorCategory::Data => Problem::unprocessable(format!("the event is not of the right form: {error}")),
+        _ => Problem::bad_request("invalid_json", format!("the event is not valid JSON: {error}")),
+    })?;
+    Ok(Publication {
+        recipients: recipients(&fields, recipients_max)?,
+        event_type: event_type(fields.r#type)?,
+        category: category(fields.category, registry)?,
+        scope: scope(fields.scope)?,
+        payload: payload(fields.payload)?,
+        idempotency_key,
+    })
+}
+
+fn recipients(fields: &Fields<'_>, recipients_max: usize) -> Result<Recipients, Problem> {
+    let broadcast = match fields.broadcast {
+        Some(raw) => value("broadcast", raw, "true or false")?,
+        None => false,
+    };
+    match (fields.user_id, fields.user_ids, broadcast) {
+        (Some(raw), None, false) => Ok(Recipients::User(user_id("user_id", &value::<String>("user_id", raw, "a string")?)?)),
+        (None, Some(raw), false) => {
+            let names: Vec<String> = value("user_ids", raw, "a list of strings")?;
+            if names.is_empty() || names.len() > recipients_max {
+                return Err(Problem::invalid_field(
+                    "user_ids",
+                    format!("an event has 1 to {recipients_max} recipients, not {}", names.len()),
+                ));
+            }
+            let users: Result<Vec<UserId>, Problem> = names.iter().map(|name| user_id("user_ids", name)).collect();
+            users.map(Recipients::Users)
+        }
+        (None, None, true) => Ok(Recipients::Everybody),
+        (None, None, false) => Err(Problem::invalid_field("user_id", "missing: give `user_id`, `user_ids` or `\"broadcast\": true`")),
+        _ => Err(Problem::invalid_field("user_id", "give only one of `user_id`, `user_ids` and `\"broadcast\": true`")),
+    }
+}
+
+fn user_id(field: &'static str, text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|reason| Problem::invalid_field(field, reason))
+}
+
+fn event_type(raw: Option<&RawValue>) -> Result<EventType, Problem> {
+    let raw = raw.ok_or_else(|| Problem::invalid_field("type", "missing"))?;
+    EventType::parse(&value::<String>("type", raw, "a string")?).map_err(|reason| Problem::invalid_field("type", reason))
+}
+
+fn category(raw: Option<&RawValue>, registry: &Registry) -> Result<Option<Category>, Problem> {
+    let Some(name) = raw.map(|raw| value::<Option<String>>("category", raw, "a string")).transpose()?.flatten() else { return Ok(None) };
+    let known = registry.find(&name).cloned();
+    known.map(Some).ok_or_else(|| {
+        let valid: Vec<&str> = registry.names().map(Category::as_str).collect();
+        Problem::invalid_field("category", format!("unknown; the valid ones are: {}", valid.join(", ")))
+    })
+}
+
+fn scope(raw: Option<Box<RawValue>>) -> Result<Option<Json>, Problem> {
+    let Some(raw) = raw else { return Ok(None) };
+    let scope = Json::from_raw(raw).map_err(|reason| Problem::invalid_field("scope", reason))?;
+    if scope.is_object() { Ok(Some(scope)) } else { Err(Problem::invalid_field("scope", must_be("an object"))) }
+}
+
+fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
+    match raw {
+        Some(raw) => Json::from_raw(raw).map_err(|reason| Problem::invalid_field("payload", reason)),
+        None => Ok(Json::empty_object()),
+    }
+}
+
+fn value<T: DeserializeOwned>(field: &'static str, raw: &RawValue, expected: &'static str) -> Result<T, Problem> {
+    serde_json::from_str(raw.get()).map_err(|_| Problem::invalid_field(field, must_be(expected)))
+}
+
+fn must_be(expected: &str) -> impl Display {
+    format!("must be {expected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn registry() -> Registry {
+        let patterns = ["ai.*".to_owned()];
+        Registry::build([("ai", &patterns[..])]).unwrap()
+    }
+
+    fn read(body: &str) -> Result<Publication, Problem> {
+        parse(body.as_bytes(), None, 3, &registry())
+    }
+
+    #[test]
+    fn a_whole_event_is_read() {
+        let publication =
+            read(r#"{"user_id":"u1","type":"ai.done","payload":{"n":1.0},"scope":{"kind":"source"},"category":"ai"}"#).unwrap();
+        assert!(matches!(&publication.recipients, Recipients::User(user) if user.as_str() == "u1"));
+        assert_eq!(publication.payload.as_str(), r#"{"n":1.0}"#);
+        assert_eq!(publication.scope.unwrap().as_str(), r#"{"kind":"source"}"#);
+    }
+
+    #[test]
+    fn the_payload_is_any_value_and_null_is_one() {
+        for payload in ["null", "1", "\"x\"", "[]", "{}"] {
+            let publication = read(&format!(r#"{{"user_id":"u","type":"t","payload":{payload}}}"#)).unwrap();
+            assert_eq!(publication.payload.as_str(), payload);
+        }
+        assert_eq!(read(r#"{"user_id":"u","type":"t"}"#).unwrap().payload.as_str(), "{}");
+    }
+
+    #[test]
+    fn promise_11_a_wrong_field_is_named() {
+        let deep = format!(r#"{{"user_id":"u","type":"t","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let cases = [
+            ("{", 400, None),
+            ("", 400, None),
+            ("\"x\"", 422, None),
+            ("[]", 422, None),
+            ("{}", 422, Some("user_id")),
+            (r#"{"user_id":"u","type":"t","extra":1}"#, 422, None),
+            (r#"{"user_id":"u","user_id":"v","type":"t"}"#, 422, None),
+            (r#"{"user_id":1,"type":"t"}"#, 422, Some("user_id")),
+            (r#"{"user_id":"a\nb","type":"t"}"#, 422, Some("user_id")),
+            (r#"{"user_id":"u","user_ids":["v"],"type":"t"}"#, 422, Some("user_id")),
+            (r#"{"user_id":"u","broadcast":true,"type":"t"}"#, 422, Some("user_id")),
+            (r#"{"user_ids":[],"type":"t"}"#, 422, Some("user_ids")),
+            (r#"{"user_ids":["a","b","c","d"],"type":"t"}"#, 422, Some("user_ids")),
+            (r#"{"user_ids":["a",""],"type":"t"}"#, 422, Some("user_ids")),
+            (r#"{"user_ids":"a","type":"t"}"#, 422, Some("user_ids")),
+            (r#"{"broadcast":"yes","type":"t"}"#, 422, Some("broadcast")),
+            (r#"{"broadcast":false,"type":"t"}"#, 422, Some("user_id")),
+            (r#"{"user_id":"u"}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":""}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":"backlog.truncated"}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":"t","scope":[]}"#, 422, Some("scope")),
+            (r#"{"user_id":"u","type":"t","category":"nonsense"}"#, 422, Some("category")),
+            (r#"{"user_id":"u","type":"t","category":7}"#, 422, Some("category")),
+            (&deep, 422, Some("payload")),
+        ];
+        for (body, status, field) in cases {
+            let problem = read(body).unwrap_err();
+            let shown = &body[..body.len().min(80)];
+            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes, None, 3, &registry());
+        }
+
+        #[test]
+        fn any_json_is_read_or_refused_without_a_panic(
+            text in r#"\{("(user_id|user_ids|type|payload|scope|category|broadcast)":("x"|1|null|true|\[\]|\["a"\]|\{\}),?){0,6}\}"#,
+        ) {
+            let _ = read(&text);
+        }
+    }
+}

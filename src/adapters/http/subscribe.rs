@@ -1,0 +1,105 @@
+//! `GET /api/events`: from the request to a stream, or to a refusal that the client can see.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    Api, credentials,
+    events_query::{ErrorsAs, EventsQuery},
+    problem::{Problem, whole_seconds},
+};
+use crate::{
+    app::subscriptions::{Subscribed, Subscription},
+    domain::frame::{Format, Frame},
+};
+
+/// The path that a client came by, which decides the default format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    Plain,
+    V1,
+}
+
+impl Entrance {
+    const fn default_format(self) -> Format {
+        match self {
+            Self::Plain => Format::Envelope,
+            Self::V1 => Format::Named,
+        }
+    }
+}
+
+/// Delay told to a client while pushing is switched off.
+const PUSH_DISABLED_RETRY_MS: u64 = 60_000;
+/// Delay told with a refusal that waiting doesn't mend.
+const HOPELESS_RETRY_MS: u64 = 60_000;
+
+/// An accepted stream, on its way through the response's extensions to the connection, which drives it.
+#[derive(Clone)]
+pub(super) struct Handoff(Arc<Mutex<Option<Box<Subscription>>>>);
+
+impl Handoff {
+    fn new(subscription: Box<Subscription>) -> Self {
+        Self(Arc::new(Mutex::new(Some(subscription))))
+    }
+
+    pub(super) fn take(&self) -> Option<Box<Subscription>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) -> Response {
+    let query = EventsQuery::of(&request.uri);
+    let errors_as = match query.errors_as() {
+        Ok(errors_as) => errors_as,
+        Err(problem) => return problem.into_response(),
+    };
+    match open(api, entrance, &query, &request.headers).await {
+        Ok(Subscribed::Stream(subscription)) => {
+            let mut response = event_stream(Body::empty());
+            response.extensions_mut().insert(Handoff::new(subscription));
+            response
+        }
+        Ok(Subscribed::PushDisabled) => event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into()),
+        Err(problem) => match errors_as {
+            ErrorsAs::Status => problem.into_response(),
+            ErrorsAs::Stream => {
+                let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
+                refused_stream(&problem, format, api.options.retry_ms)
+            }
+        },
+    }
+}
+
+async fn open(api: &Api, entrance: Entrance, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
+    let token = credentials::of_reader(headers, query.access_token.as_deref(), &api.options);
+    let principal = api.authenticator.authenticate(token).await?;
+    let subscribe = query.request(headers, entrance.default_format(), api.publisher.registry())?;
+    Ok(api.subscriptions.open(&principal, subscribe).await?)
+}
+
+/// A refusal that a browser's `EventSource` can see, and after which it comes back by itself.
+fn refused_stream(problem: &Problem, format: Format, retry_ms: u64) -> Response {
+    let retry_ms = match problem.retry_after {
+        Some(delay) => retry_ms.max(whole_seconds(delay) * 1_000),
+        None => retry_ms.max(HOPELESS_RETRY_MS),
+    };
+    let mut body = Frame::retry(retry_ms).body().to_vec();
+    body.extend_from_slice(&Frame::control(format, &problem.to_control()).body());
+    event_stream(body.into())
+}
+
+fn event_stream(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // nginx and those that learnt from it buffer a response unless they are told not to.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (StatusCode::OK, headers, body).into_response()
+}

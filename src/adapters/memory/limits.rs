@@ -1,0 +1,99 @@
+//! Leases and replay budgets in memory, for one process.
+//!
+//! Invariant: only users who hold a lease, or spent from their budget within the window, cost memory.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        leases::{LeaseId, Leases},
+        replay_budget::{Exhausted, SlidingWindow},
+        topic::UserId,
+    },
+    ports::{
+        backend_error::BackendError,
+        clock::Clock,
+        limits::{ConnectionLeases, ReplayBudget},
+    },
+};
+
+/// Users whose windows are kept before the first look for those that have run out.
+const SWEEP_AT_LEAST: usize = 1_024;
+
+/// Leases and replay budgets in memory.
+pub struct MemoryLimits {
+    clock: Arc<dyn Clock>,
+    leases: Mutex<HashMap<UserId, Leases>>,
+    budgets: Mutex<Budgets>,
+}
+
+struct Budgets {
+    windows: HashMap<UserId, SlidingWindow>,
+    sweep_at: usize,
+}
+
+impl MemoryLimits {
+    /// Nothing held, nothing spent.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let budgets = Budgets { windows: HashMap::new(), sweep_at: SWEEP_AT_LEAST };
+        Self { clock, leases: Mutex::default(), budgets: Mutex::new(budgets) }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, HashMap<UserId, Leases>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl ConnectionLeases for MemoryLimits {
+    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
+        Ok(self.leases().entry(user.clone()).or_default().acquire(self.clock.now(), lease, cap, ttl))
+    }
+
+    async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
+        let now = self.clock.now();
+        let mut held = self.leases();
+        for (user, lease) in leases {
+            held.entry(user.clone()).or_default().renew(now, *lease, ttl);
+        }
+        Ok(())
+    }
+
+    async fn release(&self, leases: &[(UserId, LeaseId)]) -> Result<(), BackendError> {
+        let now = self.clock.now();
+        let mut held = self.leases();
+        for (user, lease) in leases {
+            if let Some(of_user) = held.get_mut(user) {
+                of_user.release(*lease);
+                if of_user.count_at(now) == 0 {
+                    held.remove(user);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
+        let count = self.leases().get_mut(user).map_or(0, |of_user| of_user.count_at(self.clock.now()));
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
+#[async_trait]
+impl ReplayBudget for MemoryLimits {
+    async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+        let now = self.clock.now();
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        if budgets.windows.len() >= budgets.sweep_at {
+            budgets.windows.retain(|_, spent| !spent.is_empty_at(now, window));
+            budgets.sweep_at = SWEEP_AT_LEAST.max(2 * budgets.windows.len());
+        }
+        Ok(budgets.windows.entry(user.clone()).or_default().take(now, limit, window))
+    }
+}

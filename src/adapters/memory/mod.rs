@@ -1,0 +1,20 @@
+//! The backend that needs nothing: everything is in this process's memory.
+//!
+//! - **Acknowledged** means: in memory. A restart loses everything, and every client is told by `backlog.truncated`.
+//! - **Truncation** is exact, but for one case: a topic whose entries have all been removed, by age or because the whole
+//!   journal reached its bound, is forgotten. Its floor is from then on the highest id that was ever forgotten, so a
+//!   client that asks such a topic for "all" (`0`), or with a cursor before that id, may be told needlessly.
+//! - **Origin** is the time the journal was made; the **head** of a topic is its last entry, or now; **prev** is known.
+//! - It needs nothing from anybody, and there is no server that could restart.
+//! - **Bounds**: entries per topic, age, and bytes of everything together; the oldest entries go first. Idempotency keys
+//!   have a quarter of the bytes; the oldest keys go first there too, and a key that went early can't stop a repeat.
+
+mod feed;
+mod idempotency;
+mod journal;
+mod limits;
+mod log;
+
+pub use feed::MemoryFeed;
+pub use journal::{MemoryJournal, MemoryOptions};
+pub use limits::MemoryLimits;

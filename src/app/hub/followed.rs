@@ -1,0 +1,177 @@
+//! One topic that somebody in this process follows.
+//!
+//! Invariant: at most one task reads the journal for the ring, however many signals and followers there are.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{Hub, ring::Ring};
+use crate::domain::{
+    cursor::Continuity,
+    event::{Entry, Event},
+    position::Position,
+    replay::{Page, Step},
+    timestamp::Timestamp,
+    topic::Topic,
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+pub(super) struct Followed {
+    pub(super) topic: Topic,
+    /// Wakes the followers: something is new in the ring, or the process drains.
+    pub(super) news: Notify,
+    /// Whether the feed listens to the topic. Held while that changes.
+    pub(super) watching: tokio::sync::Mutex<bool>,
+    /// Changes only under the hub's lock on its topics.
+    followers: AtomicUsize,
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    pub(super) ring: Ring,
+    catch_up: CatchUp,
+}
+
+/// Whether the ring lacks entries that the journal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CatchUp {
+    NotNeeded,
+    /// Needed, once somebody has read the journal and the ring knows where it stands.
+    Wanted,
+    /// A task is at it. `again` when something came in since it last read.
+    Running {
+        again: bool,
+    },
+}
+
+impl Followed {
+    pub(super) fn by_one(topic: Topic) -> Self {
+        Self {
+            topic,
+            news: Notify::new(),
+            watching: tokio::sync::Mutex::new(false),
+            followers: AtomicUsize::new(1),
+            state: Mutex::new(State { ring: Ring::new(), catch_up: CatchUp::NotNeeded }),
+        }
+    }
+
+    pub(super) fn add_follower(&self) {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `true` if that was the last one.
+    pub(super) fn remove_follower(&self) -> bool {
+        self.followers.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    pub(super) fn has_followers(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // A ring that a panic left half changed is noticed by the gap it shows, and read again.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn appended(self: &Arc<Self>, hub: &Hub, entry: &Entry) {
+        let mut state = self.state();
+        if state.ring.push(entry, &hub.0.ring_options, &hub.0.total_bytes) == Step::Gap {
+            self.need_catch_up(&mut state, hub);
+        }
+    }
+
+    pub(super) fn broadcast(&self, hub: &Hub, event: &Arc<Event>) {
+        self.state().ring.push_broadcast(event, &hub.0.ring_options, &hub.0.total_bytes);
+    }
+
+    /// The journal may have more than the ring.
+    pub(super) fn catch_up(self: &Arc<Self>, hub: &Hub) {
+        self.need_catch_up(&mut self.state(), hub);
+    }
+
+    /// Somebody who listened before has read the journal up to `head`.
+    pub(super) fn anchor(self: &Arc<Self>, hub: &Hub, head: Position) {
+        let mut state = self.state();
+        state.ring.anchor(head);
+        if state.catch_up == CatchUp::Wanted {
+            self.need_catch_up(&mut state, hub);
+        }
+    }
+
+    /// The ring's head, if the ring has all that lies behind `position` and nothing of that is older than `oldest_ts`.
+    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+        let state = self.state();
+        // A ring that waits to be caught up gets no task by being asked; by a read of the journal it does.
+        if state.catch_up == CatchUp::Wanted { None } else { state.ring.covers(position, oldest_ts) }
+    }
+
+    fn need_catch_up(self: &Arc<Self>, state: &mut State, hub: &Hub) {
+        state.catch_up = match state.catch_up {
+            CatchUp::Running { .. } => CatchUp::Running { again: true },
+            CatchUp::NotNeeded | CatchUp::Wanted if state.ring.head().is_none() => CatchUp::Wanted,
+            CatchUp::NotNeeded | CatchUp::Wanted => {
+                let reading = Arc::clone(self).read_until_caught_up(hub.clone());
+                tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(reading));
+                CatchUp::Running { again: false }
+            }
+        };
+    }
+
+    async fn read_until_caught_up(self: Arc<Self>, hub: Hub) {
+        let mut pause = RETRY_FIRST;
+        while self.has_followers() {
+            let Some(head) = self.state().ring.head() else { break };
+            let read = {
+                // Closed never: the hub keeps the semaphore, and this task keeps the hub.
+                let _turn = hub.0.catch_ups.acquire().await;
+                hub.0.journal.read(&self.topic, head, hub.0.page_limit).await
+            };
+            let Ok(page) = hub.0.journal_availability.observe(read) else {
+                tokio::time::sleep(pause).await;
+                pause = RETRY_LONGEST.min(pause * 2);
+                continue;
+            };
+            pause = RETRY_FIRST;
+            let done = self.take_page(&hub, head, &page);
+            self.news.notify_waiters();
+            if done {
+                return;
+            }
+        }
+        // Nobody is there to be caught up, or the ring began anew without a place to read from.
+        let mut state = self.state();
+        state.catch_up = CatchUp::Wanted;
+        if state.ring.head().is_some() && self.has_followers() {
+            self.need_catch_up(&mut state, &hub);
+        }
+    }
+
+    /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal had.
+    fn take_page(&self, hub: &Hub, head: Position, page: &Page) -> bool {
+        let mut state = self.state();
+        let total = &hub.0.total_bytes;
+        match page.bounds.continuity(head) {
+            Continuity::Whole => {}
+            Continuity::Truncated => state.ring.restart(Some(page.bounds.floor.unwrap_or(page.bounds.origin)), total),
+            Continuity::Ahead => state.ring.restart(Some(page.bounds.head), total),
+        }
+        for entry in &page.entries {
+            state.ring.extend(entry, &hub.0.ring_options, total);
+        }
+        if page.more || state.catch_up == (CatchUp::Running { again: true }) {
+            state.catch_up = CatchUp::Running { again: false };
+            return false;
+        }
+        state.catch_up = CatchUp::NotNeeded;
+        true
+    }
+}

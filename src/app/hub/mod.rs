@@ -1,0 +1,225 @@
+//! The hub: one feed for the whole process, a ring for each topic that somebody here follows, and their wake-ups.
+//!
+//! Invariants:
+//! - a topic without followers costs nothing; one with followers costs one watch and one ring, however many they are;
+//! - an entry that was appended after a follower's topic was watched reaches the topic's ring, or the ring notices the
+//!   gap and is caught up from the journal, once for all followers;
+//! - a follower costs a number, its place in the ring. Who falls behind the ring reads the journal.
+
+mod followed;
+mod ring;
+mod tail;
+
+use std::{
+    collections::{HashMap, hash_map::Entry as MapEntry},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{followed::Followed, ring::TotalBytes};
+pub(super) use self::{ring::Content, tail::Reach};
+pub use self::{ring::RingOptions, tail::Tail};
+use crate::{
+    app::availability::Availability,
+    domain::topic::Topic,
+    ports::{
+        backend_error::BackendError,
+        feed::{Feed, Signal},
+        journal::{Journal, PageLimit},
+    },
+};
+
+/// Most signals that are handled before the connections they concern are woken.
+const SIGNALS_PER_TURN: usize = 256;
+/// Most topics that read the journal at the same time to catch up.
+const CATCH_UPS_AT_ONCE: usize = 32;
+
+/// When and how the streams of a draining process end.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainPlan {
+    /// When draining began.
+    pub started: Instant,
+    /// The time over which clients are asked to leave.
+    pub spread: Duration,
+}
+
+/// The hub of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    journal_availability: Arc<Availability>,
+    feed: Arc<dyn Feed>,
+    ring_options: RingOptions,
+    page_limit: PageLimit,
+    total_bytes: TotalBytes,
+    topics: Mutex<HashMap<Topic, Arc<Followed>>>,
+    /// Topics whose last follower has left, for the task that stops watching them.
+    deserted: Mutex<Vec<Topic>>,
+    desertion: Notify,
+    catch_ups: Semaphore,
+    stop: CancellationToken,
+    drain: OnceLock<DrainPlan>,
+}
+
+impl Hub {
+    /// A hub over one feed. Its tasks end with `stop`.
+    pub fn start(
+        journal: Arc<dyn Journal>,
+        journal_availability: Arc<Availability>,
+        feed: Arc<dyn Feed>,
+        ring_options: RingOptions,
+        page_limit: PageLimit,
+        stop: CancellationToken,
+    ) -> Self {
+        let signals = feed.signals();
+        let hub = Self(Arc::new(Inner {
+            journal,
+            journal_availability,
+            feed,
+            ring_options,
+            page_limit,
+            total_bytes: TotalBytes::default(),
+            topics: Mutex::default(),
+            deserted: Mutex::default(),
+            desertion: Notify::new(),
+            catch_ups: Semaphore::new(CATCH_UPS_AT_ONCE),
+            stop,
+            drain: OnceLock::new(),
+        }));
+        let listening = hub.clone().listen(signals);
+        tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(listening));
+        let watching = hub.clone().stop_watching_deserted_topics();
+        tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(watching));
+        hub
+    }
+
+    /// Follows a topic. What is appended from now on reaches the returned tail, or the journal behind it.
+    ///
+    /// # Errors
+    /// The feed can't listen to the topic.
+    pub async fn follow(&self, topic: &Topic) -> Result<Tail, BackendError> {
+        let followed = match self.topics().entry(topic.clone()) {
+            MapEntry::Occupied(known) => {
+                known.get().add_follower();
+                Arc::clone(known.get())
+            }
+            MapEntry::Vacant(vacant) => Arc::clone(vacant.insert(Arc::new(Followed::by_one(topic.clone())))),
+        };
+        // From here on the tail's drop takes the follower back.
+        let mut tail = Tail::new(self.clone(), Arc::clone(&followed));
+        let mut watching = followed.watching.lock().await;
+        if !*watching {
+            self.0.feed.watch(topic).await?;
+            *watching = true;
+            followed.state().ring.restart(None, &self.0.total_bytes);
+        }
+        drop(watching);
+        tail.begin();
+        Ok(tail)
+    }
+
+    /// Asks all streams to end, as the plan says.
+    pub fn drain(&self, plan: DrainPlan) {
+        if self.0.drain.set(plan).is_ok() {
+            self.topics().values().for_each(|followed| followed.news.notify_waiters());
+        }
+    }
+
+    /// The plan, once the process drains.
+    pub fn drain_plan(&self) -> Option<&DrainPlan> {
+        self.0.drain.get()
+    }
+
+    /// How many topics are followed here.
+    pub fn topics_followed(&self) -> usize {
+        self.topics().len()
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<Topic, Arc<Followed>>> {
+        // The map is changed in whole steps, so it is sound whatever panicked beside it.
+        self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn listen(self, signals: BoxStream<'static, Signal>) {
+        let mut turns = signals.ready_chunks(SIGNALS_PER_TURN);
+        while let Some(turn) = turns.next().await {
+            self.hear(turn);
+        }
+    }
+
+    fn hear(&self, turn: Vec<Signal>) {
+        let mut touched: Vec<Arc<Followed>> = Vec::new();
+        for signal in turn {
+            match signal {
+                Signal::Appended(topic, entry) => {
+                    let Some(followed) = self.topics().get(&topic).map(Arc::clone) else { continue };
+                    followed.appended(self, &entry);
+                    if touched.last().is_none_or(|last| !Arc::ptr_eq(last, &followed)) {
+                        touched.push(followed);
+                    }
+                }
+                Signal::Grown(topic) => {
+                    if let Some(followed) = self.topics().get(&topic) {
+                        followed.catch_up(self);
+                    }
+                }
+                Signal::Interrupted => self.topics().values().for_each(|followed| followed.catch_up(self)),
+                Signal::Broadcast(event) => {
+                    for followed in self.topics().values().filter(|followed| matches!(followed.topic, Topic::User(_))) {
+                        followed.broadcast(self, &event);
+                        touched.push(Arc::clone(followed));
+                    }
+                }
+            }
+        }
+        for followed in touched {
+            followed.news.notify_waiters();
+        }
+    }
+
+    /// A follower has left.
+    fn leave(&self, followed: &Followed) {
+        let topics = self.topics();
+        if followed.remove_follower() {
+            drop(topics);
+            self.0.deserted.lock().unwrap_or_else(PoisonError::into_inner).push(followed.topic.clone());
+            self.0.desertion.notify_one();
+        }
+    }
+
+    async fn stop_watching_deserted_topics(self) {
+        loop {
+            self.0.desertion.notified().await;
+            let deserted = std::mem::take(&mut *self.0.deserted.lock().unwrap_or_else(PoisonError::into_inner));
+            for topic in deserted {
+                let Some(followed) = self.topics().get(&topic).map(Arc::clone) else { continue };
+                self.stop_watching(&followed).await;
+            }
+        }
+    }
+
+    /// Watching and not watching a topic take turns, so that a late "stop" never undoes a new follower's "start".
+    async fn stop_watching(&self, followed: &Arc<Followed>) {
+        let mut watching = followed.watching.lock().await;
+        if followed.has_followers() {
+            return;
+        }
+        if std::mem::take(&mut *watching) {
+            self.0.feed.unwatch(&followed.topic).await;
+        }
+        let mut topics = self.topics();
+        if !followed.has_followers() {
+            topics.remove(&followed.topic);
+            followed.state().ring.restart(None, &self.0.total_bytes);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The recent entries of one topic, with their encoded frames.
+//!
+//! Invariants: the entries in a ring follow each other without a gap, from `floor` to `head`; it holds no more entries
+//! and bytes than it may, and drops the oldest first. Who stands before its floor reads the journal.
+
+use std::{
+    collections::VecDeque,
+    ops::ControlFlow,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::domain::{
+    event::{Entry, Event},
+    frame::{Format, Frame},
+    position::Position,
+    replay::{Step, step},
+    timestamp::Timestamp,
+    topic::Topic,
+};
+
+/// The bounds of rings.
+#[derive(Clone, Debug)]
+pub struct RingOptions {
+    /// Most entries of one ring.
+    pub entries_max: usize,
+    /// Most bytes of one ring, about.
+    pub bytes_max: usize,
+    /// Most bytes of all rings of the process together, about.
+    pub total_bytes_max: usize,
+}
+
+/// The bytes of all rings of a process.
+#[derive(Debug, Default)]
+pub(super) struct TotalBytes(AtomicUsize);
+
+/// What a ring holds in one place: an entry, or an event for everybody, which has no place in the journal.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Entry(Entry),
+    Broadcast(Arc<Event>),
+}
+
+impl Content {
+    pub(crate) fn event(&self) -> &Event {
+        match self {
+            Self::Entry(entry) => &entry.event,
+            Self::Broadcast(event) => event,
+        }
+    }
+}
+
+/// One place in a ring.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) content: Content,
+    /// The ring's position once this slot is taken.
+    position: Position,
+    /// Encoded when the first connection needs it, then shared.
+    frames: [OnceLock<Frame>; Format::COUNT],
+}
+
+impl Slot {
+    /// The slot's frame in a format: encoded once, shared by all connections.
+    pub(crate) fn frame(&self, topic: &Topic, format: Format) -> Frame {
+        let encode = || match &self.content {
+            Content::Entry(entry) => Frame::entry(format, topic, entry.id, &entry.event),
+            Content::Broadcast(event) => Frame::broadcast(format, event),
+        };
+        self.frames[format as usize].get_or_init(encode).clone()
+    }
+
+    /// The event, and a frame of it in each format.
+    fn cost_bytes(&self) -> usize {
+        size_of::<Self>() + (1 + Format::COUNT) * self.content.event().cost_bytes()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    slots: VecDeque<Slot>,
+    /// The number of the slot at the front; slots are numbered from the ring's beginning.
+    first_number: u64,
+    /// The position before the first slot, and behind the last: unknown until somebody has read the journal, or the
+    /// first entry tells its `prev`.
+    extent: Option<Extent>,
+    bytes: usize,
+    /// How often the ring had to begin anew, so that connections notice that their place in it means nothing any more.
+    pub(super) incarnation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    floor: Position,
+    head: Position,
+}
+
+impl Ring {
+    pub(super) const fn new() -> Self {
+        Self { slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
+    }
+
+    /// Behind the last entry, if that is known.
+    pub(super) fn head(&self) -> Option<Position> {
+        self.extent.map(|extent| extent.head)
+    }
+
+    /// Somebody who listened before has read the journal up to `head`.
+    pub(super) fn anchor(&mut self, head: Position) {
+        self.extent.get_or_insert(Extent { floor: head, head });
+    }
+
+    /// Begins anew at `position`: what was known is no longer joined to what comes.
+    pub(super) fn restart(&mut self, position: Option<Position>, total: &TotalBytes) {
+        self.first_number += self.slots.len() as u64;
+        self.slots.clear();
+        total.0.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        self.extent = position.map(|position| Extent { floor: position, head: position });
+        self.incarnation += 1;
+    }
+
+    /// Takes an entry, if it continues what the ring has.
+    pub(super) fn push(&mut self, entry: &Entry, options: &RingOptions, total: &TotalBytes) -> Step {
+        let verdict = match (self.head(), entry.prev) {
+            (Some(head), prev) => step(head, entry.id, prev),
+            (None, Some(prev)) => {
+                self.anchor(prev);
+                Step::Next
+            }
+            (None, None) => Step::Gap,
+        };
+        if verdict == Step::Next {
+            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options, total);
+        }
+        verdict
+    }
+
+    /// Takes an entry of a page that was read after a position at or before the head, so that it continues the ring
+    /// whether or not its writer knew its `prev`.
+    pub(super) fn extend(&mut self, entry: &Entry, options: &RingOptions, total: &TotalBytes) {
+        if self.head().is_some_and(|head| head.is_before(entry.id)) {
+            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options, total);
+        }
+    }
+
+    /// Takes an event for everybody. Where the ring has no place yet, nobody has come far enough to be told.
+    pub(super) fn push_broadcast(&mut self, event: &Arc<Event>, options: &RingOptions, total: &TotalBytes) {
+        if let Some(head) = self.head() {
+            self.add(Content::Broadcast(Arc::clone(event)), head, options, total);
+        }
+    }
+
+    fn add(&mut self, content: Content, position: Position, options: &RingOptions, total: &TotalBytes) {
+        let slot = Slot { content, position, frames: [const { OnceLock::new() }; Format::COUNT] };
+        let cost = slot.cost_bytes();
+        self.bytes += cost;
+        total.0.fetch_add(cost, Ordering::Relaxed);
+        self.slots.push_back(slot);
+        if let Some(extent) = &mut self.extent {
+            extent.head = position;
+        }
+        // A ring makes room for its own entries, so no ring can push another out for good.
+        while self.slots.len() > options.entries_max
+            || self.bytes > options.bytes_max
+            || total.0.load(Ordering::Relaxed) > options.total_bytes_max
+        {
+            if !self.drop_oldest(total) {
+                break;
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self, total: &TotalBytes) -> bool {
+        let Some(oldest) = self.slots.pop_front() else { return false };
+        self.first_number += 1;
+        self.bytes -= oldest.cost_bytes();
+        total.0.fetch_sub(oldest.cost_bytes(), Ordering::Relaxed);
+        if let Some(extent) = &mut self.extent {
+            extent.floor = oldest.position;
+        }
+        true
+    }
+
+    /// The head, if everything behind `position` is in the ring, and none of it is older than `oldest_ts`.
+    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+        let extent = self.extent.filter(|extent| extent.floor <= position && position <= extent.head)?;
+        let next = self.slots.get(self.index_behind(position));
+        next.is_none_or(|slot| slot.content.event().ts >= oldest_ts).then_some(extent.head)
+    }
+
+    /// The number of the first slot behind `position`; `None` if the ring doesn't reach back so far.
+    pub(super) fn number_behind(&self, position: Position) -> Option<u64> {
+        match self.extent {
+            Some(extent) if extent.floor > position => None,
+            _ => Some(self.first_number + self.index_behind(position) as u64),
+        }
+    }
+
+    fn index_behind(&self, position: Position) -> usize {
+        self.slots.partition_point(|slot| slot.position <= position)
+    }
+
+    /// Whether the slot of this number is still here, or the next to come.
+    pub(super) fn has(&self, number: u64) -> bool {
+        number >= self.first_number
+    }
+
+    /// Shows the slots from `number` on, until `visit` breaks off behind one, and returns the number of the next.
+    pub(super) fn visit(&self, number: u64, mut visit: impl FnMut(&Slot) -> ControlFlow<()>) -> u64 {
+        let start = usize::try_from(number - self.first_number).unwrap_or(usize::MAX).min(self.slots.len());
+        let mut next = number;
+        for slot in self.slots.range(start..) {
+            next += 1;
+            if visit(slot).is_break() {
+                break;
+            }
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! A connection's place in a topic's ring.
+//!
+//! Invariant: it costs a number and a reference, whatever waits for the connection.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use tokio::sync::futures::Notified;
+
+use super::{DrainPlan, Hub, followed::Followed, ring::Slot};
+use crate::domain::{position::Position, timestamp::Timestamp};
+
+/// Follows one topic. Dropping it stops that.
+pub struct Tail {
+    hub: Hub,
+    followed: Arc<Followed>,
+    /// The number of the next slot to take, unless the position has to be looked up.
+    next: Option<u64>,
+    /// The ring's incarnation when the connection was last sure of its place. It is noted *before* the journal is read,
+    /// so that a ring that begins anew during the read is noticed after it.
+    incarnation: u32,
+}
+
+/// Wakes one connection. Apart from the [`Tail`], so that waiting does not borrow it.
+pub(crate) struct Bell(Arc<Followed>);
+
+/// Whether a ring reaches back to where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It does; all that is new was shown, or as much as was wanted.
+    Whole,
+    /// It doesn't: read the journal.
+    Behind,
+}
+
+impl Tail {
+    pub(super) fn new(hub: Hub, followed: Arc<Followed>) -> Self {
+        Self { hub, followed, next: None, incarnation: 0 }
+    }
+
+    /// The feed listens to the topic.
+    pub(super) fn begin(&mut self) {
+        self.incarnation = self.followed.state().ring.incarnation;
+    }
+
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(Arc::clone(&self.followed))
+    }
+
+    /// Shows what is new behind `position` until `visit` breaks off. Without news it does nothing.
+    pub(crate) fn take(&mut self, position: Position, visit: impl FnMut(&Slot) -> ControlFlow<()>) -> Reach {
+        let state = self.followed.state();
+        if std::mem::replace(&mut self.incarnation, state.ring.incarnation) != state.ring.incarnation {
+            return Reach::Behind;
+        }
+        let number = self.next.filter(|number| state.ring.has(*number)).or_else(|| state.ring.number_behind(position));
+        self.next = number.map(|number| state.ring.visit(number, visit));
+        if self.next.is_some() { Reach::Whole } else { Reach::Behind }
+    }
+
+    /// The ring's head, if it has all that lies behind `position` and nothing of that is older than `oldest_ts`.
+    pub(crate) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+        self.followed.covers(position, oldest_ts)
+    }
+
+    /// The journal has been read up to `head` since this tail exists, and the connection stands somewhere else now.
+    pub(crate) fn moved(&mut self, head: Position) {
+        self.next = None;
+        self.followed.anchor(&self.hub, head);
+    }
+
+    pub(crate) fn drain_plan(&self) -> Option<&DrainPlan> {
+        self.hub.drain_plan()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.hub.leave(&self.followed);
+    }
+}
+
+impl Bell {
+    /// Ends when something is new since this call, whether or not it has been polled before.
+    pub(crate) fn rings(&self) -> Notified<'_> {
+        self.0.news.notified()
+    }
+}

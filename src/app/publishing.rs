@@ -1,0 +1,179 @@
+//! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is connected.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::availability::Availability;
+use crate::{
+    domain::{
+        access::{Forbidden, Principal, Scope},
+        category::{Category, Registry},
+        event::{Event, EventType},
+        json::Json,
+        topic::{Topic, UserId},
+    },
+    ports::{
+        backend_error::BackendError,
+        clock::Clock,
+        feed::Feed,
+        journal::{Append, Appended, IdempotencyKey, Journal},
+    },
+};
+
+/// When a publisher should try again while the backend is away.
+pub const BACKEND_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A publisher's event, well-formed, before the server has added its part.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Who gets it.
+    pub recipients: Recipients,
+    /// Its type.
+    pub event_type: EventType,
+    /// What it is about.
+    pub scope: Option<Json>,
+    /// Its content.
+    pub payload: Json,
+    /// Its category, if the publisher chose one; else the registry does, by type.
+    pub category: Option<Category>,
+    /// Makes a repeat recognisable, for each recipient.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// Who gets an event.
+#[derive(Clone, Debug)]
+pub enum Recipients {
+    /// One user.
+    User(UserId),
+    /// Several, each with an entry of their own.
+    Users(Vec<UserId>),
+    /// Everybody who is connected now. It is not journaled.
+    Everybody,
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// An entry in one user's topic.
+    One(Appended),
+    /// An entry in each user's topic, in the order that the users were named.
+    Each(Vec<Appended>),
+    /// Told to everybody who is connected.
+    Broadcast,
+    /// Pushing is switched off: nothing was stored.
+    Discarded,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The principal may not publish.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// The backend could not take it.
+    #[error("the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key")]
+    Backend(#[from] BackendError),
+}
+
+/// The use case.
+pub struct Publisher {
+    journal: Arc<dyn Journal>,
+    journal_availability: Arc<Availability>,
+    feed: Arc<dyn Feed>,
+    clock: Arc<dyn Clock>,
+    registry: Arc<Registry>,
+    push_enabled: bool,
+}
+
+impl Publisher {
+    /// A publisher over the given ports.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        journal_availability: Arc<Availability>,
+        feed: Arc<dyn Feed>,
+        clock: Arc<dyn Clock>,
+        registry: Arc<Registry>,
+        push_enabled: bool,
+    ) -> Self {
+        Self { journal, journal_availability, feed, clock, registry, push_enabled }
+    }
+
+    /// The categories that events may have.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Whether this principal may publish.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
+        principal.require(Scope::EventsPublish)
+    }
+
+    /// Publishes one event. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// [`PublishError`]; a retry with the same idempotency key is harmless.
+    pub async fn publish(&self, publication: Publication) -> Result<Published, PublishError> {
+        let mut published = self.publish_all(vec![publication]).await?;
+        Ok(published.pop().unwrap_or(Published::Discarded))
+    }
+
+    /// Publishes events in their order, those that are journaled in one batch. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// [`PublishError`]; a retry with the same idempotency keys is harmless.
+    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Published>, PublishError> {
+        if !self.push_enabled {
+            return Ok(publications.iter().map(|_| Published::Discarded).collect());
+        }
+        let mut batch = Vec::new();
+        let mut plans = Vec::with_capacity(publications.len());
+        for publication in publications {
+            plans.push(self.plan(publication, &mut batch));
+        }
+        let appended = if batch.is_empty() { Vec::new() } else { self.journal_availability.observe(self.journal.append(batch).await)? };
+        let mut published = Vec::with_capacity(plans.len());
+        for plan in plans {
+            published.push(match plan {
+                Plan::One(index) => Published::One(appended[index]),
+                Plan::Each(indexes) => Published::Each(indexes.into_iter().map(|index| appended[index]).collect()),
+                Plan::Broadcast(event) => {
+                    self.feed.broadcast(event).await?;
+                    Published::Broadcast
+                }
+            });
+        }
+        Ok(published)
+    }
+
+    fn plan(&self, publication: Publication, batch: &mut Vec<Append>) -> Plan {
+        let Publication { recipients, event_type, scope, payload, category, idempotency_key } = publication;
+        let category = category.or_else(|| self.registry.category_of(&event_type).cloned());
+        let event = Arc::new(Event { event_type, ts: self.clock.now(), category, scope, payload });
+        let mut append = |user: UserId| {
+            batch.push(Append { topic: Topic::User(user), event: Arc::clone(&event), idempotency_key: idempotency_key.clone() });
+            batch.len() - 1
+        };
+        match recipients {
+            Recipients::User(user) => Plan::One(append(user)),
+            Recipients::Users(users) => {
+                // Who is named twice still gets one entry.
+                let mut seen = HashMap::new();
+                let indexes = users.into_iter().map(|user| *seen.entry(user.clone()).or_insert_with(|| append(user))).collect();
+                Plan::Each(indexes)
+            }
+            Recipients::Everybody => Plan::Broadcast(event),
+        }
+    }
+}
+
+/// What to do for one publication; the numbers are places in the batch.
+enum Plan {
+    One(usize),
+    Each(Vec<usize>),
+    Broadcast(Arc<Event>),
+}
+
+#[cfg(test)]
+mod tests;

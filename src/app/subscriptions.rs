@@ -1,0 +1,232 @@
+//! Subscribing: from a request to a stream that is about to begin.
+//!
+//! Invariants: the tail is taken before the journal is read, so nothing falls between snapshot and tail; every refusal
+//! comes before the stream begins, and leaves neither a slot nor a watch behind.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    availability::Availability,
+    hub::{DrainPlan, Hub, Tail},
+    limits::{Lease, Limits, TooManyConnections},
+};
+use crate::{
+    domain::{
+        access::{Forbidden, Principal},
+        category::{Category, CategoryFilter, CategoryNotAllowed},
+        cursor::{Continuity, Cursor},
+        frame::{Format, Frame},
+        position::Position,
+        replay::Page,
+        replay_budget::Exhausted,
+        session::{Action, Session, StreamPolicy},
+        timestamp::Timestamp,
+        topic::{Topic, UserId},
+    },
+    ports::{
+        backend_error::BackendError,
+        clock::Clock,
+        journal::{Journal, PageLimit},
+    },
+};
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct SubscribeRequest {
+    /// Where it left off.
+    pub cursor: Cursor,
+    /// The categories it wants; none for all it may have.
+    pub categories: BTreeSet<Category>,
+    /// How it wants them written.
+    pub format: Format,
+}
+
+/// Why a subscribe request is turned down.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The credentials name no user.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// A category that the token doesn't grant.
+    #[error(transparent)]
+    CategoryNotAllowed(#[from] CategoryNotAllowed),
+    /// All connection slots are taken.
+    #[error("this user has {} connections open, which is the most allowed: close one, or try again later", .0.connections_max)]
+    TooManyConnections(TooManyConnections),
+    /// The replay budget is spent.
+    #[error(
+        "this user has asked for too many replays in a short time: keep a connection open instead of reconnecting, and try again later"
+    )]
+    ReplayBudgetExhausted(Exhausted),
+    /// The journal or the feed can't be reached.
+    #[error("the event backend can't be reached at the moment: try again later")]
+    Backend(#[from] BackendError),
+    /// The process is shutting down.
+    #[error("this server is shutting down: connect again")]
+    Draining,
+}
+
+/// The settings of subscriptions.
+#[derive(Clone, Debug)]
+pub struct SubscriptionOptions {
+    /// What all streams have in common.
+    pub policy: StreamPolicy,
+    /// How much is read from the journal at once for one connection: the most that waits for a slow one.
+    pub page_limit: PageLimit,
+    /// Age after which an entry counts as gone; `None` for never.
+    pub age_max: Option<Duration>,
+    /// Whether anything is pushed at all.
+    pub push_enabled: bool,
+}
+
+/// The use case.
+pub struct Subscriptions {
+    options: SubscriptionOptions,
+    journal: Arc<dyn Journal>,
+    journal_availability: Arc<Availability>,
+    hub: Hub,
+    limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a subscribe request got.
+pub enum Subscribed {
+    /// A stream that is about to begin.
+    Stream(Box<Subscription>),
+    /// Pushing is switched off: there is nothing to follow.
+    PushDisabled,
+}
+
+/// One client's stream, with all that it holds: dropping it frees the slot and the tail.
+pub struct Subscription {
+    pub(super) session: Session,
+    pub(super) tail: Tail,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) journal_availability: Arc<Availability>,
+    pub(super) page_limit: PageLimit,
+    /// What the client gets first.
+    pub(super) opening: Vec<Frame>,
+    /// When in a drain's spread this connection's turn is, in thousandths: at random, so that clients don't come back
+    /// all at once.
+    drain_turn: u32,
+    retry_ms: u64,
+    _lease: Lease,
+}
+
+impl Subscriptions {
+    /// Subscriptions over the given ports.
+    pub fn new(
+        options: SubscriptionOptions,
+        journal: Arc<dyn Journal>,
+        journal_availability: Arc<Availability>,
+        hub: Hub,
+        limits: Arc<Limits>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { options, journal, journal_availability, hub, limits, clock }
+    }
+
+    /// Opens the stream of the principal's own events.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the client's cursor is as good as before.
+    pub async fn open(&self, principal: &Principal, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
+        let user = principal.reader()?.clone();
+        let filter = CategoryFilter::resolve(request.categories, principal.categories.as_ref())?;
+        if !self.options.push_enabled {
+            return Ok(Subscribed::PushDisabled);
+        }
+        if self.hub.drain_plan().is_some() {
+            return Err(Refusal::Draining);
+        }
+        let lease = self.limits.connect(&user).await.map_err(Refusal::TooManyConnections)?;
+        let topic = Topic::User(user.clone());
+        let tail = self.hub.follow(&topic).await?;
+        let now = Instant::now();
+        let expires_at = principal.expires_at.map(|at| (now + self.time_until(at)).into_std());
+        let policy = &self.options.policy;
+        let session = Session::open(topic, request.format, request.cursor, filter, policy, now.into_std(), expires_at);
+        let mut subscription = Box::new(Subscription {
+            session,
+            tail,
+            journal: Arc::clone(&self.journal),
+            journal_availability: Arc::clone(&self.journal_availability),
+            page_limit: self.options.page_limit,
+            opening: Vec::new(),
+            drain_turn: rand::random_range(0..1_000),
+            retry_ms: policy.retry_ms,
+            _lease: lease,
+        });
+        self.begin(&user, &mut subscription).await?;
+        Ok(Subscribed::Stream(subscription))
+    }
+
+    /// Takes the first step, which shows whether the backend answers and whether the budget is needed.
+    async fn begin(&self, user: &UserId, subscription: &mut Subscription) -> Result<(), Refusal> {
+        let mut opening = Vec::new();
+        subscription.session.greet(&mut opening);
+        match subscription.session.poll() {
+            Action::Locate => {
+                let bounds = self.journal_availability.observe(self.journal.bounds(subscription.session.topic()).await)?;
+                subscription.tail.moved(bounds.head);
+                subscription.session.handle_bounds(&bounds, &mut opening);
+            }
+            Action::Read(position) => {
+                if let Some(head) = subscription.tail.covers(position, self.oldest_ts()) {
+                    self.spend_if(head > position, user).await?;
+                    subscription.session.handle_covered(head);
+                } else {
+                    let read = self.journal.read(subscription.session.topic(), position, self.options.page_limit).await;
+                    let page = self.journal_availability.observe(read)?;
+                    self.spend_if(has_news(&page, position), user).await?;
+                    subscription.take_page(&page, &mut opening);
+                }
+            }
+            Action::Follow(_) | Action::Pause | Action::Close(_) => {}
+        }
+        subscription.opening = opening;
+        Ok(())
+    }
+
+    async fn spend_if(&self, behind: bool, user: &UserId) -> Result<(), Refusal> {
+        if behind { self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted) } else { Ok(()) }
+    }
+
+    fn oldest_ts(&self) -> Timestamp {
+        let age_max_ms = self.options.age_max.map_or(u64::MAX, |age_max| u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
+        Timestamp::from_ms(self.clock.now().as_ms().saturating_sub(age_max_ms))
+    }
+
+    fn time_until(&self, at: Timestamp) -> Duration {
+        /// Far enough away, and safe to add to any instant.
+        const LONGEST: Duration = Duration::from_hours(24 * 365);
+        LONGEST.min(Duration::from_millis(at.as_ms().saturating_sub(self.clock.now().as_ms())))
+    }
+}
+
+/// Whether a cursor at `position` was behind: there is something to replay, or to be told.
+fn has_news(page: &Page, position: Position) -> bool {
+    !page.entries.is_empty() || page.more || page.bounds.continuity(position) != Continuity::Whole
+}
+
+impl Subscription {
+    pub(super) fn take_page(&mut self, page: &Page, out: &mut Vec<Frame>) {
+        self.session.handle_page(page, out);
+        if page.more {
+            return;
+        }
+        self.tail.moved(page.bounds.head);
+    }
+
+    /// Tells the session when it is to end, if the process drains.
+    pub(super) fn heed_drain(&mut self) {
+        if let Some(DrainPlan { started, spread }) = self.tail.drain_plan() {
+            let at = *started + *spread * self.drain_turn / 1_000;
+            // Spread once more by how long they wait.
+            let retry_ms = self.retry_ms / 2 + self.retry_ms * u64::from(self.drain_turn) / 1_000;
+            self.session.handle_drain(at.into_std(), retry_ms);
+        }
+    }
+}
