@@ -31,10 +31,10 @@ const LEASES_PER_CALL: usize = 500;
 /// How much a user may use.
 #[derive(Clone, Debug)]
 pub struct LimitsOptions {
-    /// Connections of one user at once; 0 for any number.
-    pub connections_max: u32,
-    /// Replays of one user within the window; 0 for any number.
-    pub replays_max: u32,
+    /// Connections of one user at once; `None` for any number.
+    pub connections_max: Option<u32>,
+    /// Replays of one user within the window; `None` for any number.
+    pub replays_max: Option<u32>,
     /// The window.
     pub replay_window: Duration,
 }
@@ -85,19 +85,16 @@ impl Limits {
     /// # Errors
     /// [`TooManyConnections`]; nothing is held then.
     pub async fn connect(self: &Arc<Self>, user: &UserId) -> Result<Lease, TooManyConnections> {
-        let connections_max = self.options.connections_max;
-        let refused = TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
         let id = LeaseId(Uuid::new_v4());
-        if !self.held().count_in(user, id, connections_max) {
-            return Err(refused);
-        }
+        let refused = |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
+        self.held().count_in(user, id, self.options.connections_max).map_err(refused)?;
         // From here on the lease's drop counts it out again, also if this future is dropped.
         let lease = Lease { limits: Arc::clone(self), user: user.clone(), id };
-        if connections_max > 0 {
+        if let Some(connections_max) = self.options.connections_max {
             let granted = self.leases.acquire(user, id, connections_max, LEASE_TTL).await;
             // In doubt the user is let in: no events for anybody would be worse than too many connections of one.
             if matches!(self.availability.observe(granted), Ok(false)) {
-                return Err(refused);
+                return Err(refused(connections_max));
             }
         }
         Ok(lease)
@@ -108,10 +105,8 @@ impl Limits {
     /// # Errors
     /// [`Exhausted`].
     pub async fn replay(&self, user: &UserId) -> Result<(), Exhausted> {
-        if self.options.replays_max == 0 {
-            return Ok(());
-        }
-        let taken = self.budget.take(user, self.options.replays_max, self.options.replay_window).await;
+        let Some(replays_max) = self.options.replays_max else { return Ok(()) };
+        let taken = self.budget.take(user, replays_max, self.options.replay_window).await;
         match self.availability.observe(taken) {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
@@ -142,14 +137,14 @@ impl Limits {
 
     async fn give_back(&self) {
         let given_up = std::mem::take(&mut self.held().given_up);
-        for batch in given_up.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max > 0) {
+        for batch in given_up.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
             // What can't be given back ends by itself.
             let _ = self.availability.observe(self.leases.release(batch).await);
         }
     }
 
     async fn renew(&self) {
-        if self.options.connections_max == 0 {
+        if self.options.connections_max.is_none() {
             return;
         }
         let held: Vec<(UserId, LeaseId)> = self.held().leases.iter().map(|(id, user)| (user.clone(), *id)).collect();
@@ -162,14 +157,15 @@ impl Limits {
 }
 
 impl Held {
-    fn count_in(&mut self, user: &UserId, id: LeaseId, max: u32) -> bool {
+    /// Counts a connection, or tells the most allowed if that is reached.
+    fn count_in(&mut self, user: &UserId, id: LeaseId, connections_max: Option<u32>) -> Result<(), u32> {
         let count = self.by_user.entry(user.clone()).or_insert(0);
-        if max > 0 && *count >= max {
-            return false;
+        if let Some(connections_max) = connections_max.filter(|max| *count >= *max) {
+            return Err(connections_max);
         }
         *count += 1;
         self.leases.insert(id, user.clone());
-        true
+        Ok(())
     }
 
     fn count_out(&mut self, user: &UserId, id: LeaseId) {

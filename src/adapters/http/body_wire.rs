@@ -32,7 +32,9 @@ impl Wire for BodyWire {
             [frame] => frame.body(),
             frames => {
                 let mut joined = BytesMut::new();
-                frames.iter().for_each(|frame| joined.extend_from_slice(&frame.body()));
+                for frame in frames {
+                    joined.extend_from_slice(&frame.body());
+                }
                 joined.freeze()
             }
         };

@@ -18,8 +18,8 @@ use crate::app::lifecycle::Lifecycle;
 /// The settings of the listener and its connections.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Most connections at once; 0 for any number.
-    pub connections_max: usize,
+    /// Most connections at once; `None` for any number.
+    pub connections_max: Option<usize>,
     /// Within this time the head of a request must have arrived.
     pub request_timeout: Duration,
     /// Most bytes of a request's head.
@@ -30,8 +30,7 @@ pub struct ServerOptions {
 
 /// Serves until the lifecycle's stop. Connections run on the lifecycle's tasks.
 pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, lifecycle: Lifecycle) {
-    let permits = if options.connections_max == 0 { Semaphore::MAX_PERMITS } else { options.connections_max.min(Semaphore::MAX_PERMITS) };
-    let places = Arc::new(Semaphore::new(permits));
+    let places = Arc::new(Semaphore::new(options.connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)));
     let connections = Arc::new(Connections { router, options, lifecycle });
     let stopped = connections.lifecycle.stopped().clone();
     stopped.run_until_cancelled(accept_all(listener, places, connections)).await;

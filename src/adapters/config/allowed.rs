@@ -1,0 +1,122 @@
+//! What a setting may be: how its text in the environment is understood, what passes, and how that is said.
+//!
+//! Invariant: what passes here fits the field of the settings that it is for.
+
+use std::fmt;
+
+use figment::{
+    providers::{Format, Toml},
+    value::{Dict, Value},
+};
+use serde::de::DeserializeOwned;
+
+/// Shortest secret of HS256, in bytes: as long as its hash, as RFC 7518 demands.
+const SECRET_BYTES_MIN: usize = 32;
+
+/// What a setting may be.
+pub(super) enum Allowed {
+    /// True or false.
+    Flag,
+    /// A whole number within bounds, both included.
+    Number {
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A text that passes a test.
+    Text {
+        /// What it may be, in words.
+        what: &'static str,
+        /// The test.
+        accepts: fn(&Value) -> bool,
+    },
+    /// A text that must not be shown.
+    Secret,
+    /// A list of texts that passes a test.
+    Texts {
+        /// What it may be, in words.
+        what: &'static str,
+        /// The test.
+        accepts: fn(&Value) -> bool,
+    },
+    /// A list of tables, each with a secret.
+    Tables {
+        /// What it may be, in words.
+        what: &'static str,
+        /// The test.
+        check: fn(&Value) -> Result<(), Box<figment::Error>>,
+    },
+}
+
+impl Allowed {
+    /// Understands an environment variable's text. A text that makes no sense comes back as a text, for
+    /// [`Allowed::accepts`] to refuse: only the kind decides what a text means, so that a secret of digits stays a text.
+    pub(super) fn parse(&self, text: &str) -> Value {
+        let understood = match self {
+            Self::Flag => flag(text.trim()).map(Value::from),
+            Self::Number { .. } => text.trim().parse::<u64>().ok().map(Value::from),
+            Self::Text { .. } | Self::Secret => None,
+            Self::Texts { .. } if !text.trim_start().starts_with('[') => Some(comma_separated(text)),
+            Self::Texts { .. } | Self::Tables { .. } => toml_value(text),
+        };
+        understood.unwrap_or_else(|| Value::from(text))
+    }
+
+    /// Whether a value passes.
+    pub(super) fn accepts(&self, value: &Value) -> bool {
+        match self {
+            Self::Flag => value.to_bool().is_some(),
+            Self::Number { min, max } => integer(value).is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
+            Self::Text { accepts, .. } => value.as_str().is_some() && accepts(value),
+            Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || text.len() >= SECRET_BYTES_MIN),
+            Self::Texts { accepts, .. } => {
+                value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some())) && accepts(value)
+            }
+            Self::Tables { check, .. } => value.as_array().is_some() && check(value).is_ok(),
+        }
+    }
+
+    /// Whether the value must not be shown.
+    pub(super) const fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("true or false"),
+            Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Secret => write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, or empty"),
+            Self::Text { what, .. } | Self::Texts { what, .. } | Self::Tables { what, .. } => f.write_str(what),
+        }
+    }
+}
+
+/// Whether a value is what a field of this type takes.
+pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
+    value.deserialize::<T>().is_ok()
+}
+
+/// The spellings that are found in `.env` files.
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    value.to_i128().or_else(|| value.to_u128().and_then(|number| i128::try_from(number).ok()))
+}
+
+fn comma_separated(text: &str) -> Value {
+    let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    Value::from(items)
+}
+
+fn toml_value(text: &str) -> Option<Value> {
+    Toml::from_str::<Dict>(&format!("value = {text}")).ok()?.remove("value")
+}

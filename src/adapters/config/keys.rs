@@ -1,0 +1,185 @@
+//! The table of all keys: what each may be, and what the environment calls it.
+//!
+//! Invariant: the keys here, in `config/default.toml` and in [`super::Settings`] are the same; a test holds them together.
+
+use std::net::SocketAddr;
+
+use figment::value::Value;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use super::{
+    allowed::{Allowed, fits},
+    auth::{Algorithm, AuthMode, StaticKey},
+    settings::{Backend, CorsOrigins, LogFormat},
+};
+use crate::domain::category::{CATEGORY_BYTES_MAX, Category, Registry};
+
+/// A key of the settings.
+pub(super) struct Key {
+    /// Its name, dotted.
+    pub(super) name: &'static str,
+    /// The name that the environment of older deployments has for it.
+    pub(super) legacy: Option<&'static str>,
+    /// What it may be.
+    pub(super) allowed: Allowed,
+}
+
+/// The section whose keys are the operator's own.
+pub(super) const CATEGORIES: &str = "categories";
+
+/// What a category may be.
+static PATTERNS: Allowed =
+    Allowed::Texts { what: "a list of event types, or beginnings of event types followed by `*`, each once", accepts: patterns };
+
+const BACKEND: Allowed =
+    Allowed::Text { what: "\"memory\" (disk, redis, nats and postgres are not available in this version)", accepts: fits::<Backend> };
+const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
+const FILE: Allowed = Allowed::Text { what: "the path of a file, or empty", accepts: |_| true };
+
+const fn key(name: &'static str, allowed: Allowed) -> Key {
+    Key { name, legacy: None, allowed }
+}
+
+const fn older(name: &'static str, legacy: &'static str, allowed: Allowed) -> Key {
+    Key { name, legacy: Some(legacy), allowed }
+}
+
+const fn number(min: u64, max: u64) -> Allowed {
+    Allowed::Number { min, max }
+}
+
+/// Every key but those of `[categories]`, in the order of `config/default.toml`.
+pub(super) static KEYS: &[Key] = &[
+    key(
+        "server.listen",
+        Allowed::Text { what: "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080", accepts: fits::<SocketAddr> },
+    ),
+    key("server.drain_seconds", number(0, 600)),
+    key("server.write_timeout_seconds", number(1, 3600)),
+    key("server.request_timeout_seconds", number(1, 3600)),
+    key("server.max_body_bytes", number(1024, 1 << 30)),
+    // hyper panics on less than 8 KiB.
+    key("server.max_header_bytes", number(8192, 1 << 20)),
+    key("server.max_connections", number(0, 10_000_000)),
+    key(
+        "server.cors_origins",
+        Allowed::Texts {
+            what: "a list of origins such as https://app.example.com, without a path, or \"*\" alone",
+            accepts: fits::<CorsOrigins>,
+        },
+    ),
+    older("sse.push_enabled", "ENABLE_SSE_PUSH", Allowed::Flag),
+    older("sse.keepalive_seconds", "SSE_KEEPALIVE_SECONDS", number(1, 3600)),
+    older("sse.max_concurrent_per_user", "SSE_MAX_CONCURRENT_PER_USER", number(0, 100_000)),
+    key("sse.retry_ms", number(0, 3_600_000)),
+    key("events.backend", BACKEND),
+    older("events.stream_maxlen", "EVENTS_STREAM_MAXLEN", number(1, 10_000_000)),
+    older("events.replay_max_per_request", "EVENTS_REPLAY_MAX_PER_REQUEST", number(1, 100_000)),
+    older("events.replay_max_age_hours", "EVENTS_REPLAY_MAX_AGE_HOURS", number(0, 87_600)),
+    older("events.replay_budget_requests_per_window", "EVENTS_REPLAY_BUDGET_REQUESTS_PER_WINDOW", number(0, 1_000_000)),
+    older("events.replay_budget_window_seconds", "EVENTS_REPLAY_BUDGET_WINDOW_SECONDS", number(1, 86_400)),
+    key("events.idempotency_window_seconds", number(1, 86_400)),
+    key("events.recipients_max", number(1, 100_000)),
+    key("limits.backend", BACKEND),
+    key("memory.max_bytes", number(1 << 20, 1 << 40)),
+    key("hub.ring_entries_max", number(1, 1_000_000)),
+    key("hub.ring_max_bytes", number(1024, 1 << 30)),
+    key("hub.rings_max_bytes", number(1024, 1 << 40)),
+    key("auth.mode", Allowed::Text { what: "\"none\" or \"jwt\"", accepts: fits::<AuthMode> }),
+    key("auth.allow_insecure", Allowed::Flag),
+    key("auth.cookie", Allowed::Text { what: "the name of a cookie, or empty", accepts: cookie }),
+    key("auth.query_token", Allowed::Flag),
+    key(
+        "auth.keys",
+        Allowed::Tables {
+            what: "a list of tables { name, sha256, scopes }",
+            check: |keys| Ok(keys.deserialize::<Vec<StaticKey>>().map(drop)?),
+        },
+    ),
+    key("auth.jwt.secret", Allowed::Secret),
+    key("auth.jwt.public_key_file", FILE),
+    key("auth.jwt.jwks_file", FILE),
+    key(
+        "auth.jwt.jwks_url",
+        Allowed::Text { what: "a URL that begins with https:// or http://, without user and password, or empty", accepts: url },
+    ),
+    key("auth.jwt.algorithms", Allowed::Texts { what: "a list of HS256, RS256, ES256, EdDSA", accepts: fits::<Vec<Algorithm>> }),
+    key("auth.jwt.issuer", TEXT),
+    key("auth.jwt.audience", TEXT),
+    key("auth.jwt.leeway_seconds", number(0, 600)),
+    key("log.format", Allowed::Text { what: "\"text\" or \"json\"", accepts: fits::<LogFormat> }),
+    key(
+        "log.level",
+        Allowed::Text { what: "error, warn, info, debug, trace or off, or directives such as \"info,rejoin=debug\"", accepts: directives },
+    ),
+];
+
+/// What the key of that name may be, if there is one.
+pub(super) fn allowed(name: &str) -> Option<&'static Allowed> {
+    match name.split_once('.') {
+        Some((CATEGORIES, category)) => Category::parse(category).is_ok().then_some(&PATTERNS),
+        _ => KEYS.iter().find(|key| key.name == name).map(|key| &key.allowed),
+    }
+}
+
+/// Whether that is the name of a section.
+pub(super) fn is_section(name: &str) -> bool {
+    name == CATEGORIES || KEYS.iter().any(|key| within(key.name, name).is_some())
+}
+
+/// What there is in the innermost section that a key of that name would be in.
+pub(super) fn known_beside(name: &str) -> Vec<String> {
+    let mut section = name;
+    loop {
+        section = section.rsplit_once('.').map_or("", |(outer, _)| outer);
+        if section == CATEGORIES {
+            return vec![format!("names of 1 to {CATEGORY_BYTES_MAX} characters of a-z, 0-9, '_' and '-'")];
+        }
+        if section.is_empty() || is_section(section) {
+            break;
+        }
+    }
+    let mut known: Vec<String> = Vec::new();
+    for name in KEYS.iter().map(|key| key.name).chain([CATEGORIES]) {
+        let inside = if section.is_empty() { Some(name) } else { within(name, section) };
+        if let Some(part) = inside.and_then(|rest| rest.split('.').next())
+            && !known.iter().any(|other| other == part)
+        {
+            known.push(part.to_owned());
+        }
+    }
+    known
+}
+
+/// What the environment calls a key.
+pub(super) fn variable(name: &str) -> String {
+    format!("REJOIN_{}", name.to_ascii_uppercase().replace('.', "__"))
+}
+
+fn within<'a>(name: &'a str, section: &str) -> Option<&'a str> {
+    name.strip_prefix(section)?.strip_prefix('.')
+}
+
+fn patterns(value: &Value) -> bool {
+    value.deserialize::<Vec<String>>().is_ok_and(|patterns| Registry::build([("any", patterns.as_slice())]).is_ok())
+}
+
+/// The name of a cookie is a token, as RFC 6265 says.
+fn cookie(value: &Value) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    value.as_str().is_some_and(|name| name.bytes().all(allowed))
+}
+
+fn url(value: &Value) -> bool {
+    // A password in it would be shown by `rejoin config`.
+    let is_plain = |authority: &http::uri::Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
+    let good = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(is_plain);
+    value.as_str().is_some_and(|text| text.is_empty() || text.parse().is_ok_and(|uri| good(&uri)))
+}
+
+fn directives(value: &Value) -> bool {
+    // A filter takes any other single word for the name of a module, so that a mistyped level would log nothing.
+    let is_explicit =
+        |part: &str| part.contains(['=', '[', ']']) || (!part.trim().is_empty() && part.trim().parse::<LevelFilter>().is_ok());
+    value.as_str().is_some_and(|text| text.split(',').all(is_explicit) && EnvFilter::try_new(text).is_ok())
+}

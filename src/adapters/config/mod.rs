@@ -1,0 +1,83 @@
+//! The settings: one document put together of layers, checked, and typed.
+//!
+//! Layers, each overriding the one before: `config/default.toml`, which is compiled in; a file; the environment.
+//!
+//! Invariants: a [`Settings`] that exists has passed every rule, so that nothing inward of here checks a setting again;
+//! an unknown key or a bad value stops the start, also where a later layer would override it; of every value it is known
+//! where it came from; no secret is ever printed.
+//!
+//! Which keys there are, what each may be and by which names the environment knows it, is one table: `keys`. Merging,
+//! and the memory of what came from where, is figment's.
+
+mod allowed;
+mod auth;
+mod environment;
+mod error;
+mod fields;
+mod keys;
+mod layer;
+mod listing;
+mod nearest;
+mod origin;
+#[cfg(test)]
+mod properties;
+mod rules;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, path::Path};
+
+use figment::Figment;
+
+use self::layer::Layer;
+pub use self::{
+    auth::{Algorithm, AuthMode, AuthSettings, JwtSettings, KeySource, Secret, StaticKey},
+    error::ConfigError,
+    listing::{Listing, Setting},
+    origin::Origin,
+    settings::{
+        Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, ServerSettings,
+        Settings, SseSettings,
+    },
+};
+
+/// Settings as loaded, and an account of them.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub settings: Settings,
+    /// The same, key by key, with where each value came from.
+    pub listing: Listing,
+}
+
+impl Settings {
+    /// Loads the settings: the defaults, then the file if there is one, then this process's environment.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+        match file {
+            None => assemble(None, std::env::vars_os()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                assemble(Some((path, &text)), std::env::vars_os())
+            }
+        }
+    }
+}
+
+/// Puts the layers together. File and environment are arguments, so that tests depend on neither.
+fn assemble(file: Option<(&Path, &str)>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, ConfigError> {
+    let mut figment = Figment::from(Layer::default_values()?);
+    if let Some((path, text)) = file {
+        figment = figment.merge(Layer::parse(Origin::File(path.to_owned()), text)?);
+    }
+    for variable in environment::layers(environment)? {
+        figment = figment.merge(variable);
+    }
+    rules::check_categories(&figment)?;
+    let settings: Settings = figment.extract().map_err(Box::new)?;
+    rules::check(&settings, &figment)?;
+    Ok(Loaded { settings, listing: Listing::of(&figment) })
+}

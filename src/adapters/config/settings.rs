@@ -1,0 +1,204 @@
+//! The settings by section, typed.
+//!
+//! Field by field `config/default.toml`, where each is described. A zero or an empty text that switches something off
+//! is `None` here.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use http::HeaderValue;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{auth::AuthSettings, fields};
+use crate::domain::category::{InvalidRegistry, Registry};
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The listener and the bounds of a request.
+    pub server: ServerSettings,
+    /// The streams.
+    pub sse: SseSettings,
+    /// The journal of user events.
+    pub events: EventsSettings,
+    /// Connection slots and replay budgets.
+    pub limits: LimitsSettings,
+    /// The memory journal.
+    pub memory: MemorySettings,
+    /// What a process keeps ready for its streams.
+    pub hub: HubSettings,
+    /// Who may do what.
+    pub auth: AuthSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// Which types belong to which category.
+    #[serde(deserialize_with = "registry")]
+    pub categories: Registry,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Within this, a shutdown tells and closes all streams.
+    #[serde(rename = "drain_seconds", deserialize_with = "fields::seconds")]
+    pub drain: Duration,
+    /// A client that takes nothing for so long is closed.
+    #[serde(rename = "write_timeout_seconds", deserialize_with = "fields::seconds")]
+    pub write_timeout: Duration,
+    /// Within this, head and body of a request must arrive.
+    #[serde(rename = "request_timeout_seconds", deserialize_with = "fields::seconds")]
+    pub request_timeout: Duration,
+    /// Most bytes of one event's JSON, and of one line of NDJSON.
+    pub max_body_bytes: usize,
+    /// Most bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Most connections at once; `None` for no limit.
+    #[serde(deserialize_with = "fields::not_zero")]
+    pub max_connections: Option<usize>,
+    /// Whose pages may call from a browser.
+    pub cors_origins: CorsOrigins,
+}
+
+/// `[sse]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SseSettings {
+    /// The master switch of publisher and channel.
+    pub push_enabled: bool,
+    /// The silence on a stream after which a keepalive goes out.
+    #[serde(rename = "keepalive_seconds", deserialize_with = "fields::seconds")]
+    pub keepalive: Duration,
+    /// Most streams of one user at once; `None` for no cap.
+    #[serde(deserialize_with = "fields::not_zero")]
+    pub max_concurrent_per_user: Option<u32>,
+    /// The delay after which clients are told to reconnect.
+    pub retry_ms: u64,
+}
+
+/// `[events]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsSettings {
+    /// Where the journal is kept.
+    pub backend: Backend,
+    /// Entries kept for each user, approximately.
+    pub stream_maxlen: usize,
+    /// Most entries of a snapshot that one connection gets.
+    pub replay_max_per_request: u32,
+    /// The age from which an entry counts as gone; `None` for no limit.
+    #[serde(rename = "replay_max_age_hours", deserialize_with = "fields::hours")]
+    pub replay_max_age: Option<Duration>,
+    /// Snapshots of one user within the window; `None` for no budget.
+    #[serde(deserialize_with = "fields::not_zero")]
+    pub replay_budget_requests_per_window: Option<u32>,
+    /// The sliding window of that budget.
+    #[serde(rename = "replay_budget_window_seconds", deserialize_with = "fields::seconds")]
+    pub replay_budget_window: Duration,
+    /// How long a repeated idempotency key is recognised.
+    #[serde(rename = "idempotency_window_seconds", deserialize_with = "fields::seconds")]
+    pub idempotency_window: Duration,
+    /// Most users that one publish may name.
+    pub recipients_max: usize,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSettings {
+    /// Where slots and budgets are counted.
+    pub backend: Backend,
+}
+
+/// `[memory]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySettings {
+    /// Most bytes of all entries and idempotency keys together.
+    pub max_bytes: usize,
+}
+
+/// `[hub]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubSettings {
+    /// Most entries of a topic's ring.
+    pub ring_entries_max: usize,
+    /// Most bytes of a topic's ring.
+    pub ring_max_bytes: usize,
+    /// Most bytes of all rings of the process.
+    pub rings_max_bytes: usize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// The form of its lines.
+    pub format: LogFormat,
+    /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
+    pub level: String,
+}
+
+/// What an adapter talks to. Backends of the contract that this version lacks are refused when settings are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// This process's memory.
+    Memory,
+}
+
+/// The form of the log's lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Whose pages may call from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Everybody's: `["*"]`.
+    Any,
+    /// Those of these origins; of none but the server's own where there are none.
+    Only(Vec<HeaderValue>),
+}
+
+impl<'de> Deserialize<'de> for CorsOrigins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        if texts == ["*"] {
+            return Ok(Self::Any);
+        }
+        let origins: Option<Vec<HeaderValue>> = texts.iter().map(|text| cors_origin(text)).collect();
+        origins.map(Self::Only).ok_or_else(|| D::Error::custom("not an origin"))
+    }
+}
+
+/// An origin as browsers send it: scheme, host, and the port unless it is the scheme's own; no path, not even `/`.
+fn cors_origin(text: &str) -> Option<HeaderValue> {
+    let (scheme, host) = text.split_once("://")?;
+    let allowed_in_host = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'*' | b',');
+    let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.'));
+    if !scheme_is_good || host.is_empty() || !host.bytes().all(allowed_in_host) {
+        return None;
+    }
+    HeaderValue::from_str(text).ok()
+}
+
+/// The registry of `[categories]`. A category without patterns is none: that is how a layer removes one.
+pub(super) fn build_registry(categories: &BTreeMap<String, Vec<String>>) -> Result<Registry, InvalidRegistry> {
+    Registry::build(
+        categories.iter().filter(|(_, patterns)| !patterns.is_empty()).map(|(name, patterns)| (name.as_str(), patterns.as_slice())),
+    )
+}
+
+fn registry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Registry, D::Error> {
+    build_registry(&BTreeMap::deserialize(deserializer)?).map_err(D::Error::custom)
+}

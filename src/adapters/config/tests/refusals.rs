@@ -1,0 +1,122 @@
+//! What is refused, and that it is said without giving a secret away.
+
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
+    let key = |fields: &str| format!("[[auth.keys]]\n{fields}");
+    for (text, environment, parts) in [
+        ("[evnts]", vec![], vec!["`evnts`", "did you mean `events`", "file rejoin.toml", "server, sse, events"]),
+        ("[sse]\nkeepalive_secs = 1", vec![], vec!["`sse.keepalive_secs`", "did you mean `sse.keepalive_seconds`", "retry_ms"]),
+        ("\"server.listen\" = \"127.0.0.1:1\"", vec![], vec!["`\"server.listen\"` (file", "not a setting"]),
+        ("[categories]\nBad = []", vec![], vec!["`categories.Bad`", "a-z"]),
+        ("sse = 1", vec![], vec!["`sse`", "a table"]),
+        ("[sse\n", vec![], vec!["file rejoin.toml", "line 1"]),
+        ("\n[sse]\nretry_ms = 1\nretry_ms = 2", vec![], vec!["line 4"]),
+        ("[sse]\nkeepalive_seconds = 0", vec![], vec!["`sse.keepalive_seconds` is 0", "file rejoin.toml", "1 to 3600"]),
+        ("[sse]\npush_enabled = 1", vec![], vec!["`sse.push_enabled` is 1", "true or false"]),
+        ("[events]\nbackend = \"redis\"", vec![], vec!["`events.backend` is \"redis\"", "\"memory\"", "not available in this version"]),
+        ("[server]\nlisten = \"localhost:1\"", vec![], vec!["\"localhost:1\"", "IP address and a port"]),
+        ("[server]\ncors_origins = [\"*\", \"http://a\"]", vec![], vec!["`server.cors_origins`", "alone"]),
+        ("[server]\ncors_origins = [\"http://a/\"]", vec![], vec!["without a path"]),
+        ("[log]\nlevel = \"info,=,\"", vec![], vec!["`log.level`", "directives"]),
+        ("[log]\nlevel = \"inof\"", vec![], vec!["`log.level` is \"inof\""]),
+        ("[log]\nlevel = \"\"", vec![], vec!["`log.level` is \"\""]),
+        ("[auth]\ncookie = \"a b\"", vec![], vec!["`auth.cookie` is \"a b\"", "name of a cookie"]),
+        ("[auth.jwt]\njwks_url = \"file:///x\"", vec![], vec!["`auth.jwt.jwks_url`", "https://"]),
+        ("[auth.jwt]\njwks_url = \"https://a:b@c/\"", vec![], vec!["without user and password"]),
+        ("[categories]\nai = [\"*x\"]", vec![], vec!["`categories.ai`", "followed by `*`"]),
+        ("[categories]\nmine = [\"ai.*\"]", vec![], vec!["`ai.*`", "ai: default", "mine: file rejoin.toml"]),
+        ("", vec![("REJOIN_EVENTS_BACKEND", "memory")], vec!["environment REJOIN_EVENTS_BACKEND", "did you mean `REJOIN_EVENTS__BACKEND`"]),
+        ("", vec![("REJOIN_events__backend", "memory")], vec!["did you mean `REJOIN_EVENTS__BACKEND`"]),
+        ("", vec![("REJOIN_", "")], vec!["environment REJOIN_"]),
+        ("", vec![("SSE_KEEPALIVE_SECONDS", "")], vec!["`sse.keepalive_seconds` is \"\"", "environment SSE_KEEPALIVE_SECONDS"]),
+        (
+            "",
+            vec![("SSE_KEEPALIVE_SECONDS", "-1"), ("REJOIN_SSE__KEEPALIVE_SECONDS", "1")],
+            vec!["is \"-1\"", "environment SSE_KEEPALIVE_SECONDS"],
+        ),
+        ("", vec![("ENABLE_SSE_PUSH", "maybe")], vec!["\"maybe\"", "true or false"]),
+        (&key("name = \"a\""), vec![], vec!["`auth.keys[0]`", "without `sha256`"]),
+        (&key("name = \"a\"\nsha256 = \"ab\"\nscopes = [\"admin\"]"), vec![], vec!["`auth.keys[0].sha256` is ********", "64 hex"]),
+        (
+            &key(&format!("name = \"a\"\nsha256 = \"{HASH}\"\nscopes = [\"root\"]")),
+            vec![],
+            vec!["scopes` is [\"root\"]", "events:publish, messages:publish, admin"],
+        ),
+        (&key("nam = \"a\""), vec![], vec!["`auth.keys[0].nam`", "did you mean `name`", "sha256"]),
+    ] {
+        let message = refusal(text, &environment);
+        for part in parts {
+            assert!(message.contains(part), "{text:?} {environment:?}: no {part:?} in {message}");
+        }
+    }
+}
+
+#[test]
+fn rules_between_keys() {
+    let secret = "[auth]\nmode = \"jwt\"\n[auth.jwt]\nsecret = \"01234567890123456789012345678901\"\n";
+    let twice = format!("[auth]\nkeys = [{0}, {0}]", format_args!("{{ name = \"a\", sha256 = \"{HASH}\", scopes = [\"admin\"] }}"));
+    for (text, refused) in [
+        ("[server]\nlisten = \"0.0.0.0:1\"", Some("auth.allow_insecure")),
+        ("[server]\nlisten = \"0.0.0.0:1\"\n[auth]\nallow_insecure = true", None),
+        ("[server]\nlisten = \"[::1]:1\"", None),
+        ("[server]\nlisten = \"[::ffff:127.0.0.1]:1\"", None),
+        ("[auth]\nmode = \"jwt\"", Some("none is set")),
+        (secret, None),
+        (
+            &format!("{secret}jwks_file = \"x\""),
+            Some("`auth.jwt.secret` (file rejoin.toml) and `auth.jwt.jwks_file` (file rejoin.toml) are set"),
+        ),
+        (&format!("{secret}algorithms = [\"HS256\"]"), None),
+        (&format!("{secret}algorithms = [\"HS256\", \"RS256\"]"), Some("RS256")),
+        ("[auth]\nmode = \"jwt\"\n[auth.jwt]\njwks_url = \"https://a/b\"\nalgorithms = [\"HS256\"]", Some("HS256")),
+        ("[auth]\nmode = \"jwt\"\n[auth.jwt]\npublic_key_file = \"x\"\nalgorithms = [\"EdDSA\", \"ES256\"]", None),
+        (&twice, Some("two keys")),
+    ] {
+        match (load(text, &[]), refused) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{text}: {error}"),
+            (result, _) => unreachable!("{text}: {:?}", result.map(|_| ())),
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let secret = "very-secret-very-secret-very-secret";
+    let file = format!("[auth]\nkeys = [{{ name = \"ci\", sha256 = \"{HASH}\", scopes = [\"admin\"] }}]");
+    let loaded = load(&file, &[("REJOIN_AUTH__JWT__SECRET", secret)]).unwrap();
+    let listing = loaded.listing.to_string();
+    assert!(!listing.contains(secret) && !listing.contains(HASH) && !format!("{loaded:?}").contains(secret), "{listing}");
+    assert_eq!(line(&loaded.listing, "auth.jwt.secret").value, "\"********\"");
+    assert_eq!(line(&load("", &[]).unwrap().listing, "auth.jwt.secret").value, "\"\"");
+    for message in [
+        refusal("", &[("REJOIN_AUTH__JWT__SECRET", "too-short-secret")]),
+        refusal("[auth.jwt]\nsecret = \"too-short-secret\"", &[]),
+        refusal("[auth.jwt]\nsecret = \"too-short-secret", &[]),
+        refusal("", &[("REJOIN_AUTH__KEYS", "too-short-secret")]),
+    ] {
+        assert!(!message.contains("too-short"), "{message}");
+    }
+}
+
+#[test]
+fn what_is_not_utf8_stops_the_start_only_where_it_is_ours() {
+    let bad = || OsString::from_vec(vec![0xff]);
+    let with_bad_name = |prefix: &str| OsString::from_vec([prefix.as_bytes(), &[0xff]].concat());
+    for (name, value, refused) in [
+        (OsString::from("PATH"), bad(), false),
+        (bad(), bad(), false),
+        (OsString::from("REJOIN_TOKEN"), bad(), false),
+        (OsString::from("REJOIN_LOG__LEVEL"), bad(), true),
+        (OsString::from("ENABLE_SSE_PUSH"), bad(), true),
+        (with_bad_name("REJOIN_"), OsString::new(), true),
+    ] {
+        let result = assemble(None, [(name.clone(), value)]);
+        assert_eq!(matches!(result, Err(ConfigError::NotUtf8 { .. })), refused, "{}", name.display());
+        assert_eq!(result.is_ok(), !refused);
+    }
+}
