@@ -11,10 +11,12 @@
 //! - [`ports`]: what the domain needs of the outside world, as traits.
 //! - [`app`]: the use cases and the hub, against ports only.
 //! - [`adapters`]: backends, authentication and settings (driven); HTTP and the command line (driving).
+//! - [`composition`]: the one place that knows all of them, and puts a server together from its settings.
 //!
 //! `docs/ARCHITECTURE.md` has the picture, and follows one event from its publisher to a reader.
 
 pub mod adapters;
 pub mod app;
+pub mod composition;
 pub mod domain;
 pub mod ports;

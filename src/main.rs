@@ -1,3 +1,11 @@
-//! The command line: see [`rejoin::adapters::cli`].
+//! The `rejoin` program: see [`rejoin::adapters::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use rejoin::adapters::cli::CommandLine;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    CommandLine::parse().run().await
+}

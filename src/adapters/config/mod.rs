@@ -52,6 +52,14 @@ pub struct Loaded {
 }
 
 impl Settings {
+    /// The defaults, and a text over them, without the environment: for programs that start a server of their own.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn from_toml(text: &str) -> Result<Loaded, ConfigError> {
+        assemble(Some((Path::new("settings"), text)), [])
+    }
+
     /// Loads the settings: the defaults, then the file if there is one, then this process's environment.
     ///
     /// # Errors

@@ -1,0 +1,65 @@
+//! The command line.
+//!
+//! Invariant: what a command prints on standard output is its result; everything else goes to standard error.
+
+mod serve;
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use super::config::Settings;
+
+/// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
+#[derive(Debug, Parser)]
+#[command(name = "rejoin", version, about, disable_help_subcommand = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The settings file. Without one, the defaults and the environment are in force.
+    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server. This is also what happens without a command.
+    Serve,
+    /// Show the settings in force, and where each comes from.
+    Config,
+}
+
+impl CommandLine {
+    /// Does what was asked.
+    pub async fn run(self) -> ExitCode {
+        match self.dispatch().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("rejoin: {}", chain(&*error));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn dispatch(self) -> Result<(), Box<dyn Error>> {
+        let loaded = || Settings::load(self.config.as_deref());
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::serve(&loaded()?.settings).await,
+            Command::Config => {
+                print!("{}", loaded()?.listing);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

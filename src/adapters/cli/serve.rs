@@ -1,0 +1,70 @@
+//! `rejoin serve`: from start to a clean stop.
+
+use std::{error::Error, io::IsTerminal};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    adapters::config::{AuthMode, LogFormat, LogSettings, Settings},
+    composition::Server,
+};
+
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
+pub(super) async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    start_log(&settings.log)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    allow_many_connections();
+    let server = Server::start(settings).await?;
+    welcome(settings, &server);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(connections = server.connections(), seconds = settings.server.drain.as_secs(), "draining");
+    let in_time = tokio::select! {
+        in_time = server.drain() => in_time,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    tracing::info!(in_time, "stopped");
+    Ok(())
+}
+
+fn start_log(log: &LogSettings) -> Result<(), Box<dyn Error>> {
+    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&log.level)?).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}
+
+/// Each connection takes a file descriptor, and the usual limit is far below what one process can serve.
+fn allow_many_connections() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files could not be raised: it bounds the number of connections");
+    }
+}
+
+fn welcome(settings: &Settings, server: &Server) {
+    let address = server.address();
+    println!("Rejoin listens on http://{address}, events are kept in {}.", "memory");
+    match settings.auth.mode {
+        AuthMode::None => {
+            tracing::warn!(
+                "auth.mode is `none`: everybody is user `local` and may publish; set auth.mode = \"jwt\" for anything but development"
+            );
+            println!("Follow:   curl -N http://{address}/api/events");
+            println!(
+                "Publish:  curl http://{address}/api/events -H 'Content-Type: application/json' -d '{{\"user_id\": \"local\", \"type\": \"greeting\", \"payload\": {{\"text\": \"hello\"}}}}'"
+            );
+        }
+        AuthMode::Jwt => {
+            println!(
+                "Follow:   curl -N http://{address}/api/events -H 'Authorization: Bearer <token>'   (`rejoin token` makes one for development)"
+            );
+        }
+    }
+}
