@@ -1,1 +1,3 @@
 //! What touches the outside world. Driven adapters implement ports; driving adapters call the application.
+
+pub mod auth;
