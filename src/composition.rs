@@ -126,7 +126,7 @@ impl Server {
             journal_availability,
             hub.clone(),
             Arc::clone(&limits),
-            clock,
+            Arc::clone(&clock),
         );
         let api = Api {
             subscriptions: Arc::new(subscriptions),
@@ -137,7 +137,7 @@ impl Server {
             options: Arc::new(api_options(settings)),
         };
         let router = http_adapter::router(api);
-        tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone()));
+        tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), clock));
         Ok(Self { address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper })
     }
 

@@ -16,13 +16,21 @@ impl Timestamp {
     pub const fn as_ms(self) -> u64 {
         self.0
     }
+
+    /// As HTTP writes dates (RFC 9110, section 5.6.7): `Thu, 20 Jun 2024 16:13:20 GMT`. Beyond the calendar there is none.
+    pub fn to_http_date(self) -> Option<String> {
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.calendar()?).ok()
+    }
+
+    fn calendar(self) -> Option<jiff::Timestamp> {
+        i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+    }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         // Past the year 9999 RFC 3339 has no form; the latest that it has is the honest answer.
-        write!(f, "{:.3}", shown.unwrap_or(jiff::Timestamp::MAX))
+        write!(f, "{:.3}", self.calendar().unwrap_or(jiff::Timestamp::MAX))
     }
 }
 
@@ -41,6 +49,12 @@ mod tests {
         assert_eq!(Timestamp::from_ms(1_718_900_000_000).to_string(), "2024-06-20T16:13:20.000Z");
         assert_eq!(Timestamp::from_ms(1_718_900_000_007).to_string(), "2024-06-20T16:13:20.007Z");
         assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn shows_the_date_of_http() {
+        assert_eq!(Timestamp::from_ms(1_718_900_000_007).to_http_date().as_deref(), Some("Thu, 20 Jun 2024 16:13:20 GMT"));
+        assert_eq!(Timestamp::from_ms(u64::MAX).to_http_date(), None);
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn allow_many_connections() {
 
 fn welcome(settings: &Settings, server: &Server) {
     let address = server.address();
-    println!("Rejoin listens on http://{address}, events are kept in {}.", "memory");
+    println!("Rejoin listens on http://{address}, events are kept in {}.", settings.events.backend.name());
     match settings.auth.mode {
         AuthMode::None => {
             tracing::warn!(

@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, header, response};
+use http::{Method, Request, Response, Version, response};
 use http_body::Body as _;
 use hyper::{
     body::Incoming,
@@ -32,13 +32,18 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{body_wire::BodyWire, server::ServerOptions, socket_wire::SocketWire, subscribe::Handoff};
-use crate::app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription};
+use crate::{
+    app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription},
+    domain::timestamp::Timestamp,
+    ports::clock::Clock,
+};
 
 /// What all connections have in common.
 pub(super) struct Connections {
     pub(super) router: Router,
     pub(super) options: ServerOptions,
     pub(super) lifecycle: Lifecycle,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// An event stream that is about to leave hyper.
@@ -153,14 +158,17 @@ const HTTP2_STREAMS_MAX: u32 = 250;
 /// What one stream may hold that its client has not taken.
 const HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The response's head, as HTTP/1.1 text.
-pub(super) fn head_text(head: &response::Parts) -> Bytes {
+/// The response's head, as HTTP/1.1 text (RFC 9112, section 4), with what hyper would have added.
+pub(super) fn head_text(head: &response::Parts, now: Timestamp) -> Bytes {
     let mut text = String::from("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n");
     for (name, value) in &head.headers {
         // A header of ours is visible ASCII; what a middleware might add that isn't can be done without.
-        if let (false, Ok(value)) = (name == header::CONTENT_LENGTH, value.to_str()) {
+        if let Ok(value) = value.to_str() {
             let _ = write!(text, "{name}: {value}\r\n");
         }
+    }
+    if let Some(date) = now.to_http_date() {
+        let _ = write!(text, "date: {date}\r\n");
     }
     text.push_str("\r\n");
     text.into()

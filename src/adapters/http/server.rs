@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::connection::{Connections, head_text};
-use crate::app::lifecycle::Lifecycle;
+use crate::{app::lifecycle::Lifecycle, ports::clock::Clock};
 
 /// The settings of the listener and its connections.
 #[derive(Clone, Debug)]
@@ -29,9 +29,9 @@ pub struct ServerOptions {
 }
 
 /// Serves until the lifecycle's stop. Connections run on the lifecycle's tasks.
-pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, lifecycle: Lifecycle) {
+pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, lifecycle: Lifecycle, clock: Arc<dyn Clock>) {
     let places = Arc::new(Semaphore::new(options.connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)));
-    let connections = Arc::new(Connections { router, options, lifecycle });
+    let connections = Arc::new(Connections { router, options, lifecycle, clock });
     let stopped = connections.lifecycle.stopped().clone();
     stopped.run_until_cancelled(accept_all(listener, places, connections)).await;
 }
@@ -68,7 +68,7 @@ impl Connections {
             Ok(Ok(true)) => Arc::clone(&self).http2(socket).await,
             Ok(Ok(false)) => {
                 let Some((socket, head, subscription)) = Arc::clone(&self).http1(socket).await else { return };
-                let streaming = Arc::clone(&self).stream_on_socket(socket, head_text(&head), subscription);
+                let streaming = Arc::clone(&self).stream_on_socket(socket, head_text(&head, self.clock.now()), subscription);
                 // A task of its own is no larger than the stream needs; this one had to have room for hyper.
                 let stopped = self.lifecycle.stopped().clone();
                 self.lifecycle.tasks.spawn(async move {

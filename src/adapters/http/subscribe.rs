@@ -1,12 +1,16 @@
 //! `GET /api/events`: from the request to a stream, or to a refusal that the client can see.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures_util::stream;
 
 use super::{
     Api, credentials,
@@ -61,7 +65,8 @@ pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) ->
     };
     match open(api, entrance, &query, &request.headers).await {
         Ok(Subscribed::Stream(subscription)) => {
-            let mut response = event_stream(Body::empty());
+            // The connection puts the stream in its place.
+            let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
             response.extensions_mut().insert(Handoff::new(subscription));
             response
         }
