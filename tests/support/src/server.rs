@@ -1,0 +1,119 @@
+//! Private servers: in this process, and as processes of their own.
+
+use std::{net::SocketAddr, process::ExitStatus};
+
+use rejoin::{adapters::config::Settings, composition::Server};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::soon;
+
+/// A server in this process, on a free port.
+pub struct TestServer {
+    server: Server,
+    http: reqwest::Client,
+}
+
+impl TestServer {
+    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody.
+    pub async fn start(settings: &str) -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap(), settings).await
+    }
+
+    /// The same on a given address: to come back where a server was before.
+    pub async fn start_at(address: SocketAddr, settings: &str) -> Self {
+        let mut settings = Settings::from_toml(settings).unwrap_or_else(|error| panic!("{error}")).settings;
+        settings.server.listen = address;
+        let server = Server::start(&settings).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { server, http: reqwest::Client::new() }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// How many streams are open.
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
+
+    /// Sends a body to `POST /api/events`; gives the status and the answer.
+    pub async fn post(&self, body: &Value) -> (u16, Value) {
+        let response = self.http.post(self.url("/api/events")).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Publishes one event for user `local`, and gives its id.
+    pub async fn publish(&self, event_type: &str, payload: Value) -> String {
+        let (status, answer) = self.post(&json!({ "user_id": "local", "type": event_type, "payload": payload })).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Drains and stops it. Tells whether all was over in time.
+    pub async fn drain(self) -> bool {
+        self.server.drain().await
+    }
+
+    /// Stops it at once, telling nobody.
+    pub async fn kill(self) {
+        self.server.kill().await;
+    }
+}
+
+/// The `rejoin` program, as a process of its own on a free port.
+pub struct ServerProcess {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl ServerProcess {
+    /// Starts `program` with these environment variables, and waits until it says where it listens.
+    pub async fn start(program: &str, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program)
+            .arg("serve")
+            .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0")
+            .envs(environment.iter().copied())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = soon("the server's first line", lines.next_line()).await.unwrap().unwrap();
+        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap_or_else(|| panic!("no address in {line:?}"));
+        let address = url.trim_end_matches([',', '.']).parse().unwrap();
+        // What it says later is read and thrown away, so that it never waits for us.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { child, address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Sends it a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().await.unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> ExitStatus {
+        soon("the server's end", self.child.wait()).await.unwrap()
+    }
+}
