@@ -1,6 +1,9 @@
 //! `rejoin serve`: from start to a clean stop.
 
-use std::{error::Error, io::IsTerminal};
+use std::{
+    error::Error,
+    io::{IsTerminal, Write},
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -48,23 +51,27 @@ fn allow_many_connections() {
     }
 }
 
+/// Says where it listens and what to try next.
 fn welcome(settings: &Settings, server: &Server) {
     let address = server.address();
-    println!("Rejoin listens on http://{address}, events are kept in {}.", settings.events.backend.name());
+    let backend = settings.events.backend.name();
+    let mut text = format!("Rejoin listens on http://{address}, events are kept in {backend}.\n");
     match settings.auth.mode {
         AuthMode::None => {
             tracing::warn!(
                 "auth.mode is `none`: everybody is user `local` and may publish; set auth.mode = \"jwt\" for anything but development"
             );
-            println!("Follow:   curl -N http://{address}/api/events");
-            println!(
-                "Publish:  curl http://{address}/api/events -H 'Content-Type: application/json' -d '{{\"user_id\": \"local\", \"type\": \"greeting\", \"payload\": {{\"text\": \"hello\"}}}}'"
+            text += &format!("Follow:   rejoin tail --url http://{address}\n");
+            text += &format!("     or   curl -N http://{address}/api/events\n");
+            text += &format!(
+                "Publish:  rejoin publish --url http://{address} --user local --type greeting --payload '{{\"text\": \"hello\"}}'\n"
             );
         }
         AuthMode::Jwt => {
-            println!(
-                "Follow:   curl -N http://{address}/api/events -H 'Authorization: Bearer <token>'   (`rejoin token` makes one for development)"
-            );
+            text +=
+                &format!("Follow:   rejoin tail --url http://{address} --token <token>   (`rejoin token` makes tokens for development)\n");
         }
     }
+    // Whoever closed our standard output doesn't want to know; that is no reason not to serve.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::{body_wire::BodyWire, server::ServerOptions, socket_wire::SocketWire, subscribe::Handoff};
+use super::{body_wire::BodyWire, server::ServerOptions, subscribe::Handoff};
 use crate::{
     app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription},
     domain::timestamp::Timestamp,
@@ -141,14 +141,8 @@ impl Connections {
 
     fn stream_as_body(&self, response: Response<Body>, subscription: Box<Subscription>) -> Response<Body> {
         let (wire, body) = BodyWire::new(self.options.write_timeout);
-        let streaming = stream(subscription, wire);
-        self.lifecycle.tasks.spawn(self.lifecycle.stopped().clone().run_until_cancelled_owned(streaming));
+        self.lifecycle.spawn(stream(subscription, wire));
         response.map(|_| body)
-    }
-
-    /// Drives a stream that has left hyper, to its end.
-    pub(super) async fn stream_on_socket(self: Arc<Self>, socket: TcpStream, head: Bytes, subscription: Box<Subscription>) {
-        stream(subscription, SocketWire::new(socket, head, self.options.write_timeout)).await;
     }
 }
 

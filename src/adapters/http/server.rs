@@ -12,8 +12,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::connection::{Connections, head_text};
-use crate::{app::lifecycle::Lifecycle, ports::clock::Clock};
+use super::{
+    connection::{Connections, head_text},
+    socket_wire::SocketWire,
+};
+use crate::{
+    app::{lifecycle::Lifecycle, streaming::stream},
+    ports::clock::Clock,
+};
 
 /// The settings of the listener and its connections.
 #[derive(Clone, Debug)]
@@ -40,7 +46,7 @@ async fn accept_all(listener: TcpListener, places: Arc<Semaphore>, connections: 
     // The semaphore is never closed, so this goes on.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((socket, _)) => connections.spawn(socket, place),
+            Ok((socket, _)) => connections.lifecycle.spawn(Arc::clone(&connections).serve(socket, place)),
             Err(error) => pause_after(&error).await,
         }
     }
@@ -57,24 +63,16 @@ async fn pause_after(error: &io::Error) {
 }
 
 impl Connections {
-    fn spawn(self: &Arc<Self>, socket: TcpStream, place: OwnedSemaphorePermit) {
-        let serving = Arc::clone(self).serve(socket, place);
-        self.lifecycle.tasks.spawn(self.lifecycle.stopped().clone().run_until_cancelled_owned(serving));
-    }
-
     async fn serve(self: Arc<Self>, socket: TcpStream, place: OwnedSemaphorePermit) {
         tune(&socket, self.options.write_timeout);
         match tokio::time::timeout(self.options.request_timeout, speaks_http2(&socket)).await {
             Ok(Ok(true)) => Arc::clone(&self).http2(socket).await,
             Ok(Ok(false)) => {
-                let Some((socket, head, subscription)) = Arc::clone(&self).http1(socket).await else { return };
-                let streaming = Arc::clone(&self).stream_on_socket(socket, head_text(&head, self.clock.now()), subscription);
-                // A task of its own is no larger than the stream needs; this one had to have room for hyper.
-                let stopped = self.lifecycle.stopped().clone();
-                self.lifecycle.tasks.spawn(async move {
-                    stopped.run_until_cancelled_owned(streaming).await;
-                    drop(place);
-                });
+                if let Some((socket, head, subscription)) = Arc::clone(&self).http1(socket).await {
+                    let wire = SocketWire::new(socket, head_text(&head, self.clock.now()), self.options.write_timeout, place);
+                    // A task of its own is no larger than the stream needs; this one had to have room for hyper.
+                    self.lifecycle.spawn(stream(subscription, wire));
+                }
             }
             Ok(Err(_)) | Err(_) => {}
         }

@@ -1,14 +1,17 @@
 //! A stream's frames on an HTTP/1.1 connection that has left hyper.
 //!
-//! Invariant: it holds nothing but the socket; what is being written is borrowed from the stream's task.
+//! Invariants: it holds nothing but the socket; what is being written is borrowed from the stream's task. Its task is the
+//! only one that waits for the socket, by `poll_read_ready` and `poll_write_ready`: they keep one waker each, and replace
+//! the one that hyper's task has left there, which would keep that task's memory for as long as the stream lasts.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use crate::{
     app::streaming::Wire,
@@ -23,6 +26,8 @@ pub(super) struct SocketWire {
     /// The response's head, until it has been written.
     head: Bytes,
     write_timeout: Duration,
+    /// The connection's place among those allowed.
+    _place: OwnedSemaphorePermit,
 }
 
 /// How far a write has come: so many whole pieces, and so many bytes of the next.
@@ -33,8 +38,8 @@ struct Progress {
 }
 
 impl SocketWire {
-    pub(super) const fn new(socket: TcpStream, head: Bytes, write_timeout: Duration) -> Self {
-        Self { socket, head, write_timeout }
+    pub(super) const fn new(socket: TcpStream, head: Bytes, write_timeout: Duration, place: OwnedSemaphorePermit) -> Self {
+        Self { socket, head, write_timeout, _place: place }
     }
 
     /// Hands the kernel as much as it takes at once.
@@ -74,7 +79,8 @@ impl Wire for SocketWire {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => progress.advance(&head, frames, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::time::timeout(self.write_timeout, self.socket.writable()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+                    let writable = poll_fn(|context| self.socket.poll_write_ready(context));
+                    tokio::time::timeout(self.write_timeout, writable).await.map_err(|_| io::ErrorKind::TimedOut)??;
                 }
                 Err(error) => return Err(error),
             }
@@ -83,7 +89,7 @@ impl Wire for SocketWire {
     }
 
     async fn gone(&mut self) {
-        while self.socket.readable().await.is_ok() && still_there(&self.socket) {}
+        while poll_fn(|context| self.socket.poll_read_ready(context)).await.is_ok() && still_there(&self.socket) {}
     }
 
     async fn finish(mut self) {

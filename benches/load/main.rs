@@ -1,0 +1,79 @@
+//! The load tool: drives a real server, and beside it, in the same run, a bare write loop on the same machine.
+//!
+//! ```text
+//! cargo bench --bench load                        # everything, with the figures of the documentation
+//! cargo bench --bench load -- idle --connections 5000
+//! cargo bench --bench load -- fanout --connections 1000 --rounds 300
+//! cargo bench --bench load -- flood --connections 1000 --seconds 5
+//! ```
+//!
+//! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for the terminal; what goes wrong ends it")]
+
+mod bare;
+mod fanout;
+mod flood;
+mod idle;
+mod readers;
+mod server;
+
+use clap::{Parser, Subcommand};
+
+/// Measures a Rejoin server on this machine.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    measurement: Option<Measurement>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
+}
+
+#[derive(Subcommand)]
+enum Measurement {
+    /// Resident memory of a connection that only listens.
+    Idle {
+        #[arg(long, default_value_t = 5_000)]
+        connections: usize,
+    },
+    /// From one publish until the last of many connections of one user has it.
+    Fanout {
+        #[arg(long, default_value_t = 1_000)]
+        connections: usize,
+        #[arg(long, default_value_t = 300)]
+        rounds: usize,
+    },
+    /// Deliveries a second, when events come faster than they can be written one by one.
+    Flood {
+        #[arg(long, default_value_t = 1_000)]
+        connections: usize,
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The bare write loop, as a process of its own.
+    #[command(hide = true)]
+    Bare,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    if matches!(arguments.measurement, Some(Measurement::Bare)) {
+        return bare::serve();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        match arguments.measurement {
+            Some(Measurement::Idle { connections }) => idle::measure(connections).await,
+            Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
+            Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
+            Some(Measurement::Bare) => {}
+            None => {
+                idle::measure(5_000).await;
+                fanout::measure(1_000, 300).await;
+                flood::measure(1_000, 5).await;
+            }
+        }
+    });
+}
