@@ -1,0 +1,17 @@
+//! The HTTP API over real sockets: each test starts its own server on a free port.
+
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod auth;
+mod broadcast;
+mod cors;
+mod drain;
+mod hostile;
+mod http2;
+mod limits;
+mod loss;
+mod ndjson;
+mod publish;
+mod slow_clients;
+mod snapshot;
+mod stream;
