@@ -2,12 +2,15 @@
 //!
 //! Invariant: what a command prints on standard output is its result; everything else goes to standard error.
 
+mod output;
+mod printable;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::printable::tell;
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -17,7 +20,7 @@ pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     /// The settings file. Without one, the defaults and the environment are in force.
-    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE", display_order = 900)]
     config: Option<PathBuf>,
 }
 
@@ -33,23 +36,21 @@ impl CommandLine {
     /// Does what was asked.
     pub async fn run(self) -> ExitCode {
         match self.dispatch().await {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => {
-                eprintln!("rejoin: {}", chain(&*error));
+                tell(&chain(&*error));
                 ExitCode::FAILURE
             }
         }
     }
 
-    async fn dispatch(self) -> Result<(), Box<dyn Error>> {
-        let loaded = || Settings::load(self.config.as_deref());
+    async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
+        let config = self.config.as_deref();
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(&loaded()?.settings).await,
-            Command::Config => {
-                print!("{}", loaded()?.listing);
-                Ok(())
-            }
+            Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
+            Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
