@@ -2,15 +2,20 @@
 //!
 //! Invariant: what a command prints on standard output is its result; everything else goes to standard error.
 
+mod backoff;
+mod duration;
 mod output;
 mod printable;
 mod serve;
+mod server_access;
+mod server_problem;
+mod tail;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::printable::tell;
+use self::{printable::tell, tail::TailOptions};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -30,6 +35,8 @@ enum Command {
     Serve,
     /// Show the settings in force, and where each comes from.
     Config,
+    /// Follow events, as they come or from where you left off.
+    Tail(TailOptions),
 }
 
 impl CommandLine {
@@ -49,6 +56,7 @@ impl CommandLine {
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
             Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
+            Command::Tail(options) => return tail::tail(&options).await,
         }
         Ok(ExitCode::SUCCESS)
     }
