@@ -6,6 +6,7 @@ mod backoff;
 mod duration;
 mod output;
 mod printable;
+mod publish;
 mod serve;
 mod server_access;
 mod server_problem;
@@ -15,7 +16,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{printable::tell, tail::TailOptions};
+use self::{printable::tell, publish::PublishOptions, tail::TailOptions};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -37,6 +38,8 @@ enum Command {
     Config,
     /// Follow events, as they come or from where you left off.
     Tail(TailOptions),
+    /// Publish an event, or a stream of them.
+    Publish(PublishOptions),
 }
 
 impl CommandLine {
@@ -57,6 +60,7 @@ impl CommandLine {
             Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
             Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
             Command::Tail(options) => return tail::tail(&options).await,
+            Command::Publish(options) => return publish::publish(&options).await,
         }
         Ok(ExitCode::SUCCESS)
     }
