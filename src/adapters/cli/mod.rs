@@ -11,12 +11,13 @@ mod serve;
 mod server_access;
 mod server_problem;
 mod tail;
+mod token;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{printable::tell, publish::PublishOptions, tail::TailOptions};
+use self::{printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -40,6 +41,8 @@ enum Command {
     Tail(TailOptions),
     /// Publish an event, or a stream of them.
     Publish(PublishOptions),
+    /// Make a development token, a publisher's key, or a secret.
+    Token(TokenOptions),
 }
 
 impl CommandLine {
@@ -61,6 +64,7 @@ impl CommandLine {
             Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
+            Command::Token(options) => token::token(&options, config)?,
         }
         Ok(ExitCode::SUCCESS)
     }
