@@ -70,13 +70,40 @@ impl CommandLine {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Some errors tell their cause themselves: nothing is said twice.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        enum Failure {
+            #[error("{0}, alas")]
+            Telling(#[source] std::io::Error),
+            #[error("it failed")]
+            Silent(#[source] Box<Failure>),
+        }
+        let failure = Failure::Silent(Box::new(Failure::Telling(std::io::Error::other("no disk"))));
+        assert_eq!(chain(&failure), "it failed: no disk, alas");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
 }
