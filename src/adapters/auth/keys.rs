@@ -33,7 +33,7 @@ pub struct StaticKeys {
 
 /// One key is configured twice, so that its rights would be a matter of order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("publisher keys `{first}` and `{second}` are the same key: make one with `rejoin token`")]
+#[error("publisher keys `{first}` and `{second}` are the same key: make one with `rejoin token key`")]
 pub struct DuplicateKey {
     /// The name that has the key.
     pub first: String,

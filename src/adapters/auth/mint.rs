@@ -87,15 +87,19 @@ pub fn token(secret: &str, request: &TokenRequest, now: Timestamp) -> Result<Str
     Ok(jsonwebtoken::encode(&Header::new(Algorithm::Hs256.jws()), &claims, &key)?)
 }
 
-/// Makes a publisher's key: 43 random characters of the base64url alphabet, 258 bits, behind [`KEY_PREFIX`].
+/// Makes a publisher's key: [`secret`] behind [`KEY_PREFIX`].
 pub fn static_key() -> NewKey {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let random: [u8; 43] = rand::random();
-    let mut key = String::from(KEY_PREFIX);
-    // 64 divides 256, so that every character is as likely as any other.
-    key.extend(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])));
+    let key = format!("{KEY_PREFIX}{}", secret());
     let sha256 = keys::digest_to_hex(keys::digest(&key));
     NewKey { key, sha256 }
+}
+
+/// Makes a secret for HS256: 43 random characters of the base64url alphabet, 258 bits.
+pub fn secret() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let random: [u8; 43] = rand::random();
+    // 64 divides 256, so that every character is as likely as any other.
+    random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
 }
 
 #[cfg(test)]
@@ -113,6 +117,13 @@ mod tests {
         let keys = StaticKeys::new([entry]).unwrap();
         assert!(keys.find(&one.key).is_some());
         assert!(keys.find(&two.key).is_none());
+    }
+
+    #[test]
+    fn a_new_secret_is_fit_to_sign_with_and_never_made_twice() {
+        let (one, two) = (secret(), secret());
+        assert_ne!(one, two);
+        assert!(checked_secret(&one).is_ok());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) struct VerifyingKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableKey {
     /// An HMAC secret that can be guessed.
-    #[error("the secret must have at least {SECRET_BYTES_MIN} bytes: make one with `openssl rand -base64 32`")]
+    #[error("the secret must have at least {SECRET_BYTES_MIN} bytes: make one with `rejoin token secret`")]
     ShortSecret,
     /// A PEM text as an HMAC secret: a public key would let everybody sign.
     #[error("the secret is a PEM text: name it as the key file instead")]

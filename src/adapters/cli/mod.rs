@@ -2,12 +2,22 @@
 //!
 //! Invariant: what a command prints on standard output is its result; everything else goes to standard error.
 
+mod backoff;
+mod duration;
+mod output;
+mod printable;
+mod publish;
 mod serve;
+mod server_access;
+mod server_problem;
+mod tail;
+mod token;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::{printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -17,7 +27,7 @@ pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     /// The settings file. Without one, the defaults and the environment are in force.
-    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE", display_order = 900)]
     config: Option<PathBuf>,
 }
 
@@ -27,39 +37,73 @@ enum Command {
     Serve,
     /// Show the settings in force, and where each comes from.
     Config,
+    /// Follow events, as they come or from where you left off.
+    Tail(TailOptions),
+    /// Publish an event, or a stream of them.
+    Publish(PublishOptions),
+    /// Make a development token, a publisher's key, or a secret.
+    Token(TokenOptions),
 }
 
 impl CommandLine {
     /// Does what was asked.
     pub async fn run(self) -> ExitCode {
         match self.dispatch().await {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => {
-                eprintln!("rejoin: {}", chain(&*error));
+                tell(&chain(&*error));
                 ExitCode::FAILURE
             }
         }
     }
 
-    async fn dispatch(self) -> Result<(), Box<dyn Error>> {
-        let loaded = || Settings::load(self.config.as_deref());
+    async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
+        let config = self.config.as_deref();
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(&loaded()?.settings).await,
-            Command::Config => {
-                print!("{}", loaded()?.listing);
-                Ok(())
-            }
+            Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
+            Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
+            Command::Tail(options) => return tail::tail(&options).await,
+            Command::Publish(options) => return publish::publish(&options).await,
+            Command::Token(options) => token::token(&options, config)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Some errors tell their cause themselves: nothing is said twice.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        enum Failure {
+            #[error("{0}, alas")]
+            Telling(#[source] std::io::Error),
+            #[error("it failed")]
+            Silent(#[source] Box<Failure>),
+        }
+        let failure = Failure::Silent(Box::new(Failure::Telling(std::io::Error::other("no disk"))));
+        assert_eq!(chain(&failure), "it failed: no disk, alas");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
 }

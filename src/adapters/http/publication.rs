@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 
 use super::problem::Problem;
@@ -29,10 +29,16 @@ struct Fields<'a> {
     broadcast: Option<&'a RawValue>,
     #[serde(borrow)]
     r#type: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "present")]
     payload: Option<Box<RawValue>>,
     scope: Option<Box<RawValue>>,
     #[serde(borrow)]
     category: Option<&'a RawValue>,
+}
+
+/// A payload of `null` is one: what is missing is something else.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 /// Reads one event.

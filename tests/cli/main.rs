@@ -1,0 +1,18 @@
+//! The command line against real servers, and against one that means harm.
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod publish;
+#[cfg(test)]
+mod publish_retries;
+#[cfg(test)]
+mod scripted_server;
+#[cfg(test)]
+mod tail;
+#[cfg(test)]
+mod tail_reconnects;
+#[cfg(test)]
+mod token;
