@@ -51,6 +51,7 @@ pub struct Server {
     limits: Arc<Limits>,
     drain: Duration,
     lease_keeper: JoinHandle<()>,
+    serving: JoinHandle<()>,
 }
 
 /// Why a server can't start.
@@ -137,8 +138,8 @@ impl Server {
             options: Arc::new(api_options(settings)),
         };
         let router = http_adapter::router(api);
-        tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), clock));
-        Ok(Self { address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper })
+        let serving = tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), clock));
+        Ok(Self { address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
     }
 
     /// Where it listens.
@@ -161,6 +162,8 @@ impl Server {
         let in_time = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
+        // Only now the address is free for who comes next.
+        let _ = self.serving.await;
         in_time
     }
 
@@ -168,6 +171,7 @@ impl Server {
     pub async fn kill(self) {
         self.lifecycle.begin_drain();
         self.lifecycle.finish(Duration::ZERO).await;
+        let _ = self.serving.await;
     }
 }
 

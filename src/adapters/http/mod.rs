@@ -1,7 +1,7 @@
 //! HTTP: requests in, use cases called, answers and streams out.
 //!
 //! Invariants: what comes from outside is parsed into the domain's types here, and refused here; every error becomes an
-//! answer in one place ([`problem`]); nothing here decides who gets which event.
+//! answer in one place (`problem`); nothing here decides who gets which event.
 
 mod body_wire;
 mod connection;

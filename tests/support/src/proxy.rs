@@ -10,35 +10,63 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
     task::JoinHandle,
 };
 
 /// Passes bytes on to a server, and cuts each connection after a number of bytes that a seed decides.
 pub struct CuttingProxy {
     address: SocketAddr,
-    calm: Arc<AtomicBool>,
-    cuts: Arc<AtomicUsize>,
+    cutter: Arc<Cutter>,
     accepting: JoinHandle<()>,
+}
+
+/// What all connections of a proxy share.
+struct Cutter {
+    spares_heads: bool,
+    calm: AtomicBool,
+    unplugged: watch::Sender<bool>,
+    cuts: AtomicUsize,
 }
 
 impl CuttingProxy {
     /// Starts a proxy before `server`, which cuts after at most `bytes_max` bytes of answer.
     pub async fn start(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
+        Self::start_cutter(server, seed, bytes_max, false).await
+    }
+
+    /// The same, but it counts from behind the answer's head. Chromium takes half a head of plain HTTP for a whole one
+    /// that lacks the media type, and gives up for good.
+    pub async fn start_sparing_heads(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
+        Self::start_cutter(server, seed, bytes_max, true).await
+    }
+
+    async fn start_cutter(server: SocketAddr, seed: u64, bytes_max: u64, spares_heads: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (calm, cuts) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let random = Arc::new(AtomicU64::new(seed));
-        let accepting = {
-            let (calm, cuts) = (Arc::clone(&calm), Arc::clone(&cuts));
-            tokio::spawn(async move {
+        let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let cutter = Arc::new(Cutter { spares_heads, calm, unplugged: watch::Sender::new(false), cuts });
+        let random = AtomicU64::new(seed);
+        let accepting = tokio::spawn({
+            let cutter = Arc::clone(&cutter);
+            async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let budget = next_random(&random) % bytes_max;
-                    tokio::spawn(pass(client, server, budget, Arc::clone(&calm), Arc::clone(&cuts)));
+                    let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            () = cutter.pass(client, server, budget) => {}
+                            _ = unplugged.wait_for(|unplugged| *unplugged) => {}
+                        }
+                    });
                 }
-            })
-        };
-        Self { address, calm, cuts, accepting }
+            }
+        });
+        Self { address, cutter, accepting }
     }
 
     /// Where it listens.
@@ -48,12 +76,22 @@ impl CuttingProxy {
 
     /// Stops cutting.
     pub fn calm_down(&self) {
-        self.calm.store(true, Ordering::Relaxed);
+        self.cutter.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// Cuts all connections, and from now on each new one at once.
+    pub fn unplug(&self) {
+        self.cutter.unplugged.send_replace(true);
+    }
+
+    /// Lets connections through again.
+    pub fn plug_in(&self) {
+        self.cutter.unplugged.send_replace(false);
     }
 
     /// How many connections were cut.
     pub fn cuts(&self) -> usize {
-        self.cuts.load(Ordering::Relaxed)
+        self.cutter.cuts.load(Ordering::Relaxed)
     }
 }
 
@@ -73,23 +111,52 @@ fn next_random(state: &AtomicU64) -> u64 {
     x >> 3
 }
 
-async fn pass(client: TcpStream, server: SocketAddr, budget: u64, calm: Arc<AtomicBool>, cuts: Arc<AtomicUsize>) {
-    let Ok(server) = TcpStream::connect(server).await else { return };
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let upward = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-    let mut left = usize::try_from(budget).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
-        let allowed = if calm.load(Ordering::Relaxed) { count } else { count.min(left) };
-        if to_client.write_all(&buffer[..allowed]).await.is_err() {
-            break;
+impl Cutter {
+    async fn pass(&self, client: TcpStream, server: SocketAddr, budget: u64) {
+        let Ok(server) = TcpStream::connect(server).await else { return };
+        let (mut from_client, to_client) = client.into_split();
+        let (from_server, mut to_server) = server.into_split();
+        let upward = async move {
+            let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+            // The server learns that the client has ended; what it still has to say is passed on.
+            drop(to_server);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.pass_answer(from_server, to_client, budget) => {}
+            () = upward => {}
         }
-        if allowed < count {
-            cuts.fetch_add(1, Ordering::Relaxed);
-            break;
-        }
-        left = left.saturating_sub(count);
     }
-    upward.abort();
+
+    async fn pass_answer(&self, mut from_server: OwnedReadHalf, mut to_client: OwnedWriteHalf, budget: u64) {
+        let mut left = usize::try_from(budget).unwrap_or(usize::MAX);
+        let mut head = self.spares_heads.then(Vec::new);
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+            let spared = head.as_mut().map_or(0, |head| rest_of_head(head, &buffer[..count]));
+            let allowed = if self.calm.load(Ordering::Relaxed) { count } else { count.min(left.saturating_add(spared)) };
+            if to_client.write_all(&buffer[..allowed]).await.is_err() {
+                return;
+            }
+            if allowed < count {
+                self.cuts.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            left = left.saturating_sub(count - spared);
+        }
+    }
+}
+
+/// Takes what has come of an answer, and tells how many of the new bytes belong to its head.
+fn rest_of_head(head: &mut Vec<u8>, new: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    if head.ends_with(END) {
+        return 0;
+    }
+    let before = head.len();
+    head.extend_from_slice(new);
+    if let Some(at) = head.windows(END.len()).position(|window| window == END) {
+        head.truncate(at + END.len());
+    }
+    head.len() - before
 }

@@ -1,0 +1,18 @@
+//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate. `README.md` says what they need.
+
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod chromium;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod npm_eventsource;
+#[cfg(test)]
+mod rust_eventsource;
+#[cfg(test)]
+mod site;
+#[cfg(test)]
+mod token;
+#[cfg(test)]
+mod witness;

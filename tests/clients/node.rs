@@ -1,0 +1,47 @@
+//! Node scripts of this directory: commands go in, a line of JSON comes out for each thing that they see.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// A running script. It ends when it is dropped, and with this process however that ends: its standard input does.
+pub(crate) struct Script {
+    child: Child,
+    pub(crate) commands: ChildStdin,
+}
+
+impl Script {
+    /// Starts a script. `lines` gets all that it says, on a thread of its own.
+    pub(crate) fn start(name: &str, arguments: &[&str], lines: impl FnOnce(&mut dyn Iterator<Item = Value>) + Send + 'static) -> Self {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+        assert!(directory.join("node_modules").is_dir(), "the npm packages of {} are not installed: run scripts/test", directory.display());
+        let mut child = Command::new("node")
+            .arg(directory.join(name))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Passed on, not inherited: who waits for the end of our output does not wait for the script's.
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("node can't be run ({error}): run scripts/test"));
+        let mut complaints = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut complaints, &mut std::io::stderr()));
+        let (commands, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        std::thread::spawn(move || {
+            lines(&mut output.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))));
+        });
+        Self { child, commands }
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        // Either can only fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
