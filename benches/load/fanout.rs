@@ -25,8 +25,8 @@ pub(crate) async fn measure(connections: usize, rounds: usize) {
             let _ = publisher.try_read(&mut [0; 4_096]);
         }
         drop(bare);
-        for (name, quantile) in [("median", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-            let (bare, rejoin) = (at(&mut bare_times, quantile), at(&mut rejoin_times, quantile));
+        for (name, percent) in [("median", 50), ("p90", 90), ("p99", 99)] {
+            let (bare, rejoin) = (at(&mut bare_times, percent), at(&mut rejoin_times, percent));
             let ratio = rejoin.as_secs_f64() / bare.as_secs_f64();
             println!("fanout: {connections} connections, {name} until the last has it: rejoin {rejoin:.2?}, bare write loop {bare:.2?}, ratio {ratio:.2}");
         }
@@ -51,7 +51,7 @@ async fn round(trigger: &mut TcpStream, bytes: &[u8], tally: &Tally, connections
     tally.wait_for(goal).await - started
 }
 
-fn at(times: &mut [Duration], quantile: f64) -> Duration {
+fn at(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
-    times[((times.len() - 1) as f64 * quantile) as usize]
+    times[(times.len() - 1) * percent / 100]
 }

@@ -9,7 +9,12 @@
 //!
 //! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for the terminal; what goes wrong ends it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::naive_bytecount,
+    reason = "a tool for the terminal: what goes wrong ends it, and no figure here needs 52 bits"
+)]
 
 mod bare;
 mod fanout;

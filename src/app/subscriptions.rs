@@ -63,9 +63,6 @@ pub enum Refusal {
     /// The journal or the feed can't be reached.
     #[error("the event backend can't be reached at the moment: try again later")]
     Backend(#[from] BackendError),
-    /// The process is shutting down.
-    #[error("this server is shutting down: connect again")]
-    Draining,
 }
 
 /// The settings of subscriptions.
@@ -97,6 +94,11 @@ pub enum Subscribed {
     Stream(Box<Subscription>),
     /// Pushing is switched off: there is nothing to follow.
     PushDisabled,
+    /// The process shuts down: the client is asked to come back, as those are that it has.
+    Draining {
+        /// After this delay.
+        retry_ms: u64,
+    },
 }
 
 /// One client's stream, with all that it holds: dropping it frees the slot and the tail.
@@ -139,7 +141,7 @@ impl Subscriptions {
             return Ok(Subscribed::PushDisabled);
         }
         if self.hub.drain_plan().is_some() {
-            return Err(Refusal::Draining);
+            return Ok(Subscribed::Draining { retry_ms: drain_retry_ms(self.options.policy.retry_ms, drain_turn()) });
         }
         let lease = self.limits.connect(&user).await.map_err(Refusal::TooManyConnections)?;
         let topic = Topic::User(user.clone());
@@ -155,7 +157,7 @@ impl Subscriptions {
             journal_availability: Arc::clone(&self.journal_availability),
             page_limit: self.options.page_limit,
             opening: Vec::new(),
-            drain_turn: rand::random_range(0..1_000),
+            drain_turn: drain_turn(),
             retry_ms: policy.retry_ms,
             _lease: lease,
         });
@@ -224,9 +226,18 @@ impl Subscription {
     pub(super) fn heed_drain(&mut self) {
         if let Some(DrainPlan { started, spread }) = self.tail.drain_plan() {
             let at = *started + *spread * self.drain_turn / 1_000;
-            // Spread once more by how long they wait.
-            let retry_ms = self.retry_ms / 2 + self.retry_ms * u64::from(self.drain_turn) / 1_000;
-            self.session.handle_drain(at.into_std(), retry_ms);
+            self.session.handle_drain(at.into_std(), drain_retry_ms(self.retry_ms, self.drain_turn));
         }
     }
+}
+
+/// A turn in a drain, in thousandths of its spread.
+fn drain_turn() -> u32 {
+    rand::random_range(0..1_000)
+}
+
+/// How long a client waits after a drain: between half and one and a half times the usual, so that those who leave
+/// together don't come back together.
+fn drain_retry_ms(retry_ms: u64, turn: u32) -> u64 {
+    retry_ms / 2 + retry_ms * u64::from(turn) / 1_000
 }

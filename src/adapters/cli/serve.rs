@@ -55,23 +55,24 @@ fn allow_many_connections() {
 fn welcome(settings: &Settings, server: &Server) {
     let address = server.address();
     let backend = settings.events.backend.name();
-    let mut text = format!("Rejoin listens on http://{address}, events are kept in {backend}.\n");
+    let mut lines = vec![format!("Rejoin listens on http://{address}, events are kept in {backend}.")];
     match settings.auth.mode {
         AuthMode::None => {
             tracing::warn!(
                 "auth.mode is `none`: everybody is user `local` and may publish; set auth.mode = \"jwt\" for anything but development"
             );
-            text += &format!("Follow:   rejoin tail --url http://{address}\n");
-            text += &format!("     or   curl -N http://{address}/api/events\n");
-            text += &format!(
-                "Publish:  rejoin publish --url http://{address} --user local --type greeting --payload '{{\"text\": \"hello\"}}'\n"
-            );
+            lines.push(format!("Follow:   rejoin tail --url http://{address}"));
+            lines.push(format!("     or   curl -N http://{address}/api/events"));
+            lines.push(format!(
+                "Publish:  rejoin publish --url http://{address} --user local --type greeting --payload '{{\"text\": \"hello\"}}'"
+            ));
         }
         AuthMode::Jwt => {
-            text +=
-                &format!("Follow:   rejoin tail --url http://{address} --token <token>   (`rejoin token` makes tokens for development)\n");
+            lines.push(format!(
+                "Follow:   rejoin tail --url http://{address} --token <token>   (`rejoin token` makes tokens for development)"
+            ));
         }
     }
     // Whoever closed our standard output doesn't want to know; that is no reason not to serve.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
 }

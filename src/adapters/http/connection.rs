@@ -61,12 +61,16 @@ impl Connections {
             let (connections, slot) = (Arc::clone(&self), Arc::clone(&slot));
             service_fn(move |request| Box::pin(Arc::clone(&connections).answer_http1(request, Arc::clone(&slot))))
         };
+        // Who comes while the process drains is answered once, if only to be told so.
+        let mut told_to_drain = self.lifecycle.is_draining();
         let mut connection = http1::Builder::new()
+            .keep_alive(!told_to_drain)
+            // A client that has said all it has to say may still listen.
+            .half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.request_timeout)
             .max_buf_size(self.options.header_bytes_max)
             .serve_connection(TokioIo::new(socket), service);
-        let mut told_to_drain = false;
         let mut draining = Box::pin(self.lifecycle.draining().cancelled());
         let departure = poll_fn(|context| {
             if !told_to_drain && draining.as_mut().poll(context).is_ready() {

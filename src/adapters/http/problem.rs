@@ -102,7 +102,10 @@ impl Problem {
     }
 
     pub(super) fn draining() -> Self {
-        Self::from(Refusal::Draining)
+        /// A process that drains is gone soon, and whoever takes its place is there soon.
+        const RETRY_AFTER: Duration = Duration::from_secs(1);
+        let message = "this server is shutting down: send the request again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retry_after(RETRY_AFTER)
     }
 
     pub(super) fn body(&self) -> ProblemBody<'_> {
@@ -172,8 +175,6 @@ impl From<PublishError> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        /// A process that drains is gone soon, and whoever takes its place is there soon.
-        const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(1);
         let message = refusal.to_string();
         match refusal {
             Refusal::Forbidden(forbidden) => forbidden.into(),
@@ -185,7 +186,6 @@ impl From<Refusal> for Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "replay_budget_exhausted", message).retry_after(exhausted.retry_after)
             }
             Refusal::Backend(_) => Self::backend_unavailable(message),
-            Refusal::Draining => Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retry_after(DRAINING_RETRY_AFTER),
         }
     }
 }

@@ -71,6 +71,8 @@ pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) ->
             response
         }
         Ok(Subscribed::PushDisabled) => event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into()),
+        // A browser's `EventSource` would take a status for a reason to give up.
+        Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
         Err(problem) => match errors_as {
             ErrorsAs::Status => problem.into_response(),
             ErrorsAs::Stream => {
