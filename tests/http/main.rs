@@ -1,6 +1,6 @@
 //! The HTTP API over real sockets: each test starts its own server on a free port.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod auth;
 mod broadcast;

@@ -1,0 +1,102 @@
+//! The rules of the tree, as tests: who may look at whom, and how long a file may be.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Longer files have more than one subject.
+const LINES_MAX: usize = 300;
+
+/// Every Rust file below a folder, with its text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() && !entry.ends_with("node_modules") && !entry.ends_with("target") {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&entry).unwrap();
+                found.push((entry, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no sources in {folder}");
+    found
+}
+
+/// No file of `folder` names any of these, not even in a link of its docs.
+fn never_names(folder: &str, forbidden: &[&str]) {
+    for (path, text) in sources(folder) {
+        // A group such as `use crate::{app::.., domain::..}` names its members at the beginning of a line or behind a brace.
+        let grouped =
+            text.replace("crate::{", "crate::{\n").lines().map(str::trim_start).map(|line| format!("\n{line}")).collect::<String>();
+        for name in forbidden {
+            let in_group =
+                text.contains("use crate::{") && (grouped.contains(&format!("\n{name}::")) || grouped.contains(&format!("\n{name},")));
+            let direct = text.contains(&format!("crate::{name}"));
+            assert!(!direct && !in_group, "{} names `{name}`, which lies outward of it", path.display());
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_inward() {
+    never_names("src/domain", &["ports", "app", "adapters", "composition"]);
+    never_names("src/ports", &["app", "adapters", "composition"]);
+    never_names("src/app", &["adapters", "composition"]);
+}
+
+#[test]
+fn driven_adapters_know_neither_the_application_nor_each_other() {
+    let driven = ["auth", "config", "memory"];
+    for adapter in driven {
+        let folder = format!("src/adapters/{adapter}");
+        never_names(&folder, &["app", "composition"]);
+        for other in driven.iter().chain(&["http", "cli"]).filter(|other| **other != adapter) {
+            never_names(&folder, &[&format!("adapters::{other}")]);
+        }
+    }
+}
+
+#[test]
+fn the_domain_has_no_io_no_clock_and_no_async() {
+    for (path, text) in sources("src/domain") {
+        let production = text.split("#[cfg(test)]").next().unwrap();
+        for forbidden in
+            ["tokio", "axum", "hyper", "reqwest", "async ", ".await", "Instant::now", "SystemTime", "std::net", "std::fs", "rand::"]
+        {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests.rs");
+            assert!(is_test || !production.contains(forbidden), "{} has `{forbidden}`", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_composition_root_knows_which_backend_there_is() {
+    for folder in ["src/app", "src/adapters/http"] {
+        for (path, text) in sources(folder) {
+            let production = text.split("#[cfg(test)]").next().unwrap();
+            assert!(!production.contains("Memory") && !production.contains("Backend::"), "{} knows a backend", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        let is_tests_of_a_module = path.file_name().is_some_and(|name| name == "tests.rs");
+        assert!(text.starts_with("//!") || is_tests_of_a_module, "{} has no module docs", path.display());
+    }
+}
