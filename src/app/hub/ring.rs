@@ -222,4 +222,6 @@ impl Ring {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
