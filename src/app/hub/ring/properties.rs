@@ -54,7 +54,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct World {
     ring: Ring,
     other: Ring,
-    total: TotalBytes,
+    total: Arc<TotalBytes>,
     options: RingOptions,
     /// The newest entry of the topic, whether or not the ring got it.
     newest: u64,
@@ -67,8 +67,9 @@ struct World {
 
 impl World {
     fn new(options: RingOptions) -> Self {
-        let (ring, other) = (Ring::new(), Ring::new());
-        Self { ring, other, total: TotalBytes::default(), options, newest: 10, taken: Vec::new(), began: 0, floor: None }
+        let total = Arc::<TotalBytes>::default();
+        let (ring, other) = (Ring::new(Arc::clone(&total)), Ring::new(Arc::clone(&total)));
+        Self { ring, other, total, options, newest: 10, taken: Vec::new(), began: 0, floor: None }
     }
 
     fn head(&self) -> Option<Position> {
@@ -85,7 +86,7 @@ impl World {
             }
             _ => Step::Gap,
         };
-        prop_assert_eq!(self.ring.push(entry, &self.options, &self.total), expected);
+        prop_assert_eq!(self.ring.push(entry, &self.options), expected);
         if expected == Step::Next {
             self.taken.push(at(entry.id.major()));
         }
@@ -102,13 +103,13 @@ impl World {
             Act::PushAgain => self.push(&entry(self.newest, Some(at(self.newest - 1)), 1))?,
             Act::Extend { payload_bytes } => {
                 self.newest += 1;
-                self.ring.extend(&entry(self.newest, None, payload_bytes), &self.options, &self.total);
+                self.ring.extend(&entry(self.newest, None, payload_bytes), &self.options);
                 if self.head().is_some() {
                     self.taken.push(at(self.newest));
                 }
             }
             Act::Broadcast { payload_bytes } => {
-                self.ring.push_broadcast(&event(self.newest, payload_bytes), &self.options, &self.total);
+                self.ring.push_broadcast(&event(self.newest, payload_bytes), &self.options);
                 self.taken.extend(self.head());
             }
             Act::Anchor => {
@@ -117,15 +118,15 @@ impl World {
             }
             Act::Restart { known } => {
                 let (position, before) = (known.then_some(at(self.newest)), self.ring.incarnation);
-                self.ring.restart(position, &self.total);
+                self.ring.restart(position);
                 (self.floor, self.began) = (position, self.taken.len());
                 prop_assert_ne!(self.ring.incarnation, before);
             }
             Act::Elsewhere { payload_bytes: Some(payload_bytes) } => {
                 self.other.anchor(at(0));
-                self.other.push_broadcast(&event(0, payload_bytes), &self.options, &self.total);
+                self.other.push_broadcast(&event(0, payload_bytes), &self.options);
             }
-            Act::Elsewhere { payload_bytes: None } => self.other.restart(None, &self.total),
+            Act::Elsewhere { payload_bytes: None } => self.other.restart(None),
         }
         Ok(())
     }
@@ -137,7 +138,7 @@ impl World {
             prop_assert!(ring.bytes <= options.bytes_max);
             prop_assert_eq!(ring.bytes, ring.slots.iter().map(Slot::cost_bytes).sum::<usize>());
         }
-        let total = self.total.0.load(Ordering::Relaxed);
+        let total = self.total.now();
         prop_assert_eq!(total, ring.bytes + other.bytes);
         prop_assert!(total <= options.total_bytes_max);
 
