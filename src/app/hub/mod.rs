@@ -221,9 +221,9 @@ impl Hub {
         if followed.has_followers() {
             return;
         }
-        if std::mem::take(&mut *watching) {
-            self.0.feed.unwatch(&followed.topic).await;
-        }
+        // Also where no watch is noted: one that failed, or whose follower left during it, may have been done.
+        *watching = false;
+        self.0.feed.unwatch(&followed.topic).await;
         let mut topics = self.topics();
         if !followed.has_followers() {
             topics.remove(&followed.topic);
