@@ -58,6 +58,12 @@ pub enum Continuity {
 }
 
 impl Bounds {
+    /// The earliest position behind which nothing is known to be gone: the floor; where nobody knows it, behind the
+    /// oldest entry, since what lay before that may have been removed.
+    pub fn whole_from(&self) -> Position {
+        self.floor.or(self.oldest.map(Position::After)).unwrap_or(self.head)
+    }
+
     /// Whether a reader that stands at `position` misses nothing by reading on from there. [`Position::Start`] stands
     /// for the origin.
     pub fn continuity(&self, position: Position) -> Continuity {
@@ -65,12 +71,7 @@ impl Bounds {
         if position > self.head {
             return Continuity::Ahead;
         }
-        let whole = position >= self.origin
-            && match (self.floor, self.oldest) {
-                (Some(floor), _) => position >= floor,
-                (None, Some(oldest)) => position >= Position::After(oldest),
-                (None, None) => position == self.head,
-            };
+        let whole = position >= self.origin && position >= self.whole_from();
         if whole { Continuity::Whole } else { Continuity::Truncated }
     }
 }

@@ -28,7 +28,8 @@ pub trait Feed: Send + Sync {
     /// The feed is not connected, so that an append could go unheard.
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError>;
 
-    /// Stops listening to a topic.
+    /// Stops listening to a topic: what is appended after this returned is not signalled. To stop where nobody listens
+    /// is harmless.
     async fn unwatch(&self, topic: &Topic);
 
     /// Tells every process's feed of an event for everybody. It is not kept anywhere.

@@ -135,8 +135,12 @@ impl Listeners {
 
 impl Listener {
     fn tell(&self, signal: Signal) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.sender.try_send(signal) {
+        // The flag is up before the attempt, so that whoever makes room during it still finds the flag behind a signal.
+        // Where the attempt then succeeds, an interruption is told that did not happen, which is harmless.
+        if self.sender.capacity() == 0 {
             self.overrun.store(true, Ordering::Relaxed);
         }
+        // An error means that it is full, which was just said, or that nobody listens any more.
+        let _ = self.sender.try_send(signal);
     }
 }

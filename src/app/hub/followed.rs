@@ -12,9 +12,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Hub, ring::Ring};
+use super::{
+    Hub,
+    ring::{Ring, TotalBytes},
+};
 use crate::domain::{
-    cursor::Continuity,
     event::{Entry, Event},
     position::Position,
     replay::{Page, Step},
@@ -54,13 +56,13 @@ enum CatchUp {
 }
 
 impl Followed {
-    pub(super) fn by_one(topic: Topic) -> Self {
+    pub(super) fn by_one(topic: Topic, total_bytes: Arc<TotalBytes>) -> Self {
         Self {
             topic,
             news: Notify::new(),
             watching: tokio::sync::Mutex::new(false),
             followers: AtomicUsize::new(1),
-            state: Mutex::new(State { ring: Ring::new(), catch_up: CatchUp::NotNeeded }),
+            state: Mutex::new(State { ring: Ring::new(total_bytes), catch_up: CatchUp::NotNeeded }),
         }
     }
 
@@ -84,13 +86,13 @@ impl Followed {
 
     pub(super) fn appended(self: &Arc<Self>, hub: &Hub, entry: &Entry) {
         let mut state = self.state();
-        if state.ring.push(entry, &hub.0.ring_options, &hub.0.total_bytes) == Step::Gap {
+        if state.ring.push(entry, &hub.0.ring_options) == Step::Gap {
             self.need_catch_up(&mut state, hub);
         }
     }
 
     pub(super) fn broadcast(&self, hub: &Hub, event: &Arc<Event>) {
-        self.state().ring.push_broadcast(event, &hub.0.ring_options, &hub.0.total_bytes);
+        self.state().ring.push_broadcast(event, &hub.0.ring_options);
     }
 
     /// The journal may have more than the ring.
@@ -158,16 +160,8 @@ impl Followed {
     /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal had.
     fn take_page(&self, hub: &Hub, head: Position, page: &Page) -> bool {
         let mut state = self.state();
-        let total = &hub.0.total_bytes;
-        match page.bounds.continuity(head) {
-            Continuity::Whole => {}
-            Continuity::Truncated => state.ring.restart(Some(page.bounds.floor.unwrap_or(page.bounds.origin)), total),
-            Continuity::Ahead => state.ring.restart(Some(page.bounds.head), total),
-        }
-        for entry in &page.entries {
-            state.ring.extend(entry, &hub.0.ring_options, total);
-        }
-        if page.more || state.catch_up == (CatchUp::Running { again: true }) {
+        let complete = state.ring.take_page(head, page, &hub.0.ring_options);
+        if !complete || page.more || state.catch_up == (CatchUp::Running { again: true }) {
             state.catch_up = CatchUp::Running { again: false };
             return false;
         }

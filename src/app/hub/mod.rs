@@ -60,7 +60,7 @@ struct Inner {
     feed: Arc<dyn Feed>,
     ring_options: RingOptions,
     page_limit: PageLimit,
-    total_bytes: TotalBytes,
+    total_bytes: Arc<TotalBytes>,
     topics: Mutex<HashMap<Topic, Arc<Followed>>>,
     /// Topics whose last follower has left, for the task that stops watching them.
     deserted: Mutex<Vec<Topic>>,
@@ -87,7 +87,7 @@ impl Hub {
             feed,
             ring_options,
             page_limit,
-            total_bytes: TotalBytes::default(),
+            total_bytes: Arc::default(),
             topics: Mutex::default(),
             deserted: Mutex::default(),
             desertion: Notify::new(),
@@ -112,7 +112,10 @@ impl Hub {
                 known.get().add_follower();
                 Arc::clone(known.get())
             }
-            MapEntry::Vacant(vacant) => Arc::clone(vacant.insert(Arc::new(Followed::by_one(topic.clone())))),
+            MapEntry::Vacant(vacant) => {
+                let followed = Followed::by_one(topic.clone(), Arc::clone(&self.0.total_bytes));
+                Arc::clone(vacant.insert(Arc::new(followed)))
+            }
         };
         // From here on the tail's drop takes the follower back.
         let mut tail = Tail::new(self.clone(), Arc::clone(&followed));
@@ -120,7 +123,7 @@ impl Hub {
         if !*watching {
             self.0.feed.watch(topic).await?;
             *watching = true;
-            followed.state().ring.restart(None, &self.0.total_bytes);
+            followed.state().ring.restart(None);
         }
         drop(watching);
         tail.begin();
@@ -142,6 +145,11 @@ impl Hub {
     /// How many topics are followed here.
     pub fn topics_followed(&self) -> usize {
         self.topics().len()
+    }
+
+    /// What the rings hold together, in bytes, about.
+    pub fn ring_bytes(&self) -> usize {
+        self.0.total_bytes.now()
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<Topic, Arc<Followed>>> {
@@ -213,13 +221,12 @@ impl Hub {
         if followed.has_followers() {
             return;
         }
-        if std::mem::take(&mut *watching) {
-            self.0.feed.unwatch(&followed.topic).await;
-        }
+        // Also where no watch is noted: one that failed, or whose follower left during it, may have been done.
+        *watching = false;
+        self.0.feed.unwatch(&followed.topic).await;
         let mut topics = self.topics();
         if !followed.has_followers() {
             topics.remove(&followed.topic);
-            followed.state().ring.restart(None, &self.0.total_bytes);
         }
     }
 }

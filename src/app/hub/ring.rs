@@ -3,22 +3,24 @@
 //! Invariants: the entries in a ring follow each other without a gap, from `floor` to `head`; it holds no more entries
 //! and bytes than it may, and drops the oldest first. Who stands before its floor reads the journal.
 
+mod slot;
+
 use std::{
     collections::VecDeque,
     ops::ControlFlow,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
+pub(crate) use self::slot::{Content, Slot};
 use crate::domain::{
+    cursor::Continuity,
     event::{Entry, Event},
-    frame::{Format, Frame},
     position::Position,
-    replay::{Step, step},
+    replay::{Page, Step, step},
     timestamp::Timestamp,
-    topic::Topic,
 };
 
 /// The bounds of rings.
@@ -36,50 +38,16 @@ pub struct RingOptions {
 #[derive(Debug, Default)]
 pub(super) struct TotalBytes(AtomicUsize);
 
-/// What a ring holds in one place: an entry, or an event for everybody, which has no place in the journal.
-#[derive(Debug)]
-pub(crate) enum Content {
-    Entry(Entry),
-    Broadcast(Arc<Event>),
-}
-
-impl Content {
-    pub(crate) fn event(&self) -> &Event {
-        match self {
-            Self::Entry(entry) => &entry.event,
-            Self::Broadcast(event) => event,
-        }
-    }
-}
-
-/// One place in a ring.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) content: Content,
-    /// The ring's position once this slot is taken.
-    position: Position,
-    /// Encoded when the first connection needs it, then shared.
-    frames: [OnceLock<Frame>; Format::COUNT],
-}
-
-impl Slot {
-    /// The slot's frame in a format: encoded once, shared by all connections.
-    pub(crate) fn frame(&self, topic: &Topic, format: Format) -> Frame {
-        let encode = || match &self.content {
-            Content::Entry(entry) => Frame::entry(format, topic, entry.id, &entry.event),
-            Content::Broadcast(event) => Frame::broadcast(format, event),
-        };
-        self.frames[format as usize].get_or_init(encode).clone()
-    }
-
-    /// The event, and a frame of it in each format.
-    fn cost_bytes(&self) -> usize {
-        size_of::<Self>() + (1 + Format::COUNT) * self.content.event().cost_bytes()
+impl TotalBytes {
+    pub(super) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Ring {
+    /// What it holds is counted here, and taken back when it is dropped.
+    total: Arc<TotalBytes>,
     slots: VecDeque<Slot>,
     /// The number of the slot at the front; slots are numbered from the ring's beginning.
     first_number: u64,
@@ -98,8 +66,8 @@ struct Extent {
 }
 
 impl Ring {
-    pub(super) const fn new() -> Self {
-        Self { slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
+    pub(super) const fn new(total: Arc<TotalBytes>) -> Self {
+        Self { total, slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
     }
 
     /// Behind the last entry, if that is known.
@@ -113,16 +81,16 @@ impl Ring {
     }
 
     /// Begins anew at `position`: what was known is no longer joined to what comes.
-    pub(super) fn restart(&mut self, position: Option<Position>, total: &TotalBytes) {
+    pub(super) fn restart(&mut self, position: Option<Position>) {
         self.first_number += self.slots.len() as u64;
         self.slots.clear();
-        total.0.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        self.total.0.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
         self.extent = position.map(|position| Extent { floor: position, head: position });
         self.incarnation += 1;
     }
 
     /// Takes an entry, if it continues what the ring has.
-    pub(super) fn push(&mut self, entry: &Entry, options: &RingOptions, total: &TotalBytes) -> Step {
+    pub(super) fn push(&mut self, entry: &Entry, options: &RingOptions) -> Step {
         let verdict = match (self.head(), entry.prev) {
             (Some(head), prev) => step(head, entry.id, prev),
             (None, Some(prev)) => {
@@ -132,51 +100,71 @@ impl Ring {
             (None, None) => Step::Gap,
         };
         if verdict == Step::Next {
-            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options, total);
+            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options);
         }
         verdict
     }
 
+    /// Takes a page that was read after `position`, where the head was at that time. `false` if the ring may still lack
+    /// what the journal had.
+    pub(super) fn take_page(&mut self, position: Position, page: &Page, options: &RingOptions) -> bool {
+        // A ring that began anew during the read has nothing that the page could be joined to.
+        let Some(head) = self.head() else { return false };
+        let mut complete = true;
+        match page.bounds.continuity(position) {
+            Continuity::Whole => {}
+            // Live entries that came during the read may have led past what is gone.
+            Continuity::Truncated if head >= page.bounds.whole_from() => {}
+            Continuity::Truncated => self.restart(Some(page.bounds.whole_from())),
+            Continuity::Ahead => {
+                // What came live during the read is dropped with the rest, and has to be read.
+                complete = head == position;
+                self.restart(Some(page.bounds.head));
+            }
+        }
+        for entry in &page.entries {
+            self.extend(entry, options);
+        }
+        complete
+    }
+
     /// Takes an entry of a page that was read after a position at or before the head, so that it continues the ring
     /// whether or not its writer knew its `prev`.
-    pub(super) fn extend(&mut self, entry: &Entry, options: &RingOptions, total: &TotalBytes) {
+    fn extend(&mut self, entry: &Entry, options: &RingOptions) {
         if self.head().is_some_and(|head| head.is_before(entry.id)) {
-            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options, total);
+            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options);
         }
     }
 
     /// Takes an event for everybody. Where the ring has no place yet, nobody has come far enough to be told.
-    pub(super) fn push_broadcast(&mut self, event: &Arc<Event>, options: &RingOptions, total: &TotalBytes) {
+    pub(super) fn push_broadcast(&mut self, event: &Arc<Event>, options: &RingOptions) {
         if let Some(head) = self.head() {
-            self.add(Content::Broadcast(Arc::clone(event)), head, options, total);
+            self.add(Content::Broadcast(Arc::clone(event)), head, options);
         }
     }
 
-    fn add(&mut self, content: Content, position: Position, options: &RingOptions, total: &TotalBytes) {
-        let slot = Slot { content, position, frames: [const { OnceLock::new() }; Format::COUNT] };
+    fn add(&mut self, content: Content, position: Position, options: &RingOptions) {
+        let slot = Slot::new(content, position);
         let cost = slot.cost_bytes();
         self.bytes += cost;
-        total.0.fetch_add(cost, Ordering::Relaxed);
+        self.total.0.fetch_add(cost, Ordering::Relaxed);
         self.slots.push_back(slot);
         if let Some(extent) = &mut self.extent {
             extent.head = position;
         }
         // A ring makes room for its own entries, so no ring can push another out for good.
-        while self.slots.len() > options.entries_max
-            || self.bytes > options.bytes_max
-            || total.0.load(Ordering::Relaxed) > options.total_bytes_max
-        {
-            if !self.drop_oldest(total) {
+        while self.slots.len() > options.entries_max || self.bytes > options.bytes_max || self.total.now() > options.total_bytes_max {
+            if !self.drop_oldest() {
                 break;
             }
         }
     }
 
-    fn drop_oldest(&mut self, total: &TotalBytes) -> bool {
+    fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.slots.pop_front() else { return false };
         self.first_number += 1;
         self.bytes -= oldest.cost_bytes();
-        total.0.fetch_sub(oldest.cost_bytes(), Ordering::Relaxed);
+        self.total.0.fetch_sub(oldest.cost_bytes(), Ordering::Relaxed);
         if let Some(extent) = &mut self.extent {
             extent.floor = oldest.position;
         }
@@ -221,5 +209,13 @@ impl Ring {
     }
 }
 
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.total.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

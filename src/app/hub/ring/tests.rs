@@ -1,1 +1,147 @@
-//! TODO
+//! Encoding once, and what doesn't fit.
+
+use super::*;
+use crate::domain::{
+    cursor::Bounds,
+    event::EventType,
+    frame::{Format, Frame},
+    json::Json,
+    position::EventId,
+    topic::{Topic, UserId},
+};
+
+pub(super) fn at(sequence: u64) -> Position {
+    Position::After(EventId::timed(sequence, 0))
+}
+
+pub(super) fn event(sequence: u64, payload_bytes: usize) -> Arc<Event> {
+    Arc::new(Event {
+        event_type: EventType::parse("t").unwrap(),
+        ts: Timestamp::from_ms(sequence),
+        category: None,
+        scope: None,
+        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
+    })
+}
+
+pub(super) fn entry(sequence: u64, prev: Option<Position>, payload_bytes: usize) -> Entry {
+    Entry { id: EventId::timed(sequence, 0), prev, event: event(sequence, payload_bytes) }
+}
+
+const AMPLE: RingOptions = RingOptions { entries_max: 100, bytes_max: 1 << 20, total_bytes_max: 1 << 20 };
+
+#[test]
+fn a_slot_is_encoded_once_per_format_and_shared() {
+    let mut ring = Ring::new(Arc::default());
+    ring.push(&entry(11, Some(at(10)), 5), &AMPLE);
+    ring.push_broadcast(&event(11, 5), &AMPLE);
+    let topic = Topic::User(UserId::parse("u1").unwrap());
+    let frames = |format| {
+        let mut frames = Vec::new();
+        ring.visit(0, |slot| {
+            frames.push(slot.frame(&topic, format));
+            ControlFlow::Continue(())
+        });
+        frames
+    };
+    for format in [Format::Envelope, Format::Named] {
+        let (one, another) = (frames(format), frames(format));
+        assert_eq!((one.len(), &one), (2, &another));
+        for (one, another) in one.iter().zip(&another) {
+            assert_eq!(one.chunk().as_ptr(), another.chunk().as_ptr(), "two connections share one allocation");
+        }
+    }
+    assert_ne!(frames(Format::Envelope), frames(Format::Named));
+    assert_eq!(frames(Format::Envelope)[0], Frame::entry(Format::Envelope, &topic, EventId::timed(11, 0), &event(11, 5)));
+}
+
+#[test]
+fn an_entry_larger_than_the_ring_leaves_it_empty_and_whole() {
+    let options = RingOptions { bytes_max: 1_000, ..AMPLE };
+    let mut ring = Ring::new(Arc::default());
+    assert_eq!(ring.push(&entry(11, Some(at(10)), 2_000), &options), Step::Next);
+    assert_eq!((ring.slots.len(), ring.bytes, ring.head()), (0, 0, Some(at(11))));
+    assert_eq!(ring.number_behind(at(10)), None, "who lacks it reads the journal");
+    assert_eq!(ring.push(&entry(12, Some(at(11)), 0), &options), Step::Next);
+}
+
+#[test]
+fn a_ring_that_is_dropped_counts_no_more() {
+    let total = Arc::<TotalBytes>::default();
+    let mut ring = Ring::new(Arc::clone(&total));
+    ring.push(&entry(11, Some(at(10)), 5), &AMPLE);
+    assert!(total.now() > 0);
+    drop(ring);
+    assert_eq!(total.now(), 0);
+}
+
+/// A page of a journal that has the entries from `oldest` to `newest`, read after `position`.
+fn page(position: u64, oldest: u64, newest: u64, floor_is_known: bool) -> Page {
+    let floor = floor_is_known.then_some(at(oldest - 1));
+    let bounds = Bounds { origin: at(5), floor, oldest: Some(EventId::timed(oldest, 0)), head: at(newest) };
+    let entries = (oldest.max(position + 1)..=newest).map(|sequence| entry(sequence, Some(at(sequence - 1)), 5)).collect();
+    Page { entries, more: false, bounds }
+}
+
+fn positions(ring: &Ring) -> Vec<Position> {
+    ring.slots.iter().map(|slot| slot.position).collect()
+}
+
+#[test]
+fn a_page_continues_what_came_live_during_its_read() {
+    let mut ring = Ring::new(Arc::default());
+    ring.anchor(at(10));
+    for sequence in 11..=12 {
+        ring.push(&entry(sequence, Some(at(sequence - 1)), 5), &AMPLE);
+    }
+    assert!(ring.take_page(at(10), &page(10, 8, 14, true), &AMPLE));
+    assert_eq!((positions(&ring), ring.incarnation), ((11..=14).map(at).collect(), 0));
+}
+
+#[test]
+fn a_truncated_page_begins_the_ring_anew() {
+    for floor_is_known in [true, false] {
+        let mut ring = Ring::new(Arc::default());
+        ring.anchor(at(10));
+        assert!(ring.take_page(at(10), &page(10, 20, 22, floor_is_known), &AMPLE));
+        assert_eq!((ring.head(), ring.incarnation), (Some(at(22)), 1));
+        assert_eq!(ring.covers(at(15), Timestamp::from_ms(0)), None, "nobody knows what lay between");
+        assert!(ring.covers(at(20), Timestamp::from_ms(0)).is_some());
+        assert_eq!(ring.covers(at(19), Timestamp::from_ms(0)).is_some(), floor_is_known);
+    }
+}
+
+#[test]
+fn a_truncated_page_does_not_undo_what_came_live_during_its_read() {
+    let mut ring = Ring::new(Arc::default());
+    ring.anchor(at(10));
+    for sequence in 11..=23 {
+        ring.push(&entry(sequence, Some(at(sequence - 1)), 5), &AMPLE);
+    }
+    // The page was read before the last entry, and after the entries up to 19 had been trimmed.
+    assert!(ring.take_page(at(10), &page(10, 20, 22, true), &AMPLE));
+    assert_eq!((ring.head(), ring.incarnation), (Some(at(23)), 0));
+}
+
+#[test]
+fn a_page_of_another_journal_begins_the_ring_anew_and_what_came_meanwhile_is_read() {
+    for live in [false, true] {
+        let mut ring = Ring::new(Arc::default());
+        ring.anchor(at(100));
+        if live {
+            ring.push(&entry(101, Some(at(22)), 5), &AMPLE);
+        }
+        assert_eq!(ring.take_page(at(100), &page(100, 20, 22, true), &AMPLE), !live);
+        assert_eq!((ring.head(), ring.incarnation), (Some(at(22)), 1));
+    }
+}
+
+#[test]
+fn a_page_for_a_ring_that_began_anew_is_dropped() {
+    let mut ring = Ring::new(Arc::default());
+    ring.anchor(at(10));
+    ring.restart(None);
+    assert!(!ring.take_page(at(10), &page(10, 8, 14, true), &AMPLE));
+    assert!(!ring.take_page(at(10), &page(10, 20, 22, true), &AMPLE));
+    assert_eq!((positions(&ring), ring.head()), (Vec::new(), None));
+}

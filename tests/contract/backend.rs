@@ -1,0 +1,97 @@
+//! What the laws need of an adapter: a backend of their own, and the power over it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rejoin::ports::{
+    feed::Feed,
+    journal::Journal,
+    limits::{ConnectionLeases, ReplayBudget},
+};
+
+/// Longer than any law takes on a busy machine, real pauses included.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Runs a law, which must come to an end.
+pub(crate) async fn within_patience(law: impl Future<Output = ()>) {
+    assert!(tokio::time::timeout(PATIENCE, law).await.is_ok(), "the law waited in vain for something");
+}
+
+/// How an adapter is brought up for a law.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    /// An empty backend, or an empty part of one, that no other law sees.
+    async fn open(&self, options: Options) -> Box<dyn Backend>;
+
+    /// How many cases a property is tried with: fewer where opening a backend costs a server's start.
+    fn property_cases(&self) -> u32;
+
+    /// By how much times that a backend tells may be off: zero where the law's own clock is the only one.
+    fn time_tolerance(&self) -> Duration;
+}
+
+/// The bounds that a law wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Most entries of one topic.
+    pub(crate) topic_entries_max: usize,
+    /// Age after which an entry counts as gone.
+    pub(crate) age_max: Option<Duration>,
+    /// For how long an idempotency key is remembered.
+    pub(crate) idempotency_window: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { topic_entries_max: 100_000, age_max: None, idempotency_window: Duration::from_mins(10) }
+    }
+}
+
+/// One backend, and the power over it. What is not implemented is declared as lacking in `main.rs`.
+#[async_trait]
+pub(crate) trait Backend: Send + Sync {
+    /// The ports of one more process on this backend.
+    async fn process(&self) -> Process;
+
+    /// Lets time pass, for the backend and all its processes. Real servers need real time, so laws pass seconds.
+    async fn pass(&self, time: Duration);
+
+    /// How many entries over its bound a topic may keep: backends that trim approximately keep some more.
+    fn trim_slack_entries(&self) -> usize {
+        0
+    }
+
+    /// Sets the clock that ids are made from back.
+    async fn step_clock_back(&self, _by: Duration) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Loses everything, as a lost disk does.
+    async fn wipe(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Kills the server and starts it again. Processes keep their ports.
+    async fn restart(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Makes the server unreachable.
+    async fn stop(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Makes the server reachable again.
+    async fn start(&self) {
+        unreachable!("declared as lacking")
+    }
+}
+
+/// The ports of one process. There are several on one backend.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) feed: Arc<dyn Feed>,
+    pub(crate) leases: Arc<dyn ConnectionLeases>,
+    pub(crate) budget: Arc<dyn ReplayBudget>,
+}

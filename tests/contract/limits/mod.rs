@@ -1,0 +1,4 @@
+//! The laws of [`rejoin::ports::limits`].
+
+pub(crate) mod budget;
+pub(crate) mod leases;

@@ -1,0 +1,189 @@
+//! The contract suite: what the ports' docs promise, shown for every adapter by the same functions.
+//!
+//! A law is one `async fn` over a [`backend::Fixture`], named as a sentence. An adapter joins with one `contract!` block
+//! below, and passes every law. What its backend *can't* do at all (a server that isn't there can't be away) is declared
+//! in that block with the reason, and shows as an ignored test with that reason: nothing is skipped silently.
+//!
+//! - `has`: the laws of the group run.
+//! - `(lacks "why")`: they are shown as ignored.
+
+#[cfg(test)]
+mod backend;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod follower;
+#[cfg(test)]
+mod given;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod memory;
+
+/// Makes a test of each law of a module.
+#[cfg(test)]
+macro_rules! laws {
+    ($fixture:expr, $module:tt, $has:tt, $($law:ident)*) => {$( law! { $fixture, $module, $has, $law } )*};
+}
+
+/// Makes a test of one law.
+#[cfg(test)]
+macro_rules! law {
+    ($fixture:expr, [$($module:ident)::+], has, $law:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $law() {
+            crate::backend::within_patience(crate::$($module)::+::$law(&$fixture)).await;
+        }
+    };
+    ($fixture:expr, [$($module:ident)::+], (lacks $why:literal), $law:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[ignore = $why]
+        async fn $law() {
+            crate::backend::within_patience(crate::$($module)::+::$law(&$fixture)).await;
+        }
+    };
+}
+
+/// Makes a test of each law, for one adapter. A law that is missing here is dead code, which the lints refuse.
+#[cfg(test)]
+macro_rules! contract {
+    (
+        mod $adapter:ident: $fixture:expr;
+        clock_that_steps_back: $clock:tt;
+        wipe: $wipe:tt;
+        wipe_under_a_process: $live_wipe:tt;
+        restart: $restart:tt;
+        outage: $outage:tt;
+    ) => {
+        mod $adapter {
+            mod appending {
+                laws! { $fixture, [journal::appending], has,
+                    ids_strictly_increase_in_the_order_of_a_batch
+                    ids_strictly_increase_under_concurrent_appenders
+                    prev_is_the_position_appended_at
+                    an_acknowledged_entry_is_readable_at_once_by_every_process
+                    no_entry_appears_behind_a_head_that_was_told
+                    the_head_of_an_empty_topic_is_never_behind
+                    a_batch_over_many_topics_is_appended_whole
+                    an_empty_batch_is_harmless
+                }
+                laws! { $fixture, [journal::appending], $clock,
+                    ids_strictly_increase_when_the_clock_steps_back
+                }
+            }
+            mod idempotency {
+                laws! { $fixture, [journal::idempotency], has,
+                    the_same_key_on_a_topic_appends_once
+                    a_key_counts_for_its_own_topic
+                    a_key_is_forgotten_after_its_window
+                    concurrent_repeats_append_once
+                    a_repeat_within_a_batch_appends_once
+                    a_key_outlives_its_entry
+                    keys_and_topics_never_run_into_each_other
+                }
+            }
+            mod reading {
+                laws! { $fixture, [journal::reading], has,
+                    reading_is_exclusive_and_ordered
+                    reading_is_bounded_by_entries_and_tells_exactly_whether_there_is_more
+                    reading_is_bounded_by_bytes_but_gives_at_least_one
+                    pages_join_without_a_gap
+                    a_position_between_entries_is_as_good_as_any
+                    a_position_ahead_of_the_journal_is_told
+                    a_page_tells_the_bounds
+                    the_journal_answers_a_probe
+                }
+            }
+            mod removal {
+                laws! { $fixture, [journal::removal], has,
+                    trimming_at_the_bound_is_told_exactly
+                    the_oldest_retained_is_asked_for_with_zero
+                    entries_over_the_age_limit_count_as_removed
+                    a_topic_that_expired_whole_hides_no_loss
+                    purging_is_told_and_ids_go_on_increasing
+                    purging_again_is_harmless
+                }
+            }
+            mod payloads {
+                laws! { $fixture, [journal::payloads], has,
+                    a_payload_keeps_every_byte
+                    an_event_keeps_all_its_parts
+                    a_payload_of_a_mebibyte_is_kept
+                }
+            }
+            mod model {
+                laws! { $fixture, [journal::model], has, a_topic_behaves_as_a_list_with_a_trimmed_beginning }
+            }
+            mod feed {
+                laws! { $fixture, [feed], has,
+                    what_is_appended_after_watching_is_signalled
+                    signals_come_in_order_and_tell_the_entry_before
+                    concurrent_appends_of_all_processes_are_heard
+                    topics_that_are_not_watched_are_silent
+                    watching_twice_is_harmless
+                    unwatching_stops_the_signals
+                    a_topic_can_be_watched_again
+                    a_broadcast_reaches_every_process_and_is_not_kept
+                    a_listener_that_does_not_listen_is_interrupted
+                }
+            }
+            mod limits {
+                laws! { $fixture, [limits::leases], has,
+                    never_more_leases_than_the_cap
+                    concurrent_comings_and_goings_stay_within_the_cap
+                    a_refused_lease_leaves_no_trace
+                    a_lease_ends_after_its_time
+                    a_renewed_lease_holds
+                    renewing_takes_an_ended_lease_up_again
+                    releasing_twice_is_harmless
+                }
+                laws! { $fixture, [limits::budget], has,
+                    a_budget_is_a_sliding_window
+                    a_refused_replay_does_not_count
+                    concurrent_replays_stay_within_the_budget
+                }
+            }
+            mod isolation {
+                laws! { $fixture, [isolation], has,
+                    no_user_id_reaches_another_journal
+                    no_user_id_reaches_another_feed
+                    no_user_id_reaches_another_limit
+                    a_purge_removes_one_topic_alone
+                }
+            }
+            mod faults {
+                laws! { $fixture, [faults], $wipe,
+                    a_wiped_journal_has_an_origin_behind_every_id_it_issued
+                    a_wiped_journal_knows_no_keys
+                }
+                laws! { $fixture, [faults], $live_wipe,
+                    a_process_that_lives_through_a_wipe_hears_of_what_comes
+                }
+                laws! { $fixture, [faults], $restart,
+                    a_restart_keeps_what_was_acknowledged
+                    a_restart_keeps_what_was_removed_removed
+                }
+                laws! { $fixture, [faults], $outage,
+                    an_outage_is_told_in_time_and_passes
+                    a_feed_catches_up_after_an_outage
+                }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+contract! {
+    mod memory_backend: crate::memory::MemoryFixture;
+    clock_that_steps_back: has;
+    wipe: has;
+    wipe_under_a_process: (lacks "the journal lives and dies with its process");
+    restart: (lacks "memory promises nothing beyond the process: a restart is a wipe");
+    outage: (lacks "there is no server that could be away");
+}

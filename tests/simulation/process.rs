@@ -1,0 +1,88 @@
+//! One server process, but for its sockets.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rejoin::{
+    adapters::memory::MemoryLimits,
+    app::{
+        availability::Availability,
+        hub::{DrainPlan, Hub, RingOptions},
+        limits::{Limits, LimitsOptions},
+        subscriptions::{SubscriptionOptions, Subscriptions},
+    },
+    ports::clock::Clock,
+};
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backend::{Backend, FaultyJournal},
+    dice::Dice,
+    faults::Faults,
+    feed::FaultyFeed,
+};
+
+/// What all processes of a world have in common.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) limits: Arc<MemoryLimits>,
+    pub(crate) rings: RingOptions,
+    pub(crate) subscriptions: SubscriptionOptions,
+    pub(crate) connections_max: Option<u32>,
+}
+
+pub(crate) struct Process {
+    pub(crate) hub: Hub,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) journal: Arc<FaultyJournal>,
+    pub(crate) feed: Arc<FaultyFeed>,
+    pub(crate) faults: Arc<Faults>,
+    /// Cancelled when the process dies.
+    pub(crate) dead: CancellationToken,
+    lease_keeper: JoinHandle<()>,
+}
+
+impl Process {
+    pub(crate) fn start(setup: &Setup, dice: Dice) -> Arc<Self> {
+        let (faults, dead) = (Arc::new(Faults::none(dice)), CancellationToken::new());
+        let journal = Arc::new(FaultyJournal::new(Arc::clone(&setup.backend), Arc::clone(&faults)));
+        let feed = FaultyFeed::start(Arc::clone(&setup.backend), Arc::clone(&faults), dead.clone());
+        let availability = Arc::new(Availability::new("journal"));
+        let page_limit = setup.subscriptions.page_limit;
+        let rings = setup.rings.clone();
+        let hub = Hub::start(Arc::clone(&journal) as _, Arc::clone(&availability), Arc::clone(&feed) as _, rings, page_limit, dead.clone());
+        let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
+        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _);
+        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(dead.clone()));
+        let clock = Arc::clone(&setup.backend.clock) as Arc<dyn Clock>;
+        let (options, journal_port) = (setup.subscriptions.clone(), Arc::clone(&journal) as _);
+        let subscriptions = Subscriptions::new(options, journal_port, availability, hub.clone(), Arc::clone(&limits), clock);
+        Arc::new(Self { hub, subscriptions, limits, journal, feed, faults, dead, lease_keeper })
+    }
+
+    /// Dies at once: nothing is given back, and nobody is told.
+    pub(crate) fn crash(&self) {
+        self.lease_keeper.abort();
+        self.dead.cancel();
+    }
+
+    /// Asks its clients to leave.
+    pub(crate) fn drain(&self, spread: Duration) {
+        self.hub.drain(DrainPlan { started: Instant::now(), spread });
+    }
+
+    /// Ends in good order, after it was drained.
+    pub(crate) fn stop(&self) {
+        self.dead.cancel();
+    }
+
+    /// How many reads of the journal this process has asked for.
+    pub(crate) fn reads(&self) -> usize {
+        self.journal.reads.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,204 @@
+//! A world: processes, clients, and one journal.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rejoin::{
+    adapters::memory::{MemoryLimits, MemoryOptions},
+    app::{hub::RingOptions, subscriptions::SubscriptionOptions},
+    domain::{
+        category::Category,
+        event::{Event, EventType},
+        json::Json,
+        position::EventId,
+        session::StreamPolicy,
+        topic::{Topic, UserId},
+    },
+    ports::{
+        clock::Clock,
+        journal::{Append, IdempotencyKey, Journal, PageLimit},
+    },
+};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backend::Backend,
+    dice::Dice,
+    process::{Process, Setup},
+};
+
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) dice: Dice,
+    /// No more faults.
+    pub(crate) calm: Arc<AtomicBool>,
+    /// No more clients.
+    pub(crate) over: CancellationToken,
+    processes: Mutex<Vec<Arc<Process>>>,
+    publications: AtomicUsize,
+    acknowledged: Mutex<HashMap<Topic, Vec<(EventId, String)>>>,
+}
+
+/// How large things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) processes: usize,
+    pub(crate) topic_entries_max: usize,
+    pub(crate) age_max: Option<Duration>,
+    pub(crate) floor_is_known: bool,
+    pub(crate) rings: RingOptions,
+    pub(crate) page_entries_max: usize,
+    pub(crate) snapshot_entries_max: u32,
+    pub(crate) connections_max: Option<u32>,
+}
+
+impl Sizes {
+    /// Enough for everything.
+    pub(crate) fn ample() -> Self {
+        Self {
+            processes: 1,
+            topic_entries_max: 10_000,
+            age_max: None,
+            floor_is_known: true,
+            rings: RingOptions { entries_max: 1_000, bytes_max: 1 << 20, total_bytes_max: 1 << 26 },
+            page_entries_max: 256,
+            snapshot_entries_max: 1_000,
+            connections_max: None,
+        }
+    }
+
+    /// Small, so that everything runs full all the time.
+    pub(crate) fn tight(dice: &Dice) -> Self {
+        let ring_bytes = dice.number(2_000..20_000);
+        Self {
+            processes: dice.number(1..4),
+            topic_entries_max: dice.number(8..60),
+            age_max: dice.chance(0.3).then(|| dice.ms(3_000..20_000)),
+            floor_is_known: dice.chance(0.8),
+            rings: RingOptions {
+                entries_max: dice.number(2..32),
+                bytes_max: ring_bytes,
+                total_bytes_max: dice.number(ring_bytes..3 * ring_bytes),
+            },
+            page_entries_max: dice.number(1..12),
+            snapshot_entries_max: u32::try_from(dice.number(1..30)).unwrap(),
+            connections_max: dice.chance(0.5).then_some(4),
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(sizes: &Sizes, dice: Dice) -> Arc<Self> {
+        let options = MemoryOptions {
+            topic_entries_max: sizes.topic_entries_max,
+            age_max: sizes.age_max,
+            idempotency_window: Duration::from_mins(10),
+            bytes_max: 1 << 26,
+        };
+        let backend = Arc::new(Backend::new(options, sizes.floor_is_known));
+        let keepalive = Duration::from_secs(15);
+        let setup = Setup {
+            limits: Arc::new(MemoryLimits::new(Arc::clone(&backend.clock) as _)),
+            backend,
+            rings: sizes.rings.clone(),
+            subscriptions: SubscriptionOptions {
+                policy: StreamPolicy { keepalive, retry_ms: 1_000, snapshot_entries_max: sizes.snapshot_entries_max },
+                page_limit: PageLimit { entries_max: sizes.page_entries_max, bytes_max: 64 * 1024 },
+                age_max: sizes.age_max,
+                push_enabled: true,
+            },
+            connections_max: sizes.connections_max,
+        };
+        let processes = (0..sizes.processes).map(|_| Process::start(&setup, dice.fork())).collect();
+        Arc::new(Self {
+            setup,
+            dice,
+            calm: Arc::default(),
+            over: CancellationToken::new(),
+            processes: Mutex::new(processes),
+            publications: AtomicUsize::new(0),
+            acknowledged: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
+        self.processes.lock().unwrap().clone()
+    }
+
+    pub(crate) fn any_process(&self, dice: &Dice) -> Arc<Process> {
+        Arc::clone(dice.pick(&self.processes.lock().unwrap()))
+    }
+
+    /// Puts a new process in the place of one, which it gives back.
+    pub(crate) fn replace_any_process(&self) -> Arc<Process> {
+        let fresh = Process::start(&self.setup, self.dice.fork());
+        let mut processes = self.processes.lock().unwrap();
+        let index = self.dice.number(0..processes.len());
+        std::mem::replace(&mut processes[index], fresh)
+    }
+
+    /// Publishes so many events in one batch, and again if no answer comes; gives up in the end.
+    pub(crate) async fn publish(&self, topic: &Topic, count: usize) {
+        let (batch, payloads): (Vec<_>, Vec<_>) = (0..count).map(|_| self.publication(topic)).unzip();
+        for _ in 0..4 {
+            let process = self.any_process(&self.dice);
+            if let Ok(told) = process.journal.append(batch.clone()).await {
+                let told = told.into_iter().map(|appended| appended.id).zip(payloads);
+                self.acknowledged.lock().unwrap().entry(topic.clone()).or_default().extend(told);
+                return;
+            }
+            sleep(self.dice.ms(1..100)).await;
+        }
+    }
+
+    fn publication(&self, topic: &Topic) -> (Append, String) {
+        let number = self.publications.fetch_add(1, Ordering::Relaxed);
+        let payload = format!("\"{number}{}\"", ".".repeat(*self.dice.pick(&[0, 0, 0, 3, 300])));
+        let category = self.dice.pick(&[None, Some("a"), Some("b")]).map(|name| Category::parse(name).unwrap());
+        let event = Event {
+            event_type: EventType::parse("t").unwrap(),
+            ts: self.setup.backend.clock.now(),
+            category,
+            scope: None,
+            payload: Json::parse(&payload).unwrap(),
+        };
+        let idempotency_key = Some(IdempotencyKey::parse(&number.to_string()).unwrap());
+        (Append { topic: topic.clone(), event: Arc::new(event), idempotency_key }, payload)
+    }
+
+    pub(crate) fn acknowledged(&self, topic: &Topic) -> Vec<(EventId, String)> {
+        self.acknowledged.lock().unwrap().get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Promise 7, at any moment.
+    pub(crate) fn judge_memory(&self) -> Result<(), String> {
+        let most = self.setup.rings.total_bytes_max;
+        let over = self.processes().into_iter().map(|process| process.hub.ring_bytes()).find(|bytes| *bytes > most);
+        over.map_or(Ok(()), |bytes| Err(format!("promise 7: the rings hold {bytes} bytes, where {most} are allowed")))
+    }
+
+    /// What is left when all clients have gone: nothing.
+    pub(crate) async fn judge_emptiness(&self, users: &[UserId]) -> Result<(), String> {
+        use rejoin::ports::limits::ConnectionLeases;
+        for process in self.processes() {
+            let left = (process.hub.topics_followed(), process.feed.watched(), process.hub.ring_bytes(), process.limits.connections());
+            if left != (0, 0, 0, 0) {
+                return Err(format!("left behind: (topics, watched, bytes, connections) = {left:?}"));
+            }
+        }
+        for user in users {
+            let held = self.setup.limits.count(user).await.unwrap();
+            if held > 0 {
+                return Err(format!("{held} leases of {user} are left behind"));
+            }
+        }
+        Ok(())
+    }
+}
