@@ -72,7 +72,8 @@ impl Backend {
         feeds.push(Arc::downgrade(feed));
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    /// Appends at once.
+    pub(crate) async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
         let incarnation = self.incarnation();
         let told = self.journal().append(batch.clone()).await?;
         let mut log = self.log.lock().unwrap();

@@ -20,6 +20,8 @@ mod client;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod comings;
+#[cfg(test)]
 mod dice;
 #[cfg(test)]
 mod faults;

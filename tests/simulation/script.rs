@@ -51,10 +51,11 @@ pub(crate) async fn run(seed: u64) -> Result<(), String> {
         sleep(world.dice.ms(0..300)).await;
     }
 
+    flurry(&world, &topics).await;
+
     world.calm.store(true, Ordering::Relaxed);
     world.processes().iter().for_each(|process| process.faults.set(Switches::default()));
-    // Sometimes nothing more is appended, so that what was missed can't be noticed by what follows.
-    if world.dice.chance(0.5) {
+    if world.dice.chance(0.3) {
         for topic in &topics {
             world.publish(topic, 2).await;
         }
@@ -68,6 +69,24 @@ pub(crate) async fn run(seed: u64) -> Result<(), String> {
     }
     sleep(Duration::from_secs(40)).await;
     world.judge_emptiness(&users).await
+}
+
+/// The last that happens is much at once: clients that come back while hints and entries come in, over a slow journal.
+/// Nothing comes after it that could show what it made somebody miss.
+async fn flurry(world: &Arc<World>, topics: &[Topic]) {
+    let dice = &world.dice;
+    for process in world.processes() {
+        let feed = *dice.pick(&[FeedFault::None, FeedFault::Hints, FeedFault::Foreign]);
+        let journal_delay_ms = *dice.pick(&[0, 20, 200]);
+        process.faults.set(Switches { feed, journal: JournalFault::None, journal_delay_ms, signal_delay_ms: *dice.pick(&[0, 10, 50]) });
+    }
+    for _ in 0..dice.number(0..8) {
+        if dice.chance(0.3) {
+            world.replace_any_process().crash();
+        }
+        world.publish_elsewhere(dice.pick(topics), dice.number(1..4)).await;
+        sleep(dice.ms(0..300)).await;
+    }
 }
 
 /// Waits until every client has everything.

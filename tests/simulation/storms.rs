@@ -136,6 +136,18 @@ async fn hints_are_caught_up_once_for_all_connections() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hint_that_comes_during_a_read_is_not_lost() {
+    let crowd = Crowd::gather(1, 3).await;
+    crowd.process.faults.set(Switches { feed: FeedFault::Hints, journal_delay_ms: 500, ..Switches::default() });
+    for round in 1..=20 {
+        crowd.world.publish_elsewhere(&crowd.topic(0), 1).await;
+        sleep(crowd.world.dice.ms(0..800)).await;
+        crowd.world.publish_elsewhere(&crowd.topic(0), 1).await;
+        crowd.reads_until(2 * round, 0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_of_reconnects_is_served_from_the_ring() {
     let mut crowd = Crowd::gather(1, CONNECTIONS).await;
     crowd.world.publish(&crowd.topic(0), 10).await;

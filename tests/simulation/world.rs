@@ -55,6 +55,8 @@ pub(crate) struct Sizes {
     pub(crate) floor_is_known: bool,
     pub(crate) rings: RingOptions,
     pub(crate) page_entries_max: usize,
+    /// Where it is long, no timer makes up for a wake-up that was lost.
+    pub(crate) keepalive: Duration,
     pub(crate) snapshot_entries_max: u32,
     pub(crate) connections_max: Option<u32>,
 }
@@ -69,6 +71,7 @@ impl Sizes {
             floor_is_known: true,
             rings: RingOptions { entries_max: 1_000, bytes_max: 1 << 20, total_bytes_max: 1 << 26 },
             page_entries_max: 256,
+            keepalive: Duration::from_hours(1),
             snapshot_entries_max: 1_000,
             connections_max: None,
         }
@@ -88,6 +91,7 @@ impl Sizes {
                 total_bytes_max: dice.number(ring_bytes..3 * ring_bytes),
             },
             page_entries_max: dice.number(1..12),
+            keepalive: *dice.pick(&[Duration::from_secs(1), Duration::from_secs(15), Duration::from_hours(1)]),
             snapshot_entries_max: u32::try_from(dice.number(1..30)).unwrap(),
             connections_max: dice.chance(0.5).then_some(4),
         }
@@ -103,13 +107,12 @@ impl World {
             bytes_max: 1 << 26,
         };
         let backend = Arc::new(Backend::new(options, sizes.floor_is_known));
-        let keepalive = Duration::from_secs(15);
         let setup = Setup {
             limits: Arc::new(MemoryLimits::new(Arc::clone(&backend.clock) as _)),
             backend,
             rings: sizes.rings.clone(),
             subscriptions: SubscriptionOptions {
-                policy: StreamPolicy { keepalive, retry_ms: 1_000, snapshot_entries_max: sizes.snapshot_entries_max },
+                policy: StreamPolicy { keepalive: sizes.keepalive, retry_ms: 1_000, snapshot_entries_max: sizes.snapshot_entries_max },
                 page_limit: PageLimit { entries_max: sizes.page_entries_max, bytes_max: 64 * 1024 },
                 age_max: sizes.age_max,
                 push_enabled: true,
@@ -156,6 +159,12 @@ impl World {
             }
             sleep(self.dice.ms(1..100)).await;
         }
+    }
+
+    /// Publishes from elsewhere, where nothing is in the way.
+    pub(crate) async fn publish_elsewhere(&self, topic: &Topic, count: usize) {
+        let batch = (0..count).map(|_| self.publication(topic).0).collect();
+        self.setup.backend.append(batch).await.unwrap();
     }
 
     fn publication(&self, topic: &Topic) -> (Append, String) {

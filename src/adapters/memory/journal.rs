@@ -210,3 +210,6 @@ impl MemoryJournal {
         self.state().listeners.tell_all(signal);
     }
 }
+
+#[cfg(test)]
+mod tests;

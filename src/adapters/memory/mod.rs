@@ -5,6 +5,8 @@
 //!   journal reached its bound, is forgotten. Its floor is from then on the highest id that was ever forgotten, so a
 //!   client that asks such a topic for "all" (`0`), or with a cursor before that id, may be told needlessly.
 //! - **Origin** is the time the journal was made; the **head** of a topic is its last entry, or now; **prev** is known.
+//!   Where the machine's clock was set back before a restart, ids of the run before may lie behind the new origin: until
+//!   the clock has passed them such a cursor is ahead, and told; after that it is taken for one of this run's.
 //! - It needs nothing from anybody, and there is no server that could restart.
 //! - **Bounds**: entries per topic, age, and bytes of everything together; the oldest entries go first. Idempotency keys
 //!   have a quarter of the bytes; the oldest keys go first there too, and a key that went early can't stop a repeat.

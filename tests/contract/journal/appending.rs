@@ -166,6 +166,7 @@ pub(crate) async fn ids_strictly_increase_when_the_clock_steps_back(fixture: &dy
     let backend = fixture.open(Options::default()).await;
     let (one, two, quiet) = (backend.process().await, backend.process().await, topic("quiet"));
     let topic = topic("u1");
+    backend.pass(Duration::from_secs(2)).await;
     let quiet_head = one.bounds(&quiet).await.head;
     let mut told = one.append_batch(&topic, 0..3).await;
     for step in 1..4 {

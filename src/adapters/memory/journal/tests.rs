@@ -1,0 +1,95 @@
+//! What can't be seen from outside: that the journal counts right, and keeps nothing that it can't find again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    event::{Event, EventType},
+    json::Json,
+    timestamp::Timestamp,
+    topic::UserId,
+};
+
+const AGE_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append { user: usize, payload_bytes: usize },
+    Purge { user: usize },
+    Pass { ms: u64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (0_usize..5, 0_usize..900).prop_map(|(user, payload_bytes)| Act::Append { user, payload_bytes }),
+        1 => (0_usize..5).prop_map(|user| Act::Purge { user }),
+        2 => (0_u64..500).prop_map(|ms| Act::Pass { ms }),
+    ]
+}
+
+#[derive(Default)]
+struct ManualClock(AtomicU64);
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.0.load(Ordering::Relaxed))
+    }
+}
+
+fn topic(user: usize) -> Topic {
+    Topic::User(UserId::parse(&format!("u{user}")).unwrap())
+}
+
+fn append(journal: &MemoryJournal, user: usize, payload_bytes: usize) {
+    let event = Event {
+        event_type: EventType::parse("t").unwrap(),
+        ts: Timestamp::from_ms(0),
+        category: None,
+        scope: None,
+        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
+    };
+    let append = Append { topic: topic(user), event: Arc::new(event), idempotency_key: None };
+    journal.append(vec![append]).now_or_never().unwrap().unwrap();
+}
+
+fn check(journal: &MemoryJournal) -> Result<(), TestCaseError> {
+    let state = journal.state();
+    let everything = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+    let mut bytes = 0;
+    for (topic, log) in &state.logs {
+        let page = log.read(Position::Start, everything, state.bounds(topic));
+        prop_assert_eq!(page.entries.len(), log.len());
+        prop_assert!(log.len() <= journal.options.topic_entries_max);
+        bytes += topic.cost_bytes() + page.entries.iter().map(|entry| cost_bytes(&entry.event)).sum::<usize>();
+    }
+    prop_assert_eq!(state.bytes, bytes);
+    prop_assert!(state.bytes <= journal.options.bytes_max);
+    let by_age: BTreeSet<_> = state.logs.iter().map(|(topic, log)| (log.age_key(), topic.clone())).collect();
+    prop_assert_eq!(&state.by_age, &by_age, "each topic is found by its oldest entry");
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn promise_7_the_bytes_are_counted_and_bounded(acts in proptest::collection::vec(act(), 1..80), bytes_max in 2_000_usize..20_000) {
+        let clock = Arc::new(ManualClock::default());
+        let options = MemoryOptions { topic_entries_max: 6, age_max: Some(AGE_MAX), idempotency_window: AGE_MAX, bytes_max };
+        let journal = MemoryJournal::new(options, Arc::clone(&clock) as _);
+        for act in acts {
+            match act {
+                Act::Append { user, payload_bytes } => append(&journal, user, payload_bytes),
+                Act::Purge { user } => journal.purge(&topic(user)).now_or_never().unwrap().unwrap(),
+                Act::Pass { ms } => {
+                    clock.0.fetch_add(ms, Ordering::Relaxed);
+                }
+            }
+            check(&journal)?;
+        }
+        clock.0.fetch_add(2_000, Ordering::Relaxed);
+        let state = journal.state();
+        prop_assert_eq!((state.logs.len(), state.by_age.len(), state.bytes), (0, 0, 0), "what is over age costs nothing");
+    }
+}
