@@ -51,7 +51,7 @@ fn filter() -> impl Strategy<Value = CategoryFilter> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn promises_1_2_and_6_hold_under_any_interleaving(

@@ -28,6 +28,7 @@ pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
                 };
                 excused = Position::Start;
             }
+            Seen::NotTold => prop_assert!(false, "promise 6: something was gone, and the client was not told"),
             Seen::MetOrigin(origin) => settled = Some(*origin),
             Seen::Truncated { excuses, justified } => {
                 prop_assert!(*justified, "promise 6: a notice, but nothing behind the cursor was gone");

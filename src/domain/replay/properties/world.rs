@@ -52,6 +52,8 @@ pub(super) enum Seen {
         excuses: Position,
         justified: bool,
     },
+    /// A page showed that entries behind the cursor were gone, or that nobody issued it, and no notice came of it.
+    NotTold,
 }
 
 pub(super) struct Appended {
@@ -188,6 +190,10 @@ impl World {
             }
             let mut outputs = Vec::new();
             self.machine.page(&page, &mut |output| outputs.push(output));
+            let told = outputs.iter().any(|output| matches!(output, Output::Truncated(_)));
+            if matches!(notice, Seen::Truncated { justified: true, .. }) && !told {
+                self.seen.push(Seen::NotTold);
+            }
             self.send(outputs, &notice);
         }
     }
