@@ -32,7 +32,8 @@ struct Judge<'a> {
 }
 
 /// Promises 1, 2, 3 and 6, for one client that has had the time to get everything.
-pub(crate) fn judge(seen: &[Seen], log: &[Logged], filter: &CategoryFilter) -> Result<(), String> {
+/// `origin` is the journal's at the end.
+pub(crate) fn judge(seen: &[Seen], log: &[Logged], filter: &CategoryFilter, origin: Position) -> Result<(), String> {
     let mut judge = Judge { log, filter, settled: None, last_id: None, excused: Position::Start };
     for (index, next) in seen.iter().enumerate() {
         judge.take(next).map_err(|failure| with_end_of(&seen[..=index], &failure))?;
@@ -40,7 +41,7 @@ pub(crate) fn judge(seen: &[Seen], log: &[Logged], filter: &CategoryFilter) -> R
     match judge.settled {
         None => Err(with_end_of(seen, "the client has never been told where it stands")),
         Some(settled) => {
-            let lost = judge.nothing_lost(settled, |_| true);
+            let lost = judge.nothing_lost(if settled == Position::Start { origin } else { settled }, |_| true);
             lost.map_err(|lost| with_end_of(seen, &format!("promise 1: {lost} was never delivered")))
         }
     }

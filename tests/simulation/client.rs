@@ -141,10 +141,11 @@ impl Client {
         }
     }
 
-    pub(crate) fn judge(&self) -> Result<(), String> {
+    pub(crate) async fn judge(&self) -> Result<(), String> {
         let filter = CategoryFilter::resolve(self.categories.clone(), None).unwrap();
+        let origin = self.backend.bounds(&self.topic).await.origin;
         let seen = self.seen.lock().unwrap();
-        judge(&seen, &self.backend.log_of(&self.topic), &filter).map_err(|failure| format!("{}: {failure}", self.topic))
+        judge(&seen, &self.backend.log_of(&self.topic), &filter, origin).map_err(|failure| format!("{}: {failure}", self.topic))
     }
 
     /// How many connections it had.

@@ -78,7 +78,7 @@ async fn play(feed: FeedFault) {
         let mut round = Round::begin(seed, feed);
         round.play().await;
         for n in 0..CLIENTS {
-            round.clients[n].0.judge().unwrap_or_else(|failure| panic!("with seed {seed}: {failure}"));
+            round.clients[n].0.judge().await.unwrap_or_else(|failure| panic!("with seed {seed}: {failure}"));
             round.go(n).await;
         }
         sleep(Duration::from_secs(5)).await;
@@ -116,6 +116,6 @@ async fn who_returns_while_its_topic_is_being_left_lacks_nothing() {
         sleep(dice.ms(0..1_000)).await;
         round.world.publish_elsewhere(&round.topic, 1).await;
         sleep(Duration::from_secs(3)).await;
-        round.clients[0].0.judge().unwrap_or_else(|failure| panic!("{failure}"));
+        round.clients[0].0.judge().await.unwrap_or_else(|failure| panic!("{failure}"));
     }
 }

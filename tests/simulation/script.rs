@@ -95,7 +95,10 @@ async fn come_to_rest(world: &World, clients: &[Arc<Client>]) -> Result<(), Stri
     loop {
         sleep(Duration::from_secs(1)).await;
         world.judge_memory()?;
-        let outcome = clients.iter().try_for_each(|client| client.judge());
+        let mut outcome = Ok(());
+        for client in clients {
+            outcome = outcome.and(client.judge().await);
+        }
         if outcome.is_ok() || Instant::now() > deadline {
             return outcome;
         }

@@ -74,7 +74,9 @@ impl Crowd {
             tokio::time::timeout(Duration::from_secs(30), client.has_seen(entries)).await.expect("everybody gets everything");
         }
         sleep(Duration::from_secs(1)).await;
-        self.clients.iter().for_each(|client| client.judge().unwrap_or_else(|failure| panic!("{failure}")));
+        for client in &self.clients {
+            client.judge().await.unwrap_or_else(|failure| panic!("{failure}"));
+        }
         self.process.reads() - reads_before
     }
 }
