@@ -40,17 +40,21 @@ impl FrameDecoder {
     /// Takes the next bytes of the stream, and tells what they completed.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Decoded> {
         let mut out = Vec::new();
-        for &byte in bytes {
-            let after_cr = std::mem::take(&mut self.after_cr);
-            match byte {
-                b'\n' if after_cr => {}
-                b'\r' | b'\n' => {
-                    self.after_cr = byte == b'\r';
-                    let line = std::mem::take(&mut self.line);
-                    self.end_line(&String::from_utf8_lossy(&line), &mut out);
-                }
-                _ => self.line.push(byte),
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if std::mem::take(&mut self.after_cr) && rest[0] == b'\n' {
+                rest = &rest[1..];
+                continue;
             }
+            let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+                self.line.extend_from_slice(rest);
+                break;
+            };
+            self.line.extend_from_slice(&rest[..at]);
+            self.after_cr = rest[at] == b'\r';
+            rest = &rest[at + 1..];
+            let line = std::mem::take(&mut self.line);
+            self.end_line(&String::from_utf8_lossy(&line), &mut out);
         }
         out
     }
