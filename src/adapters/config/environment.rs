@@ -10,6 +10,15 @@ const PREFIX: &str = "REJOIN_";
 /// What the command line takes from the environment: not settings of the server.
 const NOT_SETTINGS: [&str; 3] = ["REJOIN_CONFIG", "REJOIN_URL", "REJOIN_TOKEN"];
 
+/// What Kubernetes puts into the environment of every pod beside a service that is called `rejoin`: these names, and what
+/// begins with them and an underscore.
+const SERVICE_LINKS: [&str; 3] = ["REJOIN_SERVICE_HOST", "REJOIN_SERVICE_PORT", "REJOIN_PORT"];
+
+fn is_setting(name: &str) -> bool {
+    let is_of = |link: &str| name.strip_prefix(link).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    !NOT_SETTINGS.contains(&name) && !SERVICE_LINKS.into_iter().any(is_of)
+}
+
 /// The layers of an environment, in the order in which they override: legacy names first.
 pub(super) fn layers(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<Layer>, ConfigError> {
     let mut variables: Vec<(OsString, OsString)> = environment.into_iter().collect();
@@ -35,7 +44,7 @@ fn setting(name: &OsStr) -> Result<Option<(&str, String, &'static Allowed)>, Con
     if let Some(key) = keys::KEYS.iter().find(|key| key.legacy == Some(text)) {
         return Ok(Some((text, key.name.to_owned(), &key.allowed)));
     }
-    let Some(rest) = text.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&text)) else { return Ok(None) };
+    let Some(rest) = text.strip_prefix(PREFIX).filter(|_| is_setting(text)) else { return Ok(None) };
     let key = rest.to_ascii_lowercase().replace("__", ".");
     match keys::allowed(&key) {
         // The way back shows that the name was spelled in capitals.

@@ -44,6 +44,14 @@ fn leaves(section: &str, values: &Dict, found: &mut BTreeSet<String>) {
 }
 
 #[test]
+fn the_service_links_of_kubernetes_do_not_stop_the_start() {
+    let links = ["REJOIN_SERVICE_HOST", "REJOIN_SERVICE_PORT", "REJOIN_SERVICE_PORT_HTTP", "REJOIN_PORT", "REJOIN_PORT_8080_TCP_ADDR"];
+    for link in links {
+        settings("", &[(link, "tcp://10.0.0.1:8080")]);
+    }
+}
+
+#[test]
 fn the_default_file_has_every_key_and_nothing_else() {
     let mut found = BTreeSet::new();
     leaves("", &Toml::from_str(DEFAULT).unwrap(), &mut found);
