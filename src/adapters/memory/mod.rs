@@ -3,7 +3,8 @@
 //! - **Acknowledged** means: in memory. A restart loses everything, and every client is told by `backlog.truncated`.
 //! - **Truncation** is exact, but for one case: a topic whose entries have all been removed, by age or because the whole
 //!   journal reached its bound, is forgotten. Its floor is from then on the highest id that was ever forgotten, so a
-//!   client that asks such a topic for "all" (`0`), or with a cursor before that id, may be told needlessly.
+//!   client that asks such a topic for "all" (`0`), or with a cursor before that id, may be told needlessly; so may one
+//!   that asks a topic which never had an entry, since nobody remembers which topics were forgotten.
 //! - **Origin** is the time the journal was made; the **head** of a topic is its last entry, or now; **prev** is known.
 //!   Where the machine's clock was set back before a restart, ids of the run before may lie behind the new origin: until
 //!   the clock has passed them such a cursor is ahead, and told; after that it is taken for one of this run's.
