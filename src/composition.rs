@@ -26,7 +26,9 @@ use crate::{
         hub::{DrainPlan, Hub, RingOptions},
         lifecycle::Lifecycle,
         limits::{Limits, LimitsOptions},
+        producing::Producing,
         publishing::Publisher,
+        sources::{Source, Sources},
         subscriptions::{SubscriptionOptions, Subscriptions},
     },
     domain::session::StreamPolicy,
@@ -34,8 +36,10 @@ use crate::{
         authenticator::Authenticator,
         clock::Clock,
         feed::Feed,
-        journal::{Journal, PageLimit},
+        journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
+        messages::Messages,
+        topic_log::PageLimit,
     },
 };
 
@@ -74,10 +78,11 @@ pub enum StartError {
     Keys(#[from] DuplicateKey),
 }
 
-/// The ports to whatever keeps the events.
-struct EventsBackend {
+/// The ports to whatever keeps the events and the messages.
+struct Backends {
     journal: Arc<dyn Journal>,
-    feed: Arc<dyn Feed>,
+    messages: Arc<dyn Messages>,
+    sources: Sources,
 }
 
 /// The ports to whatever counts what users use.
@@ -94,46 +99,37 @@ impl Server {
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let authenticator = authenticator(&settings.auth, &clock)?;
-        let EventsBackend { journal, feed } = events_backend(settings, &clock);
+        let Backends { journal, messages, sources } = backends(settings, &clock);
         let LimitsBackend { leases, budget } = limits_backend(settings, &clock);
         let address = settings.server.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
 
         let lifecycle = Lifecycle::default();
-        let journal_availability = Arc::new(Availability::new("journal"));
         let stopped = lifecycle.stopped().clone();
-        let hub = Hub::start(
-            Arc::clone(&journal),
-            Arc::clone(&journal_availability),
-            Arc::clone(&feed),
-            ring_options(settings),
-            PAGE_LIMIT,
-            stopped.clone(),
-        );
+        let hub = Hub::start(sources.clone(), ring_options(settings), PAGE_LIMIT, stopped.clone());
         let limits = Limits::new(limits_options(settings), leases, budget);
-        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped));
-        let publisher = Publisher::new(
-            Arc::clone(&journal),
-            Arc::clone(&journal_availability),
-            feed,
-            Arc::clone(&clock),
-            Arc::new(settings.categories.clone()),
-            settings.sse.push_enabled,
-        );
+        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
+        let Source { feed, availability, .. } = sources.users.clone();
+        let registry = Arc::new(settings.categories.clone());
+        let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, settings.sse.push_enabled);
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
-            Arc::clone(&journal),
-            journal_availability,
+            sources.clone(),
+            Arc::clone(&messages),
             hub.clone(),
             Arc::clone(&limits),
             Arc::clone(&clock),
         );
+        let availability = Arc::clone(&sources.messages.availability);
+        let producing = Arc::new(Producing::new(messages, availability, Arc::clone(&clock), settings.messages.producer_idle));
+        tokio::spawn(Arc::clone(&producing).keep_retention(settings.messages.retention, stopped));
         let api = Api {
             subscriptions: Arc::new(subscriptions),
             publisher: Arc::new(publisher),
+            producing,
             authenticator,
-            journal,
+            sources,
             lifecycle: lifecycle.clone(),
             options: Arc::new(api_options(settings)),
         };
@@ -175,10 +171,10 @@ impl Server {
     }
 }
 
-/// The only `match` on where events are kept.
-fn events_backend(settings: &Settings, clock: &Arc<dyn Clock>) -> EventsBackend {
-    match settings.events.backend {
-        Backend::Memory => {
+/// The only `match` on where events and messages are kept.
+fn backends(settings: &Settings, clock: &Arc<dyn Clock>) -> Backends {
+    match (settings.events.backend, settings.messages.backend) {
+        (Backend::Memory, Backend::Memory) => {
             let options = MemoryOptions {
                 topic_entries_max: settings.events.stream_maxlen,
                 age_max: settings.events.replay_max_age,
@@ -186,7 +182,11 @@ fn events_backend(settings: &Settings, clock: &Arc<dyn Clock>) -> EventsBackend 
                 bytes_max: settings.memory.max_bytes,
             };
             let journal = Arc::new(MemoryJournal::new(options, Arc::clone(clock)));
-            EventsBackend { feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))), journal }
+            let feed: Arc<dyn Feed> = Arc::new(MemoryFeed::new(Arc::clone(&journal)));
+            let source =
+                |name| Source { log: Arc::clone(&journal) as _, feed: Arc::clone(&feed), availability: Arc::new(Availability::new(name)) };
+            let sources = Sources { users: source("journal"), messages: source("messages") };
+            Backends { messages: Arc::clone(&journal) as _, journal, sources }
         }
     }
 }
@@ -247,7 +247,13 @@ fn subscription_options(settings: &Settings) -> SubscriptionOptions {
         retry_ms: settings.sse.retry_ms,
         snapshot_entries_max: settings.events.replay_max_per_request,
     };
-    SubscriptionOptions { policy, page_limit: PAGE_LIMIT, age_max: settings.events.replay_max_age, push_enabled: settings.sse.push_enabled }
+    SubscriptionOptions {
+        policy,
+        page_limit: PAGE_LIMIT,
+        age_max: settings.events.replay_max_age,
+        push_enabled: settings.sse.push_enabled,
+        producer_idle: settings.messages.producer_idle,
+    }
 }
 
 fn api_options(settings: &Settings) -> ApiOptions {

@@ -14,13 +14,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     hub::{Content, Reach},
+    sources::Source,
     subscriptions::Subscription,
 };
 use crate::domain::{
     frame::Frame,
     position::Position,
     replay::Live,
-    session::{Action, Ending},
+    session::{Action, Ending, ProducerSign},
+    topic::Topic,
 };
 
 /// Most live frames, and most of their bytes but for the last one, that go out in one write.
@@ -73,6 +75,7 @@ pub async fn stream<W: Wire>(mut subscription: Box<Subscription>, mut wire: W) -
                 return Over::Ended(ending);
             }
             Action::Locate | Action::Read(_) => subscription.read(action).await,
+            Action::AskForProducer => subscription.ask_for_producer().await,
             Action::Follow(_) | Action::Pause => {
                 set_alarm(alarm.as_mut(), Instant::from_std(subscription.session.poll_timeout()));
                 tokio::select! {
@@ -157,20 +160,31 @@ impl Subscription {
     async fn read(&mut self, action: Action) {
         let topic = self.session.topic();
         let mut opening = Vec::new();
+        let Source { log, availability, .. } = &self.source;
         match action {
-            Action::Locate => match self.journal_availability.observe(self.journal.bounds(topic).await) {
+            Action::Locate => match availability.observe(log.bounds(topic).await) {
                 Ok(bounds) => {
                     self.tail.moved(bounds.head);
                     self.session.handle_bounds(&bounds, &mut opening);
                 }
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
             },
-            Action::Read(position) => match self.journal_availability.observe(self.journal.read(topic, position, self.page_limit).await) {
+            Action::Read(position) => match availability.observe(log.read(topic, position, self.page_limit).await) {
                 Ok(page) => self.take_page(&page, &mut opening),
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
             },
-            Action::Follow(_) | Action::Pause | Action::Close(_) => {}
+            Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
         }
         self.opening = opening;
+    }
+
+    async fn ask_for_producer(&mut self) {
+        let (Topic::Message(id), Some(messages)) = (self.session.topic(), &self.messages) else { return };
+        let sign = match self.source.availability.observe(messages.observe(*id).await) {
+            Ok(Some(observed)) => ProducerSign::Observed(observed),
+            Ok(None) => ProducerSign::Gone,
+            Err(_) => ProducerSign::Unknown,
+        };
+        self.session.handle_producer(&sign, Instant::now().into_std(), &mut self.opening);
     }
 }

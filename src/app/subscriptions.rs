@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    availability::Availability,
     hub::{DrainPlan, Hub, Tail},
     limits::{Lease, Limits, TooManyConnections},
+    sources::{Source, Sources},
 };
 use crate::{
     domain::{
@@ -25,11 +25,7 @@ use crate::{
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::{
-        backend_error::BackendError,
-        clock::Clock,
-        journal::{Journal, PageLimit},
-    },
+    ports::{backend_error::BackendError, clock::Clock, messages::Messages, topic_log::PageLimit},
 };
 
 /// What a client asks for.
@@ -49,6 +45,9 @@ pub enum Refusal {
     /// The credentials name no user.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
+    /// There is no such message, or it is somebody else's: nobody may learn which.
+    #[error("there is no such message")]
+    NoSuchMessage,
     /// A category that the token doesn't grant.
     #[error(transparent)]
     CategoryNotAllowed(#[from] CategoryNotAllowed),
@@ -76,16 +75,24 @@ pub struct SubscriptionOptions {
     pub age_max: Option<Duration>,
     /// Whether anything is pushed at all.
     pub push_enabled: bool,
+    /// The silence after which a message's producer is given up.
+    pub producer_idle: Duration,
 }
 
 /// The use case.
 pub struct Subscriptions {
-    options: SubscriptionOptions,
-    journal: Arc<dyn Journal>,
-    journal_availability: Arc<Availability>,
+    pub(super) options: SubscriptionOptions,
+    pub(super) sources: Sources,
+    pub(super) messages: Arc<dyn Messages>,
     hub: Hub,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
+}
+
+/// What an accepted client holds: dropping it gives it back.
+pub(super) struct Place {
+    lease: Lease,
+    tail: Tail,
 }
 
 /// What a subscribe request got.
@@ -99,14 +106,17 @@ pub enum Subscribed {
         /// After this delay.
         retry_ms: u64,
     },
+    /// The client has all of a message that has ended.
+    MessageOver,
 }
 
 /// One client's stream, with all that it holds: dropping it frees the slot and the tail.
 pub struct Subscription {
     pub(super) session: Session,
     pub(super) tail: Tail,
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) journal_availability: Arc<Availability>,
+    pub(super) source: Source,
+    /// Of a message's stream: who is asked for the producer.
+    pub(super) messages: Option<Arc<dyn Messages>>,
     pub(super) page_limit: PageLimit,
     /// What the client gets first.
     pub(super) opening: Vec<Frame>,
@@ -121,13 +131,13 @@ impl Subscriptions {
     /// Subscriptions over the given ports.
     pub fn new(
         options: SubscriptionOptions,
-        journal: Arc<dyn Journal>,
-        journal_availability: Arc<Availability>,
+        sources: Sources,
+        messages: Arc<dyn Messages>,
         hub: Hub,
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { options, journal, journal_availability, hub, limits, clock }
+        Self { options, sources, messages, hub, limits, clock }
     }
 
     /// Opens the stream of the principal's own events.
@@ -140,60 +150,87 @@ impl Subscriptions {
         if !self.options.push_enabled {
             return Ok(Subscribed::PushDisabled);
         }
-        if self.hub.drain_plan().is_some() {
-            return Ok(Subscribed::Draining { retry_ms: drain_retry_ms(self.options.policy.retry_ms, drain_turn()) });
+        if let Some(draining) = self.draining() {
+            return Ok(draining);
         }
-        let lease = self.limits.connect(&user).await.map_err(Refusal::TooManyConnections)?;
         let topic = Topic::User(user.clone());
-        let tail = self.hub.follow(&topic).await?;
-        let now = Instant::now();
-        let expires_at = principal.expires_at.map(|at| (now + self.time_until(at)).into_std());
+        let place = self.take_place(&user, &topic).await?;
         let policy = &self.options.policy;
-        let session = Session::open(topic, request.format, request.cursor, filter, policy, now.into_std(), expires_at);
-        let mut subscription = Box::new(Subscription {
-            session,
-            tail,
-            journal: Arc::clone(&self.journal),
-            journal_availability: Arc::clone(&self.journal_availability),
-            page_limit: self.options.page_limit,
-            opening: Vec::new(),
-            drain_turn: drain_turn(),
-            retry_ms: policy.retry_ms,
-            _lease: lease,
-        });
-        self.begin(&user, &mut subscription).await?;
+        let now = Instant::now().into_std();
+        let session = Session::open(topic, request.format, request.cursor, filter, policy, now, self.expiry(principal));
+        let mut subscription = self.subscription(place, session);
+        self.begin(&mut subscription, self.oldest_ts(), Some(&user)).await?;
         Ok(Subscribed::Stream(subscription))
     }
 
-    /// Takes the first step, which shows whether the backend answers and whether the budget is needed.
-    async fn begin(&self, user: &UserId, subscription: &mut Subscription) -> Result<(), Refusal> {
+    /// What clients get that come while the process drains.
+    pub(super) fn draining(&self) -> Option<Subscribed> {
+        let retry_ms = drain_retry_ms(self.options.policy.retry_ms, drain_turn());
+        self.hub.drain_plan().is_some().then_some(Subscribed::Draining { retry_ms })
+    }
+
+    /// Takes a slot of the user, and then a place at the topic's tail.
+    pub(super) async fn take_place(&self, user: &UserId, topic: &Topic) -> Result<Place, Refusal> {
+        let lease = self.limits.connect(user).await.map_err(Refusal::TooManyConnections)?;
+        Ok(Place { tail: self.hub.follow(topic).await?, lease })
+    }
+
+    pub(super) fn subscription(&self, Place { tail, lease }: Place, session: Session) -> Box<Subscription> {
+        Box::new(Subscription {
+            tail,
+            source: self.sources.of(session.topic()).clone(),
+            messages: None,
+            page_limit: self.options.page_limit,
+            opening: Vec::new(),
+            drain_turn: drain_turn(),
+            retry_ms: self.options.policy.retry_ms,
+            session,
+            _lease: lease,
+        })
+    }
+
+    /// Takes the first step, which shows whether the backend answers, and whether the budget of `spender` is needed.
+    pub(super) async fn begin(
+        &self,
+        subscription: &mut Subscription,
+        oldest_ts: Timestamp,
+        spender: Option<&UserId>,
+    ) -> Result<(), Refusal> {
         let mut opening = Vec::new();
+        let Source { log, availability, .. } = subscription.source.clone();
         subscription.session.greet(&mut opening);
         match subscription.session.poll() {
             Action::Locate => {
-                let bounds = self.journal_availability.observe(self.journal.bounds(subscription.session.topic()).await)?;
+                let bounds = availability.observe(log.bounds(subscription.session.topic()).await)?;
                 subscription.tail.moved(bounds.head);
                 subscription.session.handle_bounds(&bounds, &mut opening);
             }
             Action::Read(position) => {
-                if let Some(head) = subscription.tail.covers(position, self.oldest_ts()) {
-                    self.spend_if(head > position, user).await?;
+                if let Some(head) = subscription.tail.covers(position, oldest_ts) {
+                    self.spend_if(head > position, spender).await?;
                     subscription.session.handle_covered(head);
                 } else {
-                    let read = self.journal.read(subscription.session.topic(), position, self.options.page_limit).await;
-                    let page = self.journal_availability.observe(read)?;
-                    self.spend_if(has_news(&page, position), user).await?;
+                    let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
+                    self.spend_if(has_news(&page, position), spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }
             }
-            Action::Follow(_) | Action::Pause | Action::Close(_) => {}
+            Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
         }
         subscription.opening = opening;
         Ok(())
     }
 
-    async fn spend_if(&self, behind: bool, user: &UserId) -> Result<(), Refusal> {
-        if behind { self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted) } else { Ok(()) }
+    async fn spend_if(&self, behind: bool, spender: Option<&UserId>) -> Result<(), Refusal> {
+        match spender.filter(|_| behind) {
+            Some(user) => self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted),
+            None => Ok(()),
+        }
+    }
+
+    /// When the principal's credentials end.
+    pub(super) fn expiry(&self, principal: &Principal) -> Option<std::time::Instant> {
+        principal.expires_at.map(|at| (Instant::now() + self.time_until(at)).into_std())
     }
 
     fn oldest_ts(&self) -> Timestamp {

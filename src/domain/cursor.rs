@@ -30,6 +30,12 @@ impl Cursor {
             },
         }
     }
+
+    /// The cursor of a message's reader: a number. Anything else asks for everything.
+    pub fn of_message(text: Option<&str>) -> Self {
+        let id = text.and_then(|text| text.trim().parse::<EventId>().ok());
+        id.filter(|id| id.minor().is_none()).map_or(Self::Oldest, Self::After)
+    }
 }
 
 /// What a journal knows of one topic's extent, at the moment of a read.
@@ -99,6 +105,15 @@ mod tests {
         for text in ["-1", "abc", "1-2-3", "99999999999999999999", "$", "null", "undefined"] {
             assert_eq!(Cursor::of_user_events(Some(text)), Cursor::Unreadable, "{text}");
         }
+    }
+
+    #[test]
+    fn a_message_is_read_from_the_start_unless_a_number_says_otherwise() {
+        for text in [None, Some(""), Some("abc"), Some("-1"), Some("7-1"), Some("99999999999999999999"), Some("null")] {
+            assert_eq!(Cursor::of_message(text), Cursor::Oldest, "{text:?}");
+        }
+        assert_eq!(Cursor::of_message(Some("0")), Cursor::After(EventId::sequence(0)));
+        assert_eq!(Cursor::of_message(Some(" 12 ")), Cursor::After(EventId::sequence(12)));
     }
 
     #[test]

@@ -12,7 +12,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use self::blocks::{Blocks, CHUNK_TAIL};
-use super::{category::Category, event::Event, json::Json, position::EventId, timestamp::Timestamp, topic::Topic};
+use super::{
+    category::Category,
+    event::Event,
+    json::Json,
+    message_data::message_data,
+    position::EventId,
+    timestamp::Timestamp,
+    topic::{MessageId, Topic},
+};
 
 /// Encoded blocks, ready to be written. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +91,31 @@ impl Frame {
         blocks.end().into_frame()
     }
 
-    /// An entry of a topic.
+    /// The last words of a message's stream whose producer has been silent for too long. It has no id, so the client's
+    /// cursor stays good.
+    pub fn producer_stale(message: MessageId) -> Self {
+        #[derive(Serialize)]
+        struct ProducerStale {
+            r#type: &'static str,
+            code: &'static str,
+            error: &'static str,
+            message_id: String,
+        }
+        let stale = ProducerStale {
+            r#type: "error",
+            code: "producer_stale",
+            error: "the producer of this message has been silent for too long: rejoin later, or give it up",
+            message_id: message.to_string(),
+        };
+        Blocks::new().data(&json_text(&stale)).end().into_frame()
+    }
+
+    /// An entry of a topic. A message has one format: the payload, with its type.
     pub fn entry(format: Format, topic: &Topic, id: EventId, event: &Event) -> Self {
         let blocks = Blocks::with_capacity(256 + 2 * event.cost_bytes());
+        if let Topic::Message(_) = topic {
+            return blocks.id(id).data(&message_data(event)).end().into_frame();
+        }
         let blocks = match format {
             Format::Named => blocks.event(event.event_type.as_str()).id(id).data(event.payload.as_str()),
             Format::Envelope => blocks.id(id).data(&json_text(&Envelope::of_entry(topic, id, event))),

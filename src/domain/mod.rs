@@ -16,6 +16,8 @@ pub mod frame;
 pub mod frame_decoder;
 pub mod json;
 pub mod leases;
+pub mod message;
+pub mod message_data;
 pub mod position;
 pub mod replay;
 pub mod replay_budget;

@@ -110,6 +110,8 @@ pub struct Replay {
     read_again: bool,
     snapshot: Option<Snapshot>,
     snapshot_entries_max: u32,
+    /// A message that was deleted and begins anew is told from its start; of a user's events only what comes.
+    from_start_if_ahead: bool,
     filter: CategoryFilter,
 }
 
@@ -123,7 +125,13 @@ impl Replay {
             Cursor::Oldest => (Position::Start, Phase::Reading, snapshot),
             Cursor::After(id) => (Position::After(id), Phase::Reading, snapshot),
         };
-        Self { at, phase, read_again: false, snapshot, snapshot_entries_max, filter }
+        Self { at, phase, read_again: false, snapshot, snapshot_entries_max, from_start_if_ahead: false, filter }
+    }
+
+    /// A client that rejoins a message: whatever its cursor, it gets the rest, all of it.
+    pub fn open_message(cursor: Cursor) -> Self {
+        let cursor = if let Cursor::After(_) = cursor { cursor } else { Cursor::Oldest };
+        Self { snapshot: None, from_start_if_ahead: true, ..Self::open(cursor, CategoryFilter::All, 0) }
     }
 
     /// What the shell does next.
@@ -161,6 +169,11 @@ impl Replay {
                 out(Output::Truncated(page.bounds.oldest));
                 let first_prev = page.entries.first().and_then(|entry| entry.prev);
                 self.at = self.at.max(page.bounds.floor.or(first_prev).unwrap_or(page.bounds.origin));
+            }
+            Continuity::Ahead if self.from_start_if_ahead => {
+                out(Output::Truncated(page.bounds.oldest));
+                self.at = Position::Start;
+                return;
             }
             Continuity::Ahead => return self.start_at_head(&page.bounds, true, out),
         }

@@ -6,61 +6,34 @@
 //! The driver alternates [`Session::poll`] (what to do) with the `handle_*` inputs (what happened). Frames to send are
 //! pushed to `out`; after they were written the driver says so with [`Session::handle_written`].
 
+mod action;
+mod opening;
+mod producer_watch;
+
 use std::time::{Duration, Instant};
 
+use self::producer_watch::{Finding, ProducerWatch};
+pub use self::{
+    action::{Action, Ending},
+    opening::StreamPolicy,
+    producer_watch::ProducerSign,
+};
 use super::{
-    category::{Category, CategoryFilter},
-    cursor::{Bounds, Cursor},
+    category::Category,
+    cursor::Bounds,
     event::Entry,
     frame::{Control, Format, Frame},
+    message::Terminal,
     position::Position,
     replay::{Live, Next, Output, Page, Replay},
     topic::Topic,
 };
-
-/// What every stream of a process has in common.
-#[derive(Clone, Debug)]
-pub struct StreamPolicy {
-    /// Silence on the wire after which a keepalive goes out.
-    pub keepalive: Duration,
-    /// The delay after which clients are told to reconnect.
-    pub retry_ms: u64,
-    /// Most entries of a snapshot that one connection gets.
-    pub snapshot_entries_max: u32,
-}
 
 /// The delay told to a client whose snapshot was capped: it should come back for the rest at once.
 const CAPPED_RETRY_MS: u64 = 100;
 /// First and longest pause before a journal that failed is read again.
 const READ_RETRY_FIRST: Duration = Duration::from_millis(100);
 const READ_RETRY_LONGEST: Duration = Duration::from_secs(5);
-
-/// What the driver does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Ask the journal for the topic's bounds: [`Session::handle_bounds`] or [`Session::handle_read_failed`].
-    Locate,
-    /// Read the journal after this position: [`Session::handle_page`] or [`Session::handle_read_failed`].
-    Read(Position),
-    /// Hand over live entries behind this position ([`Session::handle_live`]); when there are none, wait for one, or
-    /// until [`Session::poll_timeout`].
-    Follow(Position),
-    /// Wait until [`Session::poll_timeout`].
-    Pause,
-    /// Close the connection.
-    Close(Ending),
-}
-
-/// Why a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The snapshot reached its cap.
-    SnapshotCapped,
-    /// The credentials expired.
-    TokenExpired,
-    /// The process shuts down.
-    Draining,
-}
 
 /// One subscriber's stream.
 #[derive(Debug)]
@@ -72,6 +45,8 @@ pub struct Session {
     keepalive: Duration,
     /// The position that the client was last told by an id.
     told: Position,
+    /// Of a message's stream.
+    producer: Option<Box<ProducerWatch>>,
     written_at: Instant,
     expires_at: Option<Instant>,
     drain: Option<Drain>,
@@ -87,36 +62,6 @@ struct Drain {
 }
 
 impl Session {
-    /// A client that (re)joins `topic` with `cursor`. `expires_at` is the end of its credentials.
-    pub fn open(
-        topic: Topic,
-        format: Format,
-        cursor: Cursor,
-        filter: CategoryFilter,
-        policy: &StreamPolicy,
-        now: Instant,
-        expires_at: Option<Instant>,
-    ) -> Self {
-        let told = match cursor {
-            Cursor::After(id) => Position::After(id),
-            Cursor::Absent | Cursor::Oldest | Cursor::Unreadable => Position::Start,
-        };
-        Self {
-            topic,
-            format,
-            replay: Replay::open(cursor, filter, policy.snapshot_entries_max),
-            retry_ms: policy.retry_ms,
-            keepalive: policy.keepalive,
-            told,
-            written_at: now,
-            expires_at,
-            drain: None,
-            read_failures: 0,
-            read_again_at: None,
-            ending: None,
-        }
-    }
-
     /// The stream's topic.
     pub fn topic(&self) -> &Topic {
         &self.topic
@@ -138,6 +83,7 @@ impl Session {
             return Action::Close(ending);
         }
         match self.replay.next() {
+            Next::Follow(_) if self.producer.as_ref().is_some_and(|producer| producer.due) => Action::AskForProducer,
             Next::Follow(position) => Action::Follow(position),
             Next::CloseCapped => Action::Close(Ending::SnapshotCapped),
             Next::Locate | Next::Read(_) if self.read_again_at.is_some() => Action::Pause,
@@ -149,7 +95,8 @@ impl Session {
     /// When [`Session::handle_timeout`] wants to be called, at the latest.
     pub fn poll_timeout(&self) -> Instant {
         let keepalive_at = self.written_at + self.keepalive;
-        let others = [self.expires_at, self.drain.map(|drain| drain.at), self.read_again_at];
+        let ask_at = self.producer.as_ref().filter(|_| self.is_following()).map(|producer| producer.ask_at);
+        let others = [self.expires_at, self.drain.map(|drain| drain.at), self.read_again_at, ask_at];
         others.into_iter().flatten().fold(keepalive_at, Instant::min)
     }
 
@@ -187,7 +134,10 @@ impl Session {
     pub fn handle_live(&mut self, entry: &Entry, out: &mut Vec<Frame>) -> Live {
         let verdict = self.replay.live(entry);
         match verdict {
-            Live::Send => self.told = Position::After(entry.id),
+            Live::Send => {
+                self.told = Position::After(entry.id);
+                self.end_behind(entry);
+            }
             Live::Skip => {}
             Live::Stop => self.end_if_capped(out),
         }
@@ -215,6 +165,11 @@ impl Session {
         if let Some(drain) = self.drain.filter(|drain| drain.at <= now) {
             return self.end(Ending::Draining, Some(drain.retry_ms), "draining", out);
         }
+        if self.is_following()
+            && let Some(producer) = &mut self.producer
+        {
+            producer.handle_timeout(now);
+        }
         if now >= self.written_at + self.keepalive {
             let position = self.untold_position();
             out.push(Frame::keepalive(position.id()));
@@ -227,26 +182,57 @@ impl Session {
         self.drain.get_or_insert(Drain { at, retry_ms });
     }
 
+    /// What the backend has of the message, as [`Action::AskForProducer`] asked. A producer counts as silent only for a
+    /// stream that has all it ever appended.
+    pub fn handle_producer(&mut self, sign: &ProducerSign, now: Instant, out: &mut Vec<Frame>) {
+        let position = self.replay.position();
+        let Some(producer) = &mut self.producer else { return };
+        match producer.handle_sign(sign, position, now) {
+            Finding::Alive => {}
+            Finding::Behind => self.replay.fall_behind(),
+            Finding::Gone => self.end(Ending::MessageGone, None, "message deleted", out),
+            Finding::Silent => {
+                out.push(Frame::producer_stale(producer.message));
+                self.ending = Some(Ending::ProducerStale);
+            }
+        }
+    }
+
     /// What was in `out` has left for the client.
     pub fn handle_written(&mut self, now: Instant) {
         self.written_at = now;
     }
 
     fn feed(&mut self, out: &mut Vec<Frame>, input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output))) {
-        let Self { replay, topic, format, told, .. } = self;
+        let Self { replay, topic, format, told, producer, ending, .. } = self;
         input(replay, &mut |output| {
             out.push(match &output {
                 Output::Entry(entry) => {
                     *told = Position::After(entry.id);
+                    *ending = ending.or_else(|| message_over(topic, entry));
                     Frame::entry(*format, topic, entry.id, &entry.event)
                 }
-                Output::Truncated(oldest) => Frame::control(*format, &Control::BacklogTruncated { oldest_retained_id: *oldest }),
+                Output::Truncated(oldest) => {
+                    // A message is never trimmed, so it was deleted, and may have begun anew.
+                    if let Some(producer) = producer {
+                        producer.due = true;
+                    }
+                    Frame::control(*format, &Control::BacklogTruncated { oldest_retained_id: *oldest })
+                }
                 Output::MoveTo(id) => {
                     *told = Position::After(*id);
                     Frame::position(*id)
                 }
             });
         });
+    }
+
+    fn is_following(&self) -> bool {
+        matches!(self.replay.next(), Next::Follow(_))
+    }
+
+    fn end_behind(&mut self, entry: &Entry) {
+        self.ending = self.ending.or_else(|| message_over(&self.topic, entry));
     }
 
     fn end_if_capped(&mut self, out: &mut Vec<Frame>) {
@@ -267,6 +253,12 @@ impl Session {
         let position = self.replay.position();
         if position > self.told { position } else { Position::Start }
     }
+}
+
+/// A message ends with its terminal event.
+fn message_over(topic: &Topic, entry: &Entry) -> Option<Ending> {
+    let over = matches!(topic, Topic::Message(_)) && Terminal::of(&entry.event.event_type).is_some();
+    over.then_some(Ending::MessageOver)
 }
 
 #[cfg(test)]

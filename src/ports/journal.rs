@@ -1,25 +1,22 @@
-//! The append-only, bounded record of every topic's entries: the source of truth.
+//! The append-only, bounded record of every user's events: the source of truth.
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::backend_error::BackendError;
-use crate::domain::{
-    cursor::Bounds,
-    event::Event,
-    position::{EventId, Position},
-    replay::Page,
-    topic::Topic,
-};
+#[cfg(test)]
+use super::topic_log::PageLimit;
+use super::{backend_error::BackendError, topic_log::TopicLog};
+#[cfg(test)]
+use crate::domain::{cursor::Bounds, position::Position, replay::Page};
+use crate::domain::{event::Event, position::EventId, topic::Topic};
 
-/// A log of topics. It appends, reads and tells its bounds; it never sees a subscriber.
+/// A log of users' topics. It appends, reads and tells its bounds; it never sees a subscriber.
 ///
 /// What a successful append means for durability, how exactly the bounds are known, and how they are, is said in each
 /// adapter's module docs.
-#[cfg_attr(test, mockall::automock)]
 #[async_trait]
-pub trait Journal: Send + Sync {
+pub trait Journal: TopicLog {
     /// Appends events, each to its topic, and tells their ids in the same order.
     ///
     /// Laws:
@@ -34,47 +31,17 @@ pub trait Journal: Send + Sync {
     /// An error means that nobody will ever see the entries, or that a retry with the same idempotency keys is harmless.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
 
-    /// Reads entries after a position, oldest first.
-    ///
-    /// Laws:
-    /// - exclusive of the position, in order, without a gap between entries, within the limit (but at least one entry if
-    ///   there is one, however large);
-    /// - `more` is set exactly if entries lie behind the last one;
-    /// - entries over the age limit count as removed;
-    /// - the bounds are as [`Journal::bounds`] would tell, not later than the entries.
-    ///
-    /// # Errors
-    /// Any; reading has no effect.
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError>;
-
-    /// The topic's extent.
-    ///
-    /// Laws:
-    /// - the head never goes back while the journal's incarnation lasts, and every later entry lies behind it;
-    /// - a wiped journal has an origin behind every id it issued before;
-    /// - the floor is the position after which nothing was removed, or `None` where that can't be told.
-    ///
-    /// # Errors
-    /// Any; asking has no effect.
-    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError>;
-
     /// Removes all entries of a topic. Who had not read them is told by truncation; ids go on increasing.
     ///
     /// # Errors
     /// Any; a retry is harmless.
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
-
-    /// Whether the backend answers, within a bounded time.
-    ///
-    /// # Errors
-    /// What an append or a read would meet.
-    async fn probe(&self) -> Result<(), BackendError>;
 }
 
 /// One event on its way into the journal.
 #[derive(Clone, Debug)]
 pub struct Append {
-    /// Where it goes.
+    /// Where it goes: a user's topic. Messages have numbers, and are appended by [`super::messages::Messages`].
     pub topic: Topic,
     /// The event.
     pub event: Arc<Event>,
@@ -89,15 +56,6 @@ pub struct Appended {
     pub id: EventId,
     /// Whether the key had been seen on this topic within the window, so that nothing was appended now.
     pub duplicate: bool,
-}
-
-/// How much one read may return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageLimit {
-    /// Most entries.
-    pub entries_max: usize,
-    /// Most bytes of events, as [`Event::cost_bytes`] counts them; one larger entry still comes alone.
-    pub bytes_max: usize,
 }
 
 /// What a publisher gives so that a retry is recognised: 1 to 256 bytes of visible ASCII.
@@ -139,5 +97,24 @@ impl IdempotencyKey {
 impl fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mockall::mock! {
+    /// A journal whose answers a test stages.
+    pub Journal {}
+
+    #[async_trait]
+    impl TopicLog for Journal {
+        async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError>;
+        async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError>;
+        async fn probe(&self) -> Result<(), BackendError>;
+    }
+
+    #[async_trait]
+    impl Journal for Journal {
+        async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
+        async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
     }
 }

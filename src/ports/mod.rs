@@ -9,3 +9,5 @@ pub mod clock;
 pub mod feed;
 pub mod journal;
 pub mod limits;
+pub mod messages;
+pub mod topic_log;

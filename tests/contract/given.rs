@@ -11,7 +11,10 @@ use rejoin::{
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::journal::{Append, Appended, IdempotencyKey, PageLimit},
+    ports::{
+        journal::{Append, Appended, IdempotencyKey},
+        topic_log::PageLimit,
+    },
 };
 
 use crate::backend::Process;

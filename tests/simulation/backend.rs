@@ -14,7 +14,8 @@ use rejoin::{
     domain::{category::Category, cursor::Bounds, position::EventId, position::Position, replay::Page, topic::Topic},
     ports::{
         backend_error::BackendError,
-        journal::{Append, Appended, Journal, PageLimit},
+        journal::{Append, Appended, Journal},
+        topic_log::{PageLimit, TopicLog},
     },
 };
 
@@ -132,6 +133,14 @@ impl Journal for FaultyJournal {
         self.faults.answer(told)
     }
 
+    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
+        self.faults.request()?;
+        self.backend.journal().purge(topic).await
+    }
+}
+
+#[async_trait]
+impl TopicLog for FaultyJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.faults.delay_journal().await;
@@ -152,11 +161,6 @@ impl Journal for FaultyJournal {
         let bounds = self.as_told(self.backend.bounds(topic).await);
         self.faults.delay_journal().await;
         self.faults.answer(bounds)
-    }
-
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
-        self.faults.request()?;
-        self.backend.journal().purge(topic).await
     }
 
     async fn probe(&self) -> Result<(), BackendError> {

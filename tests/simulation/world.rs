@@ -22,7 +22,8 @@ use rejoin::{
     },
     ports::{
         clock::Clock,
-        journal::{Append, IdempotencyKey, Journal, PageLimit},
+        journal::{Append, IdempotencyKey, Journal},
+        topic_log::PageLimit,
     },
 };
 use tokio::time::sleep;
@@ -116,6 +117,7 @@ impl World {
                 page_limit: PageLimit { entries_max: sizes.page_entries_max, bytes_max: 64 * 1024 },
                 age_max: sizes.age_max,
                 push_enabled: true,
+                producer_idle: Duration::from_secs(90),
             },
             connections_max: sizes.connections_max,
         };

@@ -37,8 +37,8 @@ pub use self::{
     listing::{Listing, Setting},
     origin::Origin,
     settings::{
-        Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, ServerSettings,
-        Settings, SseSettings,
+        Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
+        ServerSettings, Settings, SseSettings,
     },
 };
 

@@ -21,6 +21,8 @@ pub struct Settings {
     pub sse: SseSettings,
     /// The journal of user events.
     pub events: EventsSettings,
+    /// The messages.
+    pub messages: MessagesSettings,
     /// Connection slots and replay budgets.
     pub limits: LimitsSettings,
     /// The memory journal.
@@ -102,6 +104,20 @@ pub struct EventsSettings {
     pub idempotency_window: Duration,
     /// Most users that one publish may name.
     pub recipients_max: usize,
+}
+
+/// `[messages]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessagesSettings {
+    /// Where messages are kept.
+    pub backend: Backend,
+    /// The time after its producer's last sign of life that a message is removed.
+    #[serde(rename = "retention_days", deserialize_with = "fields::days")]
+    pub retention: Duration,
+    /// The silence after which a producer is given up.
+    #[serde(rename = "producer_idle_seconds", deserialize_with = "fields::seconds")]
+    pub producer_idle: Duration,
 }
 
 /// `[limits]`

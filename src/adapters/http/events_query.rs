@@ -75,9 +75,17 @@ impl<'a> EventsQuery<'a> {
 
     /// The header goes before the query: a browser sends it when it reconnects with the query it began with.
     fn cursor(&self, headers: &HeaderMap) -> Cursor {
+        Cursor::of_user_events(self.last_event_id(headers).as_deref())
+    }
+
+    /// The cursor of a message's reader.
+    pub(super) fn message_cursor(&self, headers: &HeaderMap) -> Cursor {
+        Cursor::of_message(self.last_event_id(headers).as_deref())
+    }
+
+    fn last_event_id<'b>(&'b self, headers: &'b HeaderMap) -> Option<Cow<'b, str>> {
         let header = headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let text = header.filter(|text| !text.trim().is_empty()).or_else(|| self.last_event_id.clone());
-        Cursor::of_user_events(text.as_deref())
+        header.filter(|text| !text.trim().is_empty()).or_else(|| self.last_event_id.as_deref().map(Cow::Borrowed))
     }
 
     fn categories(&self, registry: &Registry) -> Result<BTreeSet<Category>, Problem> {

@@ -22,8 +22,10 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> 
     if api.lifecycle.is_draining() {
         return Err(Problem::draining());
     }
-    match tokio::time::timeout(PROBE_TIMEOUT, api.journal.probe()).await {
-        Ok(Ok(())) => Ok(Json(json!({ "success": true, "status": "ready" })).into_response()),
+    let (users, messages) = (&api.sources.users.log, &api.sources.messages.log);
+    let both = async { tokio::try_join!(users.probe(), messages.probe()) };
+    match tokio::time::timeout(PROBE_TIMEOUT, both).await {
+        Ok(Ok(_)) => Ok(Json(json!({ "success": true, "status": "ready" })).into_response()),
         Ok(Err(_)) | Err(_) => Err(Problem::backend_unavailable("the event backend does not answer")),
     }
 }

@@ -9,10 +9,13 @@ mod credentials;
 mod events_query;
 mod health;
 mod line_splitter;
+mod line_upload;
+mod messages;
 mod ndjson;
 mod problem;
 mod publication;
 mod publish;
+mod request_body;
 mod server;
 mod socket_wire;
 mod subscribe;
@@ -35,8 +38,8 @@ use tower_http::{
 pub use self::server::{ServerOptions, serve};
 use self::{problem::Problem, subscribe::Entrance};
 use crate::{
-    app::{lifecycle::Lifecycle, publishing::Publisher, subscriptions::Subscriptions},
-    ports::{authenticator::Authenticator, journal::Journal},
+    app::{lifecycle::Lifecycle, producing::Producing, publishing::Publisher, sources::Sources, subscriptions::Subscriptions},
+    ports::authenticator::Authenticator,
 };
 
 /// What the routes need.
@@ -46,10 +49,12 @@ pub struct Api {
     pub subscriptions: Arc<Subscriptions>,
     /// Takes events.
     pub publisher: Arc<Publisher>,
+    /// Takes messages.
+    pub producing: Arc<Producing>,
     /// Tells who is asking.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Asked whether it answers.
-    pub journal: Arc<dyn Journal>,
+    /// Asked whether they answer.
+    pub sources: Sources,
     /// Tells whether the process drains.
     pub lifecycle: Lifecycle,
     /// The settings of the routes.
@@ -88,6 +93,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .route("/api/events", events(Entrance::Plain))
         .route("/api/v1/events", events(Entrance::V1))
+        .merge(messages::routes())
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(async || Problem::not_found())
@@ -107,13 +113,14 @@ async fn never_sniff(mut response: Response) -> Response {
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::CACHE_CONTROL,
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("producer-epoch"),
         ])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(Duration::from_hours(1));

@@ -3,22 +3,20 @@
 //! Invariants: lines are published in their order; a line that is too long is refused without being held; when the
 //! backend fails the answer ends with that, so that nothing behind it overtakes what a retry will send again.
 
-use std::{collections::VecDeque, convert::Infallible};
+use std::convert::Infallible;
 
 use axum::{
     body::{Body, Bytes},
-    http::{StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    Stream, StreamExt,
-    stream::{self, BoxStream},
-};
+use futures_util::{Stream, stream};
 use serde::Serialize;
 
 use super::{
     Api,
-    line_splitter::{Line, LineSplitter},
+    line_splitter::Line,
+    line_upload::{LineUpload, Next},
     problem::{Problem, ProblemBody},
     publication,
     publish::Receipt,
@@ -28,17 +26,14 @@ use crate::{
     ports::journal::IdempotencyKey,
 };
 
-/// Most lines that are published together.
-const LINES_PER_BATCH: usize = 256;
-
-/// The answer to one line, counted from 1 over all that are not blank.
+/// The answer to one line.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum LineResult<'a> {
+enum LineResult<'a, R> {
     Taken {
         line: u64,
         #[serde(flatten)]
-        receipt: Receipt,
+        receipt: R,
     },
     Refused {
         line: u64,
@@ -50,76 +45,47 @@ enum LineResult<'a> {
 
 /// Publishes line by line while the answer is being sent.
 pub(super) fn publish_lines(api: Api, body: Body, idempotency_key: Option<IdempotencyKey>) -> Response {
-    let upload = Upload {
-        splitter: LineSplitter::new(api.options.body_bytes_max),
-        body: body.into_data_stream().boxed(),
-        waiting: VecDeque::new(),
-        lines_taken: 0,
-        ended: None,
-        idempotency_key,
-        api,
-    };
-    let results = Body::from_stream(upload.results());
-    (StatusCode::OK, [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], results).into_response()
+    let lines = LineUpload::new(body, api.options.body_bytes_max, api.lifecycle.clone());
+    line_results(Upload { api, lines, idempotency_key }.results())
+}
+
+/// An answer of a line for each.
+pub(super) fn line_results(results: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // Each result is worth having at once.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (StatusCode::OK, headers, Body::from_stream(results)).into_response()
 }
 
 struct Upload {
     api: Api,
-    body: BoxStream<'static, Result<Bytes, axum::Error>>,
-    splitter: LineSplitter,
-    /// Whole lines that have arrived.
-    waiting: VecDeque<Line>,
-    lines_taken: u64,
-    ended: Option<Ended>,
+    lines: LineUpload,
     idempotency_key: Option<IdempotencyKey>,
-}
-
-/// Why no more lines are taken.
-enum Ended {
-    /// The body did, or broke off.
-    Body,
-    /// The server did; the publisher has yet to be told.
-    Server(Problem),
 }
 
 impl Upload {
     fn results(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, |mut upload| async move {
-            while upload.waiting.is_empty() && upload.ended.is_none() {
-                upload.receive().await;
-            }
-            let results = if upload.waiting.is_empty() { upload.last_words()? } else { upload.publish().await };
+            let results = match upload.lines.next().await {
+                Next::Lines(first_line, lines) => upload.publish(first_line, &lines).await,
+                Next::Draining(line) => {
+                    let mut results = Vec::new();
+                    write_line(&mut results, line, Err(Problem::draining()));
+                    results.into()
+                }
+                Next::End => return None,
+            };
             Some((Ok(results), upload))
         })
     }
 
-    /// Waits for more of the body, its end, or the end of the process.
-    async fn receive(&mut self) {
-        let next = tokio::select! {
-            next = self.body.next() => next,
-            () = self.api.lifecycle.draining().cancelled() => {
-                self.ended = Some(Ended::Server(Problem::draining()));
-                return;
-            }
-        };
-        match next {
-            Some(Ok(bytes)) => self.waiting.extend(self.splitter.split(&bytes)),
-            // What stands behind the last line end of a body that broke off is half a line.
-            Some(Err(_)) => self.ended = Some(Ended::Body),
-            None => {
-                self.waiting.extend(self.splitter.finish());
-                self.ended = Some(Ended::Body);
-            }
-        }
-    }
-
-    async fn publish(&mut self) -> Bytes {
-        let first_line = self.lines_taken + 1;
-        let batch: Vec<Line> = self.waiting.drain(..self.waiting.len().min(LINES_PER_BATCH)).collect();
-        self.lines_taken += batch.len() as u64;
-        let mut publications = Vec::with_capacity(batch.len());
+    async fn publish(&mut self, first_line: u64, lines: &[Line]) -> Bytes {
+        let mut publications = Vec::with_capacity(lines.len());
         let parsed: Vec<Result<(), Problem>> = (first_line..)
-            .zip(&batch)
+            .zip(lines)
             .map(|(number, line)| self.parse(number, line).map(|publication| publications.push(publication)))
             .collect();
         let (published, failure) = match self.api.publisher.publish_all(publications).await {
@@ -133,17 +99,9 @@ impl Upload {
             write_line(&mut results, line, taken);
         }
         if failure.is_some() {
-            self.waiting.clear();
-            self.ended = Some(Ended::Body);
+            self.lines.close();
         }
         results.into()
-    }
-
-    fn last_words(&mut self) -> Option<Bytes> {
-        let Some(Ended::Server(problem)) = self.ended.replace(Ended::Body) else { return None };
-        let mut results = Vec::new();
-        write_line(&mut results, self.lines_taken + 1, Err(problem));
-        Some(results.into())
     }
 
     fn parse(&self, number: u64, line: &Line) -> Result<Publication, Problem> {
@@ -159,13 +117,22 @@ impl Upload {
 }
 
 fn write_line(results: &mut Vec<u8>, line: u64, taken: Result<Published, Problem>) {
-    let written = match taken {
-        Ok(published) => serde_json::to_writer(&mut *results, &LineResult::Taken { line, receipt: Receipt::of(&published).1 }),
+    write_result(results, line, taken.map(|published| Receipt::of(&published).1));
+}
+
+/// Writes what became of a line.
+pub(super) fn write_result(results: &mut Vec<u8>, line: u64, taken: Result<impl Serialize, Problem>) {
+    match taken {
+        Ok(receipt) => write_json(results, &LineResult::Taken { line, receipt }),
         Err(problem) => {
-            let refused = LineResult::Refused { line, status: problem.status.as_u16(), problem: problem.body() };
-            serde_json::to_writer(&mut *results, &refused)
+            let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status.as_u16(), problem: problem.body() };
+            write_json(results, &refused);
         }
-    };
-    written.expect("strings and numbers always serialise, and a vector takes all");
+    }
+}
+
+/// Writes a line of JSON.
+pub(super) fn write_json(results: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(&mut *results, value).expect("strings and numbers always serialise, and a vector takes all");
     results.push(b'\n');
 }

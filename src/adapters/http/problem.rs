@@ -14,10 +14,15 @@ use serde::Serialize;
 
 use crate::{
     app::{
+        producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
         subscriptions::Refusal,
     },
-    domain::{access::Forbidden, frame::Control},
+    domain::{
+        access::Forbidden,
+        frame::Control,
+        message::{AppendRefusal, OpenRefusal},
+    },
     ports::authenticator::AuthError,
 };
 
@@ -30,6 +35,8 @@ pub(super) struct Problem {
     /// The field of the body that is wrong.
     pub(super) field: Option<&'static str>,
     pub(super) retry_after: Option<Duration>,
+    /// The number that a producer should go on with.
+    expected_sequence_no: Option<u64>,
 }
 
 /// An error as the body of an answer, or as a line among results.
@@ -40,11 +47,13 @@ pub(super) struct ProblemBody<'a> {
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_sequence_no: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, retry_after: None }
+        Self { status, code, message: message.into(), field: None, retry_after: None, expected_sequence_no: None }
     }
 
     fn retry_after(self, delay: Duration) -> Self {
@@ -84,6 +93,14 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path: see the HTTP API's documentation")
     }
 
+    fn no_such_message(message: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "message_not_found", message)
+    }
+
+    fn conflict(code: &'static str, message: String) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
     pub(super) fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -109,7 +126,8 @@ impl Problem {
     }
 
     pub(super) fn body(&self) -> ProblemBody<'_> {
-        ProblemBody { success: false, message: &self.message, code: self.code, field: self.field }
+        let Self { message, code, field, expected_sequence_no, .. } = self;
+        ProblemBody { success: false, message, code, field: *field, expected_sequence_no: *expected_sequence_no }
     }
 
     /// The same as an event in a stream, for clients that can't see a status.
@@ -173,11 +191,33 @@ impl From<PublishError> for Problem {
     }
 }
 
+impl From<ProduceError> for Problem {
+    fn from(error: ProduceError) -> Self {
+        let message = error.to_string();
+        match error {
+            ProduceError::Forbidden(forbidden) => forbidden.into(),
+            ProduceError::NoSuchMessage | ProduceError::Append(AppendRefusal::Unknown) => Self::no_such_message(message),
+            ProduceError::Open(OpenRefusal::Another) => Self::conflict("message_owned_by_another", message),
+            ProduceError::Open(OpenRefusal::Complete) | ProduceError::Append(AppendRefusal::Complete) => {
+                Self::conflict("message_complete", message)
+            }
+            ProduceError::Append(AppendRefusal::Fenced { .. }) => Self::conflict("producer_fenced", message),
+            ProduceError::Append(AppendRefusal::Conflict { .. }) => Self::conflict("sequence_conflict", message),
+            ProduceError::Append(AppendRefusal::Gap { expected_sequence_no }) => {
+                Self { expected_sequence_no: Some(expected_sequence_no), ..Self::conflict("sequence_gap", message) }
+            }
+            ProduceError::Append(AppendRefusal::TooLarge) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", message),
+            ProduceError::Backend(_) => Self::backend_unavailable(message),
+        }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
             Refusal::Forbidden(forbidden) => forbidden.into(),
+            Refusal::NoSuchMessage => Self::no_such_message(message),
             Refusal::CategoryNotAllowed(_) => Self::new(StatusCode::FORBIDDEN, "category_not_allowed", message),
             Refusal::TooManyConnections(refused) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message).retry_after(refused.retry_after)

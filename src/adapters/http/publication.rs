@@ -37,7 +37,7 @@ struct Fields<'a> {
 }
 
 /// A payload of `null` is one: what is missing is something else.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
 
@@ -48,10 +48,7 @@ pub(super) fn parse(
     recipients_max: usize,
     registry: &Registry,
 ) -> Result<Publication, Problem> {
-    let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        JsonErrorCategory::Data => Problem::unprocessable(format!("the event is not of the right form: {error}")),
-        _ => Problem::bad_request("invalid_json", format!("the event is not valid JSON: {error}")),
-    })?;
+    let fields: Fields<'_> = fields(body)?;
     Ok(Publication {
         recipients: recipients(&fields, recipients_max)?,
         event_type: event_type(fields.r#type)?,
@@ -59,6 +56,14 @@ pub(super) fn parse(
         scope: scope(fields.scope)?,
         payload: payload(fields.payload)?,
         idempotency_key,
+    })
+}
+
+/// Takes a body apart.
+pub(super) fn fields<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
+        _ => Problem::bad_request("invalid_json", format!("the body is not valid JSON: {error}")),
     })
 }
 
@@ -86,11 +91,11 @@ fn recipients(fields: &Fields<'_>, recipients_max: usize) -> Result<Recipients, 
     }
 }
 
-fn user_id(field: &'static str, text: &str) -> Result<UserId, Problem> {
+pub(super) fn user_id(field: &'static str, text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|reason| Problem::invalid_field(field, reason))
 }
 
-fn event_type(raw: Option<&RawValue>) -> Result<EventType, Problem> {
+pub(super) fn event_type(raw: Option<&RawValue>) -> Result<EventType, Problem> {
     let raw = raw.ok_or_else(|| Problem::invalid_field("type", "missing"))?;
     EventType::parse(&value::<String>("type", raw, "a string")?).map_err(|reason| Problem::invalid_field("type", reason))
 }
@@ -110,14 +115,14 @@ fn scope(raw: Option<Box<RawValue>>) -> Result<Option<Json>, Problem> {
     if scope.is_object() { Ok(Some(scope)) } else { Err(Problem::invalid_field("scope", must_be("an object"))) }
 }
 
-fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
+pub(super) fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
     match raw {
         Some(raw) => Json::from_raw(raw).map_err(|reason| Problem::invalid_field("payload", reason)),
         None => Ok(Json::empty_object()),
     }
 }
 
-fn value<T: DeserializeOwned>(field: &'static str, raw: &RawValue, expected: &'static str) -> Result<T, Problem> {
+pub(super) fn value<T: DeserializeOwned>(field: &'static str, raw: &RawValue, expected: &'static str) -> Result<T, Problem> {
     serde_json::from_str(raw.get()).map_err(|_| Problem::invalid_field(field, must_be(expected)))
 }
 

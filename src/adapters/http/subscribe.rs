@@ -19,7 +19,11 @@ use super::{
 };
 use crate::{
     app::subscriptions::{Subscribed, Subscription},
-    domain::frame::{Format, Frame},
+    domain::{
+        access::Principal,
+        frame::{Format, Frame},
+        topic::MessageId,
+    },
 };
 
 /// The path that a client came by, which decides the default format.
@@ -59,11 +63,21 @@ impl Handoff {
 
 pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
+    let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
+    answer(open(api, entrance, &query, &request.headers).await, &query, format, api)
+}
+
+pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Parts) -> Response {
+    let query = EventsQuery::of(&request.uri);
+    answer(open_message(api, id, &query, &request.headers).await, &query, Format::Envelope, api)
+}
+
+fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, format: Format, api: &Api) -> Response {
     let errors_as = match query.errors_as() {
         Ok(errors_as) => errors_as,
         Err(problem) => return problem.into_response(),
     };
-    match open(api, entrance, &query, &request.headers).await {
+    match opened {
         Ok(Subscribed::Stream(subscription)) => {
             // The connection puts the stream in its place.
             let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
@@ -73,21 +87,32 @@ pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) ->
         Ok(Subscribed::PushDisabled) => event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into()),
         // A browser's `EventSource` would take a status for a reason to give up.
         Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
+        // The one status that tells an `EventSource` to stop, for good and without an error.
+        Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => match errors_as {
             ErrorsAs::Status => problem.into_response(),
-            ErrorsAs::Stream => {
-                let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
-                refused_stream(&problem, format, api.options.retry_ms)
-            }
+            ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),
         },
     }
 }
 
 async fn open(api: &Api, entrance: Entrance, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
-    let token = credentials::of_reader(headers, query.access_token.as_deref(), &api.options);
-    let principal = api.authenticator.authenticate(token).await?;
+    // Looked at before anything is taken.
+    query.errors_as()?;
+    let principal = reader(api, query, headers).await?;
     let subscribe = query.request(headers, entrance.default_format(), api.publisher.registry())?;
     Ok(api.subscriptions.open(&principal, subscribe).await?)
+}
+
+async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
+    query.errors_as()?;
+    let principal = reader(api, query, headers).await?;
+    Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers)).await?)
+}
+
+async fn reader(api: &Api, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let token = credentials::of_reader(headers, query.access_token.as_deref(), &api.options);
+    Ok(api.authenticator.authenticate(token).await?)
 }
 
 /// A refusal that a browser's `EventSource` can see, and after which it comes back by itself.

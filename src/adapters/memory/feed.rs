@@ -106,6 +106,13 @@ impl Listeners {
         }
     }
 
+    /// A topic has changed by something else than an append.
+    pub(super) fn grown(&self, topic: &Topic) {
+        for listener in self.0.values().filter(|listener| listener.watched.contains(topic)) {
+            listener.tell(Signal::Grown(topic.clone()));
+        }
+    }
+
     pub(super) fn tell_all(&self, signal: &Signal) {
         for listener in self.0.values() {
             listener.tell(signal.clone());

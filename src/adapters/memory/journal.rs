@@ -16,19 +16,22 @@ use super::{
     feed::Listeners,
     idempotency::SeenKeys,
     log::{Log, cost_bytes},
+    messages::{MessageStore, Surroundings},
 };
 use crate::{
     domain::{
         cursor::Bounds,
         position::{EventId, Position},
         replay::Page,
+        timestamp::Timestamp,
         topic::Topic,
     },
     ports::{
         backend_error::BackendError,
         clock::Clock,
         feed::Signal,
-        journal::{Append, Appended, Journal, PageLimit},
+        journal::{Append, Appended, Journal},
+        topic_log::{PageLimit, TopicLog},
     },
 };
 
@@ -41,7 +44,7 @@ pub struct MemoryOptions {
     pub age_max: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub idempotency_window: Duration,
-    /// Most bytes of all entries together, about.
+    /// Most bytes of all users' entries together, and as many again for messages, about.
     pub bytes_max: usize,
 }
 
@@ -63,6 +66,7 @@ struct State {
     forgotten: Position,
     bytes: usize,
     seen_keys: SeenKeys,
+    messages: MessageStore,
     listeners: Listeners,
 }
 
@@ -79,6 +83,7 @@ impl MemoryJournal {
             forgotten: origin,
             bytes: 0,
             seen_keys: SeenKeys::new(options.idempotency_window, options.bytes_max / 4),
+            messages: MessageStore::new(options.bytes_max),
             listeners: Listeners::default(),
         };
         Self { clock, options, state: Mutex::new(state) }
@@ -102,13 +107,22 @@ impl MemoryJournal {
     pub(super) fn with_listeners<T>(&self, act: impl FnOnce(&mut Listeners) -> T) -> T {
         act(&mut self.state().listeners)
     }
+
+    pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Surroundings<'_>) -> T) -> T {
+        let mut state = self.state();
+        let State { now_ms, messages, seen_keys, listeners, .. } = &mut *state;
+        act(messages, Surroundings { now: Timestamp::from_ms(*now_ms), seen_keys, listeners })
+    }
 }
 
 impl State {
     fn bounds(&self, topic: &Topic) -> Bounds {
-        match self.logs.get(topic) {
-            Some(log) => log.bounds(self.origin),
-            None => Bounds { origin: self.origin, floor: Some(self.forgotten), oldest: None, head: self.head_of_nothing() },
+        match (topic, self.logs.get(topic)) {
+            (Topic::Message(id), _) => self.messages.bounds(*id),
+            (Topic::User(_), Some(log)) => log.bounds(self.origin),
+            (Topic::User(_), None) => {
+                Bounds { origin: self.origin, floor: Some(self.forgotten), oldest: None, head: self.head_of_nothing() }
+            }
         }
     }
 
@@ -175,17 +189,6 @@ impl Journal for MemoryJournal {
         Ok(batch.into_iter().map(|append| state.append(append, &self.options)).collect())
     }
 
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        let state = self.state();
-        let bounds = state.bounds(topic);
-        let page = state.logs.get(topic).map(|log| log.read(after, limit, bounds));
-        Ok(page.unwrap_or(Page { entries: Vec::new(), more: false, bounds }))
-    }
-
-    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
-        Ok(self.state().bounds(topic))
-    }
-
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
         let mut state = self.state();
         let state = &mut *state;
@@ -198,6 +201,23 @@ impl Journal for MemoryJournal {
             state.by_age.insert((log.age_key(), topic.clone()));
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl TopicLog for MemoryJournal {
+    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        let state = self.state();
+        if let Topic::Message(id) = topic {
+            return Ok(state.messages.read(*id, after, limit));
+        }
+        let bounds = state.bounds(topic);
+        let page = state.logs.get(topic).map(|log| log.read(after, limit, bounds));
+        Ok(page.unwrap_or(Page { entries: Vec::new(), more: false, bounds }))
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
+        Ok(self.state().bounds(topic))
     }
 
     async fn probe(&self) -> Result<(), BackendError> {

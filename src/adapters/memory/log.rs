@@ -10,7 +10,7 @@ use crate::domain::{
     position::{EventId, Position},
     replay::Page,
 };
-use crate::ports::journal::PageLimit;
+use crate::ports::topic_log::PageLimit;
 
 /// What an entry costs beside its event, in bytes, about: its place in the deque, the shared pointer, the index.
 const ENTRY_OVERHEAD_BYTES: usize = 96;

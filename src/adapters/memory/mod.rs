@@ -9,6 +9,8 @@
 //!   Where the machine's clock was set back before a restart, ids of the run before may lie behind the new origin: until
 //!   the clock has passed them such a cursor is ahead, and told; after that it is taken for one of this run's.
 //! - It needs nothing from anybody, and there is no server that could restart.
+//! - **Messages** are never trimmed: one is whole, or gone. When all together reach their bound, the one whose producer has
+//!   been silent for longest goes, whole; its readers are told by `backlog.truncated`, and then that it is not there.
 //! - **Bounds**: entries per topic, age, and bytes of everything together; the oldest entries go first. Idempotency keys
 //!   have a quarter of the bytes; the oldest keys go first there too, and a key that went early can't stop a repeat.
 
@@ -17,6 +19,7 @@ mod idempotency;
 mod journal;
 mod limits;
 mod log;
+mod messages;
 
 pub use feed::MemoryFeed;
 pub use journal::{MemoryJournal, MemoryOptions};

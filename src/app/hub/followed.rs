@@ -132,12 +132,13 @@ impl Followed {
         let mut pause = RETRY_FIRST;
         while self.has_followers() {
             let Some(head) = self.state().ring.head() else { break };
+            let source = hub.0.sources.of(&self.topic);
             let read = {
                 // Closed never: the hub keeps the semaphore, and this task keeps the hub.
                 let _turn = hub.0.catch_ups.acquire().await;
-                hub.0.journal.read(&self.topic, head, hub.0.page_limit).await
+                source.log.read(&self.topic, head, hub.0.page_limit).await
             };
-            let Ok(page) = hub.0.journal_availability.observe(read) else {
+            let Ok(page) = source.availability.observe(read) else {
                 tokio::time::sleep(pause).await;
                 pause = RETRY_LONGEST.min(pause * 2);
                 continue;

@@ -27,13 +27,9 @@ use self::{followed::Followed, ring::TotalBytes};
 pub(super) use self::{ring::Content, tail::Reach};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
-    app::availability::Availability,
+    app::sources::Sources,
     domain::topic::Topic,
-    ports::{
-        backend_error::BackendError,
-        feed::{Feed, Signal},
-        journal::{Journal, PageLimit},
-    },
+    ports::{backend_error::BackendError, feed::Signal, topic_log::PageLimit},
 };
 
 /// Most signals that are handled before the connections they concern are woken.
@@ -55,9 +51,7 @@ pub struct DrainPlan {
 pub struct Hub(Arc<Inner>);
 
 struct Inner {
-    journal: Arc<dyn Journal>,
-    journal_availability: Arc<Availability>,
-    feed: Arc<dyn Feed>,
+    sources: Sources,
     ring_options: RingOptions,
     page_limit: PageLimit,
     total_bytes: Arc<TotalBytes>,
@@ -71,20 +65,11 @@ struct Inner {
 }
 
 impl Hub {
-    /// A hub over one feed. Its tasks end with `stop`.
-    pub fn start(
-        journal: Arc<dyn Journal>,
-        journal_availability: Arc<Availability>,
-        feed: Arc<dyn Feed>,
-        ring_options: RingOptions,
-        page_limit: PageLimit,
-        stop: CancellationToken,
-    ) -> Self {
-        let signals = feed.signals();
+    /// A hub over the feeds of both channels. Its tasks end with `stop`.
+    pub fn start(sources: Sources, ring_options: RingOptions, page_limit: PageLimit, stop: CancellationToken) -> Self {
+        let signals = sources.signals();
         let hub = Self(Arc::new(Inner {
-            journal,
-            journal_availability,
-            feed,
+            sources,
             ring_options,
             page_limit,
             total_bytes: Arc::default(),
@@ -121,7 +106,7 @@ impl Hub {
         let mut tail = Tail::new(self.clone(), Arc::clone(&followed));
         let mut watching = followed.watching.lock().await;
         if !*watching {
-            self.0.feed.watch(topic).await?;
+            self.0.sources.of(topic).feed.watch(topic).await?;
             *watching = true;
             followed.state().ring.restart(None);
         }
@@ -223,7 +208,7 @@ impl Hub {
         }
         // Also where no watch is noted: one that failed, or whose follower left during it, may have been done.
         *watching = false;
-        self.0.feed.unwatch(&followed.topic).await;
+        self.0.sources.of(&followed.topic).feed.unwatch(&followed.topic).await;
         let mut topics = self.topics();
         if !followed.has_followers() {
             topics.remove(&followed.topic);

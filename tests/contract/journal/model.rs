@@ -16,7 +16,7 @@ use rejoin::{
         position::{EventId, Position},
         topic::Topic,
     },
-    ports::journal::PageLimit,
+    ports::topic_log::PageLimit,
 };
 use tokio::{runtime::Handle, task::block_in_place};
 

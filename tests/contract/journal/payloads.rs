@@ -10,10 +10,7 @@ use rejoin::{
         position::Position,
         timestamp::Timestamp,
     },
-    ports::{
-        feed::Signal,
-        journal::{Append, PageLimit},
-    },
+    ports::{feed::Signal, journal::Append, topic_log::PageLimit},
 };
 use rejoin_test_support::soon;
 

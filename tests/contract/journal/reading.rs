@@ -6,7 +6,7 @@ use rejoin::{
         event::Event,
         position::{EventId, Position},
     },
-    ports::journal::{Append, PageLimit},
+    ports::{journal::Append, topic_log::PageLimit},
 };
 
 use crate::{

@@ -1,0 +1,111 @@
+//! A producer's JSON becomes an [`Opening`] or a [`Draft`], or it is said which field is wrong.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    adapters::http::{problem::Problem, publication},
+    app::producing::Draft,
+    domain::{message_data::check_payload, topic::UserId},
+    ports::journal::IdempotencyKey,
+};
+
+/// What a message is opened with.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) owner: UserId,
+    pub(super) takeover: bool,
+}
+
+/// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpeningFields<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    takeover: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DraftFields<'a> {
+    #[serde(borrow)]
+    r#type: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "publication::present")]
+    payload: Option<Box<RawValue>>,
+    #[serde(borrow)]
+    sequence_no: Option<&'a RawValue>,
+}
+
+/// Reads what opens a message.
+pub(super) fn opening(body: &[u8]) -> Result<Opening, Problem> {
+    let fields: OpeningFields<'_> = publication::fields(body)?;
+    let raw = fields.user_id.ok_or_else(|| Problem::invalid_field("user_id", "missing: whose message is it?"))?;
+    let owner = publication::user_id("user_id", &publication::value::<String>("user_id", raw, "a string")?)?;
+    let takeover = fields.takeover.map_or(Ok(false), |raw| publication::value("takeover", raw, "true or false"))?;
+    Ok(Opening { owner, takeover })
+}
+
+/// Reads one event.
+pub(super) fn draft(body: &[u8], idempotency_key: Option<IdempotencyKey>) -> Result<Draft, Problem> {
+    let fields: DraftFields<'_> = publication::fields(body)?;
+    let event_type = publication::event_type(fields.r#type)?;
+    let payload = publication::payload(fields.payload)?;
+    check_payload(&event_type, &payload).map_err(|reason| Problem::invalid_field("payload", reason))?;
+    let sequence_no =
+        fields.sequence_no.map(|raw| publication::value::<Option<u64>>("sequence_no", raw, "a whole number from 0")).transpose()?;
+    Ok(Draft { event_type, payload, sequence_no: sequence_no.flatten(), idempotency_key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_whole_draft_is_read() {
+        let draft = draft(br#"{"type":"chunk","payload":{"text":"a"},"sequence_no":7}"#, None).unwrap();
+        assert_eq!((draft.event_type.as_str(), draft.payload.as_str(), draft.sequence_no), ("chunk", r#"{"text":"a"}"#, Some(7)));
+        assert_eq!(super::draft(br#"{"type":"end"}"#, None).unwrap().payload.as_str(), "{}");
+        assert_eq!(super::draft(br#"{"type":"t","sequence_no":null}"#, None).unwrap().sequence_no, None);
+    }
+
+    #[test]
+    fn an_opening_is_read() {
+        let opening = opening(br#"{"user_id":"u1"}"#).unwrap();
+        assert_eq!((opening.owner.as_str(), opening.takeover), ("u1", false));
+        assert!(super::opening(br#"{"user_id":"u1","takeover":true}"#).unwrap().takeover);
+    }
+
+    #[test]
+    fn promise_11_a_wrong_field_is_named() {
+        let cases = [
+            ("{", 400, None),
+            ("[]", 422, None),
+            ("{}", 422, Some("type")),
+            (r#"{"type":"a b"}"#, 422, Some("type")),
+            (r#"{"type":"stream.x"}"#, 422, Some("type")),
+            (r#"{"type":"t","payload":{"type":"other"}}"#, 422, Some("payload")),
+            (r#"{"type":"t","sequence_no":-1}"#, 422, Some("sequence_no")),
+            (r#"{"type":"t","sequence_no":1.5}"#, 422, Some("sequence_no")),
+            (r#"{"type":"t","sequence_no":"1"}"#, 422, Some("sequence_no")),
+            (r#"{"type":"t","sequence_no":18446744073709551616}"#, 422, Some("sequence_no")),
+            (r#"{"type":"t","user_id":"u"}"#, 422, None),
+        ];
+        for (body, status, field) in cases {
+            let problem = draft(body.as_bytes(), None).unwrap_err();
+            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
+        }
+        for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
+            assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
+            let _ = (draft(&bytes, None), opening(&bytes));
+        }
+    }
+}

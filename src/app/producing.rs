@@ -1,0 +1,184 @@
+//! Producing messages: from opening one to its end, and who may do what with it.
+//!
+//! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is as if it were not there
+//! (promise 8). A stop is a wish: it is the producer that ends the message, so that it ends once.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::availability::Availability;
+use crate::{
+    domain::{
+        access::{Forbidden, Principal, Scope},
+        event::{Event, EventType},
+        json::Json,
+        message::{AppendRefusal, Observed, OpenRefusal},
+        topic::{MessageId, UserId},
+    },
+    ports::{
+        backend_error::BackendError,
+        clock::Clock,
+        journal::IdempotencyKey,
+        messages::{MessageAppend, MessageAppended, Messages, Opened},
+    },
+};
+
+/// How often messages are looked at for those that are over their time.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// Most messages that are removed in one call to the backend.
+const SWEPT_AT_ONCE: usize = 500;
+
+/// A producer's event, well-formed, before the server has added its part.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Its type.
+    pub event_type: EventType,
+    /// Its content.
+    pub payload: Json,
+    /// Its number, if the producer counts.
+    pub sequence_no: Option<u64>,
+    /// Makes a repeat recognisable where there is no number.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// Why a producer, or who asks for a message, is turned down.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// The principal may not produce.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// There is no such message, or the principal has no business with it.
+    #[error("there is no such message")]
+    NoSuchMessage,
+    /// It can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenRefusal),
+    /// It does not take that.
+    #[error(transparent)]
+    Append(#[from] AppendRefusal),
+    /// The backend could not do it.
+    #[error("the message backend is unavailable: try again, with the same number or Idempotency-Key")]
+    Backend(#[from] BackendError),
+}
+
+/// The use case.
+pub struct Producing {
+    messages: Arc<dyn Messages>,
+    availability: Arc<Availability>,
+    clock: Arc<dyn Clock>,
+    /// The silence after which a producer is given up.
+    producer_idle: Duration,
+}
+
+impl Producing {
+    /// Producing over the given ports.
+    pub fn new(messages: Arc<dyn Messages>, availability: Arc<Availability>, clock: Arc<dyn Clock>, producer_idle: Duration) -> Self {
+        Self { messages, availability, clock, producer_idle }
+    }
+
+    /// The silence after which a producer is given up.
+    pub const fn producer_idle(&self) -> Duration {
+        self.producer_idle
+    }
+
+    /// Whether this principal may produce.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
+        principal.require(Scope::MessagesPublish)
+    }
+
+    /// Opens a message of `owner`, or takes it over. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// [`ProduceError`].
+    pub async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, ProduceError> {
+        Ok(self.availability.observe(self.messages.open(id, owner, takeover).await)??)
+    }
+
+    /// Appends events in their order, up to the first that is refused. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// The backend's; a retry with the same numbers or keys is harmless.
+    pub async fn append(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+        drafts: Vec<Draft>,
+    ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
+        let ts = self.clock.now();
+        let batch = drafts.into_iter().map(|Draft { event_type, payload, sequence_no, idempotency_key }| {
+            let event = Arc::new(Event { event_type, ts, category: None, scope: None, payload });
+            MessageAppend { event, sequence_no, idempotency_key }
+        });
+        self.availability.observe(self.messages.append(id, epoch, batch.collect()).await)
+    }
+
+    /// The producer lives. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// [`ProduceError`].
+    pub async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Observed, ProduceError> {
+        Ok(self.availability.observe(self.messages.heartbeat(id, epoch).await)??)
+    }
+
+    /// The message, for its owner, a producer or an admin.
+    ///
+    /// # Errors
+    /// [`ProduceError`].
+    pub async fn view(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
+        let observed = self.availability.observe(self.messages.observe(id).await)?.ok_or(ProduceError::NoSuchMessage)?;
+        let is_owner = principal.user.as_ref() == Some(&observed.message.owner);
+        let may_look = [Scope::MessagesPublish, Scope::Admin].into_iter().any(|scope| principal.require(scope).is_ok());
+        if is_owner || may_look { Ok(observed) } else { Err(ProduceError::NoSuchMessage) }
+    }
+
+    /// The owner, or a producer, wants no more of the message.
+    ///
+    /// # Errors
+    /// [`ProduceError`].
+    pub async fn stop(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
+        self.view(principal, id).await?;
+        self.availability.observe(self.messages.request_stop(id).await)?.ok_or(ProduceError::NoSuchMessage)
+    }
+
+    /// Whether a stop was asked for. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn stop_requested(&self, id: MessageId) -> Result<bool, BackendError> {
+        let observed = self.availability.observe(self.messages.observe(id).await)?;
+        Ok(observed.is_some_and(|observed| observed.message.stop_requested))
+    }
+
+    /// Removes a message. The principal must have been authorised.
+    ///
+    /// # Errors
+    /// [`ProduceError`].
+    pub async fn delete(&self, id: MessageId) -> Result<(), ProduceError> {
+        let removed = self.availability.observe(self.messages.delete(id).await)?;
+        if removed { Ok(()) } else { Err(ProduceError::NoSuchMessage) }
+    }
+
+    /// Removes messages whose time is over, until `stop`.
+    pub async fn keep_retention(self: Arc<Self>, retention: Duration, stop: CancellationToken) {
+        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+        while stop.run_until_cancelled(sweeps.tick()).await.is_some() {
+            let removed = self.sweep(retention).await;
+            if removed > 0 {
+                tracing::info!(removed, "messages over their retention were removed");
+            }
+        }
+    }
+
+    /// Removes all messages that are over their time now, or as many as could be. Tells how many.
+    pub async fn sweep(&self, retention: Duration) -> usize {
+        let mut removed = 0;
+        while let Ok(some @ 1..) = self.availability.observe(self.messages.sweep(retention, SWEPT_AT_ONCE).await) {
+            removed += some;
+        }
+        removed
+    }
+}

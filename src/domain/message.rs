@@ -1,0 +1,231 @@
+//! One LLM answer: how its events are numbered, how it ends, and who may produce it.
+//!
+//! Invariants: numbers go from 0 without holes; after the terminal event nothing is appended; the epoch only grows, so a
+//! producer that was taken over from can never append again, if it tells its epoch; who asked for a stop is heard by
+//! every producer that comes.
+
+use std::time::Duration;
+
+use super::{event::EventType, timestamp::Timestamp, topic::UserId};
+
+/// A message, without its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Whose answer it is: who may read it.
+    pub owner: UserId,
+    /// Counts the producers, from 1.
+    pub epoch: u64,
+    /// The number of the event that comes next.
+    pub next_sequence_no: u64,
+    /// Whether the reader wants no more.
+    pub stop_requested: bool,
+    /// How and when it ended, if it has.
+    pub end: Option<End>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// The producer's last sign of life.
+    pub producer_seen_at: Timestamp,
+}
+
+/// A message's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Which terminal event it was.
+    pub terminal: Terminal,
+    /// When it was appended.
+    pub at: Timestamp,
+}
+
+/// The types of events that end a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Type `end`: the answer is whole.
+    End,
+    /// Type `error`: it is not, and nothing more will come.
+    Error,
+}
+
+impl Terminal {
+    /// The terminal event of that type, if it is one.
+    pub fn of(event_type: &EventType) -> Option<Self> {
+        match event_type.as_str() {
+            "end" => Some(Self::End),
+            "error" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+
+/// A message as a backend has it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The message.
+    pub message: Message,
+    /// How long its producer has been silent, by the backend's clock.
+    pub silent_for: Duration,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// More may come.
+    Streaming,
+    /// It ended with `end`.
+    Complete,
+    /// It ended with `error`.
+    Failed,
+    /// It has not ended, and its producer is silent: nobody knows whether more comes.
+    Stale,
+}
+
+impl Status {
+    /// The status's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Streaming => "streaming",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Observed {
+    /// The status, where a producer counts as silent after `producer_idle`.
+    pub fn status(&self, producer_idle: Duration) -> Status {
+        match self.message.end.map(|end| end.terminal) {
+            Some(Terminal::End) => Status::Complete,
+            Some(Terminal::Error) => Status::Failed,
+            None if self.silent_for >= producer_idle => Status::Stale,
+            None => Status::Streaming,
+        }
+    }
+}
+
+/// Why a message is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenRefusal {
+    /// It is there, and belongs to somebody else.
+    #[error("this message belongs to another user: open one with an id of its own")]
+    Another,
+    /// It has ended, so there is nothing to take over.
+    #[error("this message has ended, so there is nothing to take over")]
+    Complete,
+}
+
+/// Why an event is not appended, or a producer not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRefusal {
+    /// It was never opened, or is gone.
+    #[error("there is no such message: open it with PUT first")]
+    Unknown,
+    /// Another producer has taken over.
+    #[error("another producer has taken this message over (its epoch is {epoch} now): stop producing")]
+    Fenced {
+        /// The epoch of the producer in charge.
+        epoch: u64,
+    },
+    /// It has ended.
+    #[error("this message has ended: nothing can be appended to it")]
+    Complete,
+    /// Another event has that number.
+    #[error("number {sequence_no} is taken by another event")]
+    Conflict {
+        /// The number.
+        sequence_no: u64,
+    },
+    /// The number would leave a hole.
+    #[error("the next number is {expected_sequence_no}: append what lies between first")]
+    Gap {
+        /// The number that comes next.
+        expected_sequence_no: u64,
+    },
+    /// The message would be larger than the backend can hold.
+    #[error("the message would be larger than this server can hold")]
+    TooLarge,
+}
+
+/// Where an event goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the last one, under this number.
+    Next(u64),
+    /// This number is taken: the event is a repeat of what is there, or in conflict with it.
+    Taken(u64),
+}
+
+impl Message {
+    /// A new message.
+    pub const fn opened(owner: UserId, now: Timestamp) -> Self {
+        Self { owner, epoch: 1, next_sequence_no: 0, stop_requested: false, end: None, created_at: now, producer_seen_at: now }
+    }
+
+    /// Opens it once more, or has a new producer take it over.
+    ///
+    /// # Errors
+    /// [`OpenRefusal`]; nothing has changed then.
+    pub fn open_again(&mut self, owner: &UserId, takeover: bool, now: Timestamp) -> Result<(), OpenRefusal> {
+        if self.owner != *owner {
+            return Err(OpenRefusal::Another);
+        }
+        match self.end {
+            Some(_) if takeover => return Err(OpenRefusal::Complete),
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        self.epoch += u64::from(takeover);
+        self.producer_seen_at = self.producer_seen_at.max(now);
+        Ok(())
+    }
+
+    /// The number of the last event, if there is one.
+    pub const fn last_sequence_no(&self) -> Option<u64> {
+        self.next_sequence_no.checked_sub(1)
+    }
+
+    /// Where an event goes, with the number that its producer gave it, if any.
+    ///
+    /// # Errors
+    /// [`AppendRefusal`].
+    pub fn place(&self, epoch: Option<u64>, sequence_no: Option<u64>) -> Result<Place, AppendRefusal> {
+        self.check_epoch(epoch)?;
+        match sequence_no {
+            Some(taken) if taken < self.next_sequence_no => Ok(Place::Taken(taken)),
+            _ if self.end.is_some() => Err(AppendRefusal::Complete),
+            Some(number) if number > self.next_sequence_no => Err(AppendRefusal::Gap { expected_sequence_no: self.next_sequence_no }),
+            Some(_) | None => Ok(Place::Next(self.next_sequence_no)),
+        }
+    }
+
+    /// An event was appended under the next number.
+    pub fn appended(&mut self, event_type: &EventType, now: Timestamp) {
+        self.next_sequence_no += 1;
+        self.producer_seen_at = self.producer_seen_at.max(now);
+        self.end = Terminal::of(event_type).map(|terminal| End { terminal, at: now });
+    }
+
+    /// The producer lives.
+    ///
+    /// # Errors
+    /// [`AppendRefusal::Fenced`] or [`AppendRefusal::Complete`].
+    pub fn heartbeat(&mut self, epoch: Option<u64>, now: Timestamp) -> Result<(), AppendRefusal> {
+        self.check_epoch(epoch)?;
+        if self.end.is_some() {
+            return Err(AppendRefusal::Complete);
+        }
+        self.producer_seen_at = self.producer_seen_at.max(now);
+        Ok(())
+    }
+
+    /// A producer is told its epoch when it opens, so any other than the present one is of a time before: of a producer
+    /// that was taken over from, or of a message that was deleted.
+    const fn check_epoch(&self, epoch: Option<u64>) -> Result<(), AppendRefusal> {
+        match epoch {
+            Some(epoch) if epoch != self.epoch => Err(AppendRefusal::Fenced { epoch: self.epoch }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

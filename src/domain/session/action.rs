@@ -1,0 +1,38 @@
+//! What a session asks of its driver, and why it ends.
+
+use crate::domain::position::Position;
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the journal for the topic's bounds: [`super::Session::handle_bounds`] or [`super::Session::handle_read_failed`].
+    Locate,
+    /// Read the journal after this position: [`super::Session::handle_page`] or [`super::Session::handle_read_failed`].
+    Read(Position),
+    /// Hand over live entries behind this position ([`super::Session::handle_live`]); when there are none, wait for one, or
+    /// until [`super::Session::poll_timeout`].
+    Follow(Position),
+    /// Ask the backend what it has of the message: [`super::Session::handle_producer`].
+    AskForProducer,
+    /// Wait until [`super::Session::poll_timeout`].
+    Pause,
+    /// Close the connection.
+    Close(Ending),
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The snapshot reached its cap.
+    SnapshotCapped,
+    /// The credentials expired.
+    TokenExpired,
+    /// The process shuts down.
+    Draining,
+    /// The message's terminal event was sent.
+    MessageOver,
+    /// The message's producer has been silent for too long.
+    ProducerStale,
+    /// The message was deleted.
+    MessageGone,
+}

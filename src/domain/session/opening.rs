@@ -1,0 +1,87 @@
+//! How a session begins, in either channel.
+
+use std::time::{Duration, Instant};
+
+use super::{Session, producer_watch::ProducerWatch};
+use crate::domain::{
+    category::CategoryFilter,
+    cursor::Cursor,
+    frame::Format,
+    position::Position,
+    replay::Replay,
+    topic::{MessageId, Topic},
+};
+
+/// What every stream of a process has in common.
+#[derive(Clone, Debug)]
+pub struct StreamPolicy {
+    /// Silence on the wire after which a keepalive goes out.
+    pub keepalive: Duration,
+    /// The delay after which clients are told to reconnect.
+    pub retry_ms: u64,
+    /// Most entries of a snapshot that one connection gets.
+    pub snapshot_entries_max: u32,
+}
+
+impl Session {
+    /// A client that (re)joins `topic` with `cursor`. `expires_at` is the end of its credentials.
+    pub fn open(
+        topic: Topic,
+        format: Format,
+        cursor: Cursor,
+        filter: CategoryFilter,
+        policy: &StreamPolicy,
+        now: Instant,
+        expires_at: Option<Instant>,
+    ) -> Self {
+        let told = match cursor {
+            Cursor::After(id) => Position::After(id),
+            Cursor::Absent | Cursor::Oldest | Cursor::Unreadable => Position::Start,
+        };
+        let replay = Replay::open(cursor, filter, policy.snapshot_entries_max);
+        Self::begin(topic, format, replay, told, policy, now, expires_at)
+    }
+
+    /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life `silent_for` ago and is
+    /// given up after a silence of `producer_idle`.
+    pub fn open_message(
+        message: MessageId,
+        cursor: Cursor,
+        policy: &StreamPolicy,
+        producer_idle: Duration,
+        silent_for: Duration,
+        now: Instant,
+        expires_at: Option<Instant>,
+    ) -> Self {
+        let replay = Replay::open_message(cursor);
+        let told = replay.position();
+        let producer = Some(Box::new(ProducerWatch::new(message, producer_idle, silent_for, now)));
+        Self { producer, ..Self::begin(Topic::Message(message), Format::Envelope, replay, told, policy, now, expires_at) }
+    }
+
+    const fn begin(
+        topic: Topic,
+        format: Format,
+        replay: Replay,
+        told: Position,
+        policy: &StreamPolicy,
+        now: Instant,
+        expires_at: Option<Instant>,
+    ) -> Self {
+        Self {
+            topic,
+            format,
+            replay,
+            retry_ms: policy.retry_ms,
+            keepalive: policy.keepalive,
+            told,
+            producer: None,
+            written_at: now,
+            expires_at,
+            drain: None,
+            read_failures: 0,
+            read_again_at: None,
+            ending: None,
+        }
+    }
+}
