@@ -262,4 +262,6 @@ fn message_over(topic: &Topic, entry: &Entry) -> Option<Ending> {
 }
 
 #[cfg(test)]
+mod message_tests;
+#[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
 use crate::domain::{
-    category::Category,
+    category::{Category, CategoryFilter},
+    cursor::Cursor,
     event::{Event, EventType},
     json::Json,
     position::EventId,
@@ -45,7 +46,7 @@ impl Stream {
 }
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do: the test moves it")]
-fn any_instant() -> Instant {
+pub(super) fn any_instant() -> Instant {
     Instant::now()
 }
 

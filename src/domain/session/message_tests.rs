@@ -1,0 +1,178 @@
+//! The stream of a message: its end, and the silence of its producer.
+
+use std::sync::Arc;
+
+use super::{tests::any_instant, *};
+use crate::domain::{
+    cursor::Cursor,
+    event::{Event, EventType},
+    json::Json,
+    message::{Message, Observed},
+    position::EventId,
+    timestamp::Timestamp,
+    topic::{MessageId, UserId},
+};
+
+const POLICY: StreamPolicy = StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 2 };
+const IDLE: Duration = Duration::from_secs(90);
+
+struct Stream {
+    session: Session,
+    now: Instant,
+    appended: u64,
+    silent_for: Duration,
+}
+
+impl Stream {
+    /// A stream of a message of three chunks.
+    fn open(cursor: Cursor, silent_for: Duration) -> Self {
+        let now = any_instant();
+        let session = Session::open_message(MessageId(uuid::Uuid::nil()), cursor, &POLICY, IDLE, silent_for, now, None);
+        Self { session, now, appended: 3, silent_for }
+    }
+
+    fn page(&mut self, numbers: impl IntoIterator<Item = u64>) -> String {
+        let head = self.appended.checked_sub(1).map_or(Position::Start, |last| EventId::sequence(last).into());
+        let entries: Vec<_> = numbers.into_iter().map(|number| entry(number, "chunk")).collect();
+        let oldest = (self.appended > 0).then(|| EventId::sequence(0));
+        let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head };
+        let mut out = Vec::new();
+        self.session.handle_page(&Page { entries, more: false, bounds }, &mut out);
+        text(&out)
+    }
+
+    /// Lets time pass, in which the producer is silent, and answers what the session then asks.
+    fn pass(&mut self, seconds: u64) -> String {
+        self.now += Duration::from_secs(seconds);
+        self.silent_for += Duration::from_secs(seconds);
+        let mut out = Vec::new();
+        self.session.handle_timeout(self.now, &mut out);
+        if self.session.poll() == Action::AskForProducer {
+            self.session.handle_producer(&ProducerSign::Observed(self.observed()), self.now, &mut out);
+        }
+        self.session.handle_written(self.now);
+        text(&out)
+    }
+
+    fn observed(&self) -> Observed {
+        let owner = UserId::parse("u1").unwrap();
+        let message = Message { next_sequence_no: self.appended, ..Message::opened(owner, Timestamp::from_ms(0)) };
+        Observed { message, silent_for: self.silent_for }
+    }
+}
+
+fn entry(number: u64, event_type: &str) -> Entry {
+    let prev = number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into());
+    let event = Event {
+        event_type: EventType::parse(event_type).unwrap(),
+        ts: Timestamp::from_ms(0),
+        category: None,
+        scope: None,
+        payload: Json::parse(&format!(r#"{{"n":{number}}}"#)).unwrap(),
+    };
+    Entry { id: EventId::sequence(number), prev: Some(prev), event: Arc::new(event) }
+}
+
+fn text(frames: &[Frame]) -> String {
+    frames.iter().map(|frame| String::from_utf8(frame.body().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn everything_comes_from_the_start_and_is_not_capped() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::ZERO);
+    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    let sent = stream.page(0..3);
+    assert!(
+        sent.starts_with("id: 0\ndata: {\"type\":\"chunk\",\"n\":0}\n\n")
+            && sent.ends_with("id: 2\ndata: {\"type\":\"chunk\",\"n\":2}\n\n"),
+        "{sent}"
+    );
+    assert_eq!(stream.session.poll(), Action::Follow(EventId::sequence(2).into()));
+}
+
+#[test]
+fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
+    for terminal in ["end", "error"] {
+        let mut live = Stream::open(Cursor::After(EventId::sequence(1)), Duration::ZERO);
+        live.page([2]);
+        assert_eq!(live.session.handle_live(&entry(3, terminal), &mut Vec::new()), Live::Send);
+        assert_eq!(live.session.poll(), Action::Close(Ending::MessageOver));
+    }
+    let mut replayed = Stream::open(Cursor::Oldest, Duration::ZERO);
+    replayed.appended = 4;
+    let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: EventId::sequence(1).into() };
+    replayed.session.handle_page(&Page { entries: vec![entry(0, "chunk"), entry(1, "end")], more: false, bounds }, &mut Vec::new());
+    assert_eq!(replayed.session.poll(), Action::Close(Ending::MessageOver));
+}
+
+#[test]
+fn a_silent_producer_is_told_at_the_configured_time_and_no_id_moves_the_cursor() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::from_secs(60));
+    stream.page(0..3);
+    assert_eq!(stream.session.poll_timeout(), stream.now + POLICY.keepalive);
+    assert!(!stream.pass(29).contains("producer_stale"));
+    let told = stream.pass(1);
+    assert!(told.contains(r#"data: {"type":"error","code":"producer_stale","#) && !told.contains("id: "), "{told}");
+    assert_eq!(stream.session.poll(), Action::Close(Ending::ProducerStale));
+}
+
+#[test]
+fn a_producer_that_gives_a_sign_of_life_is_not_given_up() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::ZERO);
+    stream.page(0..3);
+    stream.pass(80);
+    stream.silent_for = Duration::ZERO;
+    assert!(!stream.pass(10).contains("producer_stale"), "its heartbeat came ten seconds ago");
+    assert!(!stream.pass(79).contains("producer_stale"));
+    assert!(stream.pass(1).contains("producer_stale"));
+}
+
+#[test]
+fn promise_1_what_the_producer_appended_comes_before_the_notice_of_its_silence() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::from_secs(500));
+    assert_eq!(stream.pass(1), "", "nobody is asked before everything was read");
+    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    stream.page(0..3);
+    stream.appended = 5;
+    assert!(!stream.pass(1).contains("producer_stale"), "the stream lacks two events");
+    assert_eq!(stream.session.poll(), Action::Read(EventId::sequence(2).into()));
+    stream.page(3..5);
+    assert!(stream.pass(2).contains("producer_stale"));
+}
+
+#[test]
+fn a_backend_that_does_not_answer_is_asked_again() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::from_secs(89));
+    stream.page(0..3);
+    stream.now += Duration::from_secs(1);
+    stream.session.handle_timeout(stream.now, &mut Vec::new());
+    assert_eq!(stream.session.poll(), Action::AskForProducer);
+    stream.session.handle_producer(&ProducerSign::Unknown, stream.now, &mut Vec::new());
+    assert!(matches!(stream.session.poll(), Action::Follow(_)));
+    assert!(stream.session.poll_timeout() > stream.now);
+    assert!(stream.pass(5).contains("producer_stale"));
+}
+
+#[test]
+fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
+    let mut stream = Stream::open(Cursor::Oldest, Duration::ZERO);
+    stream.page(0..3);
+    stream.session.handle_fallen_behind();
+    stream.appended = 0;
+    assert!(stream.page([]).contains("backlog.truncated"));
+    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert_eq!(stream.page([]), "");
+    assert_eq!(stream.session.poll(), Action::AskForProducer);
+    let mut out = Vec::new();
+    stream.session.handle_producer(&ProducerSign::Gone, stream.now, &mut out);
+    assert!(text(&out).contains(": message deleted"));
+    assert_eq!(stream.session.poll(), Action::Close(Ending::MessageGone));
+}
+
+#[test]
+fn a_message_that_begins_anew_is_told_from_its_start_behind_a_notice() {
+    let mut stream = Stream::open(Cursor::After(EventId::sequence(9)), Duration::ZERO);
+    assert!(stream.page([]).contains("backlog.truncated"));
+    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert!(stream.page(0..3).starts_with("id: 0\n"));
+}

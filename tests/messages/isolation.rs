@@ -1,0 +1,107 @@
+//! Who may produce, read and stop which message.
+
+use std::time::Duration;
+
+use rejoin::{
+    adapters::{
+        auth::mint::{self, TokenRequest},
+        system_clock::SystemClock,
+    },
+    domain::{access::Scope, topic::UserId},
+    ports::clock::Clock,
+};
+use rejoin_test_support::TestServer;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::server::{answer, path};
+
+const SECRET: &str = "a secret that only these tests know, long enough";
+
+async fn server() -> TestServer {
+    TestServer::start(&format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.cookie = \"session\"")).await
+}
+
+fn token(user: Option<&str>, scopes: &[Scope]) -> String {
+    let user = user.map(|user| UserId::parse(user).unwrap());
+    let request = TokenRequest { user, scopes: scopes.iter().copied().collect(), ttl: Duration::from_mins(10), ..TokenRequest::default() };
+    mint::token(SECRET, &request, SystemClock.now()).unwrap()
+}
+
+fn producer() -> String {
+    token(None, &[Scope::MessagesPublish])
+}
+
+fn request(server: &TestServer, method: Method, id: Uuid, below: &str) -> RequestBuilder {
+    Client::new().request(method, server.url(&path(id, below)))
+}
+
+/// A message of `u1`, that has ended.
+async fn message_of_u1(server: &TestServer) -> Uuid {
+    let id = Uuid::new_v4();
+    let open = request(server, Method::PUT, id, "").bearer_auth(producer()).json(&json!({ "user_id": "u1" }));
+    assert_eq!(answer(open).await.0, 201);
+    let end = request(server, Method::POST, id, "/events").bearer_auth(producer()).json(&json!({ "type": "end" }));
+    assert_eq!(answer(end).await.0, 201);
+    id
+}
+
+#[tokio::test]
+async fn promise_8_somebody_elses_message_and_none_look_the_same() {
+    let server = server().await;
+    let (theirs, nobodys) = (message_of_u1(&server).await, Uuid::new_v4());
+    for (method, below) in [(Method::GET, "/events"), (Method::GET, ""), (Method::POST, "/stop")] {
+        let seen = async |id| {
+            let response = request(&server, method.clone(), id, below).bearer_auth(token(Some("u2"), &[])).send().await.unwrap();
+            let headers: Vec<String> = response.headers().keys().map(ToString::to_string).collect();
+            (response.status().as_u16(), headers, response.text().await.unwrap())
+        };
+        let (mut of_theirs, mut of_nobodys) = (seen(theirs).await, seen(nobodys).await);
+        of_theirs.1.sort();
+        of_nobodys.1.sort();
+        assert_eq!(of_theirs, of_nobodys, "{method} {below}");
+        assert_eq!(of_theirs.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn its_owner_reads_and_stops_it_but_can_not_produce() {
+    let server = server().await;
+    let id = message_of_u1(&server).await;
+    let as_owner = |method, below: &'static str| request(&server, method, id, below).bearer_auth(token(Some("u1"), &[]));
+    assert_eq!(as_owner(Method::GET, "/events").send().await.unwrap().status(), 200);
+    assert_eq!(answer(as_owner(Method::GET, "")).await.1["user_id"], "u1");
+    assert_eq!(answer(as_owner(Method::POST, "/stop")).await.0, 200);
+    let produce = [
+        as_owner(Method::PUT, "").json(&json!({ "user_id": "u1" })),
+        as_owner(Method::POST, "/events").json(&json!({ "type": "chunk" })),
+        as_owner(Method::POST, "/heartbeat"),
+        as_owner(Method::DELETE, ""),
+    ];
+    for request in produce {
+        let (status, body) = answer(request).await;
+        assert_eq!((status, &body["code"]), (403, &json!("forbidden")), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_producer_sees_the_state_of_a_message_but_is_no_reader() {
+    let server = server().await;
+    let id = message_of_u1(&server).await;
+    assert_eq!(answer(request(&server, Method::GET, id, "").bearer_auth(producer())).await.1["status"], "complete");
+    assert_eq!(answer(request(&server, Method::GET, id, "/events").bearer_auth(producer())).await.0, 403);
+    let admin = token(Some("root"), &[Scope::Admin]);
+    assert_eq!(answer(request(&server, Method::GET, id, "").bearer_auth(&admin)).await.0, 200);
+    assert_eq!(answer(request(&server, Method::GET, id, "/events").bearer_auth(admin)).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_cookie_reads_and_does_nothing_else() {
+    let server = server().await;
+    let id = message_of_u1(&server).await;
+    let cookie = format!("session={}", token(Some("u1"), &[]));
+    assert_eq!(request(&server, Method::GET, id, "/events").header("cookie", &cookie).send().await.unwrap().status(), 200);
+    let (status, body): (u16, Value) = answer(request(&server, Method::POST, id, "/stop").header("cookie", &cookie)).await;
+    assert_eq!((status, &body["code"]), (401, &json!("missing_credentials")));
+}

@@ -1,0 +1,11 @@
+//! Message events over real sockets: producers, readers, and what goes wrong between them.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+mod hostile;
+mod isolation;
+mod lifecycle;
+mod producing;
+mod reading;
+mod server;
+mod uploads;
