@@ -7,6 +7,7 @@ use rejoin::ports::{
     feed::Feed,
     journal::Journal,
     limits::{ConnectionLeases, ReplayBudget},
+    messages::Messages,
 };
 
 /// Longer than any law takes on a busy machine, real pauses included.
@@ -91,6 +92,7 @@ pub(crate) trait Backend: Send + Sync {
 #[derive(Clone)]
 pub(crate) struct Process {
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) messages: Arc<dyn Messages>,
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) leases: Arc<dyn ConnectionLeases>,
     pub(crate) budget: Arc<dyn ReplayBudget>,

@@ -13,7 +13,7 @@ use rejoin::{
     },
     ports::{
         journal::{Append, Appended, IdempotencyKey},
-        topic_log::PageLimit,
+        topic_log::{PageLimit, TopicLog},
     },
 };
 
@@ -93,14 +93,22 @@ impl Process {
     }
 
     pub(crate) async fn bounds(&self, topic: &Topic) -> Bounds {
-        self.journal.bounds(topic).await.unwrap()
+        self.log(topic).bounds(topic).await.unwrap()
+    }
+
+    /// Where a topic is read.
+    fn log(&self, topic: &Topic) -> Arc<dyn TopicLog> {
+        match topic {
+            Topic::User(_) => Arc::clone(&self.journal) as _,
+            Topic::Message(_) => Arc::clone(&self.messages) as _,
+        }
     }
 
     /// Everything behind a position.
     pub(crate) async fn read_all(&self, topic: &Topic, after: Position) -> Vec<Entry> {
         let (mut entries, mut position) = (Vec::new(), after);
         loop {
-            let page = self.journal.read(topic, position, AMPLE).await.unwrap();
+            let page = self.log(topic).read(topic, position, AMPLE).await.unwrap();
             entries.extend(page.entries);
             if !page.more {
                 return entries;

@@ -25,6 +25,8 @@ mod journal;
 mod limits;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod messages;
 
 /// Makes a test of each law of a module.
 #[cfg(test)]
@@ -119,6 +121,39 @@ macro_rules! contract {
             }
             mod model {
                 laws! { $fixture, [journal::model], has, a_topic_behaves_as_a_list_with_a_trimmed_beginning }
+            }
+            mod messages {
+                laws! { $fixture, [messages::appending], has,
+                    numbers_go_from_zero_without_holes
+                    concurrent_producers_share_the_numbers
+                    a_batch_is_taken_up_to_the_first_refusal
+                    a_repeat_of_a_number_appends_nothing_and_another_event_is_in_conflict
+                    a_repeated_key_appends_once_on_its_own_message
+                    concurrent_repeats_of_a_number_append_once
+                    nothing_follows_a_terminal_event
+                    a_message_that_was_not_opened_takes_nothing
+                }
+                laws! { $fixture, [messages::producers], has,
+                    opening_again_changes_nothing
+                    a_message_belongs_to_who_opened_it
+                    concurrent_openings_make_one_message
+                    each_takeover_has_an_epoch_of_its_own_and_fences_all_before
+                    a_message_that_ended_is_not_taken_over
+                    silence_is_counted_from_the_last_sign_of_life
+                    a_stop_is_told_to_every_producer_from_then_on
+                }
+                laws! { $fixture, [messages::reading], has,
+                    a_message_reads_from_zero_in_pages_without_a_gap
+                    a_message_is_never_truncated
+                    a_message_that_is_not_there_reads_as_an_empty_one
+                    what_is_appended_to_a_watched_message_is_signalled
+                    a_message_and_a_user_of_the_same_name_are_apart
+                }
+                laws! { $fixture, [messages::removal], has,
+                    a_deleted_message_is_gone_and_its_watchers_are_told
+                    a_deleted_message_begins_anew
+                    the_sweep_removes_what_has_been_silent_for_too_long
+                }
             }
             mod feed {
                 laws! { $fixture, [feed], has,

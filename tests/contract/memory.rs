@@ -68,6 +68,7 @@ impl Backend for Memory {
         let journal = Arc::clone(&self.journal.lock().unwrap());
         Process {
             feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
+            messages: Arc::clone(&journal) as _,
             journal,
             leases: Arc::clone(&self.limits) as _,
             budget: Arc::clone(&self.limits) as _,

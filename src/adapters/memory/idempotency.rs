@@ -40,7 +40,7 @@ impl SeenKeys {
 
     pub(super) fn remember(&mut self, now_ms: u64, topic: Topic, key: IdempotencyKey, id: EventId) {
         let key = (topic, key);
-        self.bytes += cost_bytes(&key);
+        self.bytes += cost_bytes(&key.0, &key.1);
         self.ids.insert(key.clone(), id);
         self.oldest_first.push_back((now_ms, key));
         self.forget_until(now_ms);
@@ -52,13 +52,14 @@ impl SeenKeys {
                 return;
             }
             if let Some((_, key)) = self.oldest_first.pop_front() {
-                self.bytes -= cost_bytes(&key);
+                self.bytes -= cost_bytes(&key.0, &key.1);
                 self.ids.remove(&key);
             }
         }
     }
 }
 
-fn cost_bytes((topic, key): &TopicKey) -> usize {
+/// What a key costs, in bytes, about.
+pub(super) fn cost_bytes(topic: &Topic, key: &IdempotencyKey) -> usize {
     KEY_OVERHEAD_BYTES + topic.cost_bytes() + key.as_str().len()
 }

@@ -83,7 +83,7 @@ impl MemoryJournal {
             forgotten: origin,
             bytes: 0,
             seen_keys: SeenKeys::new(options.idempotency_window, options.bytes_max / 4),
-            messages: MessageStore::new(options.bytes_max),
+            messages: MessageStore::new(options.bytes_max, options.idempotency_window),
             listeners: Listeners::default(),
         };
         Self { clock, options, state: Mutex::new(state) }
@@ -110,8 +110,8 @@ impl MemoryJournal {
 
     pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Surroundings<'_>) -> T) -> T {
         let mut state = self.state();
-        let State { now_ms, messages, seen_keys, listeners, .. } = &mut *state;
-        act(messages, Surroundings { now: Timestamp::from_ms(*now_ms), seen_keys, listeners })
+        let State { now_ms, messages, listeners, .. } = &mut *state;
+        act(messages, Surroundings { now: Timestamp::from_ms(*now_ms), listeners })
     }
 }
 

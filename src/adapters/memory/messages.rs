@@ -11,7 +11,12 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{feed::Listeners, idempotency::SeenKeys, journal::MemoryJournal, log::cost_bytes};
+use super::{
+    feed::Listeners,
+    idempotency::{self, SeenKeys},
+    journal::MemoryJournal,
+    log::cost_bytes,
+};
 use crate::{
     domain::{
         cursor::Bounds,
@@ -37,6 +42,7 @@ const MESSAGE_OVERHEAD_BYTES: usize = 512;
 pub(super) struct MessageStore {
     bytes_max: usize,
     bytes: usize,
+    idempotency_window: Duration,
     messages: HashMap<MessageId, Stored>,
     /// Every message by its producer's last sign of life: what goes first is at the front.
     by_silence: BTreeSet<(Timestamp, MessageId)>,
@@ -46,19 +52,20 @@ pub(super) struct MessageStore {
 struct Stored {
     message: Message,
     entries: Vec<Entry>,
+    /// They go with the message, and are counted with its events.
+    seen_keys: SeenKeys,
     bytes: usize,
 }
 
 /// What an append touches beside the messages.
 pub(super) struct Surroundings<'a> {
     pub(super) now: Timestamp,
-    pub(super) seen_keys: &'a mut SeenKeys,
     pub(super) listeners: &'a Listeners,
 }
 
 impl MessageStore {
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, messages: HashMap::new(), by_silence: BTreeSet::new() }
+    pub(super) fn new(bytes_max: usize, idempotency_window: Duration) -> Self {
+        Self { bytes_max, bytes: 0, idempotency_window, messages: HashMap::new(), by_silence: BTreeSet::new() }
     }
 
     pub(super) fn bounds(&self, id: MessageId) -> Bounds {
@@ -102,7 +109,8 @@ impl MessageStore {
         let message = Message::opened(owner.clone(), now);
         let bytes = MESSAGE_OVERHEAD_BYTES + owner.as_str().len();
         self.by_silence.insert((now, id));
-        self.messages.insert(id, Stored { message: message.clone(), entries: Vec::new(), bytes });
+        let seen_keys = SeenKeys::new(self.idempotency_window, self.bytes_max);
+        self.messages.insert(id, Stored { message: message.clone(), entries: Vec::new(), seen_keys, bytes });
         self.bytes += bytes;
         self.make_room(id, listeners);
         Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true })
@@ -110,20 +118,20 @@ impl MessageStore {
 
     fn append(
         &mut self,
-        around: &mut Surroundings<'_>,
+        around: &Surroundings<'_>,
         id: MessageId,
         epoch: Option<u64>,
         append: MessageAppend,
     ) -> Result<MessageAppended, AppendRefusal> {
         let MessageAppend { event, sequence_no, idempotency_key } = append;
         let (now, now_ms, topic) = (around.now, around.now.as_ms(), Topic::Message(id));
-        let stored = self.messages.get(&id).ok_or(AppendRefusal::Unknown)?;
+        let stored = self.messages.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
         let stop_requested = stored.message.stop_requested;
         let repeat_of = |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
         let place = stored.message.place(epoch, sequence_no);
         // A producer that is fenced has no say, not even of what it said before.
         if !matches!(place, Err(AppendRefusal::Fenced { .. }))
-            && let Some(first) = idempotency_key.as_ref().and_then(|key| around.seen_keys.find(now_ms, &topic, key))
+            && let Some(first) = idempotency_key.as_ref().and_then(|key| stored.seen_keys.find(now_ms, &topic, key))
         {
             return repeat_of(first.major());
         }
@@ -132,7 +140,7 @@ impl MessageStore {
             Place::Taken(number) => return Err(AppendRefusal::Conflict { sequence_no: number }),
             Place::Next(number) => number,
         };
-        let cost = cost_bytes(&event);
+        let cost = cost_bytes(&event) + idempotency_key.as_ref().map_or(0, |key| idempotency::cost_bytes(&topic, key));
         if stored.bytes + cost > self.bytes_max {
             return Err(AppendRefusal::TooLarge);
         }
@@ -142,11 +150,11 @@ impl MessageStore {
             stored.message.appended(&entry.event.event_type, now);
             stored.entries.push(entry.clone());
             stored.bytes += cost;
+            if let Some(key) = idempotency_key {
+                stored.seen_keys.remember(now_ms, topic.clone(), key, entry.id);
+            }
         });
         self.bytes += cost;
-        if let Some(key) = idempotency_key {
-            around.seen_keys.remember(now_ms, topic.clone(), key, entry.id);
-        }
         around.listeners.appended(&topic, &entry);
         self.make_room(id, around.listeners);
         Ok(MessageAppended { sequence_no: number, duplicate: false, stop_requested })
@@ -208,10 +216,10 @@ impl Messages for MemoryJournal {
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
-        Ok(self.with_messages(|messages, mut around| {
+        Ok(self.with_messages(|messages, around| {
             let mut answers = Vec::with_capacity(batch.len());
             for append in batch {
-                answers.push(messages.append(&mut around, id, epoch, append));
+                answers.push(messages.append(&around, id, epoch, append));
                 if answers.last().is_some_and(Result::is_err) {
                     break;
                 }

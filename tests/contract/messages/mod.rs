@@ -1,0 +1,7 @@
+//! The laws of [`rejoin::ports::messages::Messages`], by subject.
+
+pub(crate) mod appending;
+mod given;
+pub(crate) mod producers;
+pub(crate) mod reading;
+pub(crate) mod removal;
