@@ -55,8 +55,12 @@ async fn a_reconnect_with_the_terminal_events_own_id_is_told_to_stop() {
 async fn a_long_answer_is_not_capped() {
     let server = TestServer::start("events.replay_max_per_request = 2\nevents.replay_budget_requests_per_window = 1").await;
     let message = Message::open(&server).await;
-    let lines: String =
-        (0..1_500).map(|n| format!("{{\"type\":\"chunk\",\"payload\":{n}}}\n")).collect::<String>() + "{\"type\":\"end\"}\n";
+    let mut lines: Vec<String> = (0..1_500).map(|n| json!({ "type": "chunk", "payload": n }).to_string()).collect();
+    lines.push(json!({ "type": "end" }).to_string());
+    let lines = lines.join(
+        "
+",
+    );
     let upload = Client::new().post(message.url("/events")).header("content-type", "application/x-ndjson").body(lines);
     assert_eq!(upload.send().await.unwrap().status(), 200);
     for _ in 0..3 {

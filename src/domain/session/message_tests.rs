@@ -107,7 +107,7 @@ fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
 
 #[test]
 fn a_silent_producer_is_told_at_the_configured_time_and_no_id_moves_the_cursor() {
-    let mut stream = Stream::open(Cursor::Oldest, Duration::from_secs(60));
+    let mut stream = Stream::open(Cursor::Oldest, Duration::from_mins(1));
     stream.page(0..3);
     assert_eq!(stream.session.poll_timeout(), stream.now + POLICY.keepalive);
     assert!(!stream.pass(29).contains("producer_stale"));

@@ -48,10 +48,12 @@ pub(super) fn of_type(event_type: &str) -> MessageAppend {
     MessageAppend { event: Arc::new(event), ..chunk(0) }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with answers")]
 pub(super) const fn taken(sequence_no: u64) -> Result<MessageAppended, AppendRefusal> {
     Ok(MessageAppended { sequence_no, duplicate: false, stop_requested: false })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with answers")]
 pub(super) const fn repeated(sequence_no: u64) -> Result<MessageAppended, AppendRefusal> {
     Ok(MessageAppended { sequence_no, duplicate: true, stop_requested: false })
 }
