@@ -2,38 +2,38 @@
 //!
 //! Invariant: this is the only module that knows every layer; nothing is decided here but who gets what.
 
+mod authentication;
+mod options;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
+use self::{
+    authentication::authenticator,
+    options::{api_options, limits_options, ring_options, server_options, subscription_options},
+};
 use crate::{
     adapters::{
-        auth::{
-            KeysThenJwt,
-            algorithm::Algorithm,
-            jwt::{JwtAuthenticator, JwtOptions, JwtSetupError, KeySource},
-            keys::{DuplicateKey, StaticKey, StaticKeys},
-            none::NoAuthentication,
-        },
-        config::{self, AuthMode, AuthSettings, Backend, CorsOrigins, Settings},
-        http::{self as http_adapter, Api, ApiOptions, ServerOptions},
+        auth::{jwt::JwtSetupError, keys::DuplicateKey},
+        config::{Backend, Settings},
+        http::{self as http_adapter, Api, Routers},
         memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+        prometheus::Prometheus,
         system_clock::SystemClock,
     },
     app::{
         availability::Availability,
-        hub::{DrainPlan, Hub, RingOptions},
+        hub::{DrainPlan, Hub},
         lifecycle::Lifecycle,
-        limits::{Limits, LimitsOptions},
+        limits::Limits,
         producing::Producing,
         publishing::Publisher,
+        signals::Signals,
         sources::{Source, Sources},
-        subscriptions::{SubscriptionOptions, Subscriptions},
+        subscriptions::Subscriptions,
     },
-    domain::session::StreamPolicy,
     ports::{
-        authenticator::Authenticator,
         clock::Clock,
         feed::Feed,
         journal::Journal,
@@ -50,20 +50,23 @@ const PAGE_LIMIT: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 * 1024
 /// A server that runs.
 pub struct Server {
     address: SocketAddr,
+    ops_address: Option<SocketAddr>,
     lifecycle: Lifecycle,
     hub: Hub,
     limits: Arc<Limits>,
     drain: Duration,
     lease_keeper: JoinHandle<()>,
-    serving: JoinHandle<()>,
+    serving: Vec<JoinHandle<()>>,
 }
 
 /// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its address can't be had.
-    #[error("can't listen on {address}: is another server running there? Set server.listen to a free address")]
+    #[error("can't listen on {address}: is another server running there? Set {key} to a free address")]
     Listen {
+        /// The setting.
+        key: &'static str,
         /// The address as set.
         address: SocketAddr,
         /// The system's word.
@@ -99,20 +102,25 @@ impl Server {
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let authenticator = authenticator(&settings.auth, &clock)?;
-        let Backends { journal, messages, sources } = backends(settings, &clock);
+        let prometheus = Prometheus::new();
+        let signals = Signals::new(prometheus.recorder(), Arc::clone(&clock));
+        let Backends { journal, messages, sources } = backends(settings, &clock, &signals);
         let LimitsBackend { leases, budget } = limits_backend(settings, &clock);
-        let address = settings.server.listen;
-        let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let (listener, address) = listen("server.listen", settings.server.listen).await?;
+        let ops = match settings.server.ops_listen {
+            Some(address) => Some(listen("server.ops_listen", address).await?),
+            None => None,
+        };
 
         let lifecycle = Lifecycle::default();
         let stopped = lifecycle.stopped().clone();
         let hub = Hub::start(sources.clone(), ring_options(settings), PAGE_LIMIT, stopped.clone());
-        let limits = Limits::new(limits_options(settings), leases, budget);
+        let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
         let Source { feed, availability, .. } = sources.users.clone();
         let registry = Arc::new(settings.categories.clone());
-        let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, settings.sse.push_enabled);
+        let push_enabled = settings.sse.push_enabled;
+        let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
             sources.clone(),
@@ -120,10 +128,13 @@ impl Server {
             hub.clone(),
             Arc::clone(&limits),
             Arc::clone(&clock),
+            Arc::clone(&signals),
         );
         let availability = Arc::clone(&sources.messages.availability);
-        let producing = Arc::new(Producing::new(messages, availability, Arc::clone(&clock), settings.messages.producer_idle));
-        tokio::spawn(Arc::clone(&producing).keep_retention(settings.messages.retention, stopped));
+        let idle = settings.messages.producer_idle;
+        let producing = Arc::new(Producing::new(messages, availability, Arc::clone(&clock), Arc::clone(&signals), idle));
+        tokio::spawn(Arc::clone(&producing).keep_retention(settings.messages.retention, stopped.clone()));
+        tokio::spawn(prometheus.clone().keep_up(stopped));
         let api = Api {
             subscriptions: Arc::new(subscriptions),
             publisher: Arc::new(publisher),
@@ -131,16 +142,28 @@ impl Server {
             authenticator,
             sources,
             lifecycle: lifecycle.clone(),
+            signals,
+            render_metrics: Arc::new(move || prometheus.render()),
             options: Arc::new(api_options(settings)),
         };
-        let router = http_adapter::router(api);
-        let serving = tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), clock));
-        Ok(Self { address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
+        let Routers { public, ops: ops_router } = http_adapter::routers(api, ops.is_some());
+        let serve = |listener, router| {
+            tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
+        };
+        let mut serving = vec![serve(listener, public)];
+        let ops_address = ops.as_ref().map(|(_, address)| *address);
+        serving.extend(ops.map(|(listener, _)| serve(listener, ops_router)));
+        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for operators, if that is elsewhere.
+    pub const fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops_address
     }
 
     /// How many streams are open.
@@ -159,7 +182,9 @@ impl Server {
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
         // Only now the address is free for who comes next.
-        let _ = self.serving.await;
+        for serving in self.serving {
+            let _ = serving.await;
+        }
         in_time
     }
 
@@ -167,12 +192,21 @@ impl Server {
     pub async fn kill(self) {
         self.lifecycle.begin_drain();
         self.lifecycle.finish(Duration::ZERO).await;
-        let _ = self.serving.await;
+        for serving in self.serving {
+            let _ = serving.await;
+        }
     }
 }
 
+async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { key, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 /// The only `match` on where events and messages are kept.
-fn backends(settings: &Settings, clock: &Arc<dyn Clock>) -> Backends {
+fn backends(settings: &Settings, clock: &Arc<dyn Clock>, signals: &Arc<Signals>) -> Backends {
     match (settings.events.backend, settings.messages.backend) {
         (Backend::Memory, Backend::Memory) => {
             let options = MemoryOptions {
@@ -183,8 +217,11 @@ fn backends(settings: &Settings, clock: &Arc<dyn Clock>) -> Backends {
             };
             let journal = Arc::new(MemoryJournal::new(options, Arc::clone(clock)));
             let feed: Arc<dyn Feed> = Arc::new(MemoryFeed::new(Arc::clone(&journal)));
-            let source =
-                |name| Source { log: Arc::clone(&journal) as _, feed: Arc::clone(&feed), availability: Arc::new(Availability::new(name)) };
+            let source = |name| Source {
+                log: Arc::clone(&journal) as _,
+                feed: Arc::clone(&feed),
+                availability: Arc::new(Availability::new(name, Arc::clone(signals))),
+            };
             let sources = Sources { users: source("journal"), messages: source("messages") };
             Backends { messages: Arc::clone(&journal) as _, journal, sources }
         }
@@ -198,84 +235,5 @@ fn limits_backend(settings: &Settings, clock: &Arc<dyn Clock>) -> LimitsBackend 
             let limits = Arc::new(MemoryLimits::new(Arc::clone(clock)));
             LimitsBackend { leases: Arc::clone(&limits) as _, budget: limits }
         }
-    }
-}
-
-fn authenticator(auth: &AuthSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Authenticator>, StartError> {
-    // In mode `jwt` the settings have exactly one source; without one there is nothing to check a token with.
-    let (AuthMode::Jwt, Some(source)) = (auth.mode, auth.jwt.key_sources().next()) else { return Ok(Arc::new(NoAuthentication)) };
-    let key = match source {
-        config::KeySource::Secret(secret) => KeySource::Secret(secret.reveal().to_owned()),
-        config::KeySource::PublicKeyFile(path) => KeySource::PemFile(path.to_owned()),
-        config::KeySource::JwksFile(path) => KeySource::JwksFile(path.to_owned()),
-        config::KeySource::JwksUrl(url) => KeySource::JwksUrl(url.to_owned()),
-    };
-    let algorithm = |algorithm: &config::Algorithm| match algorithm {
-        config::Algorithm::Hs256 => Algorithm::Hs256,
-        config::Algorithm::Rs256 => Algorithm::Rs256,
-        config::Algorithm::Es256 => Algorithm::Es256,
-        config::Algorithm::EdDsa => Algorithm::EdDsa,
-    };
-    let options = JwtOptions {
-        key,
-        algorithms: auth.jwt.algorithms.iter().map(algorithm).collect(),
-        issuer: auth.jwt.issuer.clone(),
-        audience: auth.jwt.audience.clone(),
-        leeway: auth.jwt.leeway,
-    };
-    let keys = auth.keys.iter().map(|key| StaticKey { name: key.name.clone(), sha256: key.sha256, scopes: key.scopes.clone() });
-    let jwt = JwtAuthenticator::new(options, Arc::clone(clock))?;
-    Ok(Arc::new(KeysThenJwt::new(StaticKeys::new(keys)?, jwt)))
-}
-
-fn ring_options(settings: &Settings) -> RingOptions {
-    let hub = &settings.hub;
-    RingOptions { entries_max: hub.ring_entries_max, bytes_max: hub.ring_max_bytes, total_bytes_max: hub.rings_max_bytes }
-}
-
-fn limits_options(settings: &Settings) -> LimitsOptions {
-    LimitsOptions {
-        connections_max: settings.sse.max_concurrent_per_user,
-        replays_max: settings.events.replay_budget_requests_per_window,
-        replay_window: settings.events.replay_budget_window,
-    }
-}
-
-fn subscription_options(settings: &Settings) -> SubscriptionOptions {
-    let policy = StreamPolicy {
-        keepalive: settings.sse.keepalive,
-        retry_ms: settings.sse.retry_ms,
-        snapshot_entries_max: settings.events.replay_max_per_request,
-    };
-    SubscriptionOptions {
-        policy,
-        page_limit: PAGE_LIMIT,
-        age_max: settings.events.replay_max_age,
-        push_enabled: settings.sse.push_enabled,
-        producer_idle: settings.messages.producer_idle,
-    }
-}
-
-fn api_options(settings: &Settings) -> ApiOptions {
-    ApiOptions {
-        body_bytes_max: settings.server.max_body_bytes,
-        request_timeout: settings.server.request_timeout,
-        recipients_max: settings.events.recipients_max,
-        cors_origins: match &settings.server.cors_origins {
-            CorsOrigins::Any => vec![HeaderValue::from_static("*")],
-            CorsOrigins::Only(origins) => origins.clone(),
-        },
-        token_cookie: settings.auth.cookie.clone(),
-        token_in_query: settings.auth.query_token,
-        retry_ms: settings.sse.retry_ms,
-    }
-}
-
-fn server_options(settings: &Settings) -> ServerOptions {
-    ServerOptions {
-        connections_max: settings.server.max_connections,
-        request_timeout: settings.server.request_timeout,
-        header_bytes_max: settings.server.max_header_bytes,
-        write_timeout: settings.server.write_timeout,
     }
 }

@@ -6,4 +6,5 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod memory;
+pub mod prometheus;
 pub mod system_clock;

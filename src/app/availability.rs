@@ -1,22 +1,37 @@
 //! Whether a backend answers, as far as this process has seen.
 //!
-//! Invariant: a change of state is logged once, however many requests meet it.
+//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
+use super::signals::Signals;
 use crate::ports::backend_error::BackendError;
 
 /// The observed state of one backend.
-#[derive(Debug)]
 pub struct Availability {
     name: &'static str,
     up: AtomicBool,
+    signals: Arc<Signals>,
 }
 
 impl Availability {
-    /// Supposed to be up until something shows otherwise. `name` says in the log what it is used for.
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, up: AtomicBool::new(true) }
+    /// Supposed to be up until something shows otherwise. `name` says in log and metrics what it is used for.
+    pub fn new(name: &'static str, signals: Arc<Signals>) -> Self {
+        signals.backend_is(name, true);
+        Self { name, up: AtomicBool::new(true), signals }
+    }
+
+    /// What it is used for.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it answered when it was last asked.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     /// Learns from a result, and passes it on.
@@ -27,11 +42,14 @@ impl Availability {
         match &result {
             Ok(_) => {
                 if !self.up.swap(true, Ordering::Relaxed) {
+                    self.signals.backend_is(self.name, true);
                     tracing::info!(backend = self.name, "backend is back");
                 }
             }
             Err(error) => {
+                self.signals.backend_failed(self.name, error);
                 if self.up.swap(false, Ordering::Relaxed) {
+                    self.signals.backend_is(self.name, false);
                     let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(backend = self.name, %error, source, "backend is away");
                 }
@@ -48,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_result_passes_through_and_sets_the_state() {
-        let availability = Availability::new("journal");
+        let availability = Availability::new("journal", Signals::unheard_in_tests());
         assert!(availability.observe::<()>(Err(BackendError::new(BackendErrorKind::Unavailable, "test"))).is_err());
         assert!(!availability.up.load(Ordering::Relaxed));
         assert_eq!(availability.observe(Ok(7)).unwrap(), 7);

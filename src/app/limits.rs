@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::availability::Availability;
+use super::{availability::Availability, signals::Signals};
 use crate::{
     domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
     ports::limits::{ConnectionLeases, ReplayBudget},
@@ -75,8 +75,13 @@ pub struct Lease {
 
 impl Limits {
     /// Limits over the given ports; [`Limits::keep_leases`] has to run beside.
-    pub fn new(options: LimitsOptions, leases: Arc<dyn ConnectionLeases>, budget: Arc<dyn ReplayBudget>) -> Arc<Self> {
-        let availability = Availability::new("limits");
+    pub fn new(
+        options: LimitsOptions,
+        leases: Arc<dyn ConnectionLeases>,
+        budget: Arc<dyn ReplayBudget>,
+        signals: Arc<Signals>,
+    ) -> Arc<Self> {
+        let availability = Availability::new("limits", signals);
         Arc::new(Self { options, leases, budget, availability, held: Mutex::default(), release: Notify::new() })
     }
 
@@ -177,6 +182,13 @@ impl Held {
             }
         }
         self.given_up.push((user.clone(), id));
+    }
+}
+
+impl Lease {
+    /// Whose slot it is.
+    pub const fn user(&self) -> &UserId {
+        &self.user
     }
 }
 

@@ -8,12 +8,14 @@
 //! per connection.
 
 pub mod availability;
+mod connection_life;
 pub mod hub;
 pub mod lifecycle;
 pub mod limits;
 mod message_subscriptions;
 pub mod producing;
 pub mod publishing;
+pub mod signals;
 pub mod sources;
 pub mod streaming;
 pub mod subscriptions;

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::availability::Availability;
+use super::{
+    availability::Availability,
+    signals::{Outcome, Signals},
+};
 use crate::{
     domain::{
         access::{Forbidden, Principal, Scope},
@@ -67,14 +70,21 @@ pub struct Producing {
     messages: Arc<dyn Messages>,
     availability: Arc<Availability>,
     clock: Arc<dyn Clock>,
+    signals: Arc<Signals>,
     /// The silence after which a producer is given up.
     producer_idle: Duration,
 }
 
 impl Producing {
     /// Producing over the given ports.
-    pub fn new(messages: Arc<dyn Messages>, availability: Arc<Availability>, clock: Arc<dyn Clock>, producer_idle: Duration) -> Self {
-        Self { messages, availability, clock, producer_idle }
+    pub fn new(
+        messages: Arc<dyn Messages>,
+        availability: Arc<Availability>,
+        clock: Arc<dyn Clock>,
+        signals: Arc<Signals>,
+        producer_idle: Duration,
+    ) -> Self {
+        Self { messages, availability, clock, signals, producer_idle }
     }
 
     /// The silence after which a producer is given up.
@@ -109,11 +119,24 @@ impl Producing {
         drafts: Vec<Draft>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let ts = self.clock.now();
+        let events = drafts.len();
         let batch = drafts.into_iter().map(|Draft { event_type, payload, sequence_no, idempotency_key }| {
             let event = Arc::new(Event { event_type, ts, category: None, scope: None, payload });
             MessageAppend { event, sequence_no, idempotency_key }
         });
-        self.availability.observe(self.messages.append(id, epoch, batch.collect()).await)
+        let answers = self.availability.observe(self.messages.append(id, epoch, batch.collect()).await).inspect_err(|_| {
+            self.signals.message_appended(Outcome::Failed, events);
+        })?;
+        self.count(&answers);
+        Ok(answers)
+    }
+
+    fn count(&self, answers: &[Result<MessageAppended, AppendRefusal>]) {
+        let refused = answers.iter().filter(|answer| answer.is_err()).count();
+        let duplicates = answers.iter().flatten().filter(|appended| appended.duplicate).count();
+        self.signals.message_appended(Outcome::Appended, answers.len() - refused - duplicates);
+        self.signals.message_appended(Outcome::Duplicate, duplicates);
+        self.signals.message_appended(Outcome::Refused, refused);
     }
 
     /// The producer lives. The principal must have been authorised.

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::availability::Availability;
+use super::{
+    availability::Availability,
+    signals::{Outcome, Signals},
+};
 use crate::{
     domain::{
         access::{Forbidden, Principal, Scope},
@@ -81,6 +84,7 @@ pub struct Publisher {
     feed: Arc<dyn Feed>,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
+    signals: Arc<Signals>,
     push_enabled: bool,
 }
 
@@ -92,9 +96,10 @@ impl Publisher {
         feed: Arc<dyn Feed>,
         clock: Arc<dyn Clock>,
         registry: Arc<Registry>,
+        signals: Arc<Signals>,
         push_enabled: bool,
     ) -> Self {
-        Self { journal, journal_availability, feed, clock, registry, push_enabled }
+        Self { journal, journal_availability, feed, clock, registry, signals, push_enabled }
     }
 
     /// The categories that events may have.
@@ -125,6 +130,7 @@ impl Publisher {
     /// [`PublishError`]; a retry with the same idempotency keys is harmless.
     pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Published>, PublishError> {
         if !self.push_enabled {
+            self.signals.published(Outcome::Discarded, publications.len());
             return Ok(publications.iter().map(|_| Published::Discarded).collect());
         }
         let mut batch = Vec::new();
@@ -132,7 +138,7 @@ impl Publisher {
         for publication in publications {
             plans.push(self.plan(publication, &mut batch));
         }
-        let appended = if batch.is_empty() { Vec::new() } else { self.journal_availability.observe(self.journal.append(batch).await)? };
+        let appended = if batch.is_empty() { Vec::new() } else { self.append(batch).await? };
         let mut published = Vec::with_capacity(plans.len());
         for plan in plans {
             published.push(match plan {
@@ -140,11 +146,23 @@ impl Publisher {
                 Plan::Each(indexes) => Published::Each(indexes.into_iter().map(|index| appended[index]).collect()),
                 Plan::Broadcast(event) => {
                     self.feed.broadcast(event).await?;
+                    self.signals.published(Outcome::Broadcast, 1);
                     Published::Broadcast
                 }
             });
         }
         Ok(published)
+    }
+
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+        let events = batch.len();
+        let appended = self.journal_availability.observe(self.journal.append(batch).await).inspect_err(|_| {
+            self.signals.published(Outcome::Failed, events);
+        })?;
+        let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
+        self.signals.published(Outcome::Appended, appended.len() - duplicates);
+        self.signals.published(Outcome::Duplicate, duplicates);
+        Ok(appended)
     }
 
     fn plan(&self, publication: Publication, batch: &mut Vec<Append>) -> Plan {

@@ -20,8 +20,9 @@ use super::{
 use crate::domain::{
     frame::Frame,
     position::Position,
-    replay::Live,
+    replay::Live as Verdict,
     session::{Action, Ending, ProducerSign},
+    timestamp::Timestamp,
     topic::Topic,
 };
 
@@ -55,18 +56,36 @@ pub enum Over {
     Stalled,
 }
 
+impl Over {
+    /// The reason's name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended(ending) => ending.as_str(),
+            Self::ClientGone => "client_gone",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
 /// Drives a subscription until it is over.
-pub async fn stream<W: Wire>(mut subscription: Box<Subscription>, mut wire: W) -> Over {
+pub async fn stream<W: Wire>(mut subscription: Box<Subscription>, wire: W) -> Over {
+    let over = drive(&mut subscription, wire).await;
+    subscription.life.over = Some(over);
+    over
+}
+
+async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> Over {
     let bell = subscription.tail.bell();
     let mut alarm = pin!(sleep_until(Instant::from_std(subscription.session.poll_timeout())));
     loop {
         let news = bell.rings();
         let mut frames = Vec::new();
-        let action = subscription.advance(&mut frames);
+        let (action, live) = subscription.advance(&mut frames);
         if !frames.is_empty() {
-            if let Err(over) = write(&mut subscription, &mut wire, &frames).await {
+            if let Err(over) = write(subscription, &mut wire, &frames).await {
                 return over;
             }
+            subscription.count_live(live);
             continue;
         }
         match action {
@@ -108,12 +127,27 @@ async fn write<W: Wire>(subscription: &mut Subscription, wire: &mut W, frames: &
     written.map_err(|error| if error.kind() == io::ErrorKind::TimedOut { Over::Stalled } else { Over::ClientGone })
 }
 
+/// The live events of one write.
+#[derive(Clone, Copy, Default)]
+struct Live {
+    events: usize,
+    /// When the first of them was accepted.
+    oldest_ts: Option<Timestamp>,
+}
+
+impl Live {
+    fn take(&mut self, ts: Timestamp) {
+        self.events += 1;
+        self.oldest_ts.get_or_insert(ts);
+    }
+}
+
 impl Subscription {
     /// Does what can be done without waiting: takes what is due and what is new, and tells what to wait for.
-    fn advance(&mut self, frames: &mut Vec<Frame>) -> Action {
+    fn advance(&mut self, frames: &mut Vec<Frame>) -> (Action, Live) {
         if !self.opening.is_empty() {
             *frames = std::mem::take(&mut self.opening);
-            return self.session.poll();
+            return (self.session.poll(), Live::default());
         }
         self.heed_drain();
         let now = Instant::now().into_std();
@@ -122,31 +156,33 @@ impl Subscription {
         }
         match self.session.poll() {
             Action::Follow(position) => {
-                let reach = self.take_live(position, frames);
+                let (reach, live) = self.take_live(position, frames);
                 if reach == Reach::Behind {
+                    self.signals.channel(self.session.topic()).missed_ring();
                     self.session.handle_fallen_behind();
                 }
-                self.session.poll()
+                (self.session.poll(), live)
             }
-            other => other,
+            other => (other, Live::default()),
         }
     }
 
-    fn take_live(&mut self, position: Position, frames: &mut Vec<Frame>) -> Reach {
+    fn take_live(&mut self, position: Position, frames: &mut Vec<Frame>) -> (Reach, Live) {
         let Self { session, tail, .. } = self;
         let format = session.format();
         let mut bytes = 0;
         let mut farewell = Vec::new();
+        let mut live = Live::default();
         let reach = tail.take(position, |slot| {
-            let send = match &slot.content {
+            let verdict = match &slot.content {
                 Content::Entry(entry) => session.handle_live(entry, &mut farewell),
-                Content::Broadcast(event) if session.wants(event.category.as_ref()) => Live::Send,
-                Content::Broadcast(_) => Live::Skip,
+                Content::Broadcast(event) if session.wants(event.category.as_ref()) => Verdict::Send,
+                Content::Broadcast(_) => Verdict::Skip,
             };
-            match send {
-                Live::Skip => return ControlFlow::Continue(()),
-                Live::Stop => return ControlFlow::Break(()),
-                Live::Send => {}
+            match verdict {
+                Verdict::Skip => return ControlFlow::Continue(()),
+                Verdict::Stop => return ControlFlow::Break(()),
+                Verdict::Send => live.take(slot.content.event().ts),
             }
             let frame = slot.frame(session.topic(), format);
             bytes += frame.chunk().len();
@@ -154,7 +190,14 @@ impl Subscription {
             if frames.len() >= FRAMES_PER_WRITE || bytes >= BYTES_PER_WRITE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         frames.append(&mut farewell);
-        reach
+        (reach, live)
+    }
+
+    fn count_live(&mut self, live: Live) {
+        if let Some(oldest_ts) = live.oldest_ts {
+            self.life.deliveries += live.events as u64;
+            self.signals.delivered_live(self.session.topic(), live.events, oldest_ts);
+        }
     }
 
     async fn read(&mut self, action: Action) {
@@ -176,6 +219,7 @@ impl Subscription {
             Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
         }
         self.opening = opening;
+        self.count_page();
     }
 
     async fn ask_for_producer(&mut self) {

@@ -8,8 +8,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    connection_life::Life,
     hub::{DrainPlan, Hub, Tail},
     limits::{Lease, Limits, TooManyConnections},
+    signals::Signals,
     sources::{Source, Sources},
 };
 use crate::{
@@ -87,6 +89,7 @@ pub struct Subscriptions {
     hub: Hub,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
+    signals: Arc<Signals>,
 }
 
 /// What an accepted client holds: dropping it gives it back.
@@ -124,7 +127,9 @@ pub struct Subscription {
     /// all at once.
     drain_turn: u32,
     retry_ms: u64,
-    _lease: Lease,
+    pub(super) signals: Arc<Signals>,
+    pub(super) life: Life,
+    pub(super) lease: Lease,
 }
 
 impl Subscriptions {
@@ -136,8 +141,9 @@ impl Subscriptions {
         hub: Hub,
         limits: Arc<Limits>,
         clock: Arc<dyn Clock>,
+        signals: Arc<Signals>,
     ) -> Self {
-        Self { options, sources, messages, hub, limits, clock }
+        Self { options, sources, messages, hub, limits, clock, signals }
     }
 
     /// Opens the stream of the principal's own events.
@@ -184,8 +190,10 @@ impl Subscriptions {
             opening: Vec::new(),
             drain_turn: drain_turn(),
             retry_ms: self.options.policy.retry_ms,
+            signals: Arc::clone(&self.signals),
+            life: Life::default(),
             session,
-            _lease: lease,
+            lease,
         })
     }
 
@@ -207,30 +215,40 @@ impl Subscriptions {
             }
             Action::Read(position) => {
                 if let Some(head) = subscription.tail.covers(position, oldest_ts) {
-                    self.spend_if(head > position, spender).await?;
+                    self.spend_if(head > position, subscription, spender).await?;
                     subscription.session.handle_covered(head);
                 } else {
                     let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
-                    self.spend_if(has_news(&page, position), spender).await?;
+                    self.spend_if(has_news(&page, position), subscription, spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }
             }
             Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
         }
         subscription.opening = opening;
+        subscription.begin_life();
         Ok(())
     }
 
-    async fn spend_if(&self, behind: bool, spender: Option<&UserId>) -> Result<(), Refusal> {
-        match spender.filter(|_| behind) {
-            Some(user) => self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted),
-            None => Ok(()),
+    async fn spend_if(&self, behind: bool, subscription: &Subscription, spender: Option<&UserId>) -> Result<(), Refusal> {
+        if !behind {
+            return Ok(());
         }
+        if let Some(user) = spender {
+            self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted)?;
+        }
+        self.signals.channel(subscription.session.topic()).replayed();
+        Ok(())
     }
 
     /// When the principal's credentials end.
     pub(super) fn expiry(&self, principal: &Principal) -> Option<std::time::Instant> {
         principal.expires_at.map(|at| (Instant::now() + self.time_until(at)).into_std())
+    }
+
+    /// Tells what is held at the moment.
+    pub fn tell_holdings(&self) {
+        self.signals.holds(self.limits.connections(), self.hub.topics_followed(), self.hub.ring_bytes());
     }
 
     fn oldest_ts(&self) -> Timestamp {

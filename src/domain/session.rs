@@ -53,6 +53,16 @@ pub struct Session {
     read_failures: u32,
     read_again_at: Option<Instant>,
     ending: Option<Ending>,
+    tally: Tally,
+}
+
+/// What a session did since it was last asked, for who counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries of pages that were sent.
+    pub entries_read: u32,
+    /// Notices of truncation that were sent.
+    pub truncations: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +85,11 @@ impl Session {
     /// The first frame of every stream.
     pub fn greet(&self, out: &mut Vec<Frame>) {
         out.push(Frame::greeting(self.retry_ms));
+    }
+
+    /// What it did since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// What to do next.
@@ -204,15 +219,17 @@ impl Session {
     }
 
     fn feed(&mut self, out: &mut Vec<Frame>, input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output))) {
-        let Self { replay, topic, format, told, producer, ending, .. } = self;
+        let Self { replay, topic, format, told, producer, ending, tally, .. } = self;
         input(replay, &mut |output| {
             out.push(match &output {
                 Output::Entry(entry) => {
+                    tally.entries_read += 1;
                     *told = Position::After(entry.id);
                     *ending = ending.or_else(|| message_over(topic, entry));
                     Frame::entry(*format, topic, entry.id, &entry.event)
                 }
                 Output::Truncated(oldest) => {
+                    tally.truncations += 1;
                     // A message is never trimmed, so it was deleted, and may have begun anew.
                     if let Some(producer) = producer {
                         producer.due = true;

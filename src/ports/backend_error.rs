@@ -27,6 +27,16 @@ pub enum BackendErrorKind {
     Timeout,
 }
 
+impl BackendErrorKind {
+    /// The kind's name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 impl BackendError {
     /// An error without a driver's error behind it.
     pub const fn new(kind: BackendErrorKind, context: &'static str) -> Self {

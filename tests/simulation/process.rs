@@ -11,6 +11,7 @@ use rejoin::{
         availability::Availability,
         hub::{DrainPlan, Hub, RingOptions},
         limits::{Limits, LimitsOptions},
+        signals::Signals,
         sources::{Source, Sources},
         subscriptions::{SubscriptionOptions, Subscriptions},
     },
@@ -53,18 +54,19 @@ impl Process {
         let (faults, dead) = (Arc::new(Faults::none(dice)), CancellationToken::new());
         let journal = Arc::new(FaultyJournal::new(Arc::clone(&setup.backend), Arc::clone(&faults)));
         let feed = FaultyFeed::start(Arc::clone(&setup.backend), Arc::clone(&faults), dead.clone());
-        let availability = Arc::new(Availability::new("journal"));
+        let clock = Arc::clone(&setup.backend.clock) as Arc<dyn Clock>;
+        let signals = Signals::unheard(Arc::clone(&clock));
+        let availability = Arc::new(Availability::new("journal", Arc::clone(&signals)));
         let source = Source { log: Arc::clone(&journal) as _, feed: Arc::clone(&feed) as _, availability };
         let sources = Sources { users: source.clone(), messages: source };
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
         let hub = Hub::start(sources.clone(), rings, page_limit, dead.clone());
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
-        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _);
+        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&signals));
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(dead.clone()));
-        let clock = Arc::clone(&setup.backend.clock) as Arc<dyn Clock>;
         let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
-        let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock);
+        let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);
         Arc::new(Self { hub, subscriptions, limits, journal, feed, faults, dead, lease_keeper })
     }
 

@@ -1,8 +1,8 @@
 //! How fields of the settings become types that say what they mean.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// A number of seconds.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -26,6 +26,12 @@ pub(super) fn not_zero<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default 
 ) -> Result<Option<T>, D::Error> {
     let number = T::deserialize(deserializer)?;
     Ok((number != T::default()).then_some(number))
+}
+
+/// An address; nothing when it is empty.
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
 /// A text that means nothing when it is empty.

@@ -54,6 +54,10 @@ pub(super) static KEYS: &[Key] = &[
         "server.listen",
         Allowed::Text { what: "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080", accepts: fits::<SocketAddr> },
     ),
+    key(
+        "server.ops_listen",
+        Allowed::Text { what: "an IP address and a port, such as 127.0.0.1:9090, or empty", accepts: optional_address },
+    ),
     key("server.drain_seconds", number(0, 600)),
     key("server.write_timeout_seconds", number(1, 3600)),
     key("server.request_timeout_seconds", number(1, 3600)),
@@ -165,6 +169,10 @@ fn within<'a>(name: &'a str, section: &str) -> Option<&'a str> {
 
 fn patterns(value: &Value) -> bool {
     value.deserialize::<Vec<String>>().is_ok_and(|patterns| Registry::build([("any", patterns.as_slice())]).is_ok())
+}
+
+fn optional_address(value: &Value) -> bool {
+    value.as_str() == Some("") || fits::<SocketAddr>(value)
 }
 
 /// The name of a cookie is a token, as RFC 6265 says.

@@ -44,6 +44,9 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it listens for operators, if that is elsewhere.
+    #[serde(deserialize_with = "fields::optional_address")]
+    pub ops_listen: Option<SocketAddr>,
     /// Within this, a shutdown tells and closes all streams.
     #[serde(rename = "drain_seconds", deserialize_with = "fields::seconds")]
     pub drain: Duration,

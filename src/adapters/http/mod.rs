@@ -11,11 +11,13 @@ mod health;
 mod line_splitter;
 mod line_upload;
 mod messages;
+mod metrics;
 mod ndjson;
 mod problem;
 mod publication;
 mod publish;
 mod request_body;
+mod request_id;
 mod server;
 mod socket_wire;
 mod subscribe;
@@ -38,7 +40,9 @@ use tower_http::{
 pub use self::server::{ServerOptions, serve};
 use self::{problem::Problem, subscribe::Entrance};
 use crate::{
-    app::{lifecycle::Lifecycle, producing::Producing, publishing::Publisher, sources::Sources, subscriptions::Subscriptions},
+    app::{
+        lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals, sources::Sources, subscriptions::Subscriptions,
+    },
     ports::authenticator::Authenticator,
 };
 
@@ -57,6 +61,10 @@ pub struct Api {
     pub sources: Sources,
     /// Tells whether the process drains.
     pub lifecycle: Lifecycle,
+    /// Counts what is refused.
+    pub signals: Arc<Signals>,
+    /// Writes all metrics, as Prometheus reads them.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The settings of the routes.
     pub options: Arc<ApiOptions>,
 }
@@ -80,9 +88,22 @@ pub struct ApiOptions {
     pub retry_ms: u64,
 }
 
-/// All routes.
-pub fn router(api: Api) -> Router {
-    let cors = cors(&api.options.cors_origins);
+/// The routes of both listeners.
+pub struct Routers {
+    /// What applications and clients use, and what operators use unless they have a listener of their own.
+    pub public: Router,
+    /// What operators use.
+    pub ops: Router,
+}
+
+/// All routes. Those for operators are among the public ones unless they are to be `ops_apart`.
+pub fn routers(api: Api, ops_apart: bool) -> Routers {
+    let public = public_routes().merge(health_routes());
+    let public = if ops_apart { public } else { public.merge(ops_routes()) };
+    Routers { public: finish(public, api.clone()), ops: finish(ops_routes().merge(health_routes()), api) }
+}
+
+fn public_routes() -> Router<Api> {
     let events = |entrance: Entrance| {
         get(async move |State(api): State<Api>, request: Request| subscribe::subscribe(entrance, &api, &request.into_parts().0).await)
             // Without this a HEAD would open a stream.
@@ -90,18 +111,28 @@ pub fn router(api: Api) -> Router {
             .post(publish::publish)
             .fallback(async || Problem::method_not_allowed())
     };
-    Router::new()
-        .route("/api/events", events(Entrance::Plain))
-        .route("/api/v1/events", events(Entrance::V1))
-        .merge(messages::routes())
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+    Router::new().route("/api/events", events(Entrance::Plain)).route("/api/v1/events", events(Entrance::V1)).merge(messages::routes())
+}
+
+fn ops_routes() -> Router<Api> {
+    Router::new().route("/metrics", get(metrics::metrics))
+}
+
+fn health_routes() -> Router<Api> {
+    Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz))
+}
+
+/// What all routes have in common.
+fn finish(routes: Router<Api>, api: Api) -> Router {
+    let cors = cors(&api.options.cors_origins);
+    routes
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response(never_sniff))
+        .layer(middleware::from_fn(request_id::with_request_id))
         .layer(cors)
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
 }
@@ -122,7 +153,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("producer-epoch"),
         ])
-        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")])
         .max_age(Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);

@@ -16,6 +16,7 @@ use super::{
     Api, credentials,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
+    request_id,
 };
 use crate::{
     app::subscriptions::{Subscribed, Subscription},
@@ -64,21 +65,24 @@ impl Handoff {
 pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
     let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
-    answer(open(api, entrance, &query, &request.headers).await, &query, format, api)
+    answer(open(api, entrance, &query, &request.headers).await, &query, request, format, api)
 }
 
 pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
-    answer(open_message(api, id, &query, &request.headers).await, &query, Format::Envelope, api)
+    answer(open_message(api, id, &query, &request.headers).await, &query, request, Format::Envelope, api)
 }
 
-fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, format: Format, api: &Api) -> Response {
+fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request: &Parts, format: Format, api: &Api) -> Response {
     let errors_as = match query.errors_as() {
         Ok(errors_as) => errors_as,
         Err(problem) => return problem.into_response(),
     };
     match opened {
-        Ok(Subscribed::Stream(subscription)) => {
+        Ok(Subscribed::Stream(mut subscription)) => {
+            if let Some(id) = request_id::of(&request.headers) {
+                subscription.set_request_id(id);
+            }
             // The connection puts the stream in its place.
             let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
             response.extensions_mut().insert(Handoff::new(subscription));
@@ -89,10 +93,13 @@ fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, format: 
         Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
         // The one status that tells an `EventSource` to stop, for good and without an error.
         Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => match errors_as {
-            ErrorsAs::Status => problem.into_response(),
-            ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),
-        },
+        Err(problem) => {
+            api.signals.refused(problem.code);
+            match errors_as {
+                ErrorsAs::Status => problem.into_response(),
+                ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),
+            }
+        }
     }
 }
 

@@ -74,8 +74,9 @@ fn appended(number: u64) -> Appended {
 fn publisher(journal: MockJournal, feed: &Arc<Told>, push_enabled: bool) -> Publisher {
     let patterns = [("import", vec!["source.*".to_owned()]), ("security", vec!["source.stolen".to_owned()])];
     let registry = Registry::build(patterns.iter().map(|(name, patterns)| (*name, patterns.as_slice()))).unwrap();
-    let availability = Arc::new(Availability::new("journal"));
-    Publisher::new(Arc::new(journal), availability, Arc::clone(feed) as _, Arc::new(Fixed), Arc::new(registry), push_enabled)
+    let availability = Arc::new(Availability::new("journal", Signals::unheard_in_tests()));
+    let signals = Signals::unheard_in_tests();
+    Publisher::new(Arc::new(journal), availability, Arc::clone(feed) as _, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
 }
 
 fn user(id: &str) -> UserId {

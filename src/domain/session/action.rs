@@ -36,3 +36,17 @@ pub enum Ending {
     /// The message was deleted.
     MessageGone,
 }
+
+impl Ending {
+    /// The reason's name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SnapshotCapped => "snapshot_capped",
+            Self::TokenExpired => "token_expired",
+            Self::Draining => "draining",
+            Self::MessageOver => "message_over",
+            Self::ProducerStale => "producer_stale",
+            Self::MessageGone => "message_gone",
+        }
+    }
+}

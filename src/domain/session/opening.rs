@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, producer_watch::ProducerWatch};
+use super::{Session, Tally, producer_watch::ProducerWatch};
 use crate::domain::{
     category::CategoryFilter,
     cursor::Cursor,
@@ -82,6 +82,7 @@ impl Session {
             read_failures: 0,
             read_again_at: None,
             ending: None,
+            tally: Tally { entries_read: 0, truncations: 0 },
         }
     }
 }

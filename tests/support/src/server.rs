@@ -41,6 +41,18 @@ impl TestServer {
         format!("http://{}{path}", self.address())
     }
 
+    /// The URL of a path on the operators' listener, which the settings must have asked for.
+    pub fn ops_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.ops_address().expect("settings with server.ops_listen"))
+    }
+
+    /// The value of a metric, with its labels as they are written; nothing if it is not there.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap())
+    }
+
     /// How many streams are open.
     pub fn connections(&self) -> usize {
         self.server.connections()

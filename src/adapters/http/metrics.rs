@@ -1,0 +1,14 @@
+//! `GET /metrics`: all numbers, as Prometheus reads them.
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use super::Api;
+
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    api.subscriptions.tell_holdings();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (api.render_metrics)()).into_response()
+}

@@ -1,0 +1,218 @@
+//! What a process tells of itself in numbers. All names of metrics are here, and nowhere else.
+//!
+//! Invariants: a label has few values, and never a user's or a message's id; what happens often was registered before, so
+//! that counting is one atomic addition; a gauge of open things is taken back by a drop, however they end.
+
+mod names;
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
+
+pub use self::names::{Kind, METRICS, Metric};
+use crate::{
+    domain::{timestamp::Timestamp, topic::Topic},
+    ports::{backend_error::BackendError, clock::Clock},
+};
+
+/// The metrics of one server.
+pub struct Signals {
+    recorder: Arc<dyn Recorder + Send + Sync>,
+    clock: Arc<dyn Clock>,
+    users: ChannelSignals,
+    messages: ChannelSignals,
+    leases: Gauge,
+    topics_followed: Gauge,
+    ring_bytes: Gauge,
+}
+
+/// The metrics of one channel's streams.
+pub struct ChannelSignals {
+    name: &'static str,
+    connections: Gauge,
+    deliveries: Counter,
+    replays: Counter,
+    replayed_entries: Counter,
+    truncations: Counter,
+    ring_misses: Counter,
+    publish_to_write_seconds: Histogram,
+}
+
+/// What became of one event that was to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was appended.
+    Appended,
+    /// It had been appended before.
+    Duplicate,
+    /// It was told to everybody who is connected.
+    Broadcast,
+    /// Pushing is switched off.
+    Discarded,
+    /// The message did not take it.
+    Refused,
+    /// The backend failed.
+    Failed,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Appended => "appended",
+            Self::Duplicate => "duplicate",
+            Self::Broadcast => "broadcast",
+            Self::Discarded => "discarded",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Signals {
+    /// Signals that a recorder keeps. `clock` tells when a frame was written.
+    pub fn new(recorder: Arc<dyn Recorder + Send + Sync>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        metrics::with_local_recorder(&*recorder, || {
+            names::describe();
+            metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+            Arc::new(Self {
+                users: ChannelSignals::register("user"),
+                messages: ChannelSignals::register("message"),
+                leases: metrics::gauge!(names::LEASES),
+                topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
+                ring_bytes: metrics::gauge!(names::RING_BYTES),
+                recorder: Arc::clone(&recorder),
+                clock,
+            })
+        })
+    }
+
+    /// Signals that nobody hears.
+    pub fn unheard(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::new(Arc::new(NoopRecorder), clock)
+    }
+
+    #[cfg(test)]
+    pub(super) fn unheard_in_tests() -> Arc<Self> {
+        struct Never;
+        impl Clock for Never {
+            fn now(&self) -> Timestamp {
+                Timestamp::from_ms(0)
+            }
+        }
+        Self::unheard(Arc::new(Never))
+    }
+
+    /// The signals of a topic's channel.
+    pub const fn channel(&self, topic: &Topic) -> &ChannelSignals {
+        match topic {
+            Topic::User(_) => &self.users,
+            Topic::Message(_) => &self.messages,
+        }
+    }
+
+    /// Events were published, or not.
+    pub fn published(&self, outcome: Outcome, events: usize) {
+        self.counter(names::PUBLISHES, "outcome", outcome.as_str()).increment(events as u64);
+    }
+
+    /// Events were appended to messages, or not.
+    pub fn message_appended(&self, outcome: Outcome, events: usize) {
+        self.counter(names::MESSAGE_APPENDS, "outcome", outcome.as_str()).increment(events as u64);
+    }
+
+    /// A subscribe request was turned down.
+    pub fn refused(&self, code: &'static str) {
+        self.counter(names::REFUSALS, "code", code).increment(1);
+    }
+
+    /// A backend failed to do something.
+    pub fn backend_failed(&self, backend: &'static str, error: &BackendError) {
+        let count = || metrics::counter!(names::BACKEND_ERRORS, "backend" => backend, "kind" => error.kind.as_str());
+        metrics::with_local_recorder(&*self.recorder, count).increment(1);
+    }
+
+    /// A backend answers, or doesn't.
+    pub fn backend_is(&self, backend: &'static str, up: bool) {
+        let gauge = || metrics::gauge!(names::BACKEND_UP, "backend" => backend);
+        metrics::with_local_recorder(&*self.recorder, gauge).set(f64::from(u8::from(up)));
+    }
+
+    /// A stream is over.
+    pub fn stream_ended(&self, topic: &Topic, reason: &'static str) {
+        let channel = self.channel(topic).name;
+        let count = || metrics::counter!(names::STREAMS_ENDED, "channel" => channel, "reason" => reason);
+        metrics::with_local_recorder(&*self.recorder, count).increment(1);
+    }
+
+    /// What is held at the moment somebody asks.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
+    pub fn holds(&self, leases: usize, topics_followed: usize, ring_bytes: usize) {
+        self.leases.set(leases as f64);
+        self.topics_followed.set(topics_followed as f64);
+        self.ring_bytes.set(ring_bytes as f64);
+    }
+
+    /// Live events were handed to the kernel, of which the first was accepted at `oldest_ts`.
+    pub fn delivered_live(&self, topic: &Topic, events: usize, oldest_ts: Timestamp) {
+        let channel = self.channel(topic);
+        channel.deliveries.increment(events as u64);
+        let late_ms = self.clock.now().as_ms().saturating_sub(oldest_ts.as_ms());
+        channel.publish_to_write_seconds.record(std::time::Duration::from_millis(late_ms));
+    }
+
+    /// What happens seldom enough to be looked up.
+    fn counter(&self, name: &'static str, label: &'static str, value: &'static str) -> Counter {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(name, label => value))
+    }
+}
+
+impl ChannelSignals {
+    fn register(name: &'static str) -> Self {
+        Self {
+            name,
+            connections: metrics::gauge!(names::CONNECTIONS, "channel" => name),
+            deliveries: metrics::counter!(names::DELIVERIES, "channel" => name),
+            replays: metrics::counter!(names::REPLAYS, "channel" => name),
+            replayed_entries: metrics::counter!(names::REPLAYED_ENTRIES, "channel" => name),
+            truncations: metrics::counter!(names::TRUNCATIONS, "channel" => name),
+            ring_misses: metrics::counter!(names::RING_MISSES, "channel" => name),
+            publish_to_write_seconds: metrics::histogram!(names::PUBLISH_TO_WRITE_SECONDS, "channel" => name),
+        }
+    }
+
+    /// The channel's name in labels and logs.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A stream began.
+    pub fn opened(&self) {
+        self.connections.increment(1.0);
+    }
+
+    /// A stream is over.
+    pub fn closed(&self) {
+        self.connections.decrement(1.0);
+    }
+
+    /// A client that was behind asked for what it missed.
+    pub fn replayed(&self) {
+        self.replays.increment(1);
+    }
+
+    /// Entries were read from the journal for one client.
+    pub fn read_for_client(&self, entries: u32) {
+        self.replayed_entries.increment(u64::from(entries));
+        self.deliveries.increment(u64::from(entries));
+    }
+
+    /// Clients were told that entries are gone.
+    pub fn truncated(&self, notices: u32) {
+        self.truncations.increment(u64::from(notices));
+    }
+
+    /// A connection stood behind its ring, and has to read the journal.
+    pub fn missed_ring(&self) {
+        self.ring_misses.increment(1);
+    }
+}

@@ -1,0 +1,65 @@
+//! The settings, as each part wants them.
+
+use http::HeaderValue;
+
+use super::PAGE_LIMIT;
+use crate::{
+    adapters::{
+        config::{CorsOrigins, Settings},
+        http::{ApiOptions, ServerOptions},
+    },
+    app::{hub::RingOptions, limits::LimitsOptions, subscriptions::SubscriptionOptions},
+    domain::session::StreamPolicy,
+};
+
+pub(super) fn ring_options(settings: &Settings) -> RingOptions {
+    let hub = &settings.hub;
+    RingOptions { entries_max: hub.ring_entries_max, bytes_max: hub.ring_max_bytes, total_bytes_max: hub.rings_max_bytes }
+}
+
+pub(super) fn limits_options(settings: &Settings) -> LimitsOptions {
+    LimitsOptions {
+        connections_max: settings.sse.max_concurrent_per_user,
+        replays_max: settings.events.replay_budget_requests_per_window,
+        replay_window: settings.events.replay_budget_window,
+    }
+}
+
+pub(super) fn subscription_options(settings: &Settings) -> SubscriptionOptions {
+    let policy = StreamPolicy {
+        keepalive: settings.sse.keepalive,
+        retry_ms: settings.sse.retry_ms,
+        snapshot_entries_max: settings.events.replay_max_per_request,
+    };
+    SubscriptionOptions {
+        policy,
+        page_limit: PAGE_LIMIT,
+        age_max: settings.events.replay_max_age,
+        push_enabled: settings.sse.push_enabled,
+        producer_idle: settings.messages.producer_idle,
+    }
+}
+
+pub(super) fn api_options(settings: &Settings) -> ApiOptions {
+    ApiOptions {
+        body_bytes_max: settings.server.max_body_bytes,
+        request_timeout: settings.server.request_timeout,
+        recipients_max: settings.events.recipients_max,
+        cors_origins: match &settings.server.cors_origins {
+            CorsOrigins::Any => vec![HeaderValue::from_static("*")],
+            CorsOrigins::Only(origins) => origins.clone(),
+        },
+        token_cookie: settings.auth.cookie.clone(),
+        token_in_query: settings.auth.query_token,
+        retry_ms: settings.sse.retry_ms,
+    }
+}
+
+pub(super) fn server_options(settings: &Settings) -> ServerOptions {
+    ServerOptions {
+        connections_max: settings.server.max_connections,
+        request_timeout: settings.server.request_timeout,
+        header_bytes_max: settings.server.max_header_bytes,
+        write_timeout: settings.server.write_timeout,
+    }
+}

@@ -1,0 +1,116 @@
+//! A stop under load.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rejoin::domain::frame_decoder::Decoded;
+use rejoin_test_support::{Connection, ServerProcess};
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::Instant};
+
+const STREAMS: usize = 500;
+const USERS: usize = 50;
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// What one stream said until its end, and when that was.
+struct Heard {
+    user: usize,
+    ids: BTreeSet<String>,
+    retry_ms: u64,
+    farewell: String,
+    ended_at: Instant,
+}
+
+async fn hear_out(user: usize, mut stream: Connection) -> Heard {
+    let mut heard = Heard { user, ids: BTreeSet::new(), retry_ms: 0, farewell: String::new(), ended_at: Instant::now() };
+    while let Some(decoded) = stream.next().await {
+        match decoded {
+            Decoded::Event { id: Some(id), .. } => drop(heard.ids.insert(id)),
+            Decoded::Retry(ms) => heard.retry_ms = ms,
+            Decoded::Comment(comment) => heard.farewell = comment,
+            Decoded::Event { .. } | Decoded::Position(_) => {}
+        }
+    }
+    heard.ended_at = Instant::now();
+    heard
+}
+
+/// Publishes to one user until the server takes no more, and tells the ids of what it took, and when.
+async fn publish_on(url: String, client: Client, user: usize) -> Vec<(usize, String, Instant)> {
+    let mut acknowledged = Vec::new();
+    loop {
+        let body = json!({ "user_id": format!("u{user}"), "type": "t" });
+        let Ok(response) = client.post(&url).json(&body).send().await else { return acknowledged };
+        if response.status() != 201 {
+            return acknowledged;
+        }
+        let Ok(answer) = response.json::<Value>().await else { return acknowledged };
+        acknowledged.push((user, answer["id"].as_str().unwrap().to_owned(), Instant::now()));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What memory keeps dies with the process, so what was acknowledged is looked for with those who were still connected
+/// when it was: each stream must have had everything that was acknowledged to its user before the stream ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_exits_with_0() {
+    let secret = "a secret that only this test knows, long enough";
+    let environment = [
+        ("REJOIN_SERVER__DRAIN_SECONDS", "4"),
+        ("REJOIN_SSE__MAX_CONCURRENT_PER_USER", "0"),
+        ("REJOIN_AUTH__JWT__SECRET", secret),
+        ("REJOIN_AUTH__MODE", "jwt"),
+        ("REJOIN_AUTH__QUERY_TOKEN", "true"),
+        ("REJOIN_LOG__LEVEL", "warn"),
+    ];
+    let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
+    let events = format!("http://{}/api/events", process.address());
+    let token = |user: Option<usize>| {
+        use rejoin::{
+            adapters::{
+                auth::mint::{self, TokenRequest},
+                system_clock::SystemClock,
+            },
+            domain::{access::Scope, topic::UserId},
+            ports::clock::Clock,
+        };
+        let user = user.map(|user| UserId::parse(&format!("u{user}")).unwrap());
+        let request = TokenRequest { user, scopes: [Scope::EventsPublish].into(), ttl: Duration::from_mins(10), ..TokenRequest::default() };
+        mint::token(secret, &request, SystemClock.now()).unwrap()
+    };
+    let mut streams = JoinSet::new();
+    for n in 0..STREAMS {
+        let user = n % USERS;
+        let mut stream = Connection::open(&format!("{events}?access_token={}", token(Some(user))), None).await;
+        assert_eq!(stream.expect().await, Decoded::Comment("connected".into()));
+        streams.spawn(hear_out(user, stream));
+    }
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {}", token(None)).parse().unwrap());
+    let client = Client::builder().default_headers(headers).build().unwrap();
+    let mut publishers = JoinSet::new();
+    for user in 0..USERS {
+        publishers.spawn(publish_on(events.clone(), client.clone(), user));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let stopping_at = Instant::now();
+    process.signal("TERM").await;
+    let heard = streams.join_all().await;
+    let acknowledged = publishers.join_all().await.concat();
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert!(heard.iter().all(|heard| heard.farewell == "draining" && heard.retry_ms > 0), "everybody was told");
+    assert!(heard.iter().map(|heard| heard.retry_ms).collect::<BTreeSet<_>>().len() > 100, "and not to come back together");
+    let mut ended: Vec<Duration> = heard.iter().map(|heard| heard.ended_at - stopping_at).collect();
+    ended.sort_unstable();
+    assert!(
+        ended[STREAMS - 1] < DRAIN + Duration::from_secs(1) && ended[STREAMS * 3 / 4] > ended[STREAMS / 4] + DRAIN / 10,
+        "spread: {ended:?}"
+    );
+    assert!(acknowledged.len() > 100, "publishes were under way");
+    // The longest of each user's streams is the one that had most time to hear.
+    for (user, id, at) in &acknowledged {
+        let mut of_user = heard.iter().filter(|heard| heard.user == *user);
+        let last = of_user.by_ref().max_by_key(|heard| heard.ended_at).unwrap();
+        assert!(last.ids.contains(id) || last.ended_at <= *at, "u{user} was never told of {id}");
+    }
+}
