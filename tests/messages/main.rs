@@ -5,6 +5,7 @@
 mod hostile;
 mod isolation;
 mod lifecycle;
+mod pipe;
 mod producing;
 mod reading;
 mod server;

@@ -5,6 +5,7 @@
 mod backoff;
 mod duration;
 mod output;
+mod pipe;
 mod printable;
 mod publish;
 mod serve;
@@ -17,7 +18,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
+use self::{pipe::PipeOptions, printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -41,6 +42,8 @@ enum Command {
     Tail(TailOptions),
     /// Publish an event, or a stream of them.
     Publish(PublishOptions),
+    /// Make a message of what a language model writes to standard input, as it comes.
+    Pipe(PipeOptions),
     /// Make a development token, a publisher's key, or a secret.
     Token(TokenOptions),
 }
@@ -64,6 +67,7 @@ impl CommandLine {
             Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
+            Command::Pipe(options) => return pipe::pipe(&options).await,
             Command::Token(options) => token::token(&options, config)?,
         }
         Ok(ExitCode::SUCCESS)

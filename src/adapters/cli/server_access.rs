@@ -11,6 +11,7 @@ use http::{
     header::{AUTHORIZATION, InvalidHeaderValue},
 };
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use uuid::Uuid;
 
 use crate::adapters::config::Secret;
 
@@ -91,15 +92,30 @@ impl ServerAccess {
 impl RemoteServer {
     /// A request to `/api/events`.
     pub(super) fn events(&self, method: Method, query: &[(&str, &str)]) -> RequestBuilder {
-        let mut url = self.base.clone();
-        // An `http` URL always has a path to add to.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "events"]);
-        }
+        let mut url = self.url(&["api", "events"]);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
         self.client.request(method, url)
+    }
+
+    /// A request to a message, or to something below it.
+    pub(super) fn message(&self, method: Method, id: Uuid, below: Option<&str>) -> RequestBuilder {
+        let id = id.to_string();
+        let mut url = self.url(&["api", "messages", &id]);
+        if let (Some(below), Ok(mut path)) = (below, url.path_segments_mut()) {
+            path.push(below);
+        }
+        self.client.request(method, url)
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // An `http` URL always has a path to add to.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
     }
 
     /// The server's URL, for messages.
