@@ -103,7 +103,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let authenticator = authenticator(&settings.auth, &clock)?;
         let prometheus = Prometheus::new();
-        let signals = Signals::new(prometheus.recorder(), Arc::clone(&clock));
+        let signals = Signals::new(&prometheus.recorder(), Arc::clone(&clock));
         let Backends { journal, messages, sources } = backends(settings, &clock, &signals);
         let LimitsBackend { leases, budget } = limits_backend(settings, &clock);
         let (listener, address) = listen("server.listen", settings.server.listen).await?;

@@ -70,8 +70,8 @@ impl Outcome {
 
 impl Signals {
     /// Signals that a recorder keeps. `clock` tells when a frame was written.
-    pub fn new(recorder: Arc<dyn Recorder + Send + Sync>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        metrics::with_local_recorder(&*recorder, || {
+    pub fn new(recorder: &Arc<dyn Recorder + Send + Sync>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        metrics::with_local_recorder(&**recorder, || {
             names::describe();
             metrics::gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             Arc::new(Self {
@@ -80,7 +80,7 @@ impl Signals {
                 leases: metrics::gauge!(names::LEASES),
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
-                recorder: Arc::clone(&recorder),
+                recorder: Arc::clone(recorder),
                 clock,
             })
         })
@@ -88,7 +88,7 @@ impl Signals {
 
     /// Signals that nobody hears.
     pub fn unheard(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Self::new(Arc::new(NoopRecorder), clock)
+        Self::new(&(Arc::new(NoopRecorder) as _), clock)
     }
 
     #[cfg(test)]

@@ -173,7 +173,7 @@ async fn a_stop_ends_the_message_and_closes_the_input() {
     let mut stdin = pipe.stdin.take().unwrap();
     let closed = async {
         while stdin.write_all(chunk("more ").as_bytes()).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     soon("the input to be closed", closed).await;

@@ -1,0 +1,6 @@
+//! Rejoin behind the proxies that people have, with the settings that its documentation names.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+mod nginx;
+mod through_nginx;
