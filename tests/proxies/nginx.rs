@@ -39,7 +39,7 @@ impl Nginx {
         command.kill_on_drop(false);
         let process = command.spawn().unwrap();
         eventually("nginx listens", async || TcpStream::connect(address).await.is_ok()).await;
-        Self { process: process, _folder: folder, address }
+        Self { process, _folder: folder, address }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
