@@ -23,6 +23,7 @@ use crate::{
         system_clock::SystemClock,
     },
     app::{
+        administration::Administration,
         availability::Availability,
         hub::{DrainPlan, Hub},
         lifecycle::Lifecycle,
@@ -114,10 +115,12 @@ impl Server {
 
         let lifecycle = Lifecycle::default();
         let stopped = lifecycle.stopped().clone();
-        let hub = Hub::start(sources.clone(), ring_options(settings), PAGE_LIMIT, stopped.clone());
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), ring_options(settings), PAGE_LIMIT, stopped.clone());
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
         let Source { feed, availability, .. } = sources.users.clone();
+        let administration =
+            Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
         let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
@@ -139,6 +142,7 @@ impl Server {
             subscriptions: Arc::new(subscriptions),
             publisher: Arc::new(publisher),
             producing,
+            administration: Arc::new(administration),
             authenticator,
             sources,
             lifecycle: lifecycle.clone(),

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,10 @@ use uuid::Uuid;
 use super::{availability::Availability, signals::Signals};
 use crate::{
     domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
-    ports::limits::{ConnectionLeases, ReplayBudget},
+    ports::{
+        backend_error::BackendError,
+        limits::{ConnectionLeases, ReplayBudget},
+    },
 };
 
 /// A lease lasts this long unless it is renewed, so the slots of a killed process are free again within this time.
@@ -52,9 +58,16 @@ pub struct Limits {
 /// What this process holds.
 #[derive(Default)]
 struct Held {
-    by_user: HashMap<UserId, u32>,
+    by_user: HashMap<UserId, OfUser>,
     leases: HashMap<LeaseId, UserId>,
     given_up: Vec<(UserId, LeaseId)>,
+}
+
+#[derive(Default)]
+struct OfUser {
+    count: u32,
+    /// Set when the connections that there are now are to end; those that come later get another.
+    closed: Arc<AtomicBool>,
 }
 
 /// All slots of the user are taken.
@@ -71,6 +84,22 @@ pub struct Lease {
     limits: Arc<Limits>,
     user: UserId,
     id: LeaseId,
+    closed: Arc<AtomicBool>,
+}
+
+/// What a user uses of their limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections over all processes; those of this process where there is no cap, and so nobody counts.
+    pub connections: u32,
+    /// Connections of this process.
+    pub connections_here: u32,
+    /// The cap.
+    pub connections_max: Option<u32>,
+    /// Replays that are left in the window, if there is a budget.
+    pub replays_left: Option<u32>,
+    /// The budget.
+    pub replays_max: Option<u32>,
 }
 
 impl Limits {
@@ -92,9 +121,9 @@ impl Limits {
     pub async fn connect(self: &Arc<Self>, user: &UserId) -> Result<Lease, TooManyConnections> {
         let id = LeaseId(Uuid::new_v4());
         let refused = |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
-        self.held().count_in(user, id, self.options.connections_max).map_err(refused)?;
+        let closed = self.held().count_in(user, id, self.options.connections_max).map_err(refused)?;
         // From here on the lease's drop counts it out again, also if this future is dropped.
-        let lease = Lease { limits: Arc::clone(self), user: user.clone(), id };
+        let lease = Lease { limits: Arc::clone(self), user: user.clone(), id, closed };
         if let Some(connections_max) = self.options.connections_max {
             let granted = self.leases.acquire(user, id, connections_max, LEASE_TTL).await;
             // In doubt the user is let in: no events for anybody would be worse than too many connections of one.
@@ -116,6 +145,40 @@ impl Limits {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
+    }
+
+    /// What the user uses.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn usage(&self, user: &UserId) -> Result<Usage, BackendError> {
+        let LimitsOptions { connections_max, replays_max, replay_window } = self.options;
+        let connections_here = self.held().by_user.get(user).map_or(0, |of_user| of_user.count);
+        let connections = match connections_max {
+            Some(_) => self.availability.observe(self.leases.count(user).await)?,
+            None => connections_here,
+        };
+        let replays_left = match replays_max {
+            Some(limit) => Some(self.availability.observe(self.budget.left(user, limit, replay_window).await)?),
+            None => None,
+        };
+        Ok(Usage { connections, connections_here, connections_max, replays_left, replays_max })
+    }
+
+    /// Ends the connections that the user has in this process, once they are woken.
+    pub fn end_connections(&self, user: &UserId) {
+        if let Some(of_user) = self.held().by_user.get_mut(user) {
+            std::mem::take(&mut of_user.closed).store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Who is connected to this process, with how many connections: those with the most of them, but no more users than
+    /// so many.
+    pub fn users_here(&self, users_max: usize) -> Vec<(UserId, u32)> {
+        let mut users: Vec<_> = self.held().by_user.iter().map(|(user, of_user)| (user.clone(), of_user.count)).collect();
+        users.sort_unstable_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+        users.truncate(users_max);
+        users
     }
 
     /// How many connections this process holds.
@@ -162,23 +225,23 @@ impl Limits {
 }
 
 impl Held {
-    /// Counts a connection, or tells the most allowed if that is reached.
-    fn count_in(&mut self, user: &UserId, id: LeaseId, connections_max: Option<u32>) -> Result<(), u32> {
-        let count = self.by_user.entry(user.clone()).or_insert(0);
-        if let Some(connections_max) = connections_max.filter(|max| *count >= *max) {
+    /// Counts a connection, and tells by what it learns that it is to end; or tells the most allowed if that is reached.
+    fn count_in(&mut self, user: &UserId, id: LeaseId, connections_max: Option<u32>) -> Result<Arc<AtomicBool>, u32> {
+        let of_user = self.by_user.entry(user.clone()).or_default();
+        if let Some(connections_max) = connections_max.filter(|max| of_user.count >= *max) {
             return Err(connections_max);
         }
-        *count += 1;
+        of_user.count += 1;
         self.leases.insert(id, user.clone());
-        Ok(())
+        Ok(Arc::clone(&of_user.closed))
     }
 
     fn count_out(&mut self, user: &UserId, id: LeaseId) {
         self.leases.remove(&id);
-        if let MapEntry::Occupied(mut count) = self.by_user.entry(user.clone()) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        if let MapEntry::Occupied(mut of_user) = self.by_user.entry(user.clone()) {
+            of_user.get_mut().count -= 1;
+            if of_user.get().count == 0 {
+                of_user.remove();
             }
         }
         self.given_up.push((user.clone(), id));
@@ -189,6 +252,11 @@ impl Lease {
     /// Whose slot it is.
     pub const fn user(&self) -> &UserId {
         &self.user
+    }
+
+    /// Whether the connection is to end.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Tasks of a process: one for the hub's feed, one per topic that is being caught up, one that renews leases, and one
 //! per connection.
 
+pub mod administration;
 pub mod availability;
 mod connection_life;
 pub mod hub;

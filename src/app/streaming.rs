@@ -150,6 +150,9 @@ impl Subscription {
             return (self.session.poll(), Live::default());
         }
         self.heed_drain();
+        if self.lease.is_closed() {
+            self.session.handle_closed(frames);
+        }
         let now = Instant::now().into_std();
         if self.session.poll_timeout() <= now {
             self.session.handle_timeout(now, frames);

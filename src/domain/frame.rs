@@ -238,6 +238,11 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// The envelope of an entry, as clients see it.
+pub fn envelope_json(topic: &Topic, id: EventId, event: &Event) -> String {
+    json_text(&Envelope::of_entry(topic, id, event))
+}
+
 fn json_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("strings, numbers and raw JSON always serialise")
 }

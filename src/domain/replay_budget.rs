@@ -38,6 +38,12 @@ impl SlidingWindow {
         Err(Exhausted { retry_after: window.saturating_sub(age).max(Duration::from_millis(1)) })
     }
 
+    /// How many grants are left.
+    pub fn left(&mut self, now: Timestamp, limit: u32, window: Duration) -> u32 {
+        self.forget_outside(now, window);
+        limit.saturating_sub(u32::try_from(self.granted_at.len()).unwrap_or(u32::MAX))
+    }
+
     /// Whether nothing is left to remember.
     pub fn is_empty_at(&mut self, now: Timestamp, window: Duration) -> bool {
         self.forget_outside(now, window);

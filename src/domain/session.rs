@@ -213,6 +213,11 @@ impl Session {
         }
     }
 
+    /// An operator ends the user's connections.
+    pub fn handle_closed(&mut self, out: &mut Vec<Frame>) {
+        self.end(Ending::Closed, Some(self.retry_ms), "closed by the server", out);
+    }
+
     /// What was in `out` has left for the client.
     pub fn handle_written(&mut self, now: Instant) {
         self.written_at = now;

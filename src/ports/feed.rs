@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use super::backend_error::BackendError;
 use crate::domain::{
     event::{Entry, Event},
-    topic::Topic,
+    topic::{Topic, UserId},
 };
 
 /// One process's ear on the backend. There is one for the whole process, never one per connection.
@@ -37,6 +37,12 @@ pub trait Feed: Send + Sync {
     /// # Errors
     /// Nobody, or not everybody, heard it.
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError>;
+
+    /// Tells every process's feed to end a user's connections.
+    ///
+    /// # Errors
+    /// Nobody, or not everybody, heard it. To try again is harmless.
+    async fn close_connections(&self, user: &UserId) -> Result<(), BackendError>;
 }
 
 /// What a feed hears.
@@ -48,6 +54,8 @@ pub enum Signal {
     Grown(Topic),
     /// An event for everybody.
     Broadcast(Arc<Event>),
+    /// A user's connections are to end, in either channel.
+    CloseConnections(UserId),
     /// Signals before this one may be missing, of any topic. From here on the feed is whole again.
     Interrupted,
 }

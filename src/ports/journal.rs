@@ -31,6 +31,12 @@ pub trait Journal: TopicLog {
     /// An error means that nobody will ever see the entries, or that a retry with the same idempotency keys is harmless.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
 
+    /// How many entries of a topic are retained: what reading from the start would give.
+    ///
+    /// # Errors
+    /// Any; asking has no effect.
+    async fn length(&self, topic: &Topic) -> Result<u64, BackendError>;
+
     /// Removes all entries of a topic. Who had not read them is told by truncation; ids go on increasing.
     ///
     /// # Errors
@@ -115,6 +121,7 @@ mockall::mock! {
     #[async_trait]
     impl Journal for Journal {
         async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
+        async fn length(&self, topic: &Topic) -> Result<u64, BackendError>;
         async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
     }
 }

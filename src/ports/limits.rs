@@ -50,4 +50,10 @@ pub trait ReplayBudget: Send + Sync {
     /// # Errors
     /// Any; the grant may have been counted.
     async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError>;
+
+    /// How many snapshots are left. To look spends nothing.
+    ///
+    /// # Errors
+    /// Any.
+    async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError>;
 }

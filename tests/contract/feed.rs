@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::{
     backend::{Fixture, Options},
     follower::Follower,
-    given::{assert_unbroken, event, ids, to_append, topic},
+    given::{assert_unbroken, event, ids, to_append, topic, user},
 };
 
 pub(crate) async fn what_is_appended_after_watching_is_signalled(fixture: &dyn Fixture) {
@@ -64,7 +64,7 @@ pub(crate) async fn signals_come_in_order_and_tell_the_entry_before(fixture: &dy
                 let entries = one.read_all(&topic, Position::Start).await;
                 last.insert(topic, entries[entries.len() - 1].id);
             }
-            Signal::Broadcast(_) => {}
+            Signal::Broadcast(_) | Signal::CloseConnections(_) => {}
         }
     }
 }
@@ -208,6 +208,22 @@ pub(crate) async fn next_of(signals: &mut BoxStream<'static, Signal>, expected: 
                 let (Signal::Appended(topic, _) | Signal::Grown(topic)) = &signal else { panic!("unexpected: {signal:?}") };
                 assert_eq!(topic, expected);
                 return signal;
+            }
+        }
+    }
+}
+
+pub(crate) async fn every_process_is_told_to_close_a_users_connections(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let processes = [backend.process().await, backend.process().await];
+    let mut listeners: Vec<_> = processes.iter().map(|process| process.feed.signals()).collect();
+    processes[0].feed.close_connections(&user("u 1")).await.unwrap();
+    for signals in &mut listeners {
+        loop {
+            match soon("the signal", signals.next()).await.unwrap() {
+                Signal::CloseConnections(told) => break assert_eq!(told, user("u 1")),
+                Signal::Interrupted => {}
+                other => panic!("{other:?}"),
             }
         }
     }

@@ -53,7 +53,7 @@ impl Follower {
                 Signal::Grown(topic) => topic == sentinel,
                 // The sentinel may be what got lost.
                 Signal::Interrupted => true,
-                Signal::Broadcast(_) => false,
+                Signal::Broadcast(_) | Signal::CloseConnections(_) => false,
             };
             self.take(signal).await;
             if found {
@@ -85,7 +85,7 @@ impl Follower {
                 self.interruptions += 1;
                 self.catch_up().await;
             }
-            Signal::Appended(..) | Signal::Grown(_) | Signal::Broadcast(_) => {}
+            Signal::Appended(..) | Signal::Grown(_) | Signal::Broadcast(_) | Signal::CloseConnections(_) => {}
         }
     }
 

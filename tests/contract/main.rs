@@ -110,6 +110,7 @@ macro_rules! contract {
                     a_topic_that_expired_whole_hides_no_loss
                     purging_is_told_and_ids_go_on_increasing
                     purging_again_is_harmless
+                    the_length_is_what_reading_gives
                 }
             }
             mod payloads {
@@ -165,6 +166,7 @@ macro_rules! contract {
                     unwatching_stops_the_signals
                     a_topic_can_be_watched_again
                     a_broadcast_reaches_every_process_and_is_not_kept
+                    every_process_is_told_to_close_a_users_connections
                     a_listener_that_does_not_listen_is_interrupted
                 }
             }
@@ -181,6 +183,7 @@ macro_rules! contract {
                 laws! { $fixture, [limits::budget], has,
                     a_budget_is_a_sliding_window
                     a_refused_replay_does_not_count
+                    looking_at_a_budget_spends_nothing
                     concurrent_replays_stay_within_the_budget
                 }
             }

@@ -133,6 +133,11 @@ impl Journal for FaultyJournal {
         self.faults.answer(told)
     }
 
+    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+        self.faults.request()?;
+        self.backend.journal().length(topic).await
+    }
+
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
         self.faults.request()?;
         self.backend.journal().purge(topic).await

@@ -14,7 +14,11 @@ use futures_util::{
 };
 use rejoin::{
     adapters::memory::MemoryFeed,
-    domain::{event::Entry, event::Event, topic::Topic},
+    domain::{
+        event::Entry,
+        event::Event,
+        topic::{Topic, UserId},
+    },
     ports::{
         backend_error::BackendError,
         feed::{Feed, Signal},
@@ -186,6 +190,10 @@ impl Feed for FaultyFeed {
             Arc::clone(&wiring.inner)
         };
         inner.unwatch(topic).await;
+    }
+
+    async fn close_connections(&self, user: &UserId) -> Result<(), BackendError> {
+        self.inner().close_connections(user).await
     }
 
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError> {

@@ -61,9 +61,9 @@ impl Process {
         let sources = Sources { users: source.clone(), messages: source };
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
-        let hub = Hub::start(sources.clone(), rings, page_limit, dead.clone());
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
         let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&signals));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), rings, page_limit, dead.clone());
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(dead.clone()));
         let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
         let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);

@@ -3,6 +3,7 @@
 //! Invariants: what comes from outside is parsed into the domain's types here, and refused here; every error becomes an
 //! answer in one place (`problem`); nothing here decides who gets which event.
 
+mod admin;
 mod body_wire;
 mod connection;
 mod credentials;
@@ -41,7 +42,8 @@ pub use self::server::{ServerOptions, serve};
 use self::{problem::Problem, subscribe::Entrance};
 use crate::{
     app::{
-        lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals, sources::Sources, subscriptions::Subscriptions,
+        administration::Administration, lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals,
+        sources::Sources, subscriptions::Subscriptions,
     },
     ports::authenticator::Authenticator,
 };
@@ -55,6 +57,8 @@ pub struct Api {
     pub publisher: Arc<Publisher>,
     /// Takes messages.
     pub producing: Arc<Producing>,
+    /// What operators see and do.
+    pub administration: Arc<Administration>,
     /// Tells who is asking.
     pub authenticator: Arc<dyn Authenticator>,
     /// Asked whether they answer.
@@ -115,7 +119,7 @@ fn public_routes() -> Router<Api> {
 }
 
 fn ops_routes() -> Router<Api> {
-    Router::new().route("/metrics", get(metrics::metrics))
+    admin::routes().route("/metrics", get(metrics::metrics))
 }
 
 fn health_routes() -> Router<Api> {

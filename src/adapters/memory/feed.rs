@@ -13,13 +13,13 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::journal::MemoryJournal;
 use crate::{
     domain::{
         event::{Entry, Event},
-        topic::Topic,
+        topic::{Topic, UserId},
     },
     ports::{
         backend_error::BackendError,
@@ -84,8 +84,11 @@ impl Feed for MemoryFeed {
     }
 
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError> {
-        self.journal.broadcast(&Signal::Broadcast(event));
-        Ok(())
+        self.journal.tell_all(&Signal::Broadcast(event))
+    }
+
+    async fn close_connections(&self, user: &UserId) -> Result<(), BackendError> {
+        self.journal.tell_all(&Signal::CloseConnections(user.clone()))
     }
 }
 
@@ -113,10 +116,13 @@ impl Listeners {
         }
     }
 
-    pub(super) fn tell_all(&self, signal: &Signal) {
+    /// `false` if somebody could not be told.
+    pub(super) fn tell_all(&self, signal: &Signal) -> bool {
+        let mut all = true;
         for listener in self.0.values() {
-            listener.tell(signal.clone());
+            all &= listener.tell(signal.clone());
         }
+        all
     }
 
     fn add(&mut self, id: u64, sender: mpsc::Sender<Signal>, overrun: Arc<AtomicBool>) {
@@ -141,13 +147,14 @@ impl Listeners {
 }
 
 impl Listener {
-    fn tell(&self, signal: Signal) {
+    /// `false` if it was full; who no longer listens needs not be told.
+    fn tell(&self, signal: Signal) -> bool {
         // The flag is up before the attempt, so that whoever makes room during it still finds the flag behind a signal.
         // Where the attempt then succeeds, an interruption is told that did not happen, which is harmless.
         if self.sender.capacity() == 0 {
             self.overrun.store(true, Ordering::Relaxed);
         }
         // An error means that it is full, which was just said, or that nobody listens any more.
-        let _ = self.sender.try_send(signal);
+        !matches!(self.sender.try_send(signal), Err(TrySendError::Full(_)))
     }
 }

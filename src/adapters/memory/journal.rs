@@ -27,7 +27,7 @@ use crate::{
         topic::Topic,
     },
     ports::{
-        backend_error::BackendError,
+        backend_error::{BackendError, BackendErrorKind},
         clock::Clock,
         feed::Signal,
         journal::{Append, Appended, Journal},
@@ -189,6 +189,10 @@ impl Journal for MemoryJournal {
         Ok(batch.into_iter().map(|append| state.append(append, &self.options)).collect())
     }
 
+    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+        Ok(self.state().logs.get(topic).map_or(0, |log| log.len() as u64))
+    }
+
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
         let mut state = self.state();
         let state = &mut *state;
@@ -226,8 +230,11 @@ impl TopicLog for MemoryJournal {
 }
 
 impl MemoryJournal {
-    pub(super) fn broadcast(&self, signal: &Signal) {
-        self.state().listeners.tell_all(signal);
+    pub(super) fn tell_all(&self, signal: &Signal) -> Result<(), BackendError> {
+        if self.state().listeners.tell_all(signal) {
+            return Ok(());
+        }
+        Err(BackendError::new(BackendErrorKind::Unavailable, "telling every process: one of them has too much to hear"))
     }
 }
 

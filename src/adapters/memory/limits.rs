@@ -96,4 +96,9 @@ impl ReplayBudget for MemoryLimits {
         }
         Ok(budgets.windows.entry(user.clone()).or_default().take(now, limit, window))
     }
+
+    async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(budgets.windows.get_mut(user).map_or(limit, |spent| spent.left(self.clock.now(), limit, window)))
+    }
 }

@@ -27,7 +27,7 @@ use self::{followed::Followed, ring::TotalBytes};
 pub(super) use self::{ring::Content, tail::Reach};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
-    app::sources::Sources,
+    app::{limits::Limits, sources::Sources},
     domain::topic::Topic,
     ports::{backend_error::BackendError, feed::Signal, topic_log::PageLimit},
 };
@@ -52,6 +52,8 @@ pub struct Hub(Arc<Inner>);
 
 struct Inner {
     sources: Sources,
+    /// Who knows the connections of a user, for when they are to end.
+    limits: Arc<Limits>,
     ring_options: RingOptions,
     page_limit: PageLimit,
     total_bytes: Arc<TotalBytes>,
@@ -66,10 +68,11 @@ struct Inner {
 
 impl Hub {
     /// A hub over the feeds of both channels. Its tasks end with `stop`.
-    pub fn start(sources: Sources, ring_options: RingOptions, page_limit: PageLimit, stop: CancellationToken) -> Self {
+    pub fn start(sources: Sources, limits: Arc<Limits>, ring_options: RingOptions, page_limit: PageLimit, stop: CancellationToken) -> Self {
         let signals = sources.signals();
         let hub = Self(Arc::new(Inner {
             sources,
+            limits,
             ring_options,
             page_limit,
             total_bytes: Arc::default(),
@@ -166,6 +169,11 @@ impl Hub {
                     }
                 }
                 Signal::Interrupted => self.topics().values().for_each(|followed| followed.catch_up(self)),
+                Signal::CloseConnections(user) => {
+                    self.0.limits.end_connections(&user);
+                    // They may follow any message too. Somebody's decision wakes everybody; no event does.
+                    touched.extend(self.topics().values().cloned());
+                }
                 Signal::Broadcast(event) => {
                     for followed in self.topics().values().filter(|followed| matches!(followed.topic, Topic::User(_))) {
                         followed.broadcast(self, &event);

@@ -47,6 +47,10 @@ impl Feed for Told {
         self.events.lock().unwrap().push(event);
         Ok(())
     }
+
+    async fn close_connections(&self, _: &UserId) -> Result<(), BackendError> {
+        Ok(())
+    }
 }
 
 fn away() -> BackendError {

@@ -29,6 +29,8 @@ pub enum Ending {
     TokenExpired,
     /// The process shuts down.
     Draining,
+    /// An operator ended it.
+    Closed,
     /// The message's terminal event was sent.
     MessageOver,
     /// The message's producer has been silent for too long.
@@ -44,6 +46,7 @@ impl Ending {
             Self::SnapshotCapped => "snapshot_capped",
             Self::TokenExpired => "token_expired",
             Self::Draining => "draining",
+            Self::Closed => "closed",
             Self::MessageOver => "message_over",
             Self::ProducerStale => "producer_stale",
             Self::MessageGone => "message_gone",

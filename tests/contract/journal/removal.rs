@@ -126,3 +126,17 @@ fn assert_exact(bounds: &Bounds, told: &[EventId], removed: usize) {
         assert_eq!(bounds.continuity((*id).into()), expected, "a client at the entry {index}, of which the first {removed} are gone");
     }
 }
+
+pub(crate) async fn the_length_is_what_reading_gives(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options { age_max: Some(Duration::from_secs(2)), ..Options::default() }).await;
+    let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
+    let length = async || two.journal.length(&topic).await.unwrap();
+    assert_eq!(length().await, 0);
+    one.append_each(&topic, 0..7).await;
+    assert_eq!(length().await, 7);
+    backend.pass(Duration::from_secs(3)).await;
+    one.append_each(&topic, 7..9).await;
+    assert_eq!(length().await, 2, "what is over the age limit does not count");
+    one.journal.purge(&topic).await.unwrap();
+    assert_eq!(length().await, 0);
+}

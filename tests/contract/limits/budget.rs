@@ -68,3 +68,19 @@ pub(crate) async fn concurrent_replays_stay_within_the_budget(fixture: &dyn Fixt
         assert!(left.into_iter().eq(0..LIMIT), "each grant is told apart, and there are so many");
     }
 }
+
+pub(crate) async fn looking_at_a_budget_spends_nothing(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let (one, two, user) = (backend.process().await, backend.process().await, user("u1"));
+    let window = Duration::from_secs(30);
+    for left in [3, 3, 3] {
+        assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), left);
+    }
+    for left in [2, 1, 0] {
+        assert_eq!(one.budget.take(&user, 3, window).await.unwrap(), Ok(left));
+        assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), left);
+    }
+    assert!(one.budget.take(&user, 3, window).await.unwrap().is_err());
+    assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), 0);
+    assert_eq!(two.budget.left(&user, 2, window).await.unwrap(), 0, "a limit that was lowered leaves nothing");
+}

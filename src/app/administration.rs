@@ -1,0 +1,135 @@
+//! What an operator can see of a user, and do for them.
+//!
+//! Invariant: looking costs the user nothing: no slot, and nothing of their budget.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    hub::Hub,
+    lifecycle::Lifecycle,
+    limits::{Limits, Usage},
+    sources::{Source, Sources},
+};
+use crate::{
+    domain::{
+        access::{Forbidden, Principal, Scope},
+        cursor::Bounds,
+        position::Position,
+        replay::Page,
+        topic::{Topic, UserId},
+    },
+    ports::{backend_error::BackendError, journal::Journal, topic_log::PageLimit},
+};
+
+/// Most users in an account of who is connected.
+const USERS_SHOWN_MAX: usize = 100;
+
+/// The use case.
+pub struct Administration {
+    journal: Arc<dyn Journal>,
+    sources: Sources,
+    hub: Hub,
+    limits: Arc<Limits>,
+    lifecycle: Lifecycle,
+    started: Instant,
+}
+
+/// What there is of a user.
+#[derive(Clone, Copy, Debug)]
+pub struct UserState {
+    /// Events that are retained.
+    pub backlog_length: u64,
+    /// The extent of their topic.
+    pub bounds: Bounds,
+    /// What they use.
+    pub usage: Usage,
+}
+
+/// What there is of this process.
+#[derive(Clone, Debug)]
+pub struct ProcessState {
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether it is about to end.
+    pub draining: bool,
+    /// Each backend by what it is used for, and whether it answered when it was last asked.
+    pub backends: BTreeMap<&'static str, bool>,
+    /// Open streams.
+    pub connections: usize,
+    /// Topics that somebody follows here.
+    pub topics_followed: usize,
+    /// What is kept ready for connections, in bytes, about.
+    pub ring_bytes: usize,
+    /// Who is connected here, with how many connections; those with the most of them.
+    pub users: Vec<(UserId, u32)>,
+}
+
+impl Administration {
+    /// Administration of one process, over what it shares with the others.
+    pub fn new(journal: Arc<dyn Journal>, sources: Sources, hub: Hub, limits: Arc<Limits>, lifecycle: Lifecycle) -> Self {
+        Self { journal, sources, hub, limits, lifecycle, started: Instant::now() }
+    }
+
+    /// Whether this principal may administer.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
+        principal.require(Scope::Admin)
+    }
+
+    /// What there is of a user. The principal must have been authorised, here and below.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn user(&self, user: &UserId) -> Result<UserState, BackendError> {
+        let (topic, Source { log, availability, .. }) = (Topic::User(user.clone()), &self.sources.users);
+        let bounds = availability.observe(log.bounds(&topic).await)?;
+        let backlog_length = availability.observe(self.journal.length(&topic).await)?;
+        Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
+    }
+
+    /// A part of a user's backlog, oldest first.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn backlog(&self, user: &UserId, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        let Source { log, availability, .. } = &self.sources.users;
+        availability.observe(log.read(&Topic::User(user.clone()), after, limit).await)
+    }
+
+    /// Removes a user's backlog; their clients are told by a truncation where they had not read it.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
+        self.sources.users.availability.observe(self.journal.purge(&Topic::User(user.clone())).await)
+    }
+
+    /// Ends a user's connections in every process, of both channels. Tells how many there were.
+    ///
+    /// # Errors
+    /// The backend's; to try again is harmless.
+    pub async fn close_connections(&self, user: &UserId) -> Result<u32, BackendError> {
+        let connections = self.limits.usage(user).await?.connections;
+        let Source { feed, availability, .. } = &self.sources.users;
+        availability.observe(feed.close_connections(user).await)?;
+        Ok(connections)
+    }
+
+    /// What there is of this process.
+    pub fn process(&self) -> ProcessState {
+        let sources = [&self.sources.users, &self.sources.messages];
+        ProcessState {
+            uptime_seconds: self.started.elapsed().as_secs(),
+            draining: self.lifecycle.is_draining(),
+            backends: sources.iter().map(|source| (source.availability.name(), source.availability.is_up())).collect(),
+            connections: self.limits.connections(),
+            topics_followed: self.hub.topics_followed(),
+            ring_bytes: self.hub.ring_bytes(),
+            users: self.limits.users_here(USERS_SHOWN_MAX),
+        }
+    }
+}
