@@ -9,6 +9,8 @@ mod node;
 #[cfg(test)]
 mod npm_eventsource;
 #[cfg(test)]
+mod resumable_answer;
+#[cfg(test)]
 mod rust_eventsource;
 #[cfg(test)]
 mod site;
