@@ -7,4 +7,5 @@ pub mod config;
 pub mod http;
 pub mod memory;
 pub mod prometheus;
+pub mod signal_queue;
 pub mod system_clock;

@@ -1,22 +1,21 @@
 //! The feed of the journal in memory: appends tell their listeners directly.
 //!
-//! Invariant: a listener holds a bounded number of signals. When it can't keep up it is told so, once, instead of being
-//! queued for without limit: the journal has what it missed.
+//! Invariant: listeners are told under the journal's lock, so that signals come in the order of the entries.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::journal::MemoryJournal;
 use crate::{
+    adapters::signal_queue::SignalQueue,
     domain::{
         event::{Entry, Event},
         topic::{Topic, UserId},
@@ -26,9 +25,6 @@ use crate::{
         feed::{Feed, Signal},
     },
 };
-
-/// Most signals that wait for one process.
-const SIGNALS_MAX: usize = 8_192;
 
 /// One process's ear on a journal in memory.
 pub struct MemoryFeed {
@@ -42,23 +38,11 @@ impl MemoryFeed {
     pub fn new(journal: Arc<MemoryJournal>) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
-        let overrun = Arc::new(AtomicBool::new(false));
-        journal.with_listeners(|listeners| listeners.add(id, sender, Arc::clone(&overrun)));
-        let signals = Mutex::new(Some(heard(receiver, overrun)));
+        let (queue, signals) = SignalQueue::new();
+        journal.with_listeners(|listeners| listeners.add(id, queue));
+        let signals = Mutex::new(Some(signals));
         Self { journal, id, signals }
     }
-}
-
-/// What was sent, and an [`Signal::Interrupted`] behind it when more was sent than fits. An overrun happens only while
-/// signals wait, so a look at the flag behind each of them is enough.
-fn heard(receiver: mpsc::Receiver<Signal>, overrun: Arc<AtomicBool>) -> BoxStream<'static, Signal> {
-    let signals = stream::unfold((receiver, overrun), |(mut receiver, overrun)| async move {
-        let signal = receiver.recv().await?;
-        let interrupted = overrun.swap(false, Ordering::Relaxed).then_some(Signal::Interrupted);
-        Some((stream::iter([Some(signal), interrupted].into_iter().flatten()), (receiver, overrun)))
-    });
-    signals.flatten().boxed()
 }
 
 impl Drop for MemoryFeed {
@@ -98,21 +82,20 @@ pub(super) struct Listeners(HashMap<u64, Listener>);
 
 struct Listener {
     watched: HashSet<Topic>,
-    sender: mpsc::Sender<Signal>,
-    overrun: Arc<AtomicBool>,
+    queue: SignalQueue,
 }
 
 impl Listeners {
     pub(super) fn appended(&self, topic: &Topic, entry: &Entry) {
         for listener in self.0.values().filter(|listener| listener.watched.contains(topic)) {
-            listener.tell(Signal::Appended(topic.clone(), entry.clone()));
+            listener.queue.tell(Signal::Appended(topic.clone(), entry.clone()));
         }
     }
 
     /// A topic has changed by something else than an append.
     pub(super) fn grown(&self, topic: &Topic) {
         for listener in self.0.values().filter(|listener| listener.watched.contains(topic)) {
-            listener.tell(Signal::Grown(topic.clone()));
+            listener.queue.tell(Signal::Grown(topic.clone()));
         }
     }
 
@@ -120,13 +103,13 @@ impl Listeners {
     pub(super) fn tell_all(&self, signal: &Signal) -> bool {
         let mut all = true;
         for listener in self.0.values() {
-            all &= listener.tell(signal.clone());
+            all &= listener.queue.tell(signal.clone());
         }
         all
     }
 
-    fn add(&mut self, id: u64, sender: mpsc::Sender<Signal>, overrun: Arc<AtomicBool>) {
-        self.0.insert(id, Listener { watched: HashSet::new(), sender, overrun });
+    fn add(&mut self, id: u64, queue: SignalQueue) {
+        self.0.insert(id, Listener { watched: HashSet::new(), queue });
     }
 
     fn remove(&mut self, id: u64) {
@@ -143,18 +126,5 @@ impl Listeners {
         if let Some(listener) = self.0.get_mut(&id) {
             listener.watched.remove(topic);
         }
-    }
-}
-
-impl Listener {
-    /// `false` if it was full; who no longer listens needs not be told.
-    fn tell(&self, signal: Signal) -> bool {
-        // The flag is up before the attempt, so that whoever makes room during it still finds the flag behind a signal.
-        // Where the attempt then succeeds, an interruption is told that did not happen, which is harmless.
-        if self.sender.capacity() == 0 {
-            self.overrun.store(true, Ordering::Relaxed);
-        }
-        // An error means that it is full, which was just said, or that nobody listens any more.
-        !matches!(self.sender.try_send(signal), Err(TrySendError::Full(_)))
     }
 }

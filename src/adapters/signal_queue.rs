@@ -1,0 +1,55 @@
+//! Signals on their way from a backend's feed to who listens in this process.
+//!
+//! Invariant: a bounded number of signals waits. When a listener can't keep up it is told so, once, instead of being
+//! queued for without limit: the journal has what it missed (`docs/decisions/0003`).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::ports::feed::Signal;
+
+/// Most signals that wait for one process.
+const SIGNALS_MAX: usize = 8_192;
+
+/// The end that a feed writes to.
+#[derive(Clone, Debug)]
+pub struct SignalQueue {
+    sender: mpsc::Sender<Signal>,
+    overrun: Arc<AtomicBool>,
+}
+
+impl SignalQueue {
+    /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`] behind it when more was told
+    /// than fits.
+    pub fn new() -> (Self, BoxStream<'static, Signal>) {
+        let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
+        let overrun = Arc::new(AtomicBool::new(false));
+        (Self { sender, overrun: Arc::clone(&overrun) }, heard(receiver, overrun))
+    }
+
+    /// `false` if it was full; who no longer listens needs not be told.
+    pub fn tell(&self, signal: Signal) -> bool {
+        // The flag is up before the attempt, so that whoever makes room during it still finds the flag behind a signal.
+        // Where the attempt then succeeds, an interruption is told that did not happen, which is harmless.
+        if self.sender.capacity() == 0 {
+            self.overrun.store(true, Ordering::Relaxed);
+        }
+        // An error means that it is full, which was just said, or that nobody listens any more.
+        !matches!(self.sender.try_send(signal), Err(TrySendError::Full(_)))
+    }
+}
+
+/// An overrun happens only while signals wait, so a look at the flag behind each of them is enough.
+fn heard(receiver: mpsc::Receiver<Signal>, overrun: Arc<AtomicBool>) -> BoxStream<'static, Signal> {
+    let signals = stream::unfold((receiver, overrun), |(mut receiver, overrun)| async move {
+        let signal = receiver.recv().await?;
+        let interrupted = overrun.swap(false, Ordering::Relaxed).then_some(Signal::Interrupted);
+        Some((stream::iter([Some(signal), interrupted].into_iter().flatten()), (receiver, overrun)))
+    });
+    signals.flatten().boxed()
+}
