@@ -27,6 +27,8 @@ mod limits;
 mod memory;
 #[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod redis;
 
 /// Makes a test of each law of a module.
 #[cfg(test)]
@@ -224,4 +226,24 @@ contract! {
     wipe_under_a_process: (lacks "the journal lives and dies with its process");
     restart: (lacks "memory promises nothing beyond the process: a restart is a wipe");
     outage: (lacks "there is no server that could be away");
+}
+
+#[cfg(test)]
+contract! {
+    mod redis_backend: crate::redis::RedisFixture;
+    clock_that_steps_back: (lacks "a server's clock can't be set for one test; `adapters::redis` has a test of its own");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
+}
+
+#[cfg(test)]
+contract! {
+    mod redis_cluster: crate::redis::RedisClusterFixture;
+    clock_that_steps_back: (lacks "a server's clock can't be set for one test");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: (lacks "one cluster serves all laws; its servers restart as a single one does");
+    outage: (lacks "one cluster serves all laws; its servers go away as a single one does");
 }
