@@ -64,6 +64,8 @@ macro_rules! contract {
         wipe_under_a_process: $live_wipe:tt;
         restart: $restart:tt;
         outage: $outage:tt;
+        pause: $pause:tt;
+        fill: $fill:tt;
     ) => {
         mod $adapter {
             mod appending {
@@ -213,6 +215,8 @@ macro_rules! contract {
                     an_outage_is_told_in_time_and_passes
                     a_feed_catches_up_after_an_outage
                 }
+                laws! { $fixture, [faults], $pause, a_backend_that_falls_silent_is_given_up_in_time }
+                laws! { $fixture, [faults], $fill, a_full_backend_takes_nothing_and_keeps_what_it_has }
             }
         }
     };
@@ -226,6 +230,8 @@ contract! {
     wipe_under_a_process: (lacks "the journal lives and dies with its process");
     restart: (lacks "memory promises nothing beyond the process: a restart is a wipe");
     outage: (lacks "there is no server that could be away");
+    pause: (lacks "there is no server that could fall silent");
+    fill: (lacks "what is oldest makes room for what is new");
 }
 
 #[cfg(test)]
@@ -236,6 +242,8 @@ contract! {
     wipe_under_a_process: has;
     restart: has;
     outage: has;
+    pause: has;
+    fill: has;
 }
 
 #[cfg(test)]
@@ -246,4 +254,6 @@ contract! {
     wipe_under_a_process: has;
     restart: (lacks "one cluster serves all laws; its servers restart as a single one does");
     outage: (lacks "one cluster serves all laws; its servers go away as a single one does");
+    pause: (lacks "one cluster serves all laws; its servers fall silent as a single one does");
+    fill: (lacks "one cluster serves all laws; its servers fill up as a single one does");
 }

@@ -89,6 +89,22 @@ impl Backend for OneServer {
     async fn start(&self) {
         self.server.lock().await.start_again().await;
     }
+
+    async fn pause(&self) {
+        self.server.lock().await.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.server.lock().await.resume().await;
+    }
+
+    async fn fill(&self) {
+        self.server.lock().await.command(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    }
+
+    async fn make_room(&self) {
+        self.server.lock().await.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    }
 }
 
 /// A part of the cluster that all laws share: what begins with a prefix of its own.

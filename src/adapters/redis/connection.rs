@@ -114,10 +114,15 @@ impl Connection {
     }
 }
 
-/// What went wrong, for whom it concerns. A call whose connection broke may have been done.
+/// What went wrong, for whom it concerns.
 pub(super) fn backend_error(context: &'static str, error: RedisError) -> BackendError {
-    let may_be_done = (error.is_timeout() || error.is_connection_dropped()) && !error.is_connection_refusal();
-    let kind = if may_be_done { BackendErrorKind::Timeout } else { BackendErrorKind::Unavailable };
+    let kind = if error.is_timeout() {
+        BackendErrorKind::Timeout
+    } else if error.is_connection_dropped() && !error.is_connection_refusal() {
+        BackendErrorKind::Disconnected
+    } else {
+        BackendErrorKind::Unavailable
+    };
     BackendError { kind, context, source: Some(Box::new(error)) }
 }
 
