@@ -54,6 +54,8 @@ pub struct RedisFeed {
 struct Ear {
     keys: Arc<Keys>,
     registry: Arc<Registry>,
+    broadcasts: String,
+    closings: String,
     queue: SignalQueue,
     state: Mutex<State>,
 }
@@ -69,7 +71,8 @@ impl RedisFeed {
     /// Begins to listen. It goes on until it is dropped.
     pub(super) fn start(nodes: Vec<Client>, keys: Arc<Keys>, tells: Arc<Connection>, registry: Arc<Registry>) -> Self {
         let (queue, signals) = SignalQueue::new();
-        let ear = Arc::new(Ear { keys, registry, queue, state: Mutex::default() });
+        let (broadcasts, closings) = (keys.broadcasts(), keys.closings());
+        let ear = Arc::new(Ear { keys, registry, broadcasts, closings, queue, state: Mutex::default() });
         let (tell_connected, is_connected) = watch::channel(false);
         let stop = CancellationToken::new();
         let listening = Arc::clone(&ear).listen(nodes, tell_connected);
@@ -88,10 +91,17 @@ impl RedisFeed {
         self.stop.clone()
     }
 
-    async fn tell(&self, context: &'static str, channel: String, text: String) -> Result<(), BackendError> {
+    async fn tell(&self, context: &'static str, channel: &str, text: String) -> Result<(), BackendError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(channel).arg(text);
         self.tells.send::<u64>(context, &publish).await.map(drop)
+    }
+}
+
+impl Drop for RedisFeed {
+    fn drop(&mut self) {
+        // The connection's reader keeps the ear, so the ear must let go of the connection.
+        self.ear.state().connection = None;
     }
 }
 
@@ -138,25 +148,33 @@ impl Ear {
             Ok::<(), ()>(())
         });
         let mut connection = node.get_multiplexed_async_connection_with_config(&config).await?;
-        connection.subscribe(&[self.keys.broadcasts(), self.keys.closings()]).await?;
-        let mut listened_to = HashSet::new();
+        connection.subscribe(&[&self.broadcasts, &self.closings]).await?;
+        let mut listened_to: HashSet<Topic> = HashSet::new();
         loop {
-            // What is watched while this goes on is listened to in the next turn; the last turn finds nothing more.
-            let missing: Vec<Topic> = {
+            // What changes while this goes on is made up for in the next turn; the last turn finds nothing more to do.
+            let (missing, surplus) = {
                 let mut state = self.state();
                 let missing: Vec<Topic> = state.watched.difference(&listened_to).cloned().collect();
-                if missing.is_empty() {
+                let surplus: Vec<Topic> = listened_to.difference(&state.watched).cloned().collect();
+                if missing.is_empty() && surplus.is_empty() {
                     state.connection = Some(connection.clone());
                     return Ok(connection);
                 }
-                missing
+                (missing, surplus)
             };
             for topics in missing.chunks(CHANNELS_PER_CALL) {
-                let channels: Vec<String> = topics.iter().map(|topic| self.keys.channel(topic)).collect();
-                connection.subscribe(&channels).await?;
+                connection.subscribe(&self.channels(topics)).await?;
+            }
+            for topics in surplus.chunks(CHANNELS_PER_CALL) {
+                connection.unsubscribe(&self.channels(topics)).await?;
             }
             listened_to.extend(missing);
+            listened_to.retain(|topic| !surplus.contains(topic));
         }
+    }
+
+    fn channels(&self, topics: &[Topic]) -> Vec<String> {
+        topics.iter().map(|topic| self.keys.channel(topic)).collect()
     }
 
     /// Takes what the server pushes. It is called by the connection's reader, so it never waits.
@@ -172,11 +190,11 @@ impl Ear {
     }
 
     fn signal_of(&self, channel: &str, text: &[u8]) -> Option<Signal> {
-        if channel == self.keys.broadcasts() {
+        if channel == self.broadcasts {
             let event = stored_event::decode(text, Timestamp::default(), &self.registry).ok()?;
             return Some(Signal::Broadcast(Arc::new(event)));
         }
-        if channel == self.keys.closings() {
+        if channel == self.closings {
             return std::str::from_utf8(text).ok().and_then(|user| UserId::parse(user).ok()).map(Signal::CloseConnections);
         }
         let topic = self.keys.topic_of(channel)?;
@@ -184,7 +202,7 @@ impl Ear {
         if !self.state().watched.contains(&topic) {
             return None;
         }
-        Some(match announced(&topic, text, &self.registry) {
+        Some(match announced(&topic, text, self.keys.database(), &self.registry) {
             Some(entry) => Signal::Appended(topic, entry),
             None => Signal::Grown(topic),
         })
@@ -239,10 +257,10 @@ impl Feed for RedisFeed {
     }
 
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError> {
-        self.tell("broadcast", self.ear.keys.broadcasts(), stored_event::encode_broadcast(&event)).await
+        self.tell("broadcast", &self.ear.broadcasts, stored_event::encode_broadcast(&event)).await
     }
 
     async fn close_connections(&self, user: &UserId) -> Result<(), BackendError> {
-        self.tell("close connections", self.ear.keys.closings(), user.to_string()).await
+        self.tell("close connections", &self.ear.closings, user.to_string()).await
     }
 }

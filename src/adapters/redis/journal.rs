@@ -36,6 +36,8 @@ use crate::{
 const READS_AT_ONCE: usize = 64;
 /// Longest wait for that turn.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long the driver may send a command once more: longer than a call may take.
+const ATTEMPT_KNOWN: Duration = Duration::from_secs(10);
 /// What an envelope has beside what [`crate::domain::event::Event::cost_bytes`] counts, in bytes, at most.
 const ENVELOPE_BYTES_MAX: usize = 512 + 4 * USER_ID_BYTES_MAX;
 
@@ -66,19 +68,18 @@ impl RedisJournal {
     async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Appended>, BackendError> {
         let Some((_, Append { topic, .. })) = group.first() else { return Ok(Vec::new()) };
         let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic)];
-        let mut arguments = vec![
-            self.options.topic_entries_max.to_string(),
-            self.stream_life_ms().to_string(),
-            ms(self.options.idempotency_window).to_string(),
-        ];
+        let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
         for (_, Append { topic, event, idempotency_key }) in group {
-            let key = self.key_of_attempt(idempotency_key.as_ref());
+            let (key, known) = match idempotency_key {
+                Some(key) => (Some(key.clone()), self.options.idempotency_window),
+                None => (self.key_of_attempt(), ATTEMPT_KNOWN),
+            };
             let stream = self.keys.stream(topic);
             keys.push(stream.clone());
             keys.push(key.as_ref().map_or(stream, |key| self.keys.idempotency(topic, key)));
             arguments.push(self.keys.channel(topic));
             arguments.push(stored_event::encode(topic, event));
-            arguments.push(u8::from(key.is_some()).to_string());
+            arguments.push(key.map_or(0, |_| ms(known)).to_string());
         }
         let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
         let appended = group.iter().zip(&ids).map(|((_, append), id)| {
@@ -91,9 +92,9 @@ impl RedisJournal {
 
     /// The driver sends a command to a cluster once more when a connection breaks under it; the key of an attempt keeps that
     /// from appending twice.
-    fn key_of_attempt(&self, key: Option<&IdempotencyKey>) -> Option<IdempotencyKey> {
+    fn key_of_attempt(&self) -> Option<IdempotencyKey> {
         let attempt = || IdempotencyKey::parse(&Uuid::new_v4().to_string()).ok();
-        key.cloned().or_else(|| matches!(*self.appends, Connection::Cluster { .. }).then(attempt).flatten())
+        matches!(*self.appends, Connection::Cluster { .. }).then(attempt).flatten()
     }
 
     /// One page, and where the stream was read up to.

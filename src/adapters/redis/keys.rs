@@ -40,11 +40,22 @@ pub(super) struct Group(Option<Slot>);
 pub(super) struct Keys {
     prefix: String,
     cluster: bool,
+    database: i64,
 }
 
 impl Keys {
-    pub(super) const fn new(prefix: String, cluster: bool) -> Self {
-        Self { prefix, cluster }
+    pub(super) const fn new(prefix: String, cluster: bool, database: i64) -> Self {
+        Self { prefix, cluster, database }
+    }
+
+    /// The number of the database that the keys are in. Channels belong to none, so that what is told there says it.
+    pub(super) const fn database(&self) -> i64 {
+        self.database
+    }
+
+    /// What an announcement says of the database, ready to stand in its JSON.
+    pub(super) fn database_mark(&self) -> String {
+        if self.database == 0 { String::new() } else { format!(r#""db":{},"#, self.database) }
     }
 
     /// The group of a topic.
@@ -86,12 +97,12 @@ impl Keys {
 
     /// Where events for everybody are told.
     pub(super) fn broadcasts(&self) -> String {
-        format!("{}rejoin:broadcasts", self.prefix)
+        format!("{}rejoin:broadcasts:{}", self.prefix, self.database)
     }
 
     /// Where is told whose connections are to end.
     pub(super) fn closings(&self) -> String {
-        format!("{}rejoin:closings", self.prefix)
+        format!("{}rejoin:closings:{}", self.prefix, self.database)
     }
 
     /// When the journal was created, as far as a topic is concerned.
@@ -179,18 +190,18 @@ mod tests {
 
     #[test]
     fn streams_and_channels_have_the_names_that_other_programs_know() {
-        let keys = Keys::new(String::new(), false);
+        let keys = Keys::new(String::new(), false, 0);
         assert_eq!(keys.stream(&user("a:b{c}")), "user:a:b{c}:stream");
         assert_eq!(keys.channel(&user("a:b{c}")), "user:a:b{c}");
         assert_eq!(keys.channel(&message(1)), "channel:00000000-0000-0000-0000-000000000001");
-        let prefixed = Keys::new("app:".to_owned(), false);
+        let prefixed = Keys::new("app:".to_owned(), false, 0);
         assert_eq!(prefixed.stream(&user("u1")), "app:user:u1:stream");
         assert_eq!(prefixed.channel(&user("u1")), "app:user:u1");
     }
 
     #[test]
     fn a_channel_is_read_as_its_topic_and_no_other_is() {
-        let keys = Keys::new("app:".to_owned(), false);
+        let keys = Keys::new("app:".to_owned(), false, 0);
         for topic in [user("u1"), user("user:u1"), user("channel:x"), message(7)] {
             assert_eq!(keys.topic_of(&keys.channel(&topic)), Some(topic));
         }
@@ -202,14 +213,14 @@ mod tests {
     #[test]
     fn there_is_a_tag_for_every_slot() {
         assert!(SLOT_TAGS.iter().all(|(slot, tag)| Slot::for_key(format!("rejoin:origin:{{{tag}}}")) == *slot));
-        let keys = Keys::new(String::new(), true);
+        let keys = Keys::new(String::new(), true, 0);
         assert_eq!(keys.all_messages_by_silence().into_iter().collect::<HashSet<_>>().len(), SLOTS);
     }
 
     proptest! {
         #[test]
         fn in_a_cluster_the_keys_of_a_topic_share_a_slot(id in "\\PC{1,20}|[{}%]{1,6}", message_id: u128, idempotency in "[!-~]{1,20}") {
-            let keys = Keys::new("app:".to_owned(), true);
+            let keys = Keys::new("app:".to_owned(), true, 0);
             for topic in [user(&id), message(message_id)] {
                 let slot = Slot::for_key(keys.stream(&topic));
                 for other in [keys.origin(&topic), keys.clock(&topic), keys.idempotency(&topic, &key(&idempotency))] {
@@ -227,7 +238,7 @@ mod tests {
             a in "[a{}%:s]{1,8}|\\PC{1,12}", b in "[a{}%:s]{1,8}|\\PC{1,12}", k in "[a:{}%]{1,6}", l in "[a:{}%]{1,6}", cluster: bool,
         ) {
             prop_assume!(a != b);
-            let keys = Keys::new(String::new(), cluster);
+            let keys = Keys::new(String::new(), cluster, 0);
             let names = |id: &str| {
                 let (topic, id) = (user(id), UserId::parse(id).unwrap());
                 let idempotency = [keys.idempotency(&topic, &key(&k)), keys.idempotency(&topic, &key(&l))];

@@ -90,6 +90,7 @@ impl RedisJournal {
             self.keys.channel(&topic),
             state.message.producer_seen_at.as_ms().to_string(),
             ms(self.options.idempotency_window).to_string(),
+            self.keys.database_mark(),
             fields.len().to_string(),
         ];
         arguments.extend(fields.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));

@@ -62,7 +62,8 @@ impl Redis {
         let (appends, reads) = (Arc::new(connect()?), connect()?);
         let listening = nodes.iter().map(|node| client(node.clone(), certificates.clone()));
         let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
-        let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster));
+        let database = nodes.first().map_or(0, |node| node.redis_settings().db());
+        let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
 
         let feed = Arc::new(RedisFeed::start(listening, Arc::clone(&keys), Arc::clone(&appends), Arc::clone(&options.registry)));
         tokio::spawn(tell_what_is_unsafe(Arc::clone(&appends), feed.stopped()));

@@ -86,12 +86,17 @@ pub(super) fn entries(topic: &Topic, raw: Vec<Raw>, registry: &Registry, mut on_
 struct Announced<'a> {
     id: &'a str,
     prev: Option<&'a str>,
+    #[serde(default)]
+    db: i64,
 }
 
 /// The entry that a message of a topic's channel tells whole. `None` where it only hints at one: another program's, which
-/// does not say what it follows.
-pub(super) fn announced(topic: &Topic, text: &[u8], registry: &Registry) -> Option<Entry> {
-    let Announced { id, prev } = serde_json::from_slice(text).ok()?;
+/// does not say what it follows; or another database's, since a server's databases share its channels.
+pub(super) fn announced(topic: &Topic, text: &[u8], database: i64, registry: &Registry) -> Option<Entry> {
+    let Announced { id, prev, db } = serde_json::from_slice(text).ok()?;
+    if db != database {
+        return None;
+    }
     let id: EventId = id.parse().ok()?;
     let prev = match topic {
         Topic::User(_) => Position::After(prev?.parse().ok()?),
@@ -145,13 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn promise_8_what_another_database_announces_is_only_a_hint() {
+        let of_first = br#"{"id":"2-0","prev":"1-0","type":"x"}"#;
+        let of_second = br#"{"id":"2-0","prev":"1-0","db":1,"type":"x"}"#;
+        for (text, database, whole) in [(&of_first[..], 0, true), (of_first, 1, false), (of_second, 1, true), (of_second, 0, false)] {
+            assert_eq!(announced(&topic(), text, database, &Registry::default()).is_some(), whole);
+        }
+    }
+
+    #[test]
     fn only_what_tells_its_place_is_taken_for_an_entry() {
-        let whole = announced(&topic(), br#"{"id":"2-0","prev":"1-0","type":"x"}"#, &Registry::default()).unwrap();
+        let whole = announced(&topic(), br#"{"id":"2-0","prev":"1-0","type":"x"}"#, 0, &Registry::default()).unwrap();
         assert_eq!((whole.id, whole.prev), (EventId::timed(2, 0), at("1-0")));
         for hint in
             [r#"{"id":"2-0","type":"x"}"#, r#"{"prev":"1-0","type":"x"}"#, "{}", "x", "", r#"{"id":"2-0","prev":"1-0"}"#, r#"{"id":2}"#]
         {
-            assert!(announced(&topic(), hint.as_bytes(), &Registry::default()).is_none(), "{hint}");
+            assert!(announced(&topic(), hint.as_bytes(), 0, &Registry::default()).is_none(), "{hint}");
         }
     }
 }
