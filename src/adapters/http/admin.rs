@@ -14,7 +14,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Api, credentials, problem::Problem};
+use super::{Api, credentials, problem::Problem, problem_code::Code};
 use crate::{
     domain::{
         frame::envelope_json,
@@ -108,9 +108,7 @@ async fn authorise(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
 
 fn user_id(path: IdPath) -> Result<UserId, Problem> {
     let id = path.ok().and_then(|Path(text)| UserId::parse(&text).ok());
-    id.ok_or_else(|| {
-        Problem::bad_request("invalid_user_id", "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded")
-    })
+    id.ok_or_else(|| Problem::new(Code::InvalidUserId, "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded"))
 }
 
 async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -183,11 +181,11 @@ fn part(query: &str) -> Result<(Position, usize), Problem> {
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "after" => {
-                let id: EventId = value.parse().map_err(|_| Problem::bad_request("invalid_after", "`after` is the id of an event"))?;
+                let id: EventId = value.parse().map_err(|_| Problem::new(Code::InvalidAfter, "`after` is the id of an event"))?;
                 after = Position::After(EventId::timed(id.major(), id.minor().unwrap_or(0)));
             }
             "limit" => {
-                let bad = || Problem::bad_request("invalid_limit", format!("`limit` is a number from 1 to {SHOWN_MAX}"));
+                let bad = || Problem::new(Code::InvalidLimit, format!("`limit` is a number from 1 to {SHOWN_MAX}"));
                 limit = value.parse().ok().filter(|limit| (1..=SHOWN_MAX).contains(limit)).ok_or_else(bad)?;
             }
             _ => {}

@@ -15,6 +15,7 @@ mod messages;
 mod metrics;
 mod ndjson;
 mod problem;
+mod problem_code;
 mod publication;
 mod publish;
 mod request_body;
@@ -38,8 +39,11 @@ use tower_http::{
     cors::{AllowOrigin, Any, CorsLayer},
 };
 
-pub use self::server::{ServerOptions, serve};
 use self::{problem::Problem, subscribe::Entrance};
+pub use self::{
+    problem_code::Code,
+    server::{ServerOptions, serve},
+};
 use crate::{
     app::{
         administration::Administration, lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals,

@@ -125,7 +125,7 @@ pub(super) fn write_result(results: &mut Vec<u8>, line: u64, taken: Result<impl 
     match taken {
         Ok(receipt) => write_json(results, &LineResult::Taken { line, receipt }),
         Err(problem) => {
-            let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status.as_u16(), problem: problem.body() };
+            let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status().as_u16(), problem: problem.body() };
             write_json(results, &refused);
         }
     }

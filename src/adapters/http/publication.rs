@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 
-use super::problem::Problem;
+use super::{problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
@@ -63,7 +63,7 @@ pub(super) fn parse(
 pub(super) fn fields<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
-        _ => Problem::bad_request("invalid_json", format!("the body is not valid JSON: {error}")),
+        _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
     })
 }
 
@@ -194,7 +194,7 @@ mod tests {
         for (body, status, field) in cases {
             let problem = read(body).unwrap_err();
             let shown = &body[..body.len().min(80)];
-            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
+            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
         }
     }
 

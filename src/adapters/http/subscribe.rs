@@ -94,7 +94,7 @@ fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request:
         // The one status that tells an `EventSource` to stop, for good and without an error.
         Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => {
-            api.signals.refused(problem.code);
+            api.signals.refused(problem.code.as_str());
             match errors_as {
                 ErrorsAs::Status => problem.into_response(),
                 ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),

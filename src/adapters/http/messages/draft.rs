@@ -95,7 +95,7 @@ mod tests {
         ];
         for (body, status, field) in cases {
             let problem = draft(body.as_bytes(), None).unwrap_err();
-            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
+            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
         }
         for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
             assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");

@@ -25,6 +25,7 @@ use self::{
 use super::{
     Api, credentials,
     problem::Problem,
+    problem_code::Code,
     request_body::{self, MediaType},
     subscribe,
 };
@@ -49,7 +50,7 @@ type IdPath = Result<Path<String>, PathRejection>;
 fn message_id(path: IdPath) -> Result<MessageId, Problem> {
     const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
     let id = path.ok().filter(|Path(text)| text.len() == TEXT_BYTES).and_then(|Path(text)| Uuid::parse_str(&text).ok());
-    id.map(MessageId).ok_or_else(|| Problem::bad_request("invalid_message_id", "a message's id is a UUID with its dashes"))
+    id.map(MessageId).ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))
 }
 
 /// The producer's word on which producer it is.
@@ -58,7 +59,7 @@ fn epoch(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let epoch = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     epoch
         .map(Some)
-        .ok_or_else(|| Problem::bad_request("invalid_producer_epoch", "`Producer-Epoch` is the number that opening the message answered"))
+        .ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, "`Producer-Epoch` is the number that opening the message answered"))
 }
 
 async fn principal(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
