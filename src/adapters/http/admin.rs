@@ -5,16 +5,17 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
-    routing::{delete, get},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, credentials, problem::Problem, problem_code::Code};
+use super::{Api, credentials, description, problem::Problem, problem_code::Code};
 use crate::{
     domain::{
         frame::envelope_json,
@@ -25,54 +26,75 @@ use crate::{
 };
 
 /// Events of a backlog that are shown unless the request says otherwise, and at most.
-const SHOWN: usize = 50;
-const SHOWN_MAX: usize = 1_000;
+pub(super) const SHOWN: usize = 50;
+pub(super) const SHOWN_MAX: usize = 1_000;
 /// Most bytes of events in one answer, about.
 const SHOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 type IdPath = Result<Path<String>, PathRejection>;
 
 /// The routes of operators.
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/admin/status", get(status))
-        .route("/api/admin/users/{id}", get(user))
-        .route("/api/admin/users/{id}/events", get(backlog).delete(purge))
-        .route("/api/admin/users/{id}/connections", delete(close_connections))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(user)).routes(routes!(backlog, purge)).routes(routes!(close_connections))
+}
+
+description::refusals! {
+    /// Of a look at the process.
+    ProcessRefusals = description::AUTHENTICATION, description::AUTHORISATION
+}
+
+description::refusals! {
+    /// Of what concerns a user.
+    UserRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[Code::InvalidUserId]
+}
+
+description::refusals! {
+    /// Of a look at a backlog.
+    BacklogRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
+        &[Code::InvalidUserId, Code::InvalidAfter, Code::InvalidLimit]
 }
 
 /// What there is of a user.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct UserView {
+    /// Always true.
     success: bool,
     user_id: String,
     backlog_length: u64,
     /// Null if nothing is retained.
+    #[schema(required = true)]
     oldest_id: Option<String>,
+    #[schema(required = true)]
     head_id: Option<String>,
     /// Over all processes.
     connections: u32,
     connections_here: u32,
     /// Null for no cap.
+    #[schema(required = true)]
     connections_max: Option<u32>,
     /// Null for no budget.
+    #[schema(required = true)]
     replays_left: Option<u32>,
+    #[schema(required = true)]
     replays_max: Option<u32>,
 }
 
 /// A part of a user's backlog.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BacklogView {
+    /// Always true.
     success: bool,
     /// Oldest first, as clients see them.
+    #[schema(value_type = Vec<description::Event>)]
     events: Vec<Box<RawValue>>,
     /// Whether there are more behind the last; ask with its id in `after`.
     more: bool,
 }
 
 /// What there is of this process.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct StatusView {
+    /// Always true.
     success: bool,
     version: &'static str,
     uptime_seconds: u64,
@@ -86,18 +108,21 @@ struct StatusView {
     users: Vec<ConnectedView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ConnectedView {
     user_id: String,
     connections: u32,
 }
 
 /// It was done.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminDone)]
 struct Done {
+    /// Always true.
     success: bool,
     /// Connections that there were.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     connections: Option<u32>,
 }
 
@@ -111,6 +136,11 @@ fn user_id(path: IdPath) -> Result<UserId, Problem> {
     id.ok_or_else(|| Problem::new(Code::InvalidUserId, "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded"))
 }
 
+/// This process: its backends, its streams, who is connected.
+#[utoipa::path(
+    get, path = "/api/admin/status", tag = "operate", operation_id = "process", security(("bearer" = ["admin"])),
+    responses((status = 200, description = "The process that answered.", body = StatusView), ProcessRefusals),
+)]
 async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
     authorise(&api, &headers).await?;
     let state = api.administration.process();
@@ -129,6 +159,12 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
     Ok(private(Json(view)))
 }
 
+/// A user's backlog, connections and replay budget.
+#[utoipa::path(
+    get, path = "/api/admin/users/{id}", tag = "operate", operation_id = "user", params(description::OneUser),
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "What there is of the user.", body = UserView), UserRefusals),
+)]
 async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     authorise(&api, &headers).await?;
     let user = user_id(path)?;
@@ -148,6 +184,12 @@ async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
     Ok(private(Json(view)))
 }
 
+/// The events that are kept for a user, oldest first.
+#[utoipa::path(
+    get, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "backlog", params(description::OneBacklog),
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "A part of the backlog.", body = BacklogView), BacklogRefusals),
+)]
 async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
     authorise(&api, &headers).await?;
     let user = user_id(path)?;
@@ -160,12 +202,24 @@ async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery
     Ok(private(Json(BacklogView { success: true, events: events.map_err(|_| Problem::internal())?, more: page.more })))
 }
 
+/// Remove the events that are kept for a user.
+#[utoipa::path(
+    delete, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "purge", params(description::OneUser),
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "Removed. Clients that had not read them are told `backlog.truncated`.", body = Done), UserRefusals),
+)]
 async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     authorise(&api, &headers).await?;
     api.administration.purge(&user_id(path)?).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
+/// End a user's streams in every process: a revoked session.
+#[utoipa::path(
+    delete, path = "/api/admin/users/{id}/connections", tag = "operate", operation_id = "close_connections", params(description::OneUser),
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "Told to end; `connections` says how many there were.", body = Done), UserRefusals),
+)]
 async fn close_connections(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     authorise(&api, &headers).await?;
     let closed = api.administration.close_connections(&user_id(path)?).await;

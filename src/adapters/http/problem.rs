@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem_code::Code;
 use crate::{
@@ -39,15 +40,23 @@ pub(super) struct Problem {
     expected_sequence_no: Option<u64>,
 }
 
-/// An error as the body of an answer, or as a line among results.
-#[derive(Serialize)]
+/// An error, as the body of an answer or as a line among results.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
+    /// Always false.
     success: bool,
+    /// What is wrong and what to do, for people.
     message: &'a str,
+    /// The stable name of what is wrong. Each operation lists those that it answers with.
     code: &'static str,
+    /// The field of the body that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'static str>,
+    /// The number that a producer should go on with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expected_sequence_no: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
+use utoipa::ToSchema;
 
 use super::{problem::Problem, problem_code::Code};
 use crate::{
@@ -17,22 +18,38 @@ use crate::{
     ports::journal::IdempotencyKey,
 };
 
-/// The fields as they came: each is parsed by itself, so that an error can name it.
-#[derive(Deserialize)]
+/// An event to publish, with exactly one of `user_id`, `user_ids` and `"broadcast": true`.
+// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Publication)]
 #[serde(deny_unknown_fields)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
+    /// Who gets it: 1 to 256 bytes without control characters.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
     user_id: Option<&'a RawValue>,
+    /// Who get it, each as an event of their own; at most `events.recipients_max`.
     #[serde(borrow)]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1)]
     user_ids: Option<&'a RawValue>,
+    /// Whether everybody gets it who is connected now. Nothing is kept of it.
     #[serde(borrow)]
+    #[schema(value_type = Option<bool>)]
     broadcast: Option<&'a RawValue>,
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
+    /// Its content: any JSON, carried as it was written; `{}` without one.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// What it is about.
+    #[schema(value_type = Option<Object>)]
     scope: Option<Box<RawValue>>,
+    /// Its category, one of those in `[categories]`; without one the type decides.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     category: Option<&'a RawValue>,
 }
 

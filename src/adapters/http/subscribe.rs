@@ -7,15 +7,17 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 
 use super::{
-    Api, credentials,
+    Api, credentials, description,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
+    problem_code::Code,
     request_id,
 };
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
 
 /// The path that a client came by, which decides the default format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entrance {
+enum Entrance {
     Plain,
     V1,
 }
@@ -62,7 +64,47 @@ impl Handoff {
     }
 }
 
-pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) -> Response {
+description::refusals! {
+    /// Of a subscription to a user's events.
+    SubscribeRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[
+        Code::InvalidCategory,
+        Code::InvalidFormat,
+        Code::InvalidErrors,
+        Code::CategoryNotAllowed,
+        Code::TooManyConnections,
+        Code::ReplayBudgetExhausted,
+    ]
+}
+
+/// Follow a user's events.
+#[utoipa::path(
+    get, path = "/api/events", tag = "user events", operation_id = "subscribe", params(description::Subscribing),
+    security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
+    responses(
+        (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::EVENT_STREAM_EXAMPLE)))),
+        SubscribeRefusals,
+    ),
+)]
+pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Response {
+    subscribe_by(Entrance::Plain, &api, &request.into_parts().0).await
+}
+
+/// Follow a user's events, in the format `named` unless the query says otherwise.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "user events", operation_id = "subscribe_v1", params(description::Subscribing),
+    security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
+    responses(
+        (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::EVENT_STREAM_EXAMPLE)))),
+        SubscribeRefusals,
+    ),
+)]
+pub(super) async fn subscribe_v1(State(api): State<Api>, request: Request) -> Response {
+    subscribe_by(Entrance::V1, &api, &request.into_parts().0).await
+}
+
+async fn subscribe_by(entrance: Entrance, api: &Api, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
     let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
     answer(open(api, entrance, &query, &request.headers).await, &query, request, format, api)

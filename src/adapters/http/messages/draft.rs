@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     adapters::http::{problem::Problem, publication},
@@ -17,24 +18,38 @@ pub(super) struct Opening {
     pub(super) takeover: bool,
 }
 
-/// The fields as they came: each is parsed by itself, so that an error can name it.
-#[derive(Deserialize)]
+/// What opens a message.
+// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MessageOpening)]
 #[serde(deny_unknown_fields)]
-struct OpeningFields<'a> {
+pub(super) struct OpeningFields<'a> {
+    /// Who may read it: 1 to 256 bytes without control characters.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 256)]
     user_id: Option<&'a RawValue>,
+    /// Whether a new producer takes the message over: it gets a higher epoch.
     #[serde(borrow)]
+    #[schema(value_type = Option<bool>)]
     takeover: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// An event to append to a message.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MessageDraft)]
 #[serde(deny_unknown_fields)]
-struct DraftFields<'a> {
+pub(super) struct DraftFields<'a> {
+    /// What it is. `end` and `error` end the message.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
+    /// Its content: any JSON, carried as it was written. A `type` of its own must be the event's.
     #[serde(default, deserialize_with = "publication::present")]
+    #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// Its number, if the producer counts; else the server does.
     #[serde(borrow)]
+    #[schema(value_type = Option<u64>)]
     sequence_no: Option<&'a RawValue>,
 }
 
