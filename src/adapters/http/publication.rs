@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Fields<'a> {
     /// Who gets it: 1 to 256 bytes without control characters.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     user_id: Option<&'a RawValue>,
     /// Who get it, each as an event of their own; at most `events.recipients_max`.
     #[serde(borrow)]

@@ -12,6 +12,9 @@ use utoipa::{
 use super::text_schema;
 use crate::adapters::http::admin::{SHOWN, SHOWN_MAX};
 
+/// Unicode's control characters are in no user's id.
+pub(super) const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+
 /// Names what operations take.
 macro_rules! inputs {
     ($($(#[$docs:meta])* $name:ident = [$($parameter:expr),+ $(,)?];)+) => {$(
@@ -62,12 +65,8 @@ inputs! {
 
 /// The id that every request may bring along.
 pub(super) fn request_id() -> Parameter {
-    let schema = text_schema(|text| text.min_length(Some(1)).max_length(Some(128)).pattern(Some("^[!-~]+$")));
-    header(
-        "X-Request-Id",
-        schema,
-        "An id for the request, which its answer and the log's line about it carry. Any other text than visible ASCII is replaced by a new id.",
-    )
+    let description = "An id for the request, which its answer and the log's line about it carry: 1 to 128 visible ASCII characters. Another is replaced.";
+    header("X-Request-Id", String::schema(), description)
 }
 
 fn parameter(place: ParameterIn, name: &str, schema: RefOr<Schema>, description: &str) -> ParameterBuilder {
@@ -132,12 +131,12 @@ fn message_id() -> Parameter {
 }
 
 fn user_id() -> Parameter {
-    let schema = text_schema(|text| text.min_length(Some(1)).max_length(Some(256)));
+    let schema = text_schema(|text| text.min_length(Some(1)).max_length(Some(256)).pattern(Some(NO_CONTROL_CHARACTERS)));
     path("id", schema, "The user: 1 to 256 bytes of UTF-8 without control characters, percent-encoded.")
 }
 
 fn event_id() -> RefOr<Schema> {
-    text_schema(|text| text.pattern(Some(r"^\d+(-\d+)?$")))
+    text_schema(|text| text.pattern(Some(r"^\d{1,19}(-\d{1,19})?$")))
 }
 
 fn limit() -> RefOr<Schema> {

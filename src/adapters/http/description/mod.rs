@@ -5,6 +5,7 @@
 //! uses. `docs/openapi.json` is a snapshot of it, which a test compares.
 
 mod inputs;
+mod recipients;
 mod refusals;
 mod streams;
 
@@ -123,6 +124,7 @@ fn whole(mut openapi: OpenApi) -> OpenApi {
             }
         }
     }
+    recipients::require_one(&mut openapi);
     openapi
 }
 

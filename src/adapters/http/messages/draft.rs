@@ -26,7 +26,7 @@ pub(super) struct Opening {
 pub(super) struct OpeningFields<'a> {
     /// Who may read it: 1 to 256 bytes without control characters.
     #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    #[schema(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
     user_id: Option<&'a RawValue>,
     /// Whether a new producer takes the message over: it gets a higher epoch.
     #[serde(borrow)]
