@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{problem::Problem, problem_code::Code};
+use super::{description::UserIdText, problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
@@ -24,13 +24,13 @@ use crate::{
 #[schema(as = Publication)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fields<'a> {
-    /// Who gets it: 1 to 256 bytes without control characters.
+    /// Who gets it.
     #[serde(borrow)]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+    #[schema(value_type = Option<UserIdText>)]
     user_id: Option<&'a RawValue>,
     /// Who get it, each as an event of their own; at most `events.recipients_max`.
     #[serde(borrow)]
-    #[schema(value_type = Option<Vec<String>>, min_items = 1)]
+    #[schema(value_type = Option<Vec<UserIdText>>, min_items = 1)]
     user_ids: Option<&'a RawValue>,
     /// Whether everybody gets it who is connected now. Nothing is kept of it.
     #[serde(borrow)]

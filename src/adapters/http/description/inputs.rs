@@ -9,11 +9,8 @@ use utoipa::{
     },
 };
 
-use super::text_schema;
+use super::{recipients::UserIdText, text_schema};
 use crate::adapters::http::admin::{SHOWN, SHOWN_MAX};
-
-/// Unicode's control characters are in no user's id.
-pub(super) const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
 /// Names what operations take.
 macro_rules! inputs {
@@ -131,8 +128,7 @@ fn message_id() -> Parameter {
 }
 
 fn user_id() -> Parameter {
-    let schema = text_schema(|text| text.min_length(Some(1)).max_length(Some(256)).pattern(Some(NO_CONTROL_CHARACTERS)));
-    path("id", schema, "The user: 1 to 256 bytes of UTF-8 without control characters, percent-encoded.")
+    path("id", UserIdText::schema(), "The user, percent-encoded.")
 }
 
 fn event_id() -> RefOr<Schema> {

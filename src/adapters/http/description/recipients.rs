@@ -1,19 +1,27 @@
-//! What the form of a publication's fields can't say by itself: exactly one of them names who gets it.
+//! Who gets an event: how a user is named, and what the form of a publication's fields can't say by itself, that exactly one
+//! of them names somebody.
 
-use utoipa::openapi::{AllOfBuilder, ArrayBuilder, ObjectBuilder, OneOfBuilder, OpenApi, RefOr, Schema, Type};
-
-use super::{inputs::NO_CONTROL_CHARACTERS, text_schema};
+use utoipa::{
+    ToSchema,
+    openapi::{AllOfBuilder, ObjectBuilder, OneOfBuilder, OpenApi, Schema, Type},
+};
 
 /// Adds the rule to the schema of a publication, where there is one.
 pub(super) fn require_one(openapi: &mut OpenApi) {
     let schemas = openapi.components.as_mut().map(|components| &mut components.schemas);
     let Some(publication) = schemas.and_then(|schemas| schemas.get_mut("Publication")) else { return };
     // A null is as good as nothing.
-    let named = |field: &str, schema: RefOr<Schema>| Schema::from(ObjectBuilder::new().required(field).property(field, schema));
-    let id = text_schema(|text| text.min_length(Some(1)).max_length(Some(256)).pattern(Some(NO_CONTROL_CHARACTERS)));
+    let named =
+        |field: &str, schema: ObjectBuilder| Schema::from(ObjectBuilder::new().required(field).property(field, Schema::from(schema)));
     let one = OneOfBuilder::new()
-        .item(named("user_id", id.clone()))
-        .item(named("user_ids", ArrayBuilder::new().items(id).into()))
-        .item(named("broadcast", ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).into()));
+        .item(named("user_id", ObjectBuilder::new().schema_type(Type::String)))
+        .item(named("user_ids", ObjectBuilder::new().schema_type(Type::Array)))
+        .item(named("broadcast", ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]))));
     *publication = AllOfBuilder::new().item(publication.clone()).item(Schema::from(one)).into();
 }
+
+/// The id of a user: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(ToSchema)]
+#[schema(as = UserId, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+#[expect(dead_code, reason = "it is there to be described: `domain::topic` has the rules")]
+pub(in crate::adapters::http) struct UserIdText(String);

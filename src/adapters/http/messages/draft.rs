@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    adapters::http::{problem::Problem, publication},
+    adapters::http::{description, problem::Problem, publication},
     app::producing::Draft,
     domain::{message_data::check_payload, topic::UserId},
     ports::journal::IdempotencyKey,
@@ -24,9 +24,9 @@ pub(super) struct Opening {
 #[schema(as = MessageOpening)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpeningFields<'a> {
-    /// Who may read it: 1 to 256 bytes without control characters.
+    /// Who may read it.
     #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+    #[schema(value_type = description::UserIdText)]
     user_id: Option<&'a RawValue>,
     /// Whether a new producer takes the message over: it gets a higher epoch.
     #[serde(borrow)]
