@@ -2,11 +2,13 @@
 //!
 //! Invariant: nothing is looked at before the scope is.
 
+mod test_event;
+
 use std::collections::BTreeMap;
 
 use axum::{
     Json, Router,
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::{delete, get},
@@ -14,9 +16,15 @@ use axum::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Api, credentials, problem::Problem};
+use super::{
+    Api, credentials,
+    messages::{self, MessageView},
+    problem::Problem,
+    subscribe,
+};
 use crate::{
     domain::{
+        access::Principal,
         frame::envelope_json,
         position::{EventId, Position},
         topic::{Topic, UserId},
@@ -30,15 +38,18 @@ const SHOWN_MAX: usize = 1_000;
 /// Most bytes of events in one answer, about.
 const SHOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-type IdPath = Result<Path<String>, PathRejection>;
+pub(super) type IdPath = Result<Path<String>, PathRejection>;
 
 /// The routes of operators.
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/api/admin/status", get(status))
         .route("/api/admin/users/{id}", get(user))
-        .route("/api/admin/users/{id}/events", get(backlog).delete(purge))
+        .route("/api/admin/users/{id}/events", get(backlog).post(test_event::publish).delete(purge))
+        // Without this a HEAD would open a stream.
+        .route("/api/admin/users/{id}/events/stream", get(follow).head(async || Problem::method_not_allowed()))
         .route("/api/admin/users/{id}/connections", delete(close_connections))
+        .route("/api/admin/messages/{id}", get(message))
 }
 
 /// What there is of a user.
@@ -101,12 +112,14 @@ struct Done {
     connections: Option<u32>,
 }
 
-async fn authorise(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
+/// Whoever asks, if they may administer.
+pub(super) async fn operator(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
     let principal = api.authenticator.authenticate(credentials::bearer(headers)).await?;
-    Ok(api.administration.authorise(&principal)?)
+    api.administration.authorise(&principal)?;
+    Ok(principal)
 }
 
-fn user_id(path: IdPath) -> Result<UserId, Problem> {
+pub(super) fn user_id(path: IdPath) -> Result<UserId, Problem> {
     let id = path.ok().and_then(|Path(text)| UserId::parse(&text).ok());
     id.ok_or_else(|| {
         Problem::bad_request("invalid_user_id", "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded")
@@ -114,7 +127,7 @@ fn user_id(path: IdPath) -> Result<UserId, Problem> {
 }
 
 async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let state = api.administration.process();
     let users = state.users.into_iter().map(|(user, connections)| ConnectedView { user_id: user.to_string(), connections });
     let view = StatusView {
@@ -132,7 +145,7 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
 }
 
 async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let user = user_id(path)?;
     let state = api.administration.user(&user).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
     let view = UserView {
@@ -151,7 +164,7 @@ async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
 }
 
 async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let user = user_id(path)?;
     let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
     let limit = PageLimit { entries_max, bytes_max: SHOWN_BYTES_MAX };
@@ -163,13 +176,13 @@ async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery
 }
 
 async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     api.administration.purge(&user_id(path)?).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
 async fn close_connections(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let closed = api.administration.close_connections(&user_id(path)?).await;
     let connections = Some(closed.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
@@ -194,6 +207,17 @@ fn part(query: &str) -> Result<(Position, usize), Problem> {
         }
     }
     Ok((after, limit))
+}
+
+async fn follow(State(api): State<Api>, path: IdPath, request: Request) -> Response {
+    subscribe::subscribe_for_operator(&api, path, &request.into_parts().0).await
+}
+
+async fn message(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
+    let operator = operator(&api, &headers).await?;
+    let id = messages::message_id(path)?;
+    let observed = api.producing.view(&operator, id).await?;
+    Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
 }
 
 /// What an operator sees is for nobody's cache.

@@ -18,10 +18,8 @@ use axum::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::{
-    draft::Opening,
-    view::{MessageView, StopView},
-};
+pub(super) use self::view::MessageView;
+use self::{draft::Opening, view::StopView};
 use super::{
     Api, credentials,
     problem::Problem,
@@ -46,7 +44,7 @@ pub(super) fn routes() -> Router<Api> {
 type IdPath = Result<Path<String>, PathRejection>;
 
 /// A message's id is a UUID as it is usually written, so that each message has one path.
-fn message_id(path: IdPath) -> Result<MessageId, Problem> {
+pub(super) fn message_id(path: IdPath) -> Result<MessageId, Problem> {
     const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
     let id = path.ok().filter(|Path(text)| text.len() == TEXT_BYTES).and_then(|Path(text)| Uuid::parse_str(&text).ok());
     id.map(MessageId).ok_or_else(|| Problem::bad_request("invalid_message_id", "a message's id is a UUID with its dashes"))
