@@ -6,6 +6,7 @@
 mod admin;
 mod body_wire;
 mod connection;
+mod console;
 mod credentials;
 mod events_query;
 mod health;
@@ -119,7 +120,7 @@ fn public_routes() -> Router<Api> {
 }
 
 fn ops_routes() -> Router<Api> {
-    admin::routes().route("/metrics", get(metrics::metrics))
+    admin::routes().merge(console::routes()).route("/metrics", get(metrics::metrics))
 }
 
 fn health_routes() -> Router<Api> {
