@@ -24,6 +24,8 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
 });
 const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+// Less than our caller's patience, so that it is told which step failed.
+page.setDefaultTimeout(15_000);
 const wrongs = [];
 page.on('pageerror', (error) => wrongs.push(String(error)));
 page.on('console', (message) => {

@@ -5,6 +5,8 @@ mod browser;
 #[cfg(test)]
 mod chromium;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod npm_eventsource;

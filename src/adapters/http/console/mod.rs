@@ -36,11 +36,12 @@ macro_rules! asset {
 }
 
 const PAGE: Asset = Asset { path: "/console", media_type: HTML, text: include_str!("page/index.html") };
-const ASSETS: [Asset; 15] = [
+const ASSETS: [Asset; 16] = [
     PAGE,
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
     asset!("app.js", JAVASCRIPT),
+    asset!("arrow_keys.js", JAVASCRIPT),
     asset!("backlog.js", JAVASCRIPT),
     asset!("calls.js", JAVASCRIPT),
     asset!("confirm.js", JAVASCRIPT),

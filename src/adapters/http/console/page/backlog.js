@@ -1,5 +1,6 @@
 // A user's backlog, a page at a time, oldest first.
 
+import { ArrowKeys } from './arrow_keys.js';
 import { Refused, request, userPath } from './calls.js';
 import { $, element, number, say } from './dom.js';
 import { details, line, time, type } from './event_row.js';
@@ -16,6 +17,8 @@ let shown = 0;
 let head = null;
 
 let turns = 0;
+
+const arrowKeys = new ArrowKeys($('backlog'));
 
 const press = (id, act) => $(id).addEventListener('click', () => $(id).getAttribute('aria-disabled') === 'true' || act());
 press('backlog-first', () => turn(['']));
@@ -65,6 +68,7 @@ async function turn(to) {
 function fill(events) {
   shown = events.length;
   $('backlog').replaceChildren(...events.map(row));
+  arrowKeys.settle();
   $('backlog-empty').hidden = shown > 0 || user === null;
   hold('backlog-first', pages.length < 2);
   hold('backlog-previous', pages.length < 2);

@@ -1,6 +1,6 @@
 // How one event is shown: a line, which opens to the whole payload.
 //
-// A payload may have a megabyte: only so much of it is held by the page.
+// A payload may have a megabyte: only so much of it is held by the page. Whoever shows a list of them sees to the keyboard.
 
 import { element, number, utc } from './dom.js';
 import { inOneLine, pretty } from './json.js';
@@ -32,7 +32,7 @@ export function details(event, summary, { withId = false } = {}) {
   if (event.scope) notes.push(element('span', {}, `scope ${cut(inOneLine(event.scope), LINE_CHARS_MAX)}`));
   if (whole.length > PAYLOAD_CHARS_MAX) notes.push(element('span', {}, `the first ${number(PAYLOAD_CHARS_MAX)} of ${number(whole.length)} characters`));
   const body = element('pre', { class: 'code' }, cut(whole, PAYLOAD_CHARS_MAX));
-  return element('details', {}, element('summary', {}, ...summary), element('p', { class: 'notes' }, ...notes), body);
+  return element('details', {}, element('summary', { tabindex: '-1' }, ...summary), element('p', { class: 'notes' }, ...notes), body);
 }
 
 export const line = (event) => element('code', { class: 'line' }, cut(inOneLine(event.payload), LINE_CHARS_MAX));

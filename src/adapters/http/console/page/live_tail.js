@@ -2,6 +2,7 @@
 //
 // Bounded: the page keeps the last ROWS_MAX rows, also while its tab is in the background and draws nothing.
 
+import { ArrowKeys } from './arrow_keys.js';
 import { userPath } from './calls.js';
 import { $, element, number, plural, say } from './dom.js';
 import { details, line, timeOfDay, type } from './event_row.js';
@@ -17,15 +18,24 @@ let running = null;
 let received = 0;
 let undrawn = [];
 let drawing = null;
+// Who has scrolled up is reading: only who is at the end is taken along.
+let atEnd = true;
 
+const [list, scroll] = [$('tail'), $('tail-scroll')];
+const arrowKeys = new ArrowKeys(list);
+
+scroll.addEventListener('scroll', () => {
+  atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 8;
+});
+new ResizeObserver(toEnd).observe(list);
 $('tail-toggle').addEventListener('click', () => (running ? stop() : start()));
 
 // Begins anew for another user, or for none.
 export function show(next) {
   stop();
   clearTimeout(drawing);
-  [user, cursor, received, undrawn, drawing] = [next, null, 0, [], null];
-  $('tail').replaceChildren();
+  [user, cursor, received, undrawn, drawing, atEnd] = [next, null, 0, [], null, true];
+  list.replaceChildren();
   $('tail-empty').hidden = false;
   offerCursor();
   $('tail-from').value = 'now';
@@ -101,16 +111,18 @@ function take(data) {
 }
 
 function draw() {
-  const [list, scroll] = [$('tail'), $('tail-scroll')];
-  const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 8;
   list.append(...undrawn);
   [undrawn, drawing] = [[], null];
   while (list.children.length > ROWS_MAX) list.firstChild.remove();
   $('tail-empty').hidden = list.children.length > 0;
-  // Who has scrolled up is reading: only who is at the end is taken along.
-  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+  arrowKeys.settle('last');
+  toEnd();
   const some = plural(received, 'event');
   say('tail-count', received > ROWS_MAX ? `${some}; the last ${number(ROWS_MAX)} are shown.` : `${some}.`);
+}
+
+function toEnd() {
+  if (atEnd) scroll.scrollTop = scroll.scrollHeight;
 }
 
 function row(data) {
