@@ -1,4 +1,5 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate. `README.md` says what they need.
+//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate; and our own pages in that browser.
+//! `README.md` says what they need.
 
 #[cfg(test)]
 mod browser;

@@ -1,6 +1,7 @@
 // The console: asks the server how it is, and shows the user whom the address names.
 
 import { call, Refused, token, whenTokenRefused } from './calls.js';
+import { dismiss } from './confirm.js';
 import { $, element, number, plural, say, userHash } from './dom.js';
 import './message.js';
 import * as user from './user.js';
@@ -36,7 +37,8 @@ $('sign-in-form').addEventListener('submit', (event) => {
 });
 $('forget').addEventListener('click', () => {
   token.forget();
-  look();
+  // Nothing of what it showed stays behind.
+  location.reload();
 });
 setInterval(() => document.hidden || look(), LOOK_EVERY_MS);
 look();
@@ -60,6 +62,7 @@ async function look() {
 function enter() {
   const fromSignIn = !$('sign-in').hidden;
   $('sign-in').hidden = true;
+  $('find-user').hidden = false;
   $('desk').hidden = false;
   $('forget').hidden = token.read() === null;
   route(fromSignIn);
@@ -68,7 +71,9 @@ function enter() {
 function askForToken(refused) {
   say('sign-in-problem', token.read() === null ? '' : refused.message);
   token.forget();
+  dismiss();
   user.show(null);
+  $('find-user').hidden = true;
   $('desk').hidden = true;
   $('forget').hidden = true;
   health('waiting', 'Needs a token');

@@ -14,6 +14,9 @@ $('confirm-no').addEventListener('click', () => close(false));
 $('confirm-yes').addEventListener('click', () => close(true));
 dialog.addEventListener('cancel', () => answer(false));
 
+// Takes the question back; that is no.
+export const dismiss = () => dialog.open && close(false);
+
 export function confirmed(title, text, deed) {
   say('confirm-title', title);
   say('confirm-text', text);

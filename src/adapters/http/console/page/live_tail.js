@@ -103,8 +103,9 @@ function state(name, words) {
 }
 
 function take(data) {
-  undrawn.push(row(data));
-  received += 1;
+  const shown = row(data);
+  undrawn.push(shown);
+  if (shown.className !== 'notice') received += 1;
   // What would not be shown anyway is not kept.
   if (undrawn.length > ROWS_MAX) undrawn.shift();
   drawing ??= setTimeout(draw, DRAW_EVERY_MS);

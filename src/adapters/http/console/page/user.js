@@ -91,6 +91,7 @@ async function act(deed) {
 }
 
 function published() {
+  say('user-word', '');
   look();
   backlog.refreshAtEnd();
 }
