@@ -18,6 +18,8 @@ use crate::{
 
 const PUBLISH: &str = "post /api/events";
 const SUBSCRIBE: &str = "get /api/events";
+const LOOK_ON: &str = "get /api/admin/users/{id}/events/stream";
+const TEST_EVENT: &str = "post /api/admin/users/{id}/events";
 const MESSAGE: &str = "/api/messages/{id}";
 
 /// Statuses that no request brings about: they need a backend that is away, a panic, or a client that vanishes.
@@ -32,7 +34,7 @@ async fn what_is_answered_is_described_and_what_is_described_is_answered() {
     )
     .await;
     let mut recorder = Recorder::of(&server).await;
-    for operation in ["get /healthz", "get /readyz", "get /metrics", "get /openapi.json"] {
+    for operation in ["get /healthz", "get /readyz", "get /metrics", "get /openapi.json", "get /console"] {
         recorder.record(operation, call(&server, operation, "", "")).await;
     }
     credentials(&server, &mut recorder).await;
@@ -164,7 +166,7 @@ async fn message(server: &TestServer, recorder: &mut Recorder) {
 /// What is wrong with a body, on each operation that reads one.
 async fn bodies(server: &TestServer, recorder: &mut Recorder) {
     let large = format!("{{\"type\":\"{}\"}}", "x".repeat(1_100_000));
-    for operation in [PUBLISH, "put /api/messages/{id}", "post /api/messages/{id}/events"] {
+    for operation in [PUBLISH, TEST_EVENT, "put /api/messages/{id}", "post /api/messages/{id}/events"] {
         for (body, code) in [("{", "invalid_json"), ("[]", "invalid_event"), ("{}", "invalid_field"), (large.as_str(), "event_too_large")] {
             let request = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1"));
             let request = request.header("content-type", "application/json").body(body.to_owned());
@@ -173,8 +175,10 @@ async fn bodies(server: &TestServer, recorder: &mut Recorder) {
         let untyped = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1")).body("{}");
         assert_eq!(recorder.record(operation, untyped).await.1["code"], "unsupported_media_type");
     }
-    for operation in [PUBLISH, "post /api/messages/{id}/events"] {
+    for operation in [PUBLISH, TEST_EVENT, "post /api/messages/{id}/events"] {
         let request = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1")).header("idempotency-key", "a b");
+        // A test event is one, so that its body has to say that it is JSON.
+        let request = request.header("content-type", "application/json");
         assert_eq!(recorder.record(operation, request).await.1["code"], "invalid_idempotency_key");
     }
 }
@@ -184,6 +188,7 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
         "get /api/admin/status",
         "get /api/admin/users/{id}",
         "get /api/admin/users/{id}/events",
+        "get /api/admin/users/{id}/events/stream",
         "delete /api/admin/users/{id}/events",
         "delete /api/admin/users/{id}/connections",
     ];
@@ -194,6 +199,25 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
             assert_eq!(refused.1["code"], "invalid_user_id");
         }
     }
+    for query in ["?categories=x", "?format=x", "?errors=x"] {
+        let request = call(server, LOOK_ON, "u1", query).bearer_auth(token("root"));
+        assert_eq!(recorder.record(LOOK_ON, request).await.0, 400);
+    }
+    let limited = call(server, LOOK_ON, "u1", "?categories=import").bearer_auth(calls::operator_limited_to("ai"));
+    assert_eq!(recorder.record(LOOK_ON, limited).await.1["code"], "category_not_allowed");
+    let publish = || call(server, TEST_EVENT, "u9", "").bearer_auth(token("root"));
+    for status in [201, 200] {
+        let request = publish().header("idempotency-key", "k").json(&json!({ "type": "t", "payload": 1 }));
+        assert_eq!(recorder.record(TEST_EVENT, request).await.0, status);
+    }
+    assert_eq!(recorder.record(TEST_EVENT, call(server, TEST_EVENT, "%ff", "").bearer_auth(token("root"))).await.0, 400);
+    let message = "get /api/admin/messages/{id}";
+    for id in ["x".to_owned(), Uuid::new_v4().to_string()] {
+        recorder.record(message, call(server, message, &id, "").bearer_auth(token("root"))).await;
+    }
+    let id = Uuid::new_v4().to_string();
+    call(server, "put /api/messages/{id}", &id, "").bearer_auth(token("u1")).json(&json!({ "user_id": "u1" })).send().await.unwrap();
+    assert_eq!(recorder.record(message, call(server, message, &id, "").bearer_auth(token("root"))).await.0, 200);
     for query in ["?after=x", "?limit=0"] {
         let request = call(server, "get /api/admin/users/{id}/events", "u1", query).bearer_auth(token("root"));
         assert_eq!(recorder.record("get /api/admin/users/{id}/events", request).await.0, 400);
@@ -204,6 +228,8 @@ async fn switched_off(recorder: &mut Recorder) {
     let server = calls::server("sse.push_enabled = false").await;
     let publish = call(&server, PUBLISH, "", "").bearer_auth(token("u1")).json(&json!({ "user_id": "u1", "type": "t" }));
     assert_eq!(recorder.record(PUBLISH, publish).await.0, 202);
+    let publish = call(&server, TEST_EVENT, "u1", "").bearer_auth(token("root")).json(&json!({ "type": "t" }));
+    assert_eq!(recorder.record(TEST_EVENT, publish).await.0, 202);
 }
 
 /// What needs a server in trouble.

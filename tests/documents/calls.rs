@@ -36,6 +36,12 @@ pub(crate) fn limited_to(category: &str) -> String {
     mint(&TokenRequest { user: UserId::parse("u1").ok(), categories, ..TokenRequest::default() })
 }
 
+/// The same, of an operator.
+pub(crate) fn operator_limited_to(category: &str) -> String {
+    let categories = Some([Category::parse(category).unwrap()].into());
+    mint(&TokenRequest { scopes: [Scope::Admin].into(), categories, ..TokenRequest::default() })
+}
+
 /// A token whose time was over long ago.
 pub(crate) fn expired() -> String {
     mint::token(SECRET, &TokenRequest { ttl: Duration::from_secs(1), ..TokenRequest::default() }, Timestamp::from_ms(0)).unwrap()

@@ -2,22 +2,32 @@
 //!
 //! Invariant: nothing is looked at before the scope is.
 
-use std::collections::BTreeMap;
+mod test_event;
+mod view;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
 
-use super::{Api, credentials, description, problem::Problem, problem_code::Code};
+use self::view::{BacklogView, ConnectedView, Done, StatusView, UserView};
+use super::{
+    Api, credentials, description,
+    messages::{self, MessageView},
+    problem::Problem,
+    problem_code::Code,
+    subscribe,
+};
 use crate::{
     domain::{
+        access::Principal,
         frame::envelope_json,
         position::{EventId, Position},
         topic::{Topic, UserId},
@@ -31,11 +41,18 @@ pub(super) const SHOWN_MAX: usize = 1_000;
 /// Most bytes of events in one answer, about.
 const SHOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-type IdPath = Result<Path<String>, PathRejection>;
+pub(super) type IdPath = Result<Path<String>, PathRejection>;
 
 /// The routes of operators.
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(status)).routes(routes!(user)).routes(routes!(backlog, purge)).routes(routes!(close_connections))
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(user))
+        .routes(routes!(backlog, test_event::publish, purge))
+        // Without this a HEAD would open a stream.
+        .routes(routes!(follow).map(|methods| methods.head(async || Problem::method_not_allowed())))
+        .routes(routes!(close_connections))
+        .routes(routes!(message))
 }
 
 description::refusals! {
@@ -54,84 +71,26 @@ description::refusals! {
         &[Code::InvalidUserId, Code::InvalidAfter, Code::InvalidLimit]
 }
 
-/// What there is of a user.
-#[derive(Serialize, ToSchema)]
-struct UserView {
-    /// Always true.
-    success: bool,
-    user_id: String,
-    backlog_length: u64,
-    /// Null if nothing is retained.
-    #[schema(required = true)]
-    oldest_id: Option<String>,
-    #[schema(required = true)]
-    head_id: Option<String>,
-    /// Over all processes.
-    connections: u32,
-    connections_here: u32,
-    /// Null for no cap.
-    #[schema(required = true)]
-    connections_max: Option<u32>,
-    /// Null for no budget.
-    #[schema(required = true)]
-    replays_left: Option<u32>,
-    #[schema(required = true)]
-    replays_max: Option<u32>,
+description::refusals! {
+    /// Of a look at what comes.
+    FollowRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
+        &[Code::InvalidUserId, Code::InvalidCategory, Code::InvalidFormat, Code::InvalidErrors, Code::CategoryNotAllowed]
 }
 
-/// A part of a user's backlog.
-#[derive(Serialize, ToSchema)]
-struct BacklogView {
-    /// Always true.
-    success: bool,
-    /// Oldest first, as clients see them.
-    #[schema(value_type = Vec<description::Event>)]
-    events: Vec<Box<RawValue>>,
-    /// Whether there are more behind the last; ask with its id in `after`.
-    more: bool,
+description::refusals! {
+    /// Of a look at a message.
+    MessageRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
+        &[Code::InvalidMessageId, Code::MessageNotFound]
 }
 
-/// What there is of this process.
-#[derive(Serialize, ToSchema)]
-struct StatusView {
-    /// Always true.
-    success: bool,
-    version: &'static str,
-    uptime_seconds: u64,
-    draining: bool,
-    /// By what a backend is used for: whether it answered when it was last asked.
-    backends: BTreeMap<&'static str, bool>,
-    connections: usize,
-    topics_followed: usize,
-    ring_bytes: usize,
-    /// Who is connected to this process; those with the most connections.
-    users: Vec<ConnectedView>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ConnectedView {
-    user_id: String,
-    connections: u32,
-}
-
-/// It was done.
-#[derive(Serialize, ToSchema)]
-#[schema(as = AdminDone)]
-struct Done {
-    /// Always true.
-    success: bool,
-    /// Connections that there were.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    connections: Option<u32>,
-}
-
-async fn authorise(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
+/// Whoever asks, if they may administer.
+pub(super) async fn operator(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
     let principal = api.authenticator.authenticate(credentials::bearer(headers)).await?;
-    Ok(api.administration.authorise(&principal)?)
+    api.administration.authorise(&principal)?;
+    Ok(principal)
 }
 
-fn user_id(path: IdPath) -> Result<UserId, Problem> {
+pub(super) fn user_id(path: IdPath) -> Result<UserId, Problem> {
     let id = path.ok().and_then(|Path(text)| UserId::parse(&text).ok());
     id.ok_or_else(|| Problem::new(Code::InvalidUserId, "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded"))
 }
@@ -142,7 +101,7 @@ fn user_id(path: IdPath) -> Result<UserId, Problem> {
     responses((status = 200, description = "The process that answered.", body = StatusView), ProcessRefusals),
 )]
 async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let state = api.administration.process();
     let users = state.users.into_iter().map(|(user, connections)| ConnectedView { user_id: user.to_string(), connections });
     let view = StatusView {
@@ -166,7 +125,7 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
     responses((status = 200, description = "What there is of the user.", body = UserView), UserRefusals),
 )]
 async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let user = user_id(path)?;
     let state = api.administration.user(&user).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
     let view = UserView {
@@ -191,7 +150,7 @@ async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
     responses((status = 200, description = "A part of the backlog.", body = BacklogView), BacklogRefusals),
 )]
 async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let user = user_id(path)?;
     let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
     let limit = PageLimit { entries_max, bytes_max: SHOWN_BYTES_MAX };
@@ -209,7 +168,7 @@ async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery
     responses((status = 200, description = "Removed. Clients that had not read them are told `backlog.truncated`.", body = Done), UserRefusals),
 )]
 async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     api.administration.purge(&user_id(path)?).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
@@ -221,7 +180,7 @@ async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resu
     responses((status = 200, description = "Told to end; `connections` says how many there were.", body = Done), UserRefusals),
 )]
 async fn close_connections(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    authorise(&api, &headers).await?;
+    operator(&api, &headers).await?;
     let closed = api.administration.close_connections(&user_id(path)?).await;
     let connections = Some(closed.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
@@ -246,6 +205,36 @@ fn part(query: &str) -> Result<(Position, usize), Problem> {
         }
     }
     Ok((after, limit))
+}
+
+/// A user's events as they come, for an operator who looks on.
+///
+/// The stream is that of the user's clients. It takes no connection slot of theirs and nothing of their replay budget, and it stays
+/// when their connections are closed.
+#[utoipa::path(
+    get, path = "/api/admin/users/{id}/events/stream", tag = "operate", operation_id = "look_on", params(description::LookingOn),
+    security(("bearer" = ["admin"])),
+    responses(
+        (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::EVENT_STREAM_EXAMPLE)))),
+        FollowRefusals,
+    ),
+)]
+async fn follow(State(api): State<Api>, path: IdPath, request: Request) -> Response {
+    subscribe::subscribe_for_operator(&api, path, &request.into_parts().0).await
+}
+
+/// Where a message stands.
+#[utoipa::path(
+    get, path = "/api/admin/messages/{id}", tag = "operate", operation_id = "message_for_operator", params(description::OneMessage),
+    security(("bearer" = ["admin"])),
+    responses((status = 200, description = "The message, without its events.", body = MessageView), MessageRefusals),
+)]
+async fn message(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
+    let operator = operator(&api, &headers).await?;
+    let id = messages::message_id(path)?;
+    let observed = api.producing.view(&operator, id).await?;
+    Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
 }
 
 /// What an operator sees is for nobody's cache.

@@ -6,6 +6,7 @@
 mod admin;
 mod body_wire;
 mod connection;
+mod console;
 mod credentials;
 mod description;
 mod events_query;
@@ -131,7 +132,7 @@ fn public_routes() -> OpenApiRouter<Api> {
 }
 
 fn ops_routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(description::blank()).merge(admin::routes()).routes(routes!(metrics::metrics))
+    OpenApiRouter::with_openapi(description::blank()).merge(admin::routes()).merge(console::routes()).routes(routes!(metrics::metrics))
 }
 
 fn common_routes() -> OpenApiRouter<Api> {

@@ -66,8 +66,33 @@ pub(super) fn parse(
     registry: &Registry,
 ) -> Result<Publication, Problem> {
     let fields: Fields<'_> = fields(body)?;
+    let recipients = recipients(&fields, recipients_max)?;
+    publication(fields, recipients, idempotency_key, registry)
+}
+
+/// Reads one event for the user that the request's path names.
+pub(super) fn parse_for(
+    user: UserId,
+    body: &[u8],
+    idempotency_key: Option<IdempotencyKey>,
+    registry: &Registry,
+) -> Result<Publication, Problem> {
+    let fields: Fields<'_> = fields(body)?;
+    let named = [("user_id", fields.user_id), ("user_ids", fields.user_ids), ("broadcast", fields.broadcast)];
+    if let Some((field, _)) = named.into_iter().find(|(_, value)| value.is_some()) {
+        return Err(Problem::invalid_field(field, "the path names the recipient: leave this out"));
+    }
+    publication(fields, Recipients::User(user), idempotency_key, registry)
+}
+
+fn publication(
+    fields: Fields<'_>,
+    recipients: Recipients,
+    idempotency_key: Option<IdempotencyKey>,
+    registry: &Registry,
+) -> Result<Publication, Problem> {
     Ok(Publication {
-        recipients: recipients(&fields, recipients_max)?,
+        recipients,
         event_type: event_type(fields.r#type)?,
         category: category(fields.category, registry)?,
         scope: scope(fields.scope)?,

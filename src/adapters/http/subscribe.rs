@@ -1,4 +1,5 @@
-//! `GET /api/events`: from the request to a stream, or to a refusal that the client can see.
+//! `GET /api/events`, and the other calls that answer with a stream: from the request to the stream, or to a refusal that
+//! the client can see.
 
 use std::{
     convert::Infallible,
@@ -14,7 +15,9 @@ use axum::{
 use futures_util::stream;
 
 use super::{
-    Api, credentials, description,
+    Api,
+    admin::{self, IdPath},
+    credentials, description,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
     problem_code::Code,
@@ -115,6 +118,14 @@ pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Par
     answer(open_message(api, id, &query, &request.headers).await, &query, request, Format::Envelope, api)
 }
 
+/// An operator's stream of a user's events. Its token is in the header: what a cookie or the query may carry is for reading
+/// one's own.
+pub(super) async fn subscribe_for_operator(api: &Api, user: IdPath, request: &Parts) -> Response {
+    let query = EventsQuery::of(&request.uri);
+    let format = query.format(Format::Envelope).unwrap_or_default();
+    answer(open_for_operator(api, user, &query, &request.headers).await, &query, request, format, api)
+}
+
 fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request: &Parts, format: Format, api: &Api) -> Response {
     let errors_as = match query.errors_as() {
         Ok(errors_as) => errors_as,
@@ -157,6 +168,14 @@ async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers
     query.errors_as()?;
     let principal = reader(api, query, headers).await?;
     Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers)).await?)
+}
+
+async fn open_for_operator(api: &Api, user: IdPath, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
+    query.errors_as()?;
+    let operator = admin::operator(api, headers).await?;
+    let user = admin::user_id(user)?;
+    let subscribe = query.request(headers, Format::Envelope, api.publisher.registry())?;
+    Ok(api.subscriptions.open_for_operator(&operator, &user, subscribe).await?)
 }
 
 async fn reader(api: &Api, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Principal, Problem> {

@@ -28,13 +28,7 @@ macro_rules! inputs {
 
 inputs! {
     /// A subscription to a user's events.
-    Subscribing = [
-        last_event_id("The cursor: the id of the last event that the client has. `0` asks for all that is retained; without one the stream begins with what comes next."),
-        cursor_in_query(),
-        categories(),
-        choice("format", &["envelope", "named"], "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload."),
-        errors(),
-    ];
+    Subscribing = [cursor_of_events(), cursor_in_query(), categories(), format(), errors()];
     /// A subscription to a message.
     SubscribingToMessage = [
         message_id(),
@@ -50,6 +44,10 @@ inputs! {
     Producing = [message_id(), producer_epoch()];
     /// An append.
     Appending = [message_id(), producer_epoch(), idempotency_key()];
+    /// A test event.
+    PublishingTo = [user_id(), idempotency_key()];
+    /// An operator's look at what comes.
+    LookingOn = [user_id(), cursor_of_events(), cursor_in_query(), categories(), format(), errors()];
     /// A user by their id.
     OneUser = [user_id()];
     /// A part of a user's backlog.
@@ -94,6 +92,17 @@ fn errors() -> Parameter {
 
 fn last_event_id(description: &str) -> Parameter {
     header("Last-Event-ID", String::schema(), description)
+}
+
+fn cursor_of_events() -> Parameter {
+    last_event_id(
+        "The cursor: the id of the last event that the client has. `0` asks for all that is retained; without one the stream begins with what comes next.",
+    )
+}
+
+fn format() -> Parameter {
+    let description = "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload.";
+    choice("format", &["envelope", "named"], description)
 }
 
 fn cursor_in_query() -> Parameter {

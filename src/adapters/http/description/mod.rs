@@ -26,8 +26,10 @@ use utoipa::{
 };
 
 pub(super) use self::{
-    inputs::{Appending, OneBacklog, OneMessage, OneUser, Producing, Publishing, Subscribing, SubscribingToMessage},
-    recipients::UserIdText,
+    inputs::{
+        Appending, LookingOn, OneBacklog, OneMessage, OneUser, Producing, Publishing, PublishingTo, Subscribing, SubscribingToMessage,
+    },
+    recipients::{TestEvent, UserIdText},
     refusals::{AUTHENTICATION, AUTHORISATION, BACKEND, BODY, refusals, responses},
     streams::{EVENT_STREAM, EVENT_STREAM_EXAMPLE, Event, MESSAGE_STREAM, MESSAGE_STREAM_EXAMPLE},
 };

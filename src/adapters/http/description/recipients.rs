@@ -1,6 +1,7 @@
 //! Who gets an event: how a user is named, and what the form of a publication's fields can't say by itself, that exactly one
 //! of them names somebody.
 
+use serde_json::Value;
 use utoipa::{
     ToSchema,
     openapi::{AllOfBuilder, ObjectBuilder, OneOfBuilder, OpenApi, Schema, Type},
@@ -25,3 +26,21 @@ pub(super) fn require_one(openapi: &mut OpenApi) {
 #[schema(as = UserId, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
 #[expect(dead_code, reason = "it is there to be described: `domain::topic` has the rules")]
 pub(in crate::adapters::http) struct UserIdText(String);
+
+/// An event whose recipient is named elsewhere: in the path.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is there to be described: `publication` reads it")]
+pub(in crate::adapters::http) struct TestEvent {
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
+    r#type: String,
+    /// Its content: any JSON, carried as it was written; `{}` without one.
+    #[schema(value_type = Value)]
+    payload: Option<Value>,
+    /// What it is about.
+    #[schema(value_type = Option<Object>)]
+    scope: Option<Value>,
+    /// Its category, one of those in `[categories]`; without one the type decides.
+    category: Option<String>,
+}

@@ -22,10 +22,8 @@ use utoipa_axum::{
 };
 use uuid::Uuid;
 
-use self::{
-    draft::Opening,
-    view::{MessageView, StopView},
-};
+pub(super) use self::view::MessageView;
+use self::{draft::Opening, view::StopView};
 use super::{
     Api, credentials, description,
     problem::Problem,
@@ -82,7 +80,7 @@ description::refusals! {
 type IdPath = Result<Path<String>, PathRejection>;
 
 /// A message's id is a UUID as it is usually written, so that each message has one path.
-fn message_id(path: IdPath) -> Result<MessageId, Problem> {
+pub(super) fn message_id(path: IdPath) -> Result<MessageId, Problem> {
     const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
     let id = path.ok().filter(|Path(text)| text.len() == TEXT_BYTES).and_then(|Path(text)| Uuid::parse_str(&text).ok());
     id.map(MessageId).ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))

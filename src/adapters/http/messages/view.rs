@@ -9,7 +9,7 @@ use crate::domain::{message::Observed, timestamp::Timestamp, topic::MessageId};
 
 /// A message, without its events.
 #[derive(Serialize, ToSchema)]
-pub(super) struct MessageView {
+pub(in crate::adapters::http) struct MessageView {
     /// Always true.
     success: bool,
     message_id: String,
@@ -35,7 +35,7 @@ pub(super) struct MessageView {
 }
 
 impl MessageView {
-    pub(super) fn of(id: MessageId, observed: &Observed, producer_idle: Duration) -> Self {
+    pub(in crate::adapters::http) fn of(id: MessageId, observed: &Observed, producer_idle: Duration) -> Self {
         let message = &observed.message;
         Self {
             success: true,
