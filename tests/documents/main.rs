@@ -8,6 +8,7 @@
 mod answers;
 mod calls;
 mod frames;
+mod http_api;
 mod pages;
 mod recorder;
 mod routes;

@@ -13,7 +13,7 @@ use figment::{
 use super::{allowed::Allowed, auth::MASK, error::ConfigError, keys, listing, nearest::nearest, origin::Origin};
 
 /// The defaults: the one file that says all keys to people.
-const DEFAULT: &str = include_str!("../../../config/default.toml");
+pub(super) const DEFAULT: &str = include_str!("../../../config/default.toml");
 
 /// Values from one place.
 #[derive(Debug)]
