@@ -9,3 +9,4 @@ pub mod memory;
 pub mod prometheus;
 pub mod signal_queue;
 pub mod system_clock;
+pub mod traces;

@@ -9,6 +9,7 @@ mod answers;
 mod calls;
 mod frames;
 mod http_api;
+mod names;
 mod pages;
 mod recorder;
 mod routes;

@@ -101,7 +101,7 @@ fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> 
         }
         // A key may have been put here instead of its hash.
         Allowed::Secret | Allowed::Tables { .. } => MASK.to_owned(),
-        Allowed::Flag | Allowed::Number { .. } | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
+        Allowed::Flag | Allowed::Number { .. } | Allowed::Ratio | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
     };
     Err(bad_value(key.to_owned(), origin, found, allowed))
 }
