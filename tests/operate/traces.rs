@@ -1,11 +1,11 @@
 //! Traces, from a request to a collector.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rejoin_test_support::{Connection, ServerProcess, eventually};
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
 use crate::collector::{Collector, attribute, hex};
