@@ -7,6 +7,8 @@ pub mod config;
 pub mod http;
 pub mod memory;
 pub mod prometheus;
+pub mod redis;
 pub mod signal_queue;
+pub mod stored_event;
 pub mod system_clock;
 pub mod traces;

@@ -5,6 +5,7 @@
 
 mod client;
 mod proxy;
+mod redis;
 mod server;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use self::{
     client::{Connection, EventClient, Seen},
     proxy::CuttingProxy,
+    redis::{RedisCluster, RedisServer},
     server::{ServerProcess, TestServer},
 };
 

@@ -6,6 +6,7 @@ import { $, element, say } from './dom.js';
 let user = null;
 let published = () => {};
 
+const hint = $('event-receipt').firstElementChild;
 const [form, type, payload] = [$('test-event'), $('event-type'), $('event-payload')];
 
 form.addEventListener('submit', (event) => {
@@ -21,7 +22,7 @@ payload.addEventListener('keydown', (event) => {
 // For whom; `tell` hears of each event that was published.
 export function show(another, tell) {
   [user, published] = [another, tell];
-  $('event-receipt').replaceChildren();
+  $('event-receipt').replaceChildren(hint);
   blame(null, '');
 }
 
