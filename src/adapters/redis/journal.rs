@@ -161,9 +161,9 @@ impl RedisJournal {
             (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(just_before(oldest))),
             (Some(_), None) => None,
         };
-        let bounds = Bounds { origin, floor, oldest, head };
         // A stream that is older than our origin was not wiped.
-        Some(Bounds { origin: origin.min(bounds.whole_from()), ..bounds })
+        let origin = origin.min(floor.or(oldest.map(just_before)).unwrap_or(head));
+        Some(Bounds { origin, floor, oldest, head })
     }
 }
 
