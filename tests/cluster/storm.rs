@@ -1,7 +1,7 @@
 //! Three processes, a hundred users, readers and publishers through proxies that cut; the backend is killed three times,
 //! and one process once.
 //!
-//! It lasts for `REJOIN_STORM_SECONDS`.
+//! It lasts for `STORM_SECONDS`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SECRET: &str = "a secret of the storm, long enough for HS256";
 
 fn duration() -> Duration {
-    let seconds = std::env::var("REJOIN_STORM_SECONDS").ok().map(|seconds| seconds.parse().expect("a number of seconds"));
+    let seconds = std::env::var("STORM_SECONDS").ok().map(|seconds| seconds.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(SECONDS_DEFAULT))
 }
 
