@@ -1,6 +1,6 @@
 //! A process that is called over HTTP, and the settings of one that keeps everything in Redis.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, ops::Range, time::Duration};
 
 use rejoin_test_support::{Connection, RedisServer, TestServer, soon};
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -132,6 +132,15 @@ impl Caller {
         let answer = self.try_publish(payload, None).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes numbers to user `local` in one request, which must succeed, and gives their ids.
+    pub(crate) async fn publish_lines(&self, numbers: Range<usize>) -> Vec<String> {
+        let lines: Vec<String> = numbers.map(|number| json!({ "user_id": "local", "type": "t", "payload": number }).to_string()).collect();
+        let request = self.request(Method::POST, "/api/events").header("content-type", "application/x-ndjson").body(lines.join("\n"));
+        let answers = soon("the answers", request.send()).await.unwrap().text().await.unwrap();
+        let id = |line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().map(ToOwned::to_owned);
+        answers.lines().map(|line| id(line).unwrap_or_else(|| panic!("{line}"))).collect()
     }
 
     /// Publishes 0, 1, 2, ... until it is told to stop, each with the same key until it is acknowledged.

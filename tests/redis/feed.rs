@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_test_support::{RedisServer, eventually};
 use reqwest::Method;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -94,35 +94,24 @@ async fn promises_1_to_3_feeds_that_break_in_a_flood_lose_nothing() {
         Listener::placed(reader.follow(None).await).await,
         Listener::placed(reader.follow(None).await).await,
     ];
+    let flooding = watch::Sender::new(true);
     let flood = async {
         let mut ids = Vec::new();
         for first in (0..EVENTS).step_by(LINES) {
-            let lines: String = (first..first + LINES)
-                .map(|number| format!("{}\n", json!({ "user_id": "local", "type": "t", "payload": number })))
-                .collect();
-            let request = writer.request(Method::POST, "/api/events").header("content-type", "application/x-ndjson").body(lines);
-            let answers = request.send().await.unwrap().text().await.unwrap();
-            ids.extend(
-                answers.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned()),
-            );
+            ids.extend(writer.publish_lines(first..first + LINES).await);
         }
+        flooding.send_replace(false);
         ids
     };
-    let (mut killed, flooding) = (0, std::sync::atomic::AtomicBool::new(true));
-    let killing = async {
-        while flooding.load(std::sync::atomic::Ordering::Relaxed) {
+    let kill = async {
+        let mut killed = 0;
+        while *flooding.borrow() {
             killed += redis.ask::<u64>(redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        killed
     };
-    let (ids, ()) = tokio::join!(
-        async {
-            let ids = flood.await;
-            flooding.store(false, std::sync::atomic::Ordering::Relaxed);
-            ids
-        },
-        killing
-    );
+    let (ids, killed) = tokio::join!(flood, kill);
     assert!(killed >= 4, "only {killed} feeds were killed: the test shows too little");
     assert_eq!(ids.len(), EVENTS);
     for stream in &streams {

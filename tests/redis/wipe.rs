@@ -64,7 +64,7 @@ async fn a_stream_goes_on_through_a_wipe() {
     }
     for caller in [&writer, &reader] {
         let rejoined = Listener::of(caller.follow(told.last().map(String::as_str)).await);
-        assert_eq!(rejoined.ids(1).await, [newest.clone()]);
+        assert_eq!(rejoined.payloads(1).await, ["newest"]);
         assert_eq!(first_event(&rejoined).await["type"], "backlog.truncated");
     }
 }
