@@ -27,6 +27,8 @@ mod limits;
 mod memory;
 #[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod postgres;
 
 /// Makes a test of each law of a module.
 #[cfg(test)]
@@ -224,4 +226,14 @@ contract! {
     wipe_under_a_process: (lacks "the journal lives and dies with its process");
     restart: (lacks "memory promises nothing beyond the process: a restart is a wipe");
     outage: (lacks "there is no server that could be away");
+}
+
+#[cfg(test)]
+contract! {
+    mod postgres_backend: crate::postgres::PostgresFixture;
+    clock_that_steps_back: has;
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
 }

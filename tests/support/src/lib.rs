@@ -4,6 +4,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod client;
+mod postgres;
 mod proxy;
 mod server;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use self::{
     client::{Connection, EventClient, Seen},
+    postgres::{PostgresServer, program},
     proxy::CuttingProxy,
     server::{ServerProcess, TestServer},
 };

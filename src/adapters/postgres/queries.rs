@@ -1,0 +1,43 @@
+//! Every statement of this adapter, so that a test can have the server check all of them against the schema.
+
+use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
+
+/// Each statement, with its name.
+pub const ALL: [(&str, &str); 36] = [
+    ("append", append::APPEND),
+    ("bounds", reading::BOUNDS),
+    ("read", reading::READ),
+    ("make known", reading::MAKE_KNOWN),
+    ("purge", journal::PURGE),
+    ("probe", journal::PROBE),
+    ("message bounds", message_reading::MESSAGE_BOUNDS),
+    ("message read", message_reading::MESSAGE_READ),
+    ("lock messages", message_rows::LOCK_MESSAGES),
+    ("observe message", message_rows::OBSERVE_MESSAGE),
+    ("open message", message_rows::OPEN_MESSAGE),
+    ("change message", message_rows::CHANGE_MESSAGE),
+    ("find message keys", message_writer::FIND_MESSAGE_KEYS),
+    ("find message events", message_writer::FIND_MESSAGE_EVENTS),
+    ("write messages", message_writer::WRITE_MESSAGES),
+    ("silent messages", message_removal::SILENT_MESSAGES),
+    ("remove messages", message_removal::REMOVE_MESSAGES),
+    ("announce", feed::ANNOUNCE),
+    ("find announcements", feed::FIND_ANNOUNCEMENTS),
+    ("find closed", feed::FIND_CLOSED),
+    ("feed user heads", feed::FEED_USER_HEADS),
+    ("feed message heads", feed::FEED_MESSAGE_HEADS),
+    ("feed user events", feed::FEED_USER_EVENTS),
+    ("feed message events", feed::FEED_MESSAGE_EVENTS),
+    ("acquire lease", limits::ACQUIRE_LEASE),
+    ("renew leases", limits::RENEW_LEASES),
+    ("release leases", limits::RELEASE_LEASES),
+    ("count leases", limits::COUNT_LEASES),
+    ("take replay", limits::TAKE_REPLAY),
+    ("count replays", limits::COUNT_REPLAYS),
+    ("sweep events", sweeping::SWEEP_EVENTS),
+    ("sweep keys", sweeping::SWEEP_KEYS),
+    ("sweep message keys", sweeping::SWEEP_MESSAGE_KEYS),
+    ("sweep announcements", sweeping::SWEEP_ANNOUNCEMENTS),
+    ("sweep leases", sweeping::SWEEP_LEASES),
+    ("sweep topics", sweeping::SWEEP_TOPICS),
+];

@@ -1,0 +1,134 @@
+//! The backend in Postgres: one private server for all laws, with a schema for each; laws that kill it have one of
+//! their own.
+//!
+//! The schema's clock is a function, so laws move time by another function in its place, as they move the clock of the
+//! backend in memory. Time goes on by itself as well, which is what the tolerance is for.
+
+use std::{
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rejoin::adapters::postgres::{Postgres, PostgresOptions};
+use rejoin_test_support::PostgresServer;
+
+use crate::backend::{Backend, Fixture, Options, Process};
+
+/// Within this, no call may hang: laws wait for ten seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// As few connections as a process may have: every law has several processes.
+const CONNECTIONS: usize = 10;
+
+pub(crate) struct PostgresFixture;
+
+struct OfPostgres {
+    server: Arc<PostgresServer>,
+    schema: String,
+    options: Options,
+    ahead_ms: AtomicI64,
+    /// How often it was made unreachable.
+    outages: AtomicU32,
+    is_paused: Mutex<bool>,
+}
+
+/// The server of all laws that leave it alive, for as long as one of them uses it.
+async fn shared_server() -> Arc<PostgresServer> {
+    static SERVER: tokio::sync::Mutex<Weak<PostgresServer>> = tokio::sync::Mutex::const_new(Weak::new());
+    let mut server = SERVER.lock().await;
+    if let Some(running) = server.upgrade() {
+        return running;
+    }
+    let started = Arc::new(PostgresServer::start().await);
+    *server = Arc::downgrade(&started);
+    started
+}
+
+fn open(server: Arc<PostgresServer>, options: Options) -> Box<dyn Backend> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let schema = format!("law_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    Box::new(OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0), outages: AtomicU32::new(0), is_paused: Mutex::new(false) })
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn open(&self, options: Options) -> Box<dyn Backend> {
+        open(shared_server().await, options)
+    }
+
+    async fn open_to_be_killed(&self, options: Options) -> Box<dyn Backend> {
+        open(Arc::new(PostgresServer::start().await), options)
+    }
+
+    fn property_cases(&self) -> u32 {
+        12
+    }
+
+    fn time_tolerance(&self) -> Duration {
+        Duration::from_millis(900)
+    }
+}
+
+impl OfPostgres {
+    fn move_clock(&self, by_ms: i64) {
+        let ahead_ms = self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst) + by_ms;
+        self.server.run_sql(&format!(
+            "CREATE OR REPLACE FUNCTION {}.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+                SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}
+            $$",
+            self.schema
+        ));
+    }
+}
+
+#[async_trait]
+impl Backend for OfPostgres {
+    async fn process(&self) -> Process {
+        let options = PostgresOptions {
+            server: self.server.url().parse().unwrap(),
+            schema: self.schema.parse().unwrap(),
+            connections_max: CONNECTIONS,
+            call_timeout: CALL_TIMEOUT,
+            topic_entries_max: self.options.topic_entries_max,
+            age_max: self.options.age_max,
+            idempotency_window: self.options.idempotency_window,
+        };
+        let Postgres { journal, messages, feed, limits } = Postgres::open(options).await.unwrap();
+        Process { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.move_clock(i64::try_from(time.as_millis()).unwrap());
+    }
+
+    fn trim_slack_entries(&self) -> usize {
+        self.options.topic_entries_max / 10
+    }
+
+    async fn step_clock_back(&self, by: Duration) {
+        self.move_clock(-i64::try_from(by.as_millis()).unwrap());
+    }
+
+    async fn wipe(&self) {
+        self.server.run_sql(&format!("DROP SCHEMA {} CASCADE", self.schema));
+    }
+
+    async fn restart(&self) {
+        self.server.kill();
+        self.server.restart().await;
+    }
+
+    /// By turns it hangs, and is killed.
+    async fn stop(&self) {
+        let pauses = self.outages.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+        *self.is_paused.lock().unwrap() = pauses;
+        if pauses { self.server.pause() } else { self.server.kill() }
+    }
+
+    async fn start(&self) {
+        if *self.is_paused.lock().unwrap() { self.server.resume() } else { self.server.restart().await }
+    }
+}
