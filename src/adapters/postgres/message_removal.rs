@@ -28,6 +28,7 @@ pub(super) const REMOVE_MESSAGES: &str = "WITH events AS (DELETE FROM message_ev
 pub(super) async fn delete(connection: &mut PgConnection, id: MessageId, channel: &str) -> Result<bool, Failure> {
     let mut transaction = connection.begin().await?;
     if message_rows::lock(&mut transaction, &[id]).await?.is_empty() {
+        transaction.rollback().await?;
         return Ok(false);
     }
     remove(&mut transaction, &[id.0], channel).await?;
@@ -44,6 +45,7 @@ pub(super) async fn sweep(
 ) -> Result<usize, Failure> {
     let mut transaction = connection.begin().await?;
     if !take_turn(&mut transaction, "rejoin messages").await? {
+        transaction.rollback().await?;
         return Ok(0);
     }
     let silent: Vec<(Uuid, i32)> = sqlx::query_as(SILENT_MESSAGES)

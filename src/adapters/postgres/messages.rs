@@ -71,8 +71,13 @@ async fn change_locked<R>(
     change: impl Fn(&mut Message, Timestamp) -> Result<(), R>,
 ) -> Result<Option<Result<Observed, R>>, Failure> {
     let mut transaction = connection.begin().await?;
-    let Some(mut stored) = message_rows::lock(&mut transaction, &[id]).await?.pop() else { return Ok(None) };
+    // A transaction that is only dropped is rolled back by the connection's next use, and holds its locks until then.
+    let Some(mut stored) = message_rows::lock(&mut transaction, &[id]).await?.pop() else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
     if let Err(refusal) = change(&mut stored.message, stored.now) {
+        transaction.rollback().await?;
         return Ok(Some(Err(refusal)));
     }
     message_rows::change(&mut transaction, id, &stored.message).await?;

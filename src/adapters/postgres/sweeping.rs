@@ -141,6 +141,7 @@ async fn remove(
 ) -> Result<(i64, Option<i64>), Failure> {
     let mut transaction = connection.begin().await?;
     if !take_turn(&mut transaction, "rejoin sweep").await? {
+        transaction.rollback().await?;
         return Ok((0, None));
     }
     let mut query = sqlx::query_as(statement).bind(millis(kept)).bind(ROWS_AT_ONCE);

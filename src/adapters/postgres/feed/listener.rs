@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     Shared, State,
     announcements,
-    reading::{self, ENTRIES_AT_ONCE, Heard, TOPICS_AT_ONCE},
+    reading::{self, Growth, TOPICS_AT_ONCE},
 };
 use crate::{
     adapters::{
@@ -221,35 +221,24 @@ impl Listener {
         self.tell_announcements(announced).await
     }
 
-    async fn tell_entries(&self, mut grown: Vec<(Topic, Position)>) -> Result<(), Deaf> {
-        while !grown.is_empty() {
-            let mut unfinished = Vec::new();
-            for topics in grown.chunks(TOPICS_AT_ONCE) {
-                let topics: Arc<[(Topic, Position)]> = topics.into();
-                let read = calling(|connection| {
-                    let topics = Arc::clone(&topics);
-                    async move { reading::entries(connection, &topics).await }.boxed()
-                });
-                let heard = self.reads.call("reading what a topic has grown by", Repeat::Harmless, read).await?;
-                let mut counts = vec![(0, Position::Start); topics.len()];
-                for (place, heard) in heard {
-                    counts[place] = (counts[place].0 + 1, heard.id().into());
-                    self.tell(&topics[place].0, heard);
-                }
-                let full = topics.iter().zip(counts).filter(|(_, (count, _))| *count >= ENTRIES_AT_ONCE);
-                unfinished.extend(full.map(|((topic, _), (_, last))| (topic.clone(), last)));
+    async fn tell_entries(&self, grown: Vec<(Topic, Position)>) -> Result<(), Deaf> {
+        for topics in grown.chunks(TOPICS_AT_ONCE) {
+            let topics: Arc<[(Topic, Position)]> = topics.into();
+            let read = calling(|connection| {
+                let topics = Arc::clone(&topics);
+                async move { reading::growth(connection, &topics).await }.boxed()
+            });
+            for growth in self.reads.call("reading what topics have grown by", Repeat::Harmless, read).await? {
+                self.tell(growth);
             }
-            grown = unfinished;
         }
         Ok(())
     }
 
-    fn tell(&self, topic: &Topic, heard: Heard) {
-        if self.shared.watched().advance(topic, heard.id().into()) {
-            self.queue.tell(match heard {
-                Heard::Entry(entry) => Signal::Appended(topic.clone(), entry),
-                Heard::Large(_) => Signal::Grown(topic.clone()),
-            });
+    fn tell(&self, growth: Growth) {
+        let Growth { topic, to, entry } = growth;
+        if self.shared.watched().advance(&topic, to) {
+            self.queue.tell(entry.map_or_else(|| Signal::Grown(topic.clone()), |entry| Signal::Appended(topic.clone(), entry)));
         }
     }
 

@@ -20,11 +20,12 @@ use crate::{
     },
 };
 
-/// Most topics of one statement, and most entries of each. What lies behind is read by the next.
+/// Most topics of one statement.
 pub(super) const TOPICS_AT_ONCE: usize = 64;
-pub(super) const ENTRIES_AT_ONCE: usize = 32;
+/// A topic that has grown by so many is not read here: whoever listens reads it in pages, at its own pace.
+const ENTRIES_MAX: i64 = 32;
 /// An event that costs more is not kept for who listens: that it is there is enough, and the journal is read.
-const EVENT_BYTES_MAX: usize = 16 * 1024;
+const EVENT_BYTES_MAX: i32 = 16 * 1024;
 
 /// The heads of users' topics.
 pub(in crate::adapters::postgres) const FEED_USER_HEADS: &str = "SELECT w.place, t.last_ms, t.last_n FROM unnest($1::text[]) WITH ORDINALITY AS w(user_id, place)
@@ -49,27 +50,21 @@ pub(in crate::adapters::postgres) const FEED_MESSAGE_EVENTS: &str = "SELECT w.pl
         WHERE message_id = w.message_id AND sequence_no > w.sequence_no ORDER BY sequence_no LIMIT $3
     ) e ORDER BY w.place, e.sequence_no";
 
-/// What was read of a topic.
+/// What a topic has grown by.
 #[derive(Debug)]
-pub(super) enum Heard {
-    /// An entry.
-    Entry(Entry),
-    /// One that is large, or makes no sense, is here.
-    Large(EventId),
+pub(super) struct Growth {
+    pub(super) topic: Topic,
+    /// How far that goes.
+    pub(super) to: Position,
+    /// The one entry that it is; nothing where the journal has to be read: for a large entry, or for many.
+    pub(super) entry: Option<Entry>,
 }
 
-impl Heard {
-    pub(super) const fn id(&self) -> EventId {
-        match self {
-            Self::Entry(entry) => entry.id,
-            Self::Large(id) => *id,
-        }
-    }
+/// An entry as it was read; nothing where it is large, or makes no sense.
+type Read = (EventId, Option<Entry>);
 
-    fn of(id: EventId, entry: Option<Entry>) -> Self {
-        let small = entry.filter(|entry| Event::cost_bytes(&entry.event) <= EVENT_BYTES_MAX);
-        small.map_or(Self::Large(id), Self::Entry)
-    }
+fn small(entry: Option<Entry>) -> Option<Entry> {
+    entry.filter(|entry| i32::try_from(Event::cost_bytes(&entry.event)).is_ok_and(|bytes| bytes <= EVENT_BYTES_MAX))
 }
 
 /// The topics of each channel, with the place that each came from.
@@ -117,37 +112,66 @@ pub(super) async fn heads(connection: &mut PgConnection, topics: &[Topic]) -> Re
     Ok(heads)
 }
 
-/// What lies behind positions of topics: for each entry the place of its topic, in the order of each topic.
-pub(super) async fn entries(connection: &mut PgConnection, topics: &[(Topic, Position)]) -> Result<Vec<(usize, Heard)>, Failure> {
+/// What lies behind positions of topics, in the order of each topic.
+pub(super) async fn growth(connection: &mut PgConnection, topics: &[(Topic, Position)]) -> Result<Vec<Growth>, Failure> {
     let split = Split::of(topics.iter().map(|(topic, position)| (topic, *position)));
-    let (entries_max, bytes_max) = (to_i64(ENTRIES_AT_ONCE as u64), i32::try_from(EVENT_BYTES_MAX).unwrap_or(i32::MAX));
-    let mut heard = Vec::new();
-    if !split.users.is_empty() {
-        let ids: Vec<&str> = split.users.iter().map(|(_, id, _)| id.as_str()).collect();
-        let timed = |position: Position| position.id().map_or((-1, -1), |id| (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))));
-        let (ms, n): (Vec<i64>, Vec<i64>) = split.users.iter().map(|(.., position)| timed(*position)).unzip();
-        let query = sqlx::query(FEED_USER_EVENTS).bind(ids).bind(ms).bind(n).bind(entries_max).bind(bytes_max);
-        for row in query.fetch_all(&mut *connection).await? {
-            heard.push((place(&split.users, row.try_get(0)?)?, heard_of_user(&row)?));
-        }
+    let mut read: Vec<Vec<Read>> = topics.iter().map(|_| Vec::new()).collect();
+    read_users(connection, &split.users, &mut read).await?;
+    read_messages(connection, &split.messages, &mut read).await?;
+    let (few, many): (Vec<_>, Vec<_>) = topics.iter().zip(read).partition(|(_, read)| to_i64(read.len() as u64) < ENTRIES_MAX);
+    let mut growth: Vec<Growth> = few
+        .into_iter()
+        .flat_map(|((topic, _), read)| read.into_iter().map(|(id, entry)| Growth { topic: topic.clone(), to: id.into(), entry }))
+        .collect();
+    if !many.is_empty() {
+        let many: Vec<Topic> = many.into_iter().map(|((topic, _), _)| topic.clone()).collect();
+        let heads = heads(connection, &many).await?;
+        growth.extend(many.into_iter().zip(heads).map(|(topic, to)| Growth { topic, to, entry: None }));
     }
-    if !split.messages.is_empty() {
-        let (ids, numbers): (Vec<Uuid>, Vec<i32>) = split.messages.iter().map(|(_, id, position)| (*id, number_of(*position))).unzip();
-        let query = sqlx::query_as(FEED_MESSAGE_EVENTS).bind(ids).bind(numbers).bind(entries_max).bind(bytes_max);
-        let rows: Vec<(i64, i32, String, i64, Option<String>)> = query.fetch_all(connection).await?;
-        for (told, number, event_type, ts_ms, payload) in rows {
-            let number = u64::try_from(number).unwrap_or(0);
-            let entry = payload.and_then(|payload| entry(number, &event_type, &payload, ts_ms));
-            heard.push((place(&split.messages, told)?, Heard::of(EventId::sequence(number), entry)));
-        }
-    }
-    Ok(heard)
+    Ok(growth)
 }
 
-fn heard_of_user(row: &PgRow) -> Result<Heard, Failure> {
+async fn read_users(
+    connection: &mut PgConnection,
+    users: &[(usize, String, Position)],
+    read: &mut [Vec<Read>],
+) -> Result<(), Failure> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = users.iter().map(|(_, id, _)| id.as_str()).collect();
+    let timed = |position: Position| position.id().map_or((-1, -1), |id| (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))));
+    let (ms, n): (Vec<i64>, Vec<i64>) = users.iter().map(|(.., position)| timed(*position)).unzip();
+    let query = sqlx::query(FEED_USER_EVENTS).bind(ids).bind(ms).bind(n).bind(ENTRIES_MAX).bind(EVENT_BYTES_MAX);
+    for row in query.fetch_all(connection).await? {
+        read[place(users, row.try_get(0)?)?].push(read_of_user(&row)?);
+    }
+    Ok(())
+}
+
+async fn read_messages(
+    connection: &mut PgConnection,
+    messages: &[(usize, Uuid, Position)],
+    read: &mut [Vec<Read>],
+) -> Result<(), Failure> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let (ids, numbers): (Vec<Uuid>, Vec<i32>) = messages.iter().map(|(_, id, position)| (*id, number_of(*position))).unzip();
+    let query = sqlx::query_as(FEED_MESSAGE_EVENTS).bind(ids).bind(numbers).bind(ENTRIES_MAX).bind(EVENT_BYTES_MAX);
+    let rows: Vec<(i64, i32, String, i64, Option<String>)> = query.fetch_all(connection).await?;
+    for (told, number, event_type, ts_ms, payload) in rows {
+        let number = u64::try_from(number).unwrap_or(0);
+        let entry = payload.and_then(|payload| entry(number, &event_type, &payload, ts_ms));
+        read[place(messages, told)?].push((EventId::sequence(number), small(entry)));
+    }
+    Ok(())
+}
+
+fn read_of_user(row: &PgRow) -> Result<Read, Failure> {
     let timed = |ms: i64, n: i64| EventId::timed(from_i64(ms), from_i64(n));
     let (id, prev) = (timed(row.try_get(1)?, row.try_get(2)?), timed(row.try_get(3)?, row.try_get(4)?));
-    let Some(payload) = row.try_get::<Option<&str>, _>(9)? else { return Ok(Heard::Large(id)) };
+    let Some(payload) = row.try_get::<Option<&str>, _>(9)? else { return Ok((id, None)) };
     let event = StoredEvent {
         ts_ms: row.try_get(5)?,
         event_type: row.try_get(6)?,
@@ -155,5 +179,5 @@ fn heard_of_user(row: &PgRow) -> Result<Heard, Failure> {
         scope: row.try_get(8)?,
         payload,
     };
-    Ok(Heard::of(id, event.read(&id).map(|event| Entry { id, prev: Some(prev.into()), event })))
+    Ok((id, small(event.read(&id).map(|event| Entry { id, prev: Some(prev.into()), event }))))
 }
