@@ -3,6 +3,7 @@
 //! Invariant: this is the only module that knows every layer; nothing is decided here but who gets what.
 
 mod authentication;
+mod backends;
 mod options;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -11,37 +12,31 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use self::{
     authentication::authenticator,
+    backends::Backends,
     options::{api_options, limits_options, ring_options, server_options, subscription_options},
 };
 use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
-        config::{Backend, Settings},
+        config::Settings,
         http::{self as http_adapter, Api, Routers},
-        memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+        postgres::PostgresSetupError,
         prometheus::Prometheus,
+        redis::RedisSetupError,
         system_clock::SystemClock,
     },
     app::{
         administration::Administration,
-        availability::Availability,
         hub::{DrainPlan, Hub},
         lifecycle::Lifecycle,
         limits::Limits,
         producing::Producing,
         publishing::Publisher,
         signals::Signals,
-        sources::{Source, Sources},
+        sources::Source,
         subscriptions::Subscriptions,
     },
-    ports::{
-        clock::Clock,
-        feed::Feed,
-        journal::Journal,
-        limits::{ConnectionLeases, ReplayBudget},
-        messages::Messages,
-        topic_log::PageLimit,
-    },
+    ports::{clock::Clock, topic_log::PageLimit},
 };
 
 /// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little
@@ -80,19 +75,12 @@ pub enum StartError {
     /// Two publishers' keys are one.
     #[error(transparent)]
     Keys(#[from] DuplicateKey),
-}
-
-/// The ports to whatever keeps the events and the messages.
-struct Backends {
-    journal: Arc<dyn Journal>,
-    messages: Arc<dyn Messages>,
-    sources: Sources,
-}
-
-/// The ports to whatever counts what users use.
-struct LimitsBackend {
-    leases: Arc<dyn ConnectionLeases>,
-    budget: Arc<dyn ReplayBudget>,
+    /// Redis can't be used as the settings say.
+    #[error(transparent)]
+    Redis(#[from] RedisSetupError),
+    /// Postgres can't be used as the settings say.
+    #[error(transparent)]
+    Postgres(#[from] PostgresSetupError),
 }
 
 impl Server {
@@ -105,14 +93,13 @@ impl Server {
         let authenticator = authenticator(&settings.auth, &clock)?;
         let prometheus = Prometheus::new();
         let signals = Signals::new(&prometheus.recorder(), Arc::clone(&clock));
-        let Backends { journal, messages, sources } = backends(settings, &clock, &signals);
-        let LimitsBackend { leases, budget } = limits_backend(settings, &clock);
         let (listener, address) = listen("server.listen", settings.server.listen).await?;
         let ops = match settings.server.ops_listen {
             Some(address) => Some(listen("server.ops_listen", address).await?),
             None => None,
         };
 
+        let Backends { journal, messages, sources, leases, budget } = backends::open(settings, &clock, &signals).await?;
         let lifecycle = Lifecycle::default();
         let stopped = lifecycle.stopped().clone();
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
@@ -207,37 +194,4 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, 
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-/// The only `match` on where events and messages are kept.
-fn backends(settings: &Settings, clock: &Arc<dyn Clock>, signals: &Arc<Signals>) -> Backends {
-    match (settings.events.backend, settings.messages.backend) {
-        (Backend::Memory, Backend::Memory) => {
-            let options = MemoryOptions {
-                topic_entries_max: settings.events.stream_maxlen,
-                age_max: settings.events.replay_max_age,
-                idempotency_window: settings.events.idempotency_window,
-                bytes_max: settings.memory.max_bytes,
-            };
-            let journal = Arc::new(MemoryJournal::new(options, Arc::clone(clock)));
-            let feed: Arc<dyn Feed> = Arc::new(MemoryFeed::new(Arc::clone(&journal)));
-            let source = |name| Source {
-                log: Arc::clone(&journal) as _,
-                feed: Arc::clone(&feed),
-                availability: Arc::new(Availability::new(name, Arc::clone(signals))),
-            };
-            let sources = Sources { users: source("journal"), messages: source("messages") };
-            Backends { messages: Arc::clone(&journal) as _, journal, sources }
-        }
-    }
-}
-
-/// The only `match` on where limits are counted.
-fn limits_backend(settings: &Settings, clock: &Arc<dyn Clock>) -> LimitsBackend {
-    match settings.limits.backend {
-        Backend::Memory => {
-            let limits = Arc::new(MemoryLimits::new(Arc::clone(clock)));
-            LimitsBackend { leases: Arc::clone(&limits) as _, budget: limits }
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! cargo bench --bench load -- idle --connections 5000
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
+//! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
 //! ```
 //!
 //! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
@@ -21,6 +22,7 @@ mod fanout;
 mod flood;
 mod idle;
 mod readers;
+mod redis;
 mod server;
 
 use clap::{Parser, Subcommand};
@@ -56,6 +58,15 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// What publishes and deliveries cost Redis, and how fast appends are beside bare ones.
+    Redis {
+        #[arg(long, default_value_t = 10_000)]
+        publishes: usize,
+        #[arg(long, default_value_t = 100)]
+        users: usize,
+        #[arg(long, default_value_t = 10)]
+        subscribers: usize,
+    },
     /// The bare write loop, as a process of its own.
     #[command(hide = true)]
     Bare,
@@ -73,6 +84,7 @@ fn main() {
             Some(Measurement::Idle { connections }) => idle::measure(connections).await,
             Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
             Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
+            Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
             Some(Measurement::Bare) => {}
             None => {
                 idle::measure(5_000).await;

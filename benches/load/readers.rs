@@ -55,15 +55,21 @@ impl Tally {
 /// Opens so many connections, each with this request, and returns when all have been greeted by a block of text.
 pub(crate) async fn open(address: SocketAddr, request: &str, connections: usize) -> Rc<Tally> {
     let tally = Rc::new(Tally::default());
+    open_more(&tally, address, request, connections).await;
+    tally
+}
+
+/// Opens so many more that count into the same tally.
+pub(crate) async fn open_more(tally: &Rc<Tally>, address: SocketAddr, request: &str, connections: usize) {
+    let greeted = tally.ready.get() + connections;
     for _ in 0..connections {
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
-        spawn_local(read(socket, Rc::clone(&tally)));
+        spawn_local(read(socket, Rc::clone(tally)));
     }
-    while tally.ready.get() < connections {
+    while tally.ready.get() < greeted {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    tally
 }
 
 async fn read(socket: TcpStream, tally: Rc<Tally>) {

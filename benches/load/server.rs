@@ -19,10 +19,16 @@ pub(crate) struct ServerProcess {
 impl ServerProcess {
     /// Rejoin, in mode `jwt`, without a cap on connections.
     pub(crate) fn rejoin() -> Self {
+        Self::rejoin_with(&[])
+    }
+
+    /// The same with more settings.
+    pub(crate) fn rejoin_with(settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
+        command.envs(settings.iter().copied());
         command.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", SECRET);
         command.env("SSE_MAX_CONCURRENT_PER_USER", "0").env("REJOIN_LOG__LEVEL", "warn");
-        Self::start(command, Some(token()))
+        Self::start(command, Some(token("u1")))
     }
 
     /// The bare write loop.
@@ -60,6 +66,12 @@ impl ServerProcess {
         self.request("GET", "")
     }
 
+    /// The request of another user.
+    pub(crate) fn subscribe_request_of(&self, user: &str) -> String {
+        let token = token(user);
+        format!("GET /api/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n", self.address)
+    }
+
     pub(crate) fn publish_request(&self, payload: &str) -> String {
         let body = format!(r#"{{"user_id":"u1","type":"load","payload":{payload}}}"#);
         self.request("POST", &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())) + &body
@@ -78,12 +90,12 @@ impl Drop for ServerProcess {
     }
 }
 
-fn token() -> String {
+fn token(user: &str) -> String {
     use rejoin::{
         adapters::auth::mint, adapters::system_clock::SystemClock, domain::access::Scope, domain::topic::UserId, ports::clock::Clock,
     };
     let request = mint::TokenRequest {
-        user: UserId::parse("u1").ok(),
+        user: UserId::parse(user).ok(),
         scopes: [Scope::EventsPublish].into(),
         ttl: std::time::Duration::from_hours(1),
         ..mint::TokenRequest::default()

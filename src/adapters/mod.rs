@@ -8,5 +8,7 @@ pub mod http;
 pub mod memory;
 pub mod postgres;
 pub mod prometheus;
+pub mod redis;
 pub mod signal_queue;
+pub mod stored_event;
 pub mod system_clock;

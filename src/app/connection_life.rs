@@ -52,7 +52,8 @@ impl Drop for Subscription {
         self.signals.stream_ended(topic, reason);
         tracing::info!(
             channel = channel.name(),
-            user = %self.lease.user(),
+            user = %self.reader.user(),
+            reader = self.reader.as_str(),
             %topic,
             reason,
             seconds = began.elapsed().as_secs_f64(),

@@ -4,12 +4,14 @@
 //! that counting is one atomic addition; a gauge of open things is taken back by a drop, however they end.
 
 mod names;
+mod seen_topics;
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
 
 pub use self::names::{Kind, METRICS, Metric};
+use self::seen_topics::SeenTopics;
 use crate::{
     domain::{timestamp::Timestamp, topic::Topic},
     ports::{backend_error::BackendError, clock::Clock},
@@ -24,6 +26,7 @@ pub struct Signals {
     leases: Gauge,
     topics_followed: Gauge,
     ring_bytes: Gauge,
+    malformed_topics: SeenTopics,
 }
 
 /// The metrics of one channel's streams.
@@ -80,6 +83,7 @@ impl Signals {
                 leases: metrics::gauge!(names::LEASES),
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
+                malformed_topics: SeenTopics::default(),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -135,6 +139,14 @@ impl Signals {
     pub fn backend_is(&self, backend: &'static str, up: bool) {
         let gauge = || metrics::gauge!(names::BACKEND_UP, "backend" => backend);
         metrics::with_local_recorder(&*self.recorder, gauge).set(f64::from(u8::from(up)));
+    }
+
+    /// An entry that is no event was passed over. The log has one line for each topic.
+    pub fn passed_over_malformed(&self, topic: &Topic, what: &dyn Display) {
+        self.counter(names::MALFORMED_ENTRIES, "channel", self.channel(topic).name).increment(1);
+        if self.malformed_topics.note(topic) {
+            tracing::warn!("{what}");
+        }
     }
 
     /// A stream is over.

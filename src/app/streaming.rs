@@ -150,7 +150,7 @@ impl Subscription {
             return (self.session.poll(), Live::default());
         }
         self.heed_drain();
-        if self.lease.is_closed() {
+        if self.reader.is_closed() {
             self.session.handle_closed(frames);
         }
         let now = Instant::now().into_std();

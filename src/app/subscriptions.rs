@@ -10,14 +10,15 @@ use tokio::time::Instant;
 use super::{
     connection_life::Life,
     hub::{DrainPlan, Hub, Tail},
-    limits::{Lease, Limits, TooManyConnections},
+    limits::{Limits, TooManyConnections},
+    reader::Reader,
     signals::Signals,
     sources::{Source, Sources},
 };
 use crate::{
     domain::{
         access::{Forbidden, Principal},
-        category::{Category, CategoryFilter, CategoryNotAllowed},
+        category::{Category, CategoryNotAllowed},
         cursor::{Continuity, Cursor},
         frame::{Format, Frame},
         position::Position,
@@ -94,7 +95,7 @@ pub struct Subscriptions {
 
 /// What an accepted client holds: dropping it gives it back.
 pub(super) struct Place {
-    lease: Lease,
+    pub(super) reader: Reader,
     tail: Tail,
 }
 
@@ -129,7 +130,7 @@ pub struct Subscription {
     retry_ms: u64,
     pub(super) signals: Arc<Signals>,
     pub(super) life: Life,
-    pub(super) lease: Lease,
+    pub(super) reader: Reader,
 }
 
 impl Subscriptions {
@@ -146,29 +147,6 @@ impl Subscriptions {
         Self { options, sources, messages, hub, limits, clock, signals }
     }
 
-    /// Opens the stream of the principal's own events.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the client's cursor is as good as before.
-    pub async fn open(&self, principal: &Principal, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
-        let user = principal.reader()?.clone();
-        let filter = CategoryFilter::resolve(request.categories, principal.categories.as_ref())?;
-        if !self.options.push_enabled {
-            return Ok(Subscribed::PushDisabled);
-        }
-        if let Some(draining) = self.draining() {
-            return Ok(draining);
-        }
-        let topic = Topic::User(user.clone());
-        let place = self.take_place(&user, &topic).await?;
-        let policy = &self.options.policy;
-        let now = Instant::now().into_std();
-        let session = Session::open(topic, request.format, request.cursor, filter, policy, now, self.expiry(principal));
-        let mut subscription = self.subscription(place, session);
-        self.begin(&mut subscription, self.oldest_ts(), Some(&user)).await?;
-        Ok(Subscribed::Stream(subscription))
-    }
-
     /// What clients get that come while the process drains.
     pub(super) fn draining(&self) -> Option<Subscribed> {
         let retry_ms = drain_retry_ms(self.options.policy.retry_ms, drain_turn());
@@ -178,10 +156,15 @@ impl Subscriptions {
     /// Takes a slot of the user, and then a place at the topic's tail.
     pub(super) async fn take_place(&self, user: &UserId, topic: &Topic) -> Result<Place, Refusal> {
         let lease = self.limits.connect(user).await.map_err(Refusal::TooManyConnections)?;
-        Ok(Place { tail: self.hub.follow(topic).await?, lease })
+        self.place(Reader::Client(lease), topic).await
     }
 
-    pub(super) fn subscription(&self, Place { tail, lease }: Place, session: Session) -> Box<Subscription> {
+    /// Takes a place at the topic's tail.
+    pub(super) async fn place(&self, reader: Reader, topic: &Topic) -> Result<Place, Refusal> {
+        Ok(Place { tail: self.hub.follow(topic).await?, reader })
+    }
+
+    pub(super) fn subscription(&self, Place { tail, reader }: Place, session: Session) -> Box<Subscription> {
         Box::new(Subscription {
             tail,
             source: self.sources.of(session.topic()).clone(),
@@ -193,7 +176,7 @@ impl Subscriptions {
             signals: Arc::clone(&self.signals),
             life: Life::default(),
             session,
-            lease,
+            reader,
         })
     }
 
@@ -251,7 +234,7 @@ impl Subscriptions {
         self.signals.holds(self.limits.connections(), self.hub.topics_followed(), self.hub.ring_bytes());
     }
 
-    fn oldest_ts(&self) -> Timestamp {
+    pub(super) fn oldest_ts(&self) -> Timestamp {
         let age_max_ms = self.options.age_max.map_or(u64::MAX, |age_max| u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
         Timestamp::from_ms(self.clock.now().as_ms().saturating_sub(age_max_ms))
     }

@@ -1,7 +1,7 @@
 //! Who is asking, and what they may do.
 //!
-//! Invariant: a user reads their own topics only. There is no way to name another's topic in a read: the topic comes
-//! from the principal.
+//! Invariant: a user reads their own topics only. The topic of a read comes from the principal; to name another's is an
+//! operator's call, and needs [`Scope::Admin`].
 
 use std::collections::BTreeSet;
 

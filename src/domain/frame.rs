@@ -118,7 +118,7 @@ impl Frame {
         }
         let blocks = match format {
             Format::Named => blocks.event(event.event_type.as_str()).id(id).data(event.payload.as_str()),
-            Format::Envelope => blocks.id(id).data(&json_text(&Envelope::of_entry(topic, id, event))),
+            Format::Envelope => blocks.id(id).data(&json_text(&Envelope::of(topic, Some(id), event))),
         };
         blocks.end().into_frame()
     }
@@ -216,12 +216,12 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn of_entry(topic: &'a Topic, id: EventId, event: &'a Event) -> Self {
+    fn of(topic: &'a Topic, id: Option<EventId>, event: &'a Event) -> Self {
         let user_id = match topic {
             Topic::User(user) => Some(user.as_str()),
             Topic::Message(_) => None,
         };
-        Self { id: Some(id), user_id, topic: Some(topic), ..Self::of_broadcast(event) }
+        Self { id, user_id, topic: Some(topic), ..Self::of_broadcast(event) }
     }
 
     fn of_broadcast(event: &'a Event) -> Self {
@@ -240,7 +240,17 @@ impl<'a> Envelope<'a> {
 
 /// The envelope of an entry, as clients see it.
 pub fn envelope_json(topic: &Topic, id: EventId, event: &Event) -> String {
-    json_text(&Envelope::of_entry(topic, id, event))
+    json_text(&Envelope::of(topic, Some(id), event))
+}
+
+/// The envelope as backends keep it: without the id, which is theirs to give.
+pub fn stored_envelope_json(topic: &Topic, event: &Event) -> String {
+    json_text(&Envelope::of(topic, None, event))
+}
+
+/// The envelope of an event for everybody.
+pub fn broadcast_envelope_json(event: &Event) -> String {
+    json_text(&Envelope::of_broadcast(event))
 }
 
 fn json_text(value: &impl Serialize) -> String {

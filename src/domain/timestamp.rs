@@ -17,6 +17,12 @@ impl Timestamp {
         self.0
     }
 
+    /// From RFC 3339, with any offset; nothing if it is not that, or before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let timestamp: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(timestamp.as_millisecond()).ok().map(Self)
+    }
+
     /// As HTTP writes dates (RFC 9110, section 5.6.7): `Thu, 20 Jun 2024 16:13:20 GMT`. Beyond the calendar there is none.
     pub fn to_http_date(self) -> Option<String> {
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.calendar()?).ok()
@@ -49,6 +55,15 @@ mod tests {
         assert_eq!(Timestamp::from_ms(1_718_900_000_000).to_string(), "2024-06-20T16:13:20.000Z");
         assert_eq!(Timestamp::from_ms(1_718_900_000_007).to_string(), "2024-06-20T16:13:20.007Z");
         assert_eq!(Timestamp::from_ms(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn reads_what_it_shows_and_other_offsets() {
+        assert_eq!(Timestamp::parse("2024-06-20T16:13:20.007Z"), Some(Timestamp::from_ms(1_718_900_000_007)));
+        assert_eq!(Timestamp::parse("2024-06-20T18:13:20.007999+02:00"), Some(Timestamp::from_ms(1_718_900_000_007)));
+        for text in ["", "now", "2024-06-20", "1718900000", "1969-12-31T23:59:59Z", "2024-06-20T16:13:20"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
     }
 
     #[test]

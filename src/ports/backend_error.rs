@@ -22,6 +22,10 @@ pub enum BackendErrorKind {
     /// It can't be reached, or turned the request away. Nothing was done.
     #[error("the backend is unavailable")]
     Unavailable,
+    /// The connection to it broke before it answered. What was asked may have been done: repeat it only with the same
+    /// idempotency key.
+    #[error("the connection to the backend broke before it answered")]
+    Disconnected,
     /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
     #[error("the backend did not answer in time")]
     Timeout,
@@ -32,6 +36,7 @@ impl BackendErrorKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Disconnected => "disconnected",
             Self::Timeout => "timeout",
         }
     }

@@ -1,9 +1,12 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate. `README.md` says what they need.
+//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate; and our own pages in that browser.
+//! `README.md` says what they need.
 
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod chromium;
+#[cfg(test)]
+mod console;
 #[cfg(test)]
 mod node;
 #[cfg(test)]

@@ -26,6 +26,11 @@ pub(crate) fn of(user: &str) -> String {
     token(Some(user), BTreeSet::new())
 }
 
+/// A token of an operator.
+pub(crate) fn operator() -> String {
+    token(None, [Scope::Admin].into())
+}
+
 fn token(user: Option<&str>, scopes: BTreeSet<Scope>) -> String {
     let user = user.map(|user| UserId::parse(user).unwrap());
     let request = mint::TokenRequest { user, scopes, ttl: Duration::from_mins(10), ..mint::TokenRequest::default() };

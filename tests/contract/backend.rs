@@ -91,6 +91,26 @@ pub(crate) trait Backend: Send + Sync {
     async fn start(&self) {
         unreachable!("declared as lacking")
     }
+
+    /// Keeps the server from answering, though its connections stay open.
+    async fn pause(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Lets the server answer again.
+    async fn resume(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Leaves the server no room for anything more.
+    async fn fill(&self) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Gives the server room again.
+    async fn make_room(&self) {
+        unreachable!("declared as lacking")
+    }
 }
 
 /// The ports of one process. There are several on one backend.

@@ -139,6 +139,48 @@ pub(crate) async fn a_feed_catches_up_after_an_outage(fixture: &dyn Fixture) {
     }
 }
 
+pub(crate) async fn a_backend_that_falls_silent_is_given_up_in_time(fixture: &dyn Fixture) {
+    let backend = fixture.open_to_be_killed(Options::default()).await;
+    let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
+    let user = crate::given::user("u1");
+    let mut follower = Follower::of(&process, &topic).await;
+    let told = process.append_batch(&topic, 0..2).await;
+    soon("the signals", follower.follow_until(2)).await;
+    backend.pause().await;
+    tokio::join!(
+        assert_away(process.journal.append(vec![with_key(&topic, 2, "k")])),
+        assert_away(process.journal.read(&topic, Position::Start, AMPLE)),
+        assert_away(process.journal.bounds(&topic)),
+        assert_away(process.journal.probe()),
+        assert_away(process.leases.count(&user)),
+    );
+    // By now it was noticed that nobody listens.
+    eventually("the feed notices", async || process.feed.watch(&other).await.is_err()).await;
+    backend.resume().await;
+    wait_until_back(&process).await;
+    process.append_one(with_key(&topic, 2, "k")).await;
+    eventually("the feed listens again", async || process.feed.watch(&other).await.is_ok()).await;
+    process.append_one(to_append(&topic, 3)).await;
+    soon("what was appended since", follower.follow_until(4)).await;
+    assert_eq!(numbers(&follower.entries), [0, 1, 2, 3], "what was tried before and after is there once");
+    assert_eq!(process.read_all(&topic, told[1].into()).await.len(), 2);
+}
+
+pub(crate) async fn a_full_backend_takes_nothing_and_keeps_what_it_has(fixture: &dyn Fixture) {
+    let backend = fixture.open_to_be_killed(Options::default()).await;
+    let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
+    let told = process.append_batch(&topic, 0..3).await;
+    backend.fill().await;
+    let batch = || vec![with_key(&topic, 3, "a"), with_key(&other, 4, "b"), to_append(&topic, 5)];
+    assert_away(process.journal.append(batch())).await;
+    assert_eq!(ids(&process.read_all(&topic, Position::Start).await), told, "reading goes on, and nothing came of it");
+    assert!(process.read_all(&other, Position::Start).await.is_empty());
+    backend.make_room().await;
+    let appended = process.append(batch()).await;
+    assert!(appended.iter().all(|appended| !appended.duplicate));
+    assert_eq!(numbers(&process.read_all(&topic, Position::Start).await), [0, 1, 2, 3, 5]);
+}
+
 /// A process that came up after the outage.
 async fn reconnected(backend: &dyn Backend) -> Process {
     let process = backend.process().await;
@@ -153,5 +195,6 @@ async fn wait_until_back(process: &Process) {
 async fn assert_away<T>(call: impl Future<Output = Result<T, BackendError>>) {
     let answer = tokio::time::timeout(ANSWERED_WITHIN, call).await.expect("no call hangs");
     let Err(error) = answer else { panic!("the backend is away, and answered") };
-    assert!(matches!(error.kind, BackendErrorKind::Unavailable | BackendErrorKind::Timeout), "{error}");
+    use BackendErrorKind::{Disconnected, Timeout, Unavailable};
+    assert!(matches!(error.kind, Unavailable | Disconnected | Timeout), "{error}");
 }

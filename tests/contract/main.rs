@@ -29,6 +29,8 @@ mod memory;
 mod messages;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod redis;
 
 /// Makes a test of each law of a module.
 #[cfg(test)]
@@ -64,6 +66,8 @@ macro_rules! contract {
         wipe_under_a_process: $live_wipe:tt;
         restart: $restart:tt;
         outage: $outage:tt;
+        pause: $pause:tt;
+        fill: $fill:tt;
     ) => {
         mod $adapter {
             mod appending {
@@ -213,6 +217,8 @@ macro_rules! contract {
                     an_outage_is_told_in_time_and_passes
                     a_feed_catches_up_after_an_outage
                 }
+                laws! { $fixture, [faults], $pause, a_backend_that_falls_silent_is_given_up_in_time }
+                laws! { $fixture, [faults], $fill, a_full_backend_takes_nothing_and_keeps_what_it_has }
             }
         }
     };
@@ -226,6 +232,32 @@ contract! {
     wipe_under_a_process: (lacks "the journal lives and dies with its process");
     restart: (lacks "memory promises nothing beyond the process: a restart is a wipe");
     outage: (lacks "there is no server that could be away");
+    pause: (lacks "there is no server that could fall silent");
+    fill: (lacks "what is oldest makes room for what is new");
+}
+
+#[cfg(test)]
+contract! {
+    mod redis_backend: crate::redis::RedisFixture;
+    clock_that_steps_back: (lacks "a server's clock can't be set for one test; `adapters::redis` has a test of its own");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
+    pause: has;
+    fill: has;
+}
+
+#[cfg(test)]
+contract! {
+    mod redis_cluster: crate::redis::RedisClusterFixture;
+    clock_that_steps_back: (lacks "a server's clock can't be set for one test");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: (lacks "one cluster serves all laws; its servers restart as a single one does");
+    outage: (lacks "one cluster serves all laws; its servers go away as a single one does");
+    pause: (lacks "one cluster serves all laws; its servers fall silent as a single one does");
+    fill: (lacks "one cluster serves all laws; its servers fill up as a single one does");
 }
 
 #[cfg(test)]
@@ -236,4 +268,6 @@ contract! {
     wipe_under_a_process: has;
     restart: has;
     outage: has;
+    pause: has;
+    fill: has;
 }

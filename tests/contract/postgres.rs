@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, Weak,
+        Arc,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use std::{
 use async_trait::async_trait;
 use rejoin::adapters::postgres::{Postgres, PostgresOptions};
 use rejoin_test_support::PostgresServer;
+use tokio::sync::OnceCell;
 
 use crate::backend::{Backend, Fixture, Options, Process};
 
@@ -30,27 +31,18 @@ struct OfPostgres {
     schema: String,
     options: Options,
     ahead_ms: AtomicI64,
-    /// How often it was made unreachable.
-    outages: AtomicU32,
-    is_paused: Mutex<bool>,
 }
 
-/// The server of all laws that leave it alive, for as long as one of them uses it.
+/// The server of all laws that leave it alive. It ends with the process.
 async fn shared_server() -> Arc<PostgresServer> {
-    static SERVER: tokio::sync::Mutex<Weak<PostgresServer>> = tokio::sync::Mutex::const_new(Weak::new());
-    let mut server = SERVER.lock().await;
-    if let Some(running) = server.upgrade() {
-        return running;
-    }
-    let started = Arc::new(PostgresServer::start().await);
-    *server = Arc::downgrade(&started);
-    started
+    static SERVER: OnceCell<Arc<PostgresServer>> = OnceCell::const_new();
+    Arc::clone(SERVER.get_or_init(async || Arc::new(PostgresServer::start().await)).await)
 }
 
 fn open(server: Arc<PostgresServer>, options: Options) -> Box<dyn Backend> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let schema = format!("law_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    Box::new(OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0), outages: AtomicU32::new(0), is_paused: Mutex::new(false) })
+    Box::new(OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0) })
 }
 
 #[async_trait]
@@ -88,8 +80,8 @@ impl OfPostgres {
 impl Backend for OfPostgres {
     async fn process(&self) -> Process {
         let options = PostgresOptions {
-            server: self.server.url().parse().unwrap(),
-            schema: self.schema.parse().unwrap(),
+            url: self.server.url(),
+            schema: self.schema.clone(),
             connections_max: CONNECTIONS,
             call_timeout: CALL_TIMEOUT,
             topic_entries_max: self.options.topic_entries_max,
@@ -121,14 +113,30 @@ impl Backend for OfPostgres {
         self.server.restart().await;
     }
 
-    /// By turns it hangs, and is killed.
     async fn stop(&self) {
-        let pauses = self.outages.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
-        *self.is_paused.lock().unwrap() = pauses;
-        if pauses { self.server.pause() } else { self.server.kill() }
+        self.server.kill();
     }
 
     async fn start(&self) {
-        if *self.is_paused.lock().unwrap() { self.server.resume() } else { self.server.restart().await }
+        self.server.restart().await;
+    }
+
+    async fn pause(&self) {
+        self.server.pause();
+    }
+
+    async fn resume(&self) {
+        self.server.resume();
+    }
+
+    /// As those who run servers for others do it before a disk is full.
+    async fn fill(&self) {
+        self.server.run_sql("ALTER SYSTEM SET default_transaction_read_only = on");
+        self.server.run_sql("SELECT pg_reload_conf()");
+    }
+
+    async fn make_room(&self) {
+        self.server.run_sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only");
+        self.server.run_sql("SELECT pg_reload_conf()");
     }
 }

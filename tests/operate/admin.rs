@@ -1,51 +1,16 @@
 //! What an operator can see and do.
 
-use std::time::Duration;
-
-use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, frame_decoder::Decoded, topic::UserId},
-    ports::clock::Clock,
-};
-use rejoin_test_support::{Connection, TestServer, eventually};
+use rejoin::domain::{access::Scope, frame_decoder::Decoded};
+use rejoin_test_support::eventually;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const SECRET: &str = "a secret that only these tests know, long enough";
-
-async fn server() -> TestServer {
-    TestServer::start(&format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.cookie = \"session\"")).await
-}
-
-fn token(user: &str, scopes: &[Scope]) -> String {
-    let (user, ttl) = (UserId::parse(user).ok(), Duration::from_mins(10));
-    mint::token(SECRET, &TokenRequest { user, scopes: scopes.iter().copied().collect(), ttl, ..TokenRequest::default() }, SystemClock.now())
-        .unwrap()
-}
-
-async fn ask(server: &TestServer, method: Method, path: &str) -> (u16, Value) {
-    let request = Client::new().request(method, server.url(path)).bearer_auth(token("root", &[Scope::Admin]));
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap())
-}
-
-async fn publish(server: &TestServer, user: &str, n: usize) {
-    let body = json!({ "user_id": user, "type": "t", "payload": n });
-    let request = Client::new().post(server.url("/api/events")).bearer_auth(token("app", &[Scope::EventsPublish])).json(&body);
-    assert_eq!(request.send().await.unwrap().status(), 201);
-}
-
-async fn follow(server: &TestServer, user: &str, path: &str) -> Connection {
-    Connection::of(Client::new().get(server.url(path)).bearer_auth(token(user, &[])).send().await.unwrap())
-}
+use crate::given::{answer, ask, follow, operator, publish, server, token};
 
 #[tokio::test]
 async fn a_users_state_is_shown_and_looking_costs_them_nothing() {
-    let server = server().await;
+    let server = server("").await;
     for n in 0..3 {
         publish(&server, "u/1 ü", n).await;
     }
@@ -64,7 +29,7 @@ async fn a_users_state_is_shown_and_looking_costs_them_nothing() {
 
 #[tokio::test]
 async fn a_backlog_is_shown_in_parts_and_purged() {
-    let server = server().await;
+    let server = server("").await;
     for n in 0..5 {
         publish(&server, "u1", n).await;
     }
@@ -87,7 +52,7 @@ async fn a_backlog_is_shown_in_parts_and_purged() {
 
 #[tokio::test]
 async fn a_revoked_session_ends_in_both_channels_and_nobody_elses_does() {
-    let server = server().await;
+    let server = server("").await;
     let message = Uuid::new_v4();
     let open = Client::new().put(server.url(&format!("/api/messages/{message}"))).bearer_auth(token("app", &[Scope::MessagesPublish]));
     assert_eq!(open.json(&json!({ "user_id": "u1" })).send().await.unwrap().status(), 201);
@@ -110,13 +75,16 @@ async fn a_revoked_session_ends_in_both_channels_and_nobody_elses_does() {
 
 #[tokio::test]
 async fn promise_11_nothing_is_shown_without_the_scope_and_rubbish_is_refused() {
-    let server = server().await;
+    let server = server("").await;
     let paths = [
         (Method::GET, "/api/admin/status"),
         (Method::GET, "/api/admin/users/u1"),
         (Method::GET, "/api/admin/users/u1/events"),
         (Method::DELETE, "/api/admin/users/u1/events"),
+        (Method::POST, "/api/admin/users/u1/events"),
+        (Method::GET, "/api/admin/users/u1/events/stream"),
         (Method::DELETE, "/api/admin/users/u1/connections"),
+        (Method::GET, "/api/admin/messages/6f1c3a52-7a0c-4b5e-9d0e-3d2f1b0a9c8d"),
     ];
     for (method, path) in paths {
         let request = || Client::new().request(method.clone(), server.url(path));
@@ -125,6 +93,8 @@ async fn promise_11_nothing_is_shown_without_the_scope_and_rubbish_is_refused() 
         assert_eq!(request().bearer_auth(all_but_admin).send().await.unwrap().status(), 403, "{method} {path}");
         let cookie = format!("session={}", token("root", &[Scope::Admin]));
         assert_eq!(request().header("cookie", cookie).send().await.unwrap().status(), 401, "a cookie is for readers");
+        let in_query = server.url(&format!("{path}?access_token={}", operator()));
+        assert_eq!(Client::new().request(method.clone(), in_query).send().await.unwrap().status(), 401, "and so is the query");
     }
     let rubbish = [
         ("/api/admin/users/%ff", "invalid_user_id"),
@@ -132,9 +102,57 @@ async fn promise_11_nothing_is_shown_without_the_scope_and_rubbish_is_refused() 
         ("/api/admin/users/u1/events?limit=0", "invalid_limit"),
         ("/api/admin/users/u1/events?limit=1001", "invalid_limit"),
         ("/api/admin/users/u1/events?after=x", "invalid_after"),
+        ("/api/admin/users/%ff/events/stream", "invalid_user_id"),
+        ("/api/admin/users/u1/events/stream?categories=nonsense", "invalid_category"),
+        ("/api/admin/messages/7", "invalid_message_id"),
     ];
     for (path, code) in rubbish {
         let (status, body) = ask(&server, Method::GET, path).await;
         assert_eq!((status, &body["code"]), (400, &json!(code)), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_test_event_is_published_to_the_user_that_the_path_names() {
+    let server = server("").await;
+    let mut theirs = follow(&server, "u1", "/api/events").await;
+    let post = |body: &'static str| {
+        let request = Client::new().post(server.url("/api/admin/users/u1/events")).bearer_auth(operator()).header("idempotency-key", "k1");
+        request.header("content-type", "application/json").body(body)
+    };
+    let (status, published) = answer(post(r#"{"type":"ai.test","payload":{"n":1.0}}"#)).await;
+    assert_eq!(status, 201, "{published}");
+    let (id, event) = theirs.event().await;
+    assert_eq!(id.as_deref(), published["id"].as_str());
+    assert_eq!((&event["payload"], &event["category"]), (&json!({ "n": 1.0 }), &json!("ai")));
+    let (status, again) = answer(post(r#"{"type":"ai.test"}"#)).await;
+    assert_eq!((status, &again["id"], &again["duplicate"]), (200, &published["id"], &json!(true)));
+    for (body, status, field) in [
+        (r#"{"user_id":"u2","type":"t"}"#, 422, json!("user_id")),
+        (r#"{"broadcast":true,"type":"t"}"#, 422, json!("broadcast")),
+        (r#"{"type":"backlog.t"}"#, 422, json!("type")),
+        (r#"{"type":"t","payload":}"#, 400, Value::Null),
+    ] {
+        let (refused, problem) = answer(post(body)).await;
+        assert_eq!((refused, &problem["field"]), (status, &field), "{body}: {problem}");
+    }
+    let lines = Client::new().post(server.url("/api/admin/users/u1/events")).bearer_auth(operator());
+    assert_eq!(answer(lines.header("content-type", "application/x-ndjson").body("{}")).await.0, 415);
+}
+
+#[tokio::test]
+async fn a_message_is_shown_to_an_operator_whosever_it_is() {
+    let server = server("").await;
+    let id = Uuid::new_v4();
+    let path = format!("/api/admin/messages/{id}");
+    assert_eq!(ask(&server, Method::GET, &path).await.0, 404);
+    let producer = |method, path: &str| {
+        let url = server.url(&format!("/api/messages/{id}{path}"));
+        Client::new().request(method, url).bearer_auth(token("", &[Scope::MessagesPublish]))
+    };
+    assert_eq!(answer(producer(Method::PUT, "").json(&json!({ "user_id": "u1" }))).await.0, 201);
+    assert_eq!(answer(producer(Method::POST, "/events").json(&json!({ "type": "chunk" }))).await.0, 201);
+    let (status, message) = ask(&server, Method::GET, &path).await;
+    assert_eq!((status, &message["status"], &message["user_id"]), (200, &json!("streaming"), &json!("u1")));
+    assert_eq!((&message["last_sequence_no"], &message["epoch"], &message["ended_at"]), (&json!(0), &json!(1), &Value::Null));
 }

@@ -1,8 +1,11 @@
-//! What an operator sees: metrics, request ids, a listener of its own, a clean stop.
+//! What an operator sees and does: metrics, request ids, the admin calls and the console, a listener of its own, a clean stop.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod admin;
+mod console;
 mod drain;
+mod given;
+mod live_tail;
 mod metrics;
 mod requests;

@@ -10,6 +10,8 @@ use figment::{
 };
 use serde::de::DeserializeOwned;
 
+use super::auth::MASK;
+
 /// Shortest secret of HS256, in bytes: as long as its hash, as RFC 7518 demands.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -33,6 +35,13 @@ pub(super) enum Allowed {
     },
     /// A text that must not be shown.
     Secret,
+    /// URLs of a backend, with commas between, which may hold passwords.
+    Urls {
+        /// What they may be, in words.
+        what: &'static str,
+        /// What they may begin with, before `://`.
+        schemes: &'static [&'static str],
+    },
     /// A list of texts that passes a test.
     Texts {
         /// What it may be, in words.
@@ -56,7 +65,7 @@ impl Allowed {
         let understood = match self {
             Self::Flag => flag(text.trim()).map(Value::from),
             Self::Number { .. } => text.trim().parse::<u64>().ok().map(Value::from),
-            Self::Text { .. } | Self::Secret => None,
+            Self::Text { .. } | Self::Secret | Self::Urls { .. } => None,
             Self::Texts { .. } if !text.trim_start().starts_with('[') => Some(comma_separated(text)),
             Self::Texts { .. } | Self::Tables { .. } => toml_value(text),
         };
@@ -70,6 +79,7 @@ impl Allowed {
             Self::Number { min, max } => integer(value).is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
             Self::Text { accepts, .. } => value.as_str().is_some() && accepts(value),
             Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || text.len() >= SECRET_BYTES_MIN),
+            Self::Urls { schemes, .. } => value.as_str().is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), schemes))),
             Self::Texts { accepts, .. } => {
                 value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some())) && accepts(value)
             }
@@ -77,9 +87,13 @@ impl Allowed {
         }
     }
 
-    /// Whether the value must not be shown.
-    pub(super) const fn is_secret(&self) -> bool {
-        matches!(self, Self::Secret)
+    /// A value as anybody may see it.
+    pub(super) fn masked(&self, value: &Value) -> Value {
+        match (self, value.as_str()) {
+            (Self::Secret, Some(text)) if !text.is_empty() => Value::from(MASK),
+            (Self::Urls { .. }, Some(urls)) => Value::from(urls.split(',').map(without_password).collect::<Vec<_>>().join(",")),
+            _ => value.clone(),
+        }
     }
 }
 
@@ -89,7 +103,7 @@ impl fmt::Display for Allowed {
             Self::Flag => f.write_str("true or false"),
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Secret => write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, or empty"),
-            Self::Text { what, .. } | Self::Texts { what, .. } | Self::Tables { what, .. } => f.write_str(what),
+            Self::Text { what, .. } | Self::Urls { what, .. } | Self::Texts { what, .. } | Self::Tables { what, .. } => f.write_str(what),
         }
     }
 }
@@ -97,6 +111,23 @@ impl fmt::Display for Allowed {
 /// Whether a value is what a field of this type takes.
 pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
     value.deserialize::<T>().is_ok()
+}
+
+/// Only the beginning is looked at: what a backend's driver makes of the rest is its own business.
+fn is_url(url: &str, schemes: &[&str]) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
+}
+
+/// A URL without its password, and without what stands behind a `?`, which may be one too.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, String::new()), |(rest, _)| (rest, format!("?{MASK}")));
+    // A password may hold anything but an `@`, so the last one ends it.
+    let rest = match rest.rsplit_once('@') {
+        Some((credentials, host)) => format!("{}:{MASK}@{host}", credentials.split(':').next().unwrap_or_default()),
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{rest}{query}")
 }
 
 /// The spellings that are found in `.env` files.

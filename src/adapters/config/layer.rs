@@ -100,7 +100,7 @@ fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> 
             return check(value).map_err(|error| table_error(key, value, allowed, &error, origin));
         }
         // A key may have been put here instead of its hash.
-        Allowed::Secret | Allowed::Tables { .. } => MASK.to_owned(),
+        Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { .. } => MASK.to_owned(),
         Allowed::Flag | Allowed::Number { .. } | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
     };
     Err(bad_value(key.to_owned(), origin, found, allowed))

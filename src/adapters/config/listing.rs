@@ -56,8 +56,7 @@ impl fmt::Display for Listing {
 
 fn setting(figment: &Figment, key: &str, allowed: &Allowed) -> Option<Setting> {
     let value = figment.find_value(key).ok()?;
-    let is_set = value.as_str().is_none_or(|text| !text.is_empty());
-    let value = if allowed.is_secret() && is_set { text(&Value::from(MASK)) } else { text(&value) };
+    let value = text(&allowed.masked(&value));
     Some(Setting { key: key.to_owned(), value, origin: Origin::of(figment, key) })
 }
 

@@ -38,7 +38,7 @@ pub use self::{
     origin::Origin,
     settings::{
         Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
-        ServerSettings, Settings, SseSettings,
+        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings,
     },
 };
 

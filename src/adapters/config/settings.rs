@@ -3,12 +3,15 @@
 //! Field by field `config/default.toml`, where each is described. A zero or an empty text that switches something off
 //! is `None` here.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::HeaderValue;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{auth::AuthSettings, fields};
+use super::{
+    auth::{AuthSettings, Secret},
+    fields,
+};
 use crate::domain::category::{InvalidRegistry, Registry};
 
 /// All settings.
@@ -27,6 +30,10 @@ pub struct Settings {
     pub limits: LimitsSettings,
     /// The memory journal.
     pub memory: MemorySettings,
+    /// Redis.
+    pub redis: RedisSettings,
+    /// Postgres.
+    pub postgres: PostgresSettings,
     /// What a process keeps ready for its streams.
     pub hub: HubSettings,
     /// Who may do what.
@@ -139,6 +146,38 @@ pub struct MemorySettings {
     pub max_bytes: usize,
 }
 
+/// `[redis]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Where it is; several addresses, with commas between, for a cluster.
+    #[serde(deserialize_with = "fields::secret")]
+    pub url: Secret,
+    /// Whether it is a cluster.
+    pub cluster: bool,
+    /// What all keys and channels begin with.
+    pub key_prefix: String,
+    /// Who signs the server's certificate; `None` for whom the system trusts.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub tls_ca_file: Option<PathBuf>,
+}
+
+/// `[postgres]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// Where it is.
+    #[serde(deserialize_with = "fields::secret")]
+    pub url: Secret,
+    /// The schema that everything is in.
+    pub schema: String,
+    /// Most connections of this process.
+    pub max_connections: usize,
+    /// Within this, every call is answered.
+    #[serde(rename = "timeout_seconds", deserialize_with = "fields::seconds")]
+    pub timeout: Duration,
+}
+
 /// `[hub]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +206,10 @@ pub struct LogSettings {
 pub enum Backend {
     /// This process's memory.
     Memory,
+    /// Redis, Valkey, or a cluster of them.
+    Redis,
+    /// Postgres.
+    Postgres,
 }
 
 impl Backend {
@@ -174,6 +217,8 @@ impl Backend {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
         }
     }
 }

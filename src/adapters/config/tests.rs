@@ -14,6 +14,7 @@ use super::*;
 use crate::domain::{access::Scope, event::EventType};
 
 const DEFAULT: &str = include_str!("../../../config/default.toml");
+const REDIS_FILE: &str = include_str!("../../../config/redis.toml");
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
@@ -218,4 +219,26 @@ fn a_process_loads_its_file_and_its_environment() {
         assert!(Settings::load(None).is_ok());
         Ok(())
     });
+}
+
+#[test]
+fn the_ready_file_for_redis_chooses_redis_for_everything() {
+    let settings = settings(REDIS_FILE, &[]);
+    let backends = [settings.events.backend, settings.messages.backend, settings.limits.backend];
+    assert_eq!(backends, [Backend::Redis; 3]);
+}
+
+#[test]
+fn a_password_in_a_url_is_never_shown() {
+    for (url, shown) in [
+        ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+        ("redis://user:pa:s@s@host:1/2", "redis://user:********@host:1/2"),
+        ("rediss://:pass@a,redis://b?password=pass", "rediss://:********@a,redis://b?********"),
+    ] {
+        let loaded = load("", &[("REJOIN_REDIS__URL", url)]).unwrap();
+        assert_eq!(line(&loaded.listing, "redis.url").value, format!("\"{shown}\""));
+        assert_eq!(loaded.settings.redis.url.reveal(), url);
+        assert!(!format!("{:?}", loaded.settings).contains("pass"));
+    }
+    assert!(!refusal("", &[("REJOIN_REDIS__URL", "http://user:pass@host")]).contains("pass@"));
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use axum::http::{HeaderMap, Uri};
 
-use super::problem::Problem;
+use super::{problem::Problem, problem_code::Code};
 use crate::{
     app::subscriptions::SubscribeRequest,
     domain::{
@@ -56,7 +56,7 @@ impl<'a> EventsQuery<'a> {
         match self.errors.as_deref() {
             None | Some("status") => Ok(ErrorsAs::Status),
             Some("stream") => Ok(ErrorsAs::Stream),
-            Some(_) => Err(Problem::bad_request("invalid_errors", "`errors` is `status` or `stream`")),
+            Some(_) => Err(Problem::new(Code::InvalidErrors, "`errors` is `status` or `stream`")),
         }
     }
 
@@ -64,7 +64,7 @@ impl<'a> EventsQuery<'a> {
     pub(super) fn format(&self, default: Format) -> Result<Format, Problem> {
         match self.format.as_deref() {
             None => Ok(default),
-            Some(name) => Format::find(name).ok_or_else(|| Problem::bad_request("invalid_format", "`format` is `envelope` or `named`")),
+            Some(name) => Format::find(name).ok_or_else(|| Problem::new(Code::InvalidFormat, "`format` is `envelope` or `named`")),
         }
     }
 
@@ -96,7 +96,7 @@ impl<'a> EventsQuery<'a> {
 
 fn unknown_category(registry: &Registry) -> Problem {
     let valid: Vec<&str> = registry.names().map(Category::as_str).collect();
-    Problem::bad_request("invalid_category", format!("`categories` has an unknown name; the valid ones are: {}", valid.join(", ")))
+    Problem::new(Code::InvalidCategory, format!("`categories` has an unknown name; the valid ones are: {}", valid.join(", ")))
 }
 
 #[cfg(test)]
@@ -138,15 +138,15 @@ mod tests {
         assert_eq!(names("categories=import&categories=ai&categories=").unwrap(), ["ai", "import"]);
         assert!(names("").unwrap().is_empty());
         let problem = names("categories=ai,nonsense").unwrap_err();
-        assert_eq!((problem.code, problem.status.as_u16()), ("invalid_category", 400));
+        assert_eq!((problem.code, problem.status().as_u16()), (Code::InvalidCategory, 400));
         assert!(problem.message.ends_with("ai, import"), "{}", problem.message);
     }
 
     #[test]
     fn what_is_not_a_choice_is_refused() {
-        assert_eq!(request("format=xml", None).unwrap_err().code, "invalid_format");
+        assert_eq!(request("format=xml", None).unwrap_err().code, Code::InvalidFormat);
         let uri: Uri = "/?errors=maybe".parse().unwrap();
-        assert_eq!(EventsQuery::of(&uri).errors_as().unwrap_err().code, "invalid_errors");
+        assert_eq!(EventsQuery::of(&uri).errors_as().unwrap_err().code, Code::InvalidErrors);
     }
 
     proptest! {

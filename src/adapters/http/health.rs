@@ -7,17 +7,42 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Api, problem::Problem};
+use super::{Api, description, problem::Problem, problem_code::Code};
 
 /// A backend that takes longer to answer is as good as away.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) async fn healthz() -> Response {
-    Json(json!({ "success": true, "status": "alive" })).into_response()
+/// The process, in a word.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always true.
+    success: bool,
+    /// `alive` or `ready`.
+    status: &'static str,
 }
 
+description::refusals! {
+    /// Of traffic.
+    NotReady = description::BACKEND, &[Code::Draining]
+}
+
+/// Whether the process lives.
+#[utoipa::path(
+    get, path = "/healthz", tag = "operate", operation_id = "healthz", security(()),
+    responses((status = 200, description = "It does.", body = Health)),
+)]
+pub(super) async fn healthz() -> Response {
+    Json(Health { success: true, status: "alive" }).into_response()
+}
+
+/// Whether the process should be sent traffic: its backends answer, and it does not drain.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operate", operation_id = "readyz", security(()),
+    responses((status = 200, description = "It should.", body = Health), NotReady),
+)]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> {
     if api.lifecycle.is_draining() {
         return Err(Problem::draining());
@@ -25,7 +50,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> 
     let (users, messages) = (&api.sources.users.log, &api.sources.messages.log);
     let both = async { tokio::try_join!(users.probe(), messages.probe()) };
     match tokio::time::timeout(PROBE_TIMEOUT, both).await {
-        Ok(Ok(_)) => Ok(Json(json!({ "success": true, "status": "ready" })).into_response()),
+        Ok(Ok(_)) => Ok(Json(Health { success: true, status: "ready" }).into_response()),
         Ok(Err(_)) | Err(_) => Err(Problem::backend_unavailable("the event backend does not answer")),
     }
 }

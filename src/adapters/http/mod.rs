@@ -6,7 +6,9 @@
 mod admin;
 mod body_wire;
 mod connection;
+mod console;
 mod credentials;
+mod description;
 mod events_query;
 mod health;
 mod line_splitter;
@@ -15,6 +17,7 @@ mod messages;
 mod metrics;
 mod ndjson;
 mod problem;
+mod problem_code;
 mod publication;
 mod publish;
 mod request_body;
@@ -26,20 +29,27 @@ mod subscribe;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, Request, State},
+    Extension, Router,
+    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, Method, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::MethodRouter,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, Any, CorsLayer},
 };
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
 
-pub use self::server::{ServerOptions, serve};
-use self::{problem::Problem, subscribe::Entrance};
+use self::problem::Problem;
+pub use self::{
+    problem_code::Code,
+    server::{ServerOptions, serve},
+};
 use crate::{
     app::{
         administration::Administration, lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals,
@@ -102,37 +112,42 @@ pub struct Routers {
 
 /// All routes. Those for operators are among the public ones unless they are to be `ops_apart`.
 pub fn routers(api: Api, ops_apart: bool) -> Routers {
-    let public = public_routes().merge(health_routes());
+    let public = public_routes().merge(common_routes());
     let public = if ops_apart { public } else { public.merge(ops_routes()) };
-    Routers { public: finish(public, api.clone()), ops: finish(ops_routes().merge(health_routes()), api) }
+    Routers { public: finish(public, api.clone()), ops: finish(ops_routes().merge(common_routes()), api) }
 }
 
-fn public_routes() -> Router<Api> {
-    let events = |entrance: Entrance| {
-        get(async move |State(api): State<Api>, request: Request| subscribe::subscribe(entrance, &api, &request.into_parts().0).await)
-            // Without this a HEAD would open a stream.
-            .head(async || Problem::method_not_allowed())
-            .post(publish::publish)
-            .fallback(async || Problem::method_not_allowed())
-    };
-    Router::new().route("/api/events", events(Entrance::Plain)).route("/api/v1/events", events(Entrance::V1)).merge(messages::routes())
+/// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their own.
+pub fn description() -> String {
+    description::text(public_routes().merge(ops_routes()).merge(common_routes()).into_openapi())
 }
 
-fn ops_routes() -> Router<Api> {
-    admin::routes().route("/metrics", get(metrics::metrics))
+fn public_routes() -> OpenApiRouter<Api> {
+    // Without this a HEAD would open a stream.
+    let no_head = |methods: MethodRouter<Api>| methods.head(async || Problem::method_not_allowed());
+    OpenApiRouter::with_openapi(description::blank())
+        .routes(routes!(subscribe::subscribe, publish::publish).map(no_head))
+        .routes(routes!(subscribe::subscribe_v1, publish::publish_v1).map(no_head))
+        .merge(messages::routes())
 }
 
-fn health_routes() -> Router<Api> {
-    Router::new().route("/healthz", get(health::healthz)).route("/readyz", get(health::readyz))
+fn ops_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(description::blank()).merge(admin::routes()).merge(console::routes()).routes(routes!(metrics::metrics))
+}
+
+fn common_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz)).routes(routes!(description::openapi))
 }
 
 /// What all routes have in common.
-fn finish(routes: Router<Api>, api: Api) -> Router {
+fn finish(routes: OpenApiRouter<Api>, api: Api) -> Router {
     let cors = cors(&api.options.cors_origins);
+    let (routes, openapi) = routes.split_for_parts();
     routes
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
+        .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::map_response(never_sniff))

@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Api,
@@ -26,17 +27,22 @@ use crate::{
     ports::journal::IdempotencyKey,
 };
 
-/// The answer to one line.
-#[derive(Serialize)]
+/// The answer to one line of an upload.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-enum LineResult<'a, R> {
+pub(super) enum LineResult<'a, R> {
+    /// It was taken.
     Taken {
+        /// Its number, counted from 1 over all lines that are not blank.
         line: u64,
         #[serde(flatten)]
         receipt: R,
     },
+    /// It was not.
     Refused {
+        /// Its number.
         line: u64,
+        /// The status that an answer to it alone would have had.
         status: u16,
         #[serde(flatten)]
         problem: ProblemBody<'a>,
@@ -125,7 +131,7 @@ pub(super) fn write_result(results: &mut Vec<u8>, line: u64, taken: Result<impl 
     match taken {
         Ok(receipt) => write_json(results, &LineResult::Taken { line, receipt }),
         Err(problem) => {
-            let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status.as_u16(), problem: problem.body() };
+            let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status().as_u16(), problem: problem.body() };
             write_json(results, &refused);
         }
     }

@@ -11,7 +11,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::problem_code::Code;
 use crate::{
     app::{
         producing::ProduceError,
@@ -29,8 +31,7 @@ use crate::{
 /// An error on its way out.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
+    pub(super) code: Code,
     pub(super) message: String,
     /// The field of the body that is wrong.
     pub(super) field: Option<&'static str>,
@@ -39,102 +40,101 @@ pub(super) struct Problem {
     expected_sequence_no: Option<u64>,
 }
 
-/// An error as the body of an answer, or as a line among results.
-#[derive(Serialize)]
+/// An error, as the body of an answer or as a line among results.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
+    /// Always false.
     success: bool,
+    /// What is wrong and what to do, for people.
     message: &'a str,
+    /// The stable name of what is wrong. Each operation lists those that it answers with.
     code: &'static str,
+    /// The field of the body that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<&'static str>,
+    /// The number that a producer should go on with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expected_sequence_no: Option<u64>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, retry_after: None, expected_sequence_no: None }
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None, retry_after: None, expected_sequence_no: None }
     }
 
     fn retry_after(self, delay: Duration) -> Self {
         Self { retry_after: Some(delay), ..self }
     }
 
-    /// A request that can't be understood.
-    pub(super) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
-    }
-
     /// A body that is well-formed, with a field that is wrong.
     pub(super) fn invalid_field(field: &'static str, reason: impl std::fmt::Display) -> Self {
         let message = format!("`{field}`: {reason}");
-        Self { field: Some(field), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", message) }
+        Self { field: Some(field), ..Self::new(Code::InvalidField, message) }
     }
 
     pub(super) fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_event", message)
+        Self::new(Code::InvalidEvent, message)
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
         let message = format!("an event has at most {bytes_max} bytes: send a reference to large content instead of the content");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", message)
+        Self::new(Code::EventTooLarge, message)
     }
 
     pub(super) fn unsupported_media_type() -> Self {
         let message = "send `Content-Type: application/json` for one event, or `application/x-ndjson` for one event a line";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+        Self::new(Code::UnsupportedMediaType, message)
     }
 
     pub(super) fn request_timeout() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request's body took too long to arrive: send it again")
+        Self::new(Code::RequestTimeout, "the request's body took too long to arrive: send it again")
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path: see the HTTP API's documentation")
+        Self::new(Code::NotFound, "there is nothing at this path: see the HTTP API's documentation")
     }
 
     fn no_such_message(message: String) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "message_not_found", message)
-    }
-
-    fn conflict(code: &'static str, message: String) -> Self {
-        Self::new(StatusCode::CONFLICT, code, message)
+        Self::new(Code::MessageNotFound, message)
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "this path does not know the method: see the HTTP API's documentation",
-        )
+        Self::new(Code::MethodNotAllowed, "this path does not know the method: see the HTTP API's documentation")
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on the server: its log has more")
+        Self::new(Code::InternalError, "something went wrong on the server: its log has more")
     }
 
     /// What failed is in the log, once; the outside learns that waiting helps.
     pub(super) fn backend_unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "backend_unavailable", message).retry_after(BACKEND_RETRY_AFTER)
+        Self::new(Code::BackendUnavailable, message).retry_after(BACKEND_RETRY_AFTER)
     }
 
     pub(super) fn draining() -> Self {
         /// A process that drains is gone soon, and whoever takes its place is there soon.
         const RETRY_AFTER: Duration = Duration::from_secs(1);
         let message = "this server is shutting down: send the request again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retry_after(RETRY_AFTER)
+        Self::new(Code::Draining, message).retry_after(RETRY_AFTER)
+    }
+
+    pub(super) const fn status(&self) -> StatusCode {
+        self.code.status()
     }
 
     pub(super) fn body(&self) -> ProblemBody<'_> {
         let Self { message, code, field, expected_sequence_no, .. } = self;
-        ProblemBody { success: false, message, code, field: *field, expected_sequence_no: *expected_sequence_no }
+        ProblemBody { success: false, message, code: code.as_str(), field: *field, expected_sequence_no: *expected_sequence_no }
     }
 
     /// The same as an event in a stream, for clients that can't see a status.
     pub(super) fn to_control(&self) -> Control {
         Control::StreamRefused {
-            status: self.status.as_u16(),
-            code: self.code,
+            status: self.status().as_u16(),
+            code: self.code.as_str(),
             message: self.message.clone(),
             retry_after_seconds: self.retry_after.map(whole_seconds),
         }
@@ -148,13 +148,13 @@ pub(super) fn whole_seconds(delay: Duration) -> u64 {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body())).into_response();
+        let mut response = (self.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         if let Some(delay) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = if self.code == "missing_credentials" { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+        if self.status() == StatusCode::UNAUTHORIZED {
+            let challenge = if self.code == Code::MissingCredentials { "Bearer" } else { "Bearer error=\"invalid_token\"" };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -166,19 +166,17 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let message = error.to_string();
         match error {
-            AuthError::Missing => Self::new(StatusCode::UNAUTHORIZED, "missing_credentials", message),
-            AuthError::Expired => Self::new(StatusCode::UNAUTHORIZED, "token_expired", message),
-            AuthError::Invalid(_) => Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message),
-            AuthError::Unavailable { retry_after } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "auth_unavailable", message).retry_after(retry_after)
-            }
+            AuthError::Missing => Self::new(Code::MissingCredentials, message),
+            AuthError::Expired => Self::new(Code::TokenExpired, message),
+            AuthError::Invalid(_) => Self::new(Code::InvalidToken, message),
+            AuthError::Unavailable { retry_after } => Self::new(Code::AuthUnavailable, message).retry_after(retry_after),
         }
     }
 }
 
 impl From<Forbidden> for Problem {
     fn from(error: Forbidden) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+        Self::new(Code::Forbidden, error.to_string())
     }
 }
 
@@ -197,16 +195,16 @@ impl From<ProduceError> for Problem {
         match error {
             ProduceError::Forbidden(forbidden) => forbidden.into(),
             ProduceError::NoSuchMessage | ProduceError::Append(AppendRefusal::Unknown) => Self::no_such_message(message),
-            ProduceError::Open(OpenRefusal::Another) => Self::conflict("message_owned_by_another", message),
+            ProduceError::Open(OpenRefusal::Another) => Self::new(Code::MessageOwnedByAnother, message),
             ProduceError::Open(OpenRefusal::Complete) | ProduceError::Append(AppendRefusal::Complete) => {
-                Self::conflict("message_complete", message)
+                Self::new(Code::MessageComplete, message)
             }
-            ProduceError::Append(AppendRefusal::Fenced { .. }) => Self::conflict("producer_fenced", message),
-            ProduceError::Append(AppendRefusal::Conflict { .. }) => Self::conflict("sequence_conflict", message),
+            ProduceError::Append(AppendRefusal::Fenced { .. }) => Self::new(Code::ProducerFenced, message),
+            ProduceError::Append(AppendRefusal::Conflict { .. }) => Self::new(Code::SequenceConflict, message),
             ProduceError::Append(AppendRefusal::Gap { expected_sequence_no }) => {
-                Self { expected_sequence_no: Some(expected_sequence_no), ..Self::conflict("sequence_gap", message) }
+                Self { expected_sequence_no: Some(expected_sequence_no), ..Self::new(Code::SequenceGap, message) }
             }
-            ProduceError::Append(AppendRefusal::TooLarge) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "message_too_large", message),
+            ProduceError::Append(AppendRefusal::TooLarge) => Self::new(Code::MessageTooLarge, message),
             ProduceError::Backend(_) => Self::backend_unavailable(message),
         }
     }
@@ -218,13 +216,9 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::Forbidden(forbidden) => forbidden.into(),
             Refusal::NoSuchMessage => Self::no_such_message(message),
-            Refusal::CategoryNotAllowed(_) => Self::new(StatusCode::FORBIDDEN, "category_not_allowed", message),
-            Refusal::TooManyConnections(refused) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message).retry_after(refused.retry_after)
-            }
-            Refusal::ReplayBudgetExhausted(exhausted) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "replay_budget_exhausted", message).retry_after(exhausted.retry_after)
-            }
+            Refusal::CategoryNotAllowed(_) => Self::new(Code::CategoryNotAllowed, message),
+            Refusal::TooManyConnections(refused) => Self::new(Code::TooManyConnections, message).retry_after(refused.retry_after),
+            Refusal::ReplayBudgetExhausted(exhausted) => Self::new(Code::ReplayBudgetExhausted, message).retry_after(exhausted.retry_after),
             Refusal::Backend(_) => Self::backend_unavailable(message),
         }
     }

@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
+use utoipa::ToSchema;
 
-use super::problem::Problem;
+use super::{description::UserIdText, problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
@@ -17,22 +18,38 @@ use crate::{
     ports::journal::IdempotencyKey,
 };
 
-/// The fields as they came: each is parsed by itself, so that an error can name it.
-#[derive(Deserialize)]
+/// An event to publish, with exactly one of `user_id`, `user_ids` and `"broadcast": true`.
+// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Publication)]
 #[serde(deny_unknown_fields)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
+    /// Who gets it.
     #[serde(borrow)]
+    #[schema(value_type = Option<UserIdText>)]
     user_id: Option<&'a RawValue>,
+    /// Who get it, each as an event of their own; at most `events.recipients_max`.
     #[serde(borrow)]
+    #[schema(value_type = Option<Vec<UserIdText>>, min_items = 1)]
     user_ids: Option<&'a RawValue>,
+    /// Whether everybody gets it who is connected now. Nothing is kept of it.
     #[serde(borrow)]
+    #[schema(value_type = Option<bool>)]
     broadcast: Option<&'a RawValue>,
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
+    /// Its content: any JSON, carried as it was written; `{}` without one.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// What it is about.
+    #[schema(value_type = Option<Object>)]
     scope: Option<Box<RawValue>>,
+    /// Its category, one of those in `[categories]`; without one the type decides.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     category: Option<&'a RawValue>,
 }
 
@@ -49,8 +66,33 @@ pub(super) fn parse(
     registry: &Registry,
 ) -> Result<Publication, Problem> {
     let fields: Fields<'_> = fields(body)?;
+    let recipients = recipients(&fields, recipients_max)?;
+    publication(fields, recipients, idempotency_key, registry)
+}
+
+/// Reads one event for the user that the request's path names.
+pub(super) fn parse_for(
+    user: UserId,
+    body: &[u8],
+    idempotency_key: Option<IdempotencyKey>,
+    registry: &Registry,
+) -> Result<Publication, Problem> {
+    let fields: Fields<'_> = fields(body)?;
+    let named = [("user_id", fields.user_id), ("user_ids", fields.user_ids), ("broadcast", fields.broadcast)];
+    if let Some((field, _)) = named.into_iter().find(|(_, value)| value.is_some()) {
+        return Err(Problem::invalid_field(field, "the path names the recipient: leave this out"));
+    }
+    publication(fields, Recipients::User(user), idempotency_key, registry)
+}
+
+fn publication(
+    fields: Fields<'_>,
+    recipients: Recipients,
+    idempotency_key: Option<IdempotencyKey>,
+    registry: &Registry,
+) -> Result<Publication, Problem> {
     Ok(Publication {
-        recipients: recipients(&fields, recipients_max)?,
+        recipients,
         event_type: event_type(fields.r#type)?,
         category: category(fields.category, registry)?,
         scope: scope(fields.scope)?,
@@ -63,7 +105,7 @@ pub(super) fn parse(
 pub(super) fn fields<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
-        _ => Problem::bad_request("invalid_json", format!("the body is not valid JSON: {error}")),
+        _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
     })
 }
 
@@ -194,7 +236,7 @@ mod tests {
         for (body, status, field) in cases {
             let problem = read(body).unwrap_err();
             let shown = &body[..body.len().min(80)];
-            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
+            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
         }
     }
 

@@ -8,10 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
-    Api, credentials, ndjson,
+    Api, credentials, description, ndjson,
     problem::Problem,
+    problem_code::Code,
     publication,
     request_body::{self, MediaType},
 };
@@ -22,19 +24,24 @@ use crate::{
 };
 
 /// What a publisher is told of an event that was taken.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PublishReceipt)]
 pub(super) struct Receipt {
+    /// Always true.
     success: bool,
     #[serde(flatten)]
     ids: ReceiptIds,
+    /// Whether the same `Idempotency-Key` had published it before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum ReceiptIds {
+    /// The event's id; null for a broadcast, and where pushing is switched off.
     Id(Option<String>),
+    /// The id of each recipient's event, in the order of `user_ids`.
     Ids(Vec<String>),
 }
 
@@ -55,6 +62,31 @@ impl Receipt {
     }
 }
 
+description::refusals! {
+    /// Of a publish.
+    PublishRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
+        &[Code::InvalidIdempotencyKey]
+}
+
+/// Publish an event, or a stream of them.
+///
+/// With `application/x-ndjson` the body is a stream of events, one a line, and the answer a stream of results, one for each, as they
+/// come. A line that is refused leaves the others alone; when the backend fails, the answer ends with that.
+#[utoipa::path(
+    post, path = "/api/events", tag = "user events", operation_id = "publish", params(description::Publishing),
+    security(("bearer" = ["events:publish"])),
+    request_body(description = "An event, or one a line.", content(
+        (publication::Fields = "application/json"), (publication::Fields = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 200, description = "A repeat: the first id. Or the results of an upload.", content(
+            (Receipt = "application/json"), (ndjson::LineResult<Receipt> = "application/x-ndjson"),
+        )),
+        (status = 201, description = "Published.", body = Receipt),
+        (status = 202, description = "Pushing is switched off (`sse.push_enabled`): nothing was stored.", body = Receipt),
+        PublishRefusals,
+    ),
+)]
 pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let principal = api.authenticator.authenticate(credentials::bearer(request.headers())).await?;
     api.publisher.authorise(&principal)?;
@@ -64,6 +96,26 @@ pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<
         MediaType::Ndjson => Ok(ndjson::publish_lines(api, request.into_body(), idempotency_key)),
         MediaType::Other => Err(Problem::unsupported_media_type()),
     }
+}
+
+/// The same as `POST /api/events`.
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = "user events", operation_id = "publish_v1", params(description::Publishing),
+    security(("bearer" = ["events:publish"])),
+    request_body(description = "An event, or one a line.", content(
+        (publication::Fields = "application/json"), (publication::Fields = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 200, description = "A repeat: the first id. Or the results of an upload.", content(
+            (Receipt = "application/json"), (ndjson::LineResult<Receipt> = "application/x-ndjson"),
+        )),
+        (status = 201, description = "Published.", body = Receipt),
+        (status = 202, description = "Pushing is switched off (`sse.push_enabled`): nothing was stored.", body = Receipt),
+        PublishRefusals,
+    ),
+)]
+pub(super) async fn publish_v1(state: State<Api>, request: Request) -> Result<Response, Problem> {
+    publish(state, request).await
 }
 
 async fn publish_one(api: &Api, body: Body, idempotency_key: Option<IdempotencyKey>) -> Result<Response, Problem> {

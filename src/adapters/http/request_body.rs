@@ -8,7 +8,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{ApiOptions, problem::Problem};
+use super::{ApiOptions, problem::Problem, problem_code::Code};
 use crate::ports::journal::IdempotencyKey;
 
 /// Reads a body to its end.
@@ -19,7 +19,7 @@ pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Pro
         if error.is::<LengthLimitError>() {
             Problem::too_large(bytes_max)
         } else {
-            Problem::bad_request("incomplete_body", "the body broke off: send it again")
+            Problem::new(Code::IncompleteBody, "the body broke off: send it again")
         }
     })?;
     Ok(body.to_bytes())
@@ -29,9 +29,7 @@ pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Pro
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let parsed = value.to_str().ok().and_then(|text| IdempotencyKey::parse(text).ok());
-    parsed
-        .map(Some)
-        .ok_or_else(|| Problem::bad_request("invalid_idempotency_key", "`Idempotency-Key` has 1 to 256 visible ASCII characters"))
+    parsed.map(Some).ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, "`Idempotency-Key` has 1 to 256 visible ASCII characters"))
 }
 
 /// What a body holds.

@@ -1,4 +1,5 @@
-//! `GET /api/events`: from the request to a stream, or to a refusal that the client can see.
+//! `GET /api/events`, and the other calls that answer with a stream: from the request to the stream, or to a refusal that
+//! the client can see.
 
 use std::{
     convert::Infallible,
@@ -7,15 +8,19 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 
 use super::{
-    Api, credentials,
+    Api,
+    admin::{self, IdPath},
+    credentials, description,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
+    problem_code::Code,
     request_id,
 };
 use crate::{
@@ -29,7 +34,7 @@ use crate::{
 
 /// The path that a client came by, which decides the default format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entrance {
+enum Entrance {
     Plain,
     V1,
 }
@@ -62,7 +67,47 @@ impl Handoff {
     }
 }
 
-pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) -> Response {
+description::refusals! {
+    /// Of a subscription to a user's events.
+    SubscribeRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[
+        Code::InvalidCategory,
+        Code::InvalidFormat,
+        Code::InvalidErrors,
+        Code::CategoryNotAllowed,
+        Code::TooManyConnections,
+        Code::ReplayBudgetExhausted,
+    ]
+}
+
+/// Follow a user's events.
+#[utoipa::path(
+    get, path = "/api/events", tag = "user events", operation_id = "subscribe", params(description::Subscribing),
+    security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
+    responses(
+        (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::EVENT_STREAM_EXAMPLE)))),
+        SubscribeRefusals,
+    ),
+)]
+pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Response {
+    subscribe_by(Entrance::Plain, &api, &request.into_parts().0).await
+}
+
+/// Follow a user's events, in the format `named` unless the query says otherwise.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "user events", operation_id = "subscribe_v1", params(description::Subscribing),
+    security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
+    responses(
+        (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::EVENT_STREAM_EXAMPLE)))),
+        SubscribeRefusals,
+    ),
+)]
+pub(super) async fn subscribe_v1(State(api): State<Api>, request: Request) -> Response {
+    subscribe_by(Entrance::V1, &api, &request.into_parts().0).await
+}
+
+async fn subscribe_by(entrance: Entrance, api: &Api, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
     let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
     answer(open(api, entrance, &query, &request.headers).await, &query, request, format, api)
@@ -71,6 +116,14 @@ pub(super) async fn subscribe(entrance: Entrance, api: &Api, request: &Parts) ->
 pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
     answer(open_message(api, id, &query, &request.headers).await, &query, request, Format::Envelope, api)
+}
+
+/// An operator's stream of a user's events. Its token is in the header: what a cookie or the query may carry is for reading
+/// one's own.
+pub(super) async fn subscribe_for_operator(api: &Api, user: IdPath, request: &Parts) -> Response {
+    let query = EventsQuery::of(&request.uri);
+    let format = query.format(Format::Envelope).unwrap_or_default();
+    answer(open_for_operator(api, user, &query, &request.headers).await, &query, request, format, api)
 }
 
 fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request: &Parts, format: Format, api: &Api) -> Response {
@@ -94,7 +147,7 @@ fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request:
         // The one status that tells an `EventSource` to stop, for good and without an error.
         Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
         Err(problem) => {
-            api.signals.refused(problem.code);
+            api.signals.refused(problem.code.as_str());
             match errors_as {
                 ErrorsAs::Status => problem.into_response(),
                 ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),
@@ -115,6 +168,14 @@ async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers
     query.errors_as()?;
     let principal = reader(api, query, headers).await?;
     Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers)).await?)
+}
+
+async fn open_for_operator(api: &Api, user: IdPath, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
+    query.errors_as()?;
+    let operator = admin::operator(api, headers).await?;
+    let user = admin::user_id(user)?;
+    let subscribe = query.request(headers, Format::Envelope, api.publisher.registry())?;
+    Ok(api.subscriptions.open_for_operator(&operator, &user, subscribe).await?)
 }
 
 async fn reader(api: &Api, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Principal, Problem> {

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptio
 
 use super::{
     failure::{Cause, Failure},
-    options::{PostgresOptions, SchemaName},
+    options::SchemaName,
     schema,
 };
 
@@ -53,9 +53,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(options: &PostgresOptions) -> Self {
-        let server = options.server.clone().disable_statement_logging();
-        Self { server, schema: options.schema.clone(), prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
+    pub(super) fn new(server: PgConnectOptions, schema: SchemaName) -> Self {
+        let server = server.disable_statement_logging();
+        Self { server, schema, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
     }
 
     pub(super) const fn schema(&self) -> &SchemaName {

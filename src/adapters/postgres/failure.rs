@@ -1,8 +1,7 @@
 //! What went wrong with a call, and whether it is worth another try.
 //!
 //! Invariant: an error is told as [`BackendErrorKind::Unavailable`] only where it is known that nothing was done: the
-//! server could not be reached, or it answered with a refusal, which rolls back. Where a connection was lost behind a
-//! request, nobody knows, and it is [`BackendErrorKind::Timeout`].
+//! server could not be reached, or it answered with a refusal, which rolls back.
 
 use super::schema::PrepareError;
 use crate::ports::backend_error::{BackendError, BackendErrorKind};
@@ -57,11 +56,19 @@ impl Failure {
         }
     }
 
+    /// Whether the server takes no writes at the moment: it is set to that, or has no room.
+    pub(super) fn is_for_want_of_writes(&self) -> bool {
+        let Self::Statement(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "25006" || code.starts_with("53"))
+    }
+
     /// The error as callers see it.
     pub(super) fn told(self, context: &'static str) -> BackendError {
-        let kind = match self.cause() {
-            // The server says so before it begins, or rolls back.
-            Cause::Lost if !matches!(self, Self::Statement(sqlx::Error::Database(_))) => BackendErrorKind::Timeout,
+        let kind = match &self {
+            Self::Late => BackendErrorKind::Timeout,
+            // An answer, if only that this is the end: what was asked is rolled back.
+            Self::Statement(sqlx::Error::Database(_)) => BackendErrorKind::Unavailable,
+            _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,
         };
         BackendError { kind, context, source: Some(Box::new(self)) }

@@ -55,6 +55,7 @@ mod sweeping;
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -65,6 +66,7 @@ use self::{
     journal::PostgresLog,
     lane::Lane,
     message_writer::MessageWriter,
+    options::SchemaName,
     sweeping::Sweeper,
 };
 pub use self::{
@@ -72,7 +74,7 @@ pub use self::{
     journal::PostgresJournal,
     limits::PostgresLimits,
     messages::PostgresMessages,
-    options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions, SCHEMA_NAME_BYTES_MAX, SchemaName},
+    options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
     schema::PrepareError,
 };
 
@@ -94,6 +96,12 @@ pub struct Postgres {
 /// The server can't be a backend as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresSetupError {
+    /// The URL makes no sense to the driver.
+    #[error("the URL of Postgres is not one that its driver understands")]
+    Url(#[source] sqlx::Error),
+    /// The schema has no proper name.
+    #[error(transparent)]
+    Schema(#[from] InvalidSchemaName),
     /// It is not what is needed, or its schema can't be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -109,7 +117,10 @@ impl Postgres {
     /// # Errors
     /// [`PostgresSetupError`]: something that does not pass by itself.
     pub async fn open(options: PostgresOptions) -> Result<Self, PostgresSetupError> {
-        let connector = Arc::new(Connector::new(&options));
+        let server: PgConnectOptions = options.url.parse().map_err(PostgresSetupError::Url)?;
+        let schema: SchemaName = options.schema.parse()?;
+        let channel = schema.channel();
+        let connector = Arc::new(Connector::new(server, schema));
         let call_timeout = options.call_timeout;
         let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
         let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
@@ -123,7 +134,7 @@ impl Postgres {
             age_ms: numbers::millis_or_endless(options.age_max),
             _sweeping: AbortOnDropHandle::new(tokio::spawn(sweeper.run())),
         });
-        let (channel, idempotency_window) = (options.schema.channel(), options.idempotency_window);
+        let idempotency_window = options.idempotency_window;
         let events = AppendWriter {
             lane: lane("rejoin events", 1),
             channel: channel.clone(),

@@ -2,8 +2,6 @@
 
 use std::{str::FromStr, time::Duration};
 
-use sqlx::postgres::PgConnectOptions;
-
 /// Connections that have a task of their own: for appends to users' topics, for messages, to listen, to read what was
 /// listened to, and to sweep.
 const CONNECTIONS_OF_THEIR_OWN: usize = 5;
@@ -14,12 +12,12 @@ const CONNECTIONS_FOR_LIMITS: usize = 2;
 pub const CONNECTIONS_MIN: usize = CONNECTIONS_OF_THEIR_OWN + CONNECTIONS_FOR_LIMITS + 1;
 
 /// Where the server is, and the bounds of what is kept there.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct PostgresOptions {
     /// The server, as a `postgres://` URL.
-    pub server: PgConnectOptions,
+    pub url: String,
     /// The schema that everything is in.
-    pub schema: SchemaName,
+    pub schema: String,
     /// Most connections of this process, at least [`CONNECTIONS_MIN`].
     pub connections_max: usize,
     /// Within this, every call is answered.
@@ -49,10 +47,10 @@ impl PostgresOptions {
 ///
 /// So it needs no quotes, and leaves room for a suffix in the names that are made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchemaName(String);
+pub(super) struct SchemaName(String);
 
 /// Longest name of a schema.
-pub const SCHEMA_NAME_BYTES_MAX: usize = 48;
+const SCHEMA_NAME_BYTES_MAX: usize = 48;
 
 /// The text is no name of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +59,7 @@ pub struct InvalidSchemaName;
 
 impl SchemaName {
     /// The name's text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 

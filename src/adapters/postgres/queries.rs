@@ -3,11 +3,12 @@
 use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 36] = [
+pub const ALL: [(&str, &str); 37] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
     ("make known", reading::MAKE_KNOWN),
+    ("bounds of unknown", reading::BOUNDS_OF_UNKNOWN),
     ("purge", journal::PURGE),
     ("probe", journal::PROBE),
     ("message bounds", message_reading::MESSAGE_BOUNDS),

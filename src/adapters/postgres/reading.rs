@@ -57,6 +57,9 @@ pub(super) const READ: &str = extent!(
 
 /// Gives a topic its head row.
 pub(super) const MAKE_KNOWN: &str = "SELECT make_topic_known($1)";
+/// The extent of a topic that has no row.
+pub(super) const BOUNDS_OF_UNKNOWN: &str = "SELECT origin_ms, origin_ms, 0::bigint, greatest(now_ms(), origin_ms, forgotten_ms), 0::bigint,
+    NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint FROM journal";
 
 /// A topic as its head row and its oldest entry tell.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +73,11 @@ pub(super) struct Extent {
 pub(super) async fn extent(connection: &mut PgConnection, user: &UserId, age_ms: i64) -> Result<Extent, Failure> {
     for _ in 0..2 {
         let row = sqlx::query(BOUNDS).bind(user.as_str()).bind(age_ms).fetch_optional(&mut *connection).await?;
-        match row {
-            Some(row) => return extent_of(&row),
-            None => make_known(connection, user).await?,
+        if let Some(row) = row {
+            return extent_of(&row);
+        }
+        if let Some(extent) = make_known(connection, user).await? {
+            return Ok(extent);
         }
     }
     Err(sqlx::Error::RowNotFound.into())
@@ -108,14 +113,23 @@ pub(super) async fn page(
             // Also where an entry that makes no sense was left out.
             return Ok(Page { more: page.more || rows.len() > entries_max, ..page });
         }
-        make_known(connection, user).await?;
+        if let Some(Extent { bounds, .. }) = make_known(connection, user).await? {
+            return Ok(Page { entries: Vec::new(), more: false, bounds });
+        }
     }
     Err(sqlx::Error::RowNotFound.into())
 }
 
-async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<(), Failure> {
-    sqlx::query(MAKE_KNOWN).bind(user.as_str()).execute(connection).await?;
-    Ok(())
+/// Gives a topic its head row. Where the server takes no writes, reading goes on all the same, with the extent that the
+/// row would have; that its head holds when the clock steps back as well is not promised then.
+async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<Option<Extent>, Failure> {
+    match sqlx::query(MAKE_KNOWN).bind(user.as_str()).execute(&mut *connection).await.map_err(Failure::from) {
+        Ok(_) => Ok(None),
+        Err(failure) if failure.is_for_want_of_writes() => {
+            Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?))
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The statement goes by what is stored, which may be compressed; the limit is about what comes out.

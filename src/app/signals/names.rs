@@ -13,6 +13,7 @@ pub(super) const TRUNCATIONS: &str = "rejoin_truncations_total";
 pub(super) const REFUSALS: &str = "rejoin_refusals_total";
 pub(super) const BACKEND_ERRORS: &str = "rejoin_backend_errors_total";
 pub(super) const BACKEND_UP: &str = "rejoin_backend_up";
+pub(super) const MALFORMED_ENTRIES: &str = "rejoin_malformed_entries_total";
 pub(super) const PUBLISH_TO_WRITE_SECONDS: &str = "rejoin_publish_to_write_seconds";
 pub(super) const RING_MISSES: &str = "rejoin_ring_misses_total";
 pub(super) const RING_BYTES: &str = "rejoin_ring_bytes";
@@ -66,6 +67,7 @@ pub static METRICS: &[Metric] = &[
     metric(REFUSALS, Kind::Counter, &["code"], "Subscribe requests that were turned down, by the code of the answer."),
     metric(BACKEND_ERRORS, Kind::Counter, &["backend", "kind"], "Calls to a backend that failed, by what it is used for and how."),
     metric(BACKEND_UP, Kind::Gauge, &["backend"], "Whether the last call to a backend was answered: 1 or 0."),
+    metric(MALFORMED_ENTRIES, Kind::Counter, &["channel"], "Times that an entry of another program was passed over, since it is no event."),
     metric(
         PUBLISH_TO_WRITE_SECONDS,
         Kind::Histogram,

@@ -50,12 +50,12 @@ pub(crate) async fn ids_strictly_increase_under_concurrent_appenders(fixture: &d
 pub(crate) async fn prev_is_the_position_appended_at(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
-    let empty = process.bounds(&topic).await;
+    let empty = [process.bounds(&topic).await, process.bounds(&other).await];
     process.append_each(&topic, 0..3).await;
     process.append_each(&other, 0..3).await;
     backend.pass(Duration::from_millis(20)).await;
     process.append(vec![to_append(&topic, 3), to_append(&other, 3), to_append(&topic, 4)]).await;
-    for topic in [topic, other] {
+    for (topic, empty) in [topic, other].into_iter().zip(empty) {
         let entries = process.read_all(&topic, Position::Start).await;
         assert_unbroken(&entries);
         let first_prev = entries[0].prev.expect("the journal knows where it appended");
@@ -158,7 +158,8 @@ pub(crate) async fn a_batch_over_many_topics_is_appended_whole(fixture: &dyn Fix
 }
 
 pub(crate) async fn an_empty_batch_is_harmless(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     assert_eq!(process.append(Vec::new()).await, []);
 }
 

@@ -25,7 +25,8 @@ pub(crate) async fn the_same_key_on_a_topic_appends_once(fixture: &dyn Fixture) 
 }
 
 pub(crate) async fn a_key_counts_for_its_own_topic(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     for n in 0..10 {
         let topic = topic(&format!("u{n}"));
         assert!(!process.append_one(with_key(&topic, n, "k")).await.duplicate);
@@ -94,7 +95,8 @@ pub(crate) async fn a_key_outlives_its_entry(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn keys_and_topics_never_run_into_each_other(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let long = "k".repeat(256);
     let pairs =
         [("a", "b:c"), ("a:b", "c"), ("a", "b"), ("a:b:c", "d"), ("a", "b:c:d"), ("*", "*"), ("a", &long), ("a", "{x}"), ("a{x}", "b")];

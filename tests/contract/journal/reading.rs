@@ -141,5 +141,6 @@ pub(crate) async fn a_page_tells_the_bounds(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn the_journal_answers_a_probe(fixture: &dyn Fixture) {
-    fixture.open(Options::default()).await.process().await.journal.probe().await.unwrap();
+    let backend = fixture.open(Options::default()).await;
+    backend.process().await.journal.probe().await.unwrap();
 }

@@ -50,7 +50,8 @@ pub(crate) async fn concurrent_producers_share_the_numbers(fixture: &dyn Fixture
 }
 
 pub(crate) async fn a_batch_is_taken_up_to_the_first_refusal(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let id = process.open_message().await;
     let answers = process.append_to(id, [chunk(0), chunk_at(5, 5), chunk(6)]).await;
     assert_eq!(answers, [taken(0), Err(AppendRefusal::Gap { expected_sequence_no: 1 })]);
@@ -118,7 +119,8 @@ pub(crate) async fn nothing_follows_a_terminal_event(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn a_message_that_was_not_opened_takes_nothing(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let id = message();
     assert_eq!(process.append_to(id, [chunk(0)]).await, [Err(AppendRefusal::Unknown)]);
     assert_eq!(process.messages.heartbeat(id, None).await.unwrap(), Err(AppendRefusal::Unknown));

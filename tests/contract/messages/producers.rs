@@ -67,7 +67,8 @@ pub(crate) async fn each_takeover_has_an_epoch_of_its_own_and_fences_all_before(
 }
 
 pub(crate) async fn a_message_that_ended_is_not_taken_over(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let id = process.open_message().await;
     process.append_to(id, [of_type("end")]).await;
     assert_eq!(process.messages.open(id, &user("u1"), true).await.unwrap(), Err(OpenRefusal::Complete));

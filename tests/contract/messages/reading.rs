@@ -52,7 +52,8 @@ pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn a_message_that_is_not_there_reads_as_an_empty_one(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let empty = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: Position::Start };
     for id in [message(), process.open_message().await] {
         assert_eq!(process.bounds(&topic(id)).await, empty);
@@ -80,7 +81,8 @@ pub(crate) async fn what_is_appended_to_a_watched_message_is_signalled(fixture: 
 }
 
 pub(crate) async fn a_message_and_a_user_of_the_same_name_are_apart(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let id = process.open_message().await;
     process.append_to(id, [chunk(7)]).await;
     for name in [id.to_string(), format!("message:{id}")] {

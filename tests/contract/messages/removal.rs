@@ -36,7 +36,8 @@ pub(crate) async fn a_deleted_message_is_gone_and_its_watchers_are_told(fixture:
 }
 
 pub(crate) async fn a_deleted_message_begins_anew(fixture: &dyn Fixture) {
-    let process = fixture.open(Options::default()).await.process().await;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
     let id = process.open_message().await;
     process.append_to(id, [chunk(0), chunk_with_key(1, "k"), of_type("end")]).await;
     process.messages.request_stop(id).await.unwrap();

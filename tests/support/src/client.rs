@@ -85,7 +85,8 @@ pub enum Seen {
 
 /// A client that goes on and on, keeping its cursor over connections.
 pub struct EventClient {
-    url: String,
+    urls: Vec<String>,
+    attempts: usize,
     cursor: Option<String>,
     /// Everything it saw over all connections.
     pub seen: Vec<Seen>,
@@ -96,7 +97,12 @@ pub struct EventClient {
 impl EventClient {
     /// A new client without a cursor.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), cursor: None, seen: Vec::new(), connections: 0 }
+        Self::in_turn(vec![url.into()])
+    }
+
+    /// A new client without a cursor that asks several servers in turn, as behind a load balancer.
+    pub fn in_turn(urls: Vec<String>) -> Self {
+        Self { urls, attempts: 0, cursor: None, seen: Vec::new(), connections: 0 }
     }
 
     /// The same with a cursor.
@@ -113,7 +119,9 @@ impl EventClient {
     /// Follows, over as many connections as it takes, until what it saw is enough.
     pub async fn follow_until(&mut self, mut enough: impl FnMut(&[Seen]) -> bool) {
         while !enough(&self.seen) {
-            let mut request = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap().get(&self.url);
+            let url = &self.urls[self.attempts % self.urls.len()];
+            self.attempts += 1;
+            let mut request = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap().get(url);
             if let Some(cursor) = &self.cursor {
                 request = request.header("last-event-id", cursor);
             }

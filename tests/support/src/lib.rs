@@ -6,6 +6,7 @@
 mod client;
 mod postgres;
 mod proxy;
+mod redis;
 mod server;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use self::{
     client::{Connection, EventClient, Seen},
     postgres::{PostgresServer, program},
     proxy::CuttingProxy,
+    redis::{RedisCluster, RedisServer},
     server::{ServerProcess, TestServer},
 };
 

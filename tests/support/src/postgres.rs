@@ -8,7 +8,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -25,11 +25,21 @@ checkpoint_timeout = 30s
 log_min_messages = warning
 ";
 
-/// A private server. It ends with this value.
+/// A private server. It ends with this value, and at the latest with this process.
 pub struct PostgresServer {
     folder: PathBuf,
     port: u16,
+    /// Waits for the end of its input, which is ours, and then ends the server.
+    undertaker: Child,
 }
+
+/// Ends the server of a folder, children that were stopped included, once nobody holds the other end of the input.
+const UNDERTAKER: &str = r#"
+cat >/dev/null
+postmaster=$(cat "$1/pid" 2>/dev/null) && children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null)
+kill -KILL $postmaster $children 2>/dev/null
+for _ in 1 2 3; do rm -rf "$1" && break; sleep 0.1; done
+"#;
 
 impl PostgresServer {
     /// Makes a server and starts it.
@@ -50,7 +60,9 @@ impl PostgresServer {
         let conf = data.join("postgresql.conf");
         let socket = format!("unix_socket_directories = '{}'\n", folder.display());
         fs::write(&conf, fs::read_to_string(&conf).unwrap() + SETTINGS + &socket + settings).unwrap();
-        let server = Self { folder, port: free_port() };
+        let mut undertaker = Command::new("sh");
+        undertaker.args(["-c", UNDERTAKER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { folder, port: free_port(), undertaker: undertaker.spawn().unwrap() };
         server.run();
         server.answers().await;
         server
@@ -154,8 +166,8 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        self.signal_all("KILL");
-        let _ = fs::remove_dir_all(&self.folder);
+        drop(self.undertaker.stdin.take());
+        let _ = self.undertaker.wait();
     }
 }
 

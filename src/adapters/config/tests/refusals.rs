@@ -17,7 +17,7 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
         ("\n[sse]\nretry_ms = 1\nretry_ms = 2", vec![], vec!["line 4"]),
         ("[sse]\nkeepalive_seconds = 0", vec![], vec!["`sse.keepalive_seconds` is 0", "file rejoin.toml", "1 to 3600"]),
         ("[sse]\npush_enabled = 1", vec![], vec!["`sse.push_enabled` is 1", "true or false"]),
-        ("[events]\nbackend = \"redis\"", vec![], vec!["`events.backend` is \"redis\"", "\"memory\"", "not available in this version"]),
+        ("[events]\nbackend = \"nats\"", vec![], vec!["`events.backend` is \"nats\"", "\"memory\"", "not available in this version"]),
         ("[server]\nlisten = \"localhost:1\"", vec![], vec!["\"localhost:1\"", "IP address and a port"]),
         ("[server]\ncors_origins = [\"*\", \"http://a\"]", vec![], vec!["`server.cors_origins`", "alone"]),
         ("[server]\ncors_origins = [\"http://a/\"]", vec![], vec!["without a path"]),

@@ -7,12 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{IdPath, draft, epoch, lines, message_id, producer};
 use crate::{
     adapters::http::{
-        Api,
+        Api, description,
         problem::Problem,
+        problem_code::Code,
         request_body::{self, MediaType},
     },
     app::producing::ProduceError,
@@ -21,12 +23,15 @@ use crate::{
 };
 
 /// What a producer is told of an event that was taken.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AppendReceipt {
+    /// Always true.
     success: bool,
+    /// The event's number.
     sequence_no: u64,
     /// Whether the reader wants no more.
     stop: bool,
+    /// Whether it had been appended before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     duplicate: bool,
 }
@@ -37,6 +42,40 @@ impl From<MessageAppended> for AppendReceipt {
     }
 }
 
+description::refusals! {
+    /// Of an append.
+    AppendRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND, &[
+        Code::InvalidMessageId,
+        Code::InvalidProducerEpoch,
+        Code::InvalidIdempotencyKey,
+        Code::MessageNotFound,
+        Code::MessageComplete,
+        Code::ProducerFenced,
+        Code::SequenceConflict,
+        Code::SequenceGap,
+        Code::MessageTooLarge,
+    ]
+}
+
+/// Append an event to a message, or a stream of them.
+///
+/// With `application/x-ndjson` the body is a stream of events, one a line, each visible to readers at once, and the answer a stream of
+/// results, one for each. The first line that is refused ends it. When the reader wants no more, a line of `{"success": true, "stop": true}`
+/// comes between the results.
+#[utoipa::path(
+    post, path = "/api/messages/{id}/events", tag = "message events", operation_id = "append", params(description::Appending),
+    security(("bearer" = ["messages:publish"])),
+    request_body(description = "An event, or one a line.", content(
+        (draft::DraftFields = "application/json"), (draft::DraftFields = "application/x-ndjson"),
+    )),
+    responses(
+        (status = 200, description = "A repeat: it had been appended before. Or the results of an upload.", content(
+            (AppendReceipt = "application/json"), (lines::AppendLine = "application/x-ndjson"),
+        )),
+        (status = 201, description = "Appended.", body = AppendReceipt),
+        AppendRefusals,
+    ),
+)]
 pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     producer(&api, &parts.headers).await?;

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
-    adapters::http::{problem::Problem, publication},
+    adapters::http::{description, problem::Problem, publication},
     app::producing::Draft,
     domain::{message_data::check_payload, topic::UserId},
     ports::journal::IdempotencyKey,
@@ -17,24 +18,38 @@ pub(super) struct Opening {
     pub(super) takeover: bool,
 }
 
-/// The fields as they came: each is parsed by itself, so that an error can name it.
-#[derive(Deserialize)]
+/// What opens a message.
+// The fields as they came: each is parsed by itself, so that an error can name it.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MessageOpening)]
 #[serde(deny_unknown_fields)]
-struct OpeningFields<'a> {
+pub(super) struct OpeningFields<'a> {
+    /// Who may read it.
     #[serde(borrow)]
+    #[schema(value_type = description::UserIdText)]
     user_id: Option<&'a RawValue>,
+    /// Whether a new producer takes the message over: it gets a higher epoch.
     #[serde(borrow)]
+    #[schema(value_type = Option<bool>)]
     takeover: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// An event to append to a message.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MessageDraft)]
 #[serde(deny_unknown_fields)]
-struct DraftFields<'a> {
+pub(super) struct DraftFields<'a> {
+    /// What it is. `end` and `error` end the message.
     #[serde(borrow)]
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
+    /// Its content: any JSON, carried as it was written. A `type` of its own must be the event's.
     #[serde(default, deserialize_with = "publication::present")]
+    #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// Its number, if the producer counts; else the server does.
     #[serde(borrow)]
+    #[schema(value_type = Option<u64>)]
     sequence_no: Option<&'a RawValue>,
 }
 
@@ -95,7 +110,7 @@ mod tests {
         ];
         for (body, status, field) in cases {
             let problem = draft(body.as_bytes(), None).unwrap_err();
-            assert_eq!((problem.status.as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
+            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
         }
         for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
             assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");

@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{append::AppendReceipt, draft};
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         Api,
         line_splitter::Line,
         line_upload::{LineUpload, Next},
-        ndjson::{line_results, write_json, write_result},
+        ndjson::{LineResult, line_results, write_json, write_result},
         problem::Problem,
     },
     app::producing::{Draft, ProduceError},
@@ -31,10 +32,25 @@ use crate::{
 const LOOK_FOR_STOP_EVERY: Duration = Duration::from_secs(1);
 
 /// A word to a producer that has not just sent a line: the reader wants no more.
-#[derive(Serialize)]
-struct Stop {
+#[derive(Serialize, ToSchema)]
+#[schema(as = StopWanted)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stop {
+    /// Always true.
     success: bool,
+    /// Always true.
     stop: bool,
+}
+
+/// A line of an upload's answer.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is there to be described: each kind is written by itself")]
+pub(super) enum AppendLine<'a> {
+    /// What became of a line.
+    Result(LineResult<'a, AppendReceipt>),
+    /// A word in between.
+    Stop(Stop),
 }
 
 struct Upload {

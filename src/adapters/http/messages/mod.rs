@@ -9,47 +9,81 @@ mod lines;
 mod view;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
+    routes,
+};
 use uuid::Uuid;
 
-use self::{
-    draft::Opening,
-    view::{MessageView, StopView},
-};
+pub(super) use self::view::MessageView;
+use self::{draft::Opening, view::StopView};
 use super::{
-    Api, credentials,
+    Api, credentials, description,
     problem::Problem,
+    problem_code::Code,
     request_body::{self, MediaType},
     subscribe,
 };
 use crate::domain::{access::Principal, topic::MessageId};
 
 /// A message's routes.
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/messages/{id}", get(view).put(open).delete(delete))
-        .route(
-            "/api/messages/{id}/events",
-            // Without this a HEAD would open a stream.
-            get(subscribe).head(async || Problem::method_not_allowed()).post(append::append),
-        )
-        .route("/api/messages/{id}/heartbeat", post(heartbeat))
-        .route("/api/messages/{id}/stop", post(stop))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(view, open, delete))
+        // Without this a HEAD would open a stream.
+        .routes(routes!(subscribe, append::append).map(|methods| methods.head(async || Problem::method_not_allowed())))
+        .routes(routes!(heartbeat))
+        .routes(routes!(stop))
+}
+
+description::refusals! {
+    /// Of a subscription to a message.
+    SubscribeRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
+        &[Code::InvalidMessageId, Code::InvalidErrors, Code::MessageNotFound, Code::TooManyConnections]
+}
+
+description::refusals! {
+    /// Of an opening.
+    OpenRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
+        &[Code::InvalidMessageId, Code::MessageOwnedByAnother, Code::MessageComplete]
+}
+
+description::refusals! {
+    /// Of what the owner may do, and producers.
+    LookRefusals = description::AUTHENTICATION, description::BACKEND, &[Code::InvalidMessageId, Code::MessageNotFound]
+}
+
+description::refusals! {
+    /// Of a removal.
+    DeleteRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
+        &[Code::InvalidMessageId, Code::MessageNotFound]
+}
+
+description::refusals! {
+    /// Of a heartbeat.
+    HeartbeatRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[
+        Code::InvalidMessageId,
+        Code::InvalidProducerEpoch,
+        Code::MessageNotFound,
+        Code::MessageComplete,
+        Code::ProducerFenced,
+    ]
 }
 
 type IdPath = Result<Path<String>, PathRejection>;
 
 /// A message's id is a UUID as it is usually written, so that each message has one path.
-fn message_id(path: IdPath) -> Result<MessageId, Problem> {
+pub(super) fn message_id(path: IdPath) -> Result<MessageId, Problem> {
     const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
     let id = path.ok().filter(|Path(text)| text.len() == TEXT_BYTES).and_then(|Path(text)| Uuid::parse_str(&text).ok());
-    id.map(MessageId).ok_or_else(|| Problem::bad_request("invalid_message_id", "a message's id is a UUID with its dashes"))
+    id.map(MessageId).ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))
 }
 
 /// The producer's word on which producer it is.
@@ -58,7 +92,7 @@ fn epoch(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let epoch = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     epoch
         .map(Some)
-        .ok_or_else(|| Problem::bad_request("invalid_producer_epoch", "`Producer-Epoch` is the number that opening the message answered"))
+        .ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, "`Producer-Epoch` is the number that opening the message answered"))
 }
 
 async fn principal(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
@@ -69,6 +103,18 @@ async fn producer(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(api.producing.authorise(&principal(api, headers).await?)?)
 }
 
+/// Follow a message.
+#[utoipa::path(
+    get, path = "/api/messages/{id}/events", tag = "message events", operation_id = "subscribe_to_message",
+    params(description::SubscribingToMessage),
+    security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
+    responses(
+        (status = 200, description = description::MESSAGE_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
+         content((String = "text/event-stream", example = json!(description::MESSAGE_STREAM_EXAMPLE)))),
+        (status = 204, description = "The client has all of a message that has ended. It tells an `EventSource` to stop."),
+        SubscribeRefusals,
+    ),
+)]
 async fn subscribe(State(api): State<Api>, path: IdPath, request: Request) -> Response {
     match message_id(path) {
         Ok(id) => subscribe::subscribe_to_message(&api, id, &request.into_parts().0).await,
@@ -76,6 +122,17 @@ async fn subscribe(State(api): State<Api>, path: IdPath, request: Request) -> Re
     }
 }
 
+/// Open a message, or take it over.
+#[utoipa::path(
+    put, path = "/api/messages/{id}", tag = "message events", operation_id = "open_message", params(description::OneMessage),
+    security(("bearer" = ["messages:publish"])),
+    request_body(content((draft::OpeningFields = "application/json"))),
+    responses(
+        (status = 200, description = "It was open before.", body = MessageView),
+        (status = 201, description = "Opened.", body = MessageView),
+        OpenRefusals,
+    ),
+)]
 async fn open(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     producer(&api, &parts.headers).await?;
@@ -89,6 +146,12 @@ async fn open(State(api): State<Api>, path: IdPath, request: Request) -> Result<
     Ok((status, Json(MessageView::of(id, &opened.observed, api.producing.producer_idle()))).into_response())
 }
 
+/// Where a message stands: for its owner, for producers and for admins.
+#[utoipa::path(
+    get, path = "/api/messages/{id}", tag = "message events", operation_id = "message", params(description::OneMessage),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The message, without its events.", body = MessageView), LookRefusals),
+)]
 async fn view(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     let principal = principal(&api, &headers).await?;
     let id = message_id(path)?;
@@ -96,18 +159,38 @@ async fn view(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
     Ok(Json(MessageView::of(id, &observed, api.producing.producer_idle())).into_response())
 }
 
+/// Remove a message.
+#[utoipa::path(
+    delete, path = "/api/messages/{id}", tag = "message events", operation_id = "delete_message", params(description::OneMessage),
+    security(("bearer" = ["messages:publish"])),
+    responses((status = 200, description = "Removed.", body = Done), DeleteRefusals),
+)]
 async fn delete(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     producer(&api, &headers).await?;
     api.producing.delete(message_id(path)?).await?;
     Ok(Json(Done { success: true }).into_response())
 }
 
+/// The producer lives.
+#[utoipa::path(
+    post, path = "/api/messages/{id}/heartbeat", tag = "message events", operation_id = "heartbeat", params(description::Producing),
+    security(("bearer" = ["messages:publish"])),
+    responses((status = 200, description = "Noted. It says whether the reader wants no more.", body = StopView), HeartbeatRefusals),
+)]
 async fn heartbeat(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     producer(&api, &headers).await?;
     let observed = api.producing.heartbeat(message_id(path)?, epoch(&headers)?).await?;
     Ok(Json(StopView::of(&observed, None)).into_response())
 }
 
+/// The reader wants no more: for the message's owner, for producers and for admins.
+///
+/// From then on every append and heartbeat says `"stop": true`, and the producer ends the message.
+#[utoipa::path(
+    post, path = "/api/messages/{id}/stop", tag = "message events", operation_id = "stop", params(description::OneMessage),
+    security(("bearer" = [])),
+    responses((status = 200, description = "Noted.", body = StopView), LookRefusals),
+)]
 async fn stop(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     let principal = principal(&api, &headers).await?;
     let observed = api.producing.stop(&principal, message_id(path)?).await?;
@@ -115,7 +198,8 @@ async fn stop(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
 }
 
 /// It was done.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Done {
+    /// Always true.
     success: bool,
 }

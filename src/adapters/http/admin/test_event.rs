@@ -1,0 +1,50 @@
+//! `POST /api/admin/users/{id}/events`: one event for one user, from an operator who wants to see it arrive.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{IdPath, operator, private, user_id};
+use crate::adapters::http::{
+    Api, description,
+    problem::Problem,
+    problem_code::Code,
+    publication,
+    publish::Receipt,
+    request_body::{self, MediaType},
+};
+
+description::refusals! {
+    /// Of a test event.
+    TestEventRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
+        &[Code::InvalidUserId, Code::InvalidIdempotencyKey]
+}
+
+/// Publish a test event to a user.
+#[utoipa::path(
+    post, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "publish_test_event",
+    params(description::PublishingTo),
+    security(("bearer" = ["admin"])),
+    request_body(description = "An event. The path names who gets it.", content((description::TestEvent = "application/json"))),
+    responses(
+        (status = 200, description = "A repeat: the first id.", body = Receipt),
+        (status = 201, description = "Published.", body = Receipt),
+        (status = 202, description = "Pushing is switched off (`sse.push_enabled`): nothing was stored.", body = Receipt),
+        TestEventRefusals,
+    ),
+)]
+pub(super) async fn publish(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    operator(&api, &parts.headers).await?;
+    let user = user_id(path)?;
+    if request_body::media_type(&parts.headers) != MediaType::Json {
+        return Err(Problem::unsupported_media_type());
+    }
+    let idempotency_key = request_body::idempotency_key(&parts.headers)?;
+    let body = request_body::whole(&api.options, body).await?;
+    let publication = publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;
+    let (status, receipt) = Receipt::of(&api.publisher.publish(publication).await?);
+    Ok(private((status, Json(receipt))))
+}

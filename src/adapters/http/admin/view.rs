@@ -1,0 +1,81 @@
+//! What operators are shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::adapters::http::description::Event;
+
+/// What there is of a user.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserView {
+    /// Always true.
+    pub(super) success: bool,
+    pub(super) user_id: String,
+    pub(super) backlog_length: u64,
+    /// Null if nothing is retained.
+    #[schema(required = true)]
+    pub(super) oldest_id: Option<String>,
+    #[schema(required = true)]
+    pub(super) head_id: Option<String>,
+    /// Over all processes.
+    pub(super) connections: u32,
+    pub(super) connections_here: u32,
+    /// Null for no cap.
+    #[schema(required = true)]
+    pub(super) connections_max: Option<u32>,
+    /// Null for no budget.
+    #[schema(required = true)]
+    pub(super) replays_left: Option<u32>,
+    #[schema(required = true)]
+    pub(super) replays_max: Option<u32>,
+}
+
+/// A part of a user's backlog.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BacklogView {
+    /// Always true.
+    pub(super) success: bool,
+    /// Oldest first, as clients see them.
+    #[schema(value_type = Vec<Event>)]
+    pub(super) events: Vec<Box<RawValue>>,
+    /// Whether there are more behind the last; ask with its id in `after`.
+    pub(super) more: bool,
+}
+
+/// What there is of this process.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatusView {
+    /// Always true.
+    pub(super) success: bool,
+    pub(super) version: &'static str,
+    pub(super) uptime_seconds: u64,
+    pub(super) draining: bool,
+    /// By what a backend is used for: whether it answered when it was last asked.
+    pub(super) backends: BTreeMap<&'static str, bool>,
+    pub(super) connections: usize,
+    pub(super) topics_followed: usize,
+    pub(super) ring_bytes: usize,
+    /// Who is connected to this process; those with the most connections.
+    pub(super) users: Vec<ConnectedView>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct ConnectedView {
+    pub(super) user_id: String,
+    pub(super) connections: u32,
+}
+
+/// It was done.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AdminDone)]
+pub(super) struct Done {
+    /// Always true.
+    pub(super) success: bool,
+    /// Connections that there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) connections: Option<u32>,
+}

@@ -1,0 +1,279 @@
+//! User events in streams, and the part that messages share with them: reading.
+//!
+//! Invariants: what decides over an append or a read happens in one script; reads have a connection of their own and are
+//! bounded in number, so that a burst of clients that come back does not hold up who publishes.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::Value;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{
+    RedisOptions,
+    connection::Connection,
+    keys::Keys,
+    scripts::{APPEND, LENGTH, READ},
+    stored_entry::{Raw, entries, id_of},
+};
+use crate::{
+    adapters::stored_event,
+    domain::{
+        cursor::Bounds,
+        position::{EventId, Position},
+        replay::Page,
+        topic::{Topic, USER_ID_BYTES_MAX},
+    },
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        journal::{Append, Appended, IdempotencyKey, Journal},
+        topic_log::{PageLimit, TopicLog},
+    },
+};
+
+/// Most reads at the same time; the others wait for their turn.
+const READS_AT_ONCE: usize = 64;
+/// Longest wait for that turn.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long the driver may send a command once more: longer than a call may take.
+const ATTEMPT_KNOWN: Duration = Duration::from_secs(10);
+/// What an envelope has beside what [`crate::domain::event::Event::cost_bytes`] counts, in bytes, at most.
+const ENVELOPE_BYTES_MAX: usize = 512 + 4 * USER_ID_BYTES_MAX;
+
+/// User events and messages in Redis.
+pub struct RedisJournal {
+    pub(super) appends: Arc<Connection>,
+    reads: Connection,
+    read_turns: Semaphore,
+    pub(super) keys: Arc<Keys>,
+    pub(super) options: RedisOptions,
+}
+
+/// What `read.lua` answers.
+type Extent = (u64, u64, Option<String>, Option<String>, Option<String>, u8, u8, FlatEntries);
+
+impl RedisJournal {
+    pub(super) fn new(appends: Arc<Connection>, reads: Connection, keys: Arc<Keys>, options: RedisOptions) -> Self {
+        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, options }
+    }
+
+    /// For how long a stream lives on without appends: longer than any entry of it counts. 0 for ever.
+    fn stream_life_ms(&self) -> u64 {
+        let Some(age_max) = self.options.age_max else { return 0 };
+        let margin = (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1));
+        ms(age_max + margin)
+    }
+
+    async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Appended>, BackendError> {
+        let Some((_, Append { topic, .. })) = group.first() else { return Ok(Vec::new()) };
+        let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic)];
+        let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
+        for (_, Append { topic, event, idempotency_key }) in group {
+            let (key, known) = match idempotency_key {
+                Some(key) => (Some(key.clone()), self.options.idempotency_window),
+                None => (self.key_of_attempt(), ATTEMPT_KNOWN),
+            };
+            let stream = self.keys.stream(topic);
+            keys.push(stream.clone());
+            keys.push(key.as_ref().map_or(stream, |key| self.keys.idempotency(topic, key)));
+            arguments.push(self.keys.channel(topic));
+            arguments.push(stored_event::encode(topic, event));
+            arguments.push(key.map_or(0, |_| ms(known)).to_string());
+        }
+        let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
+        let appended = group.iter().zip(&ids).map(|((_, append), id)| {
+            let first = id.strip_prefix('=');
+            let id = first.unwrap_or(id).parse().ok()?;
+            Some(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() })
+        });
+        appended.collect::<Option<Vec<_>>>().filter(|all| all.len() == group.len()).ok_or_else(senseless)
+    }
+
+    /// The driver sends a command to a cluster once more when a connection breaks under it; the key of an attempt keeps that
+    /// from appending twice.
+    fn key_of_attempt(&self) -> Option<IdempotencyKey> {
+        let attempt = || IdempotencyKey::parse(&Uuid::new_v4().to_string()).ok();
+        matches!(*self.appends, Connection::Cluster { .. }).then(attempt).flatten()
+    }
+
+    /// One page, and where the stream was read up to.
+    async fn read_stream(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: Option<PageLimit>,
+    ) -> Result<(Page, Option<Position>), BackendError> {
+        let age_ms = match topic {
+            Topic::User(_) => self.options.age_max.map_or(0, ms),
+            Topic::Message(_) => 0,
+        };
+        let (after, after_ms) = stream_position(topic, after);
+        let limit_entries = limit.map_or(0, |limit| limit.entries_max.max(1));
+        let bytes_max = limit.map_or(0, |limit| limit.bytes_max);
+        let numbers =
+            [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64].map(|number| number.to_string());
+        let arguments: Vec<String> = std::iter::once(after).chain(numbers).collect();
+        let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic)];
+        let turn = tokio::time::timeout(READ_PATIENCE, self.read_turns.acquire()).await;
+        let _turn = turn.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "wait for a turn to read"))?;
+        let extent: Extent = self.reads.run("read the stream", &READ, &keys, &arguments).await?;
+        self.page(topic, extent, limit)
+    }
+
+    fn page(&self, topic: &Topic, extent: Extent, limit: Option<PageLimit>) -> Result<(Page, Option<Position>), BackendError> {
+        let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
+        let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
+        let read_to = raw.last().and_then(|(id, ..)| id_of(topic, id)).map(Position::After);
+        let mut page =
+            Page { entries: entries(topic, raw, &self.options.registry, |malformed| (self.options.on_malformed)(malformed)), more, bounds };
+        if let Some(limit) = limit {
+            keep_within(limit, &mut page);
+        }
+        Ok((page, read_to))
+    }
+
+    fn bounds_of(&self, topic: &Topic, extent: &Extent) -> Option<Bounds> {
+        let (now_ms, origin_ms, last, oldest, before, untrimmed, ..) = extent;
+        let position = |id: &Option<String>| id.as_ref().map(|id| id_of(topic, id)).map_or(Some(None), |id| id.map(Some));
+        let (last, oldest) = (position(last)?, position(oldest)?);
+        if let Topic::Message(_) = topic {
+            let head = last.map_or(Position::Start, Position::After);
+            return Some(Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head });
+        }
+        let origin = at_ms(*origin_ms);
+        // What was appended before this had a stream that is still there.
+        let quiet_since = match self.stream_life_ms() {
+            0 => origin,
+            life_ms => origin.max(at_ms(now_ms.saturating_sub(life_ms))),
+        };
+        let Some(last) = last else {
+            let head = origin.max(at_ms(now_ms.saturating_sub(1)));
+            return Some(Bounds { origin, floor: Some(quiet_since), oldest: None, head });
+        };
+        let head = Position::After(last);
+        let floor = match (oldest, before.as_ref().and_then(|before| before.parse().ok()).map(Position::After)) {
+            (None, _) => Some(head),
+            (Some(_), Some(before)) => Some(before),
+            (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(just_before(oldest))),
+            (Some(_), None) => None,
+        };
+        let bounds = Bounds { origin, floor, oldest, head };
+        // A stream that is older than our origin was not wiped.
+        Some(Bounds { origin: origin.min(bounds.whole_from()), ..bounds })
+    }
+}
+
+/// Entries as `read.lua` lists them: three values each.
+struct FlatEntries(Vec<Raw>);
+
+impl redis::FromRedisValue for FlatEntries {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let values: Vec<Option<Vec<u8>>> = redis::from_redis_value(value)?;
+        let text = |value: Option<Vec<u8>>| value.and_then(|value| String::from_utf8(value).ok());
+        let mut values = values.into_iter();
+        let mut entries = Vec::with_capacity(values.len() / 3);
+        while let (Some(id), Some(envelope), Some(prev)) = (values.next(), values.next(), values.next()) {
+            entries.push((text(id).unwrap_or_default(), envelope, text(prev)));
+        }
+        Ok(Self(entries))
+    }
+}
+
+/// Cuts a page to its limit: the script counts roughly.
+fn keep_within(limit: PageLimit, page: &mut Page) {
+    let mut bytes = 0;
+    let fitting = page.entries.iter().enumerate().position(|(place, entry)| {
+        bytes += entry.event.cost_bytes();
+        place > 0 && (place >= limit.entries_max || bytes > limit.bytes_max)
+    });
+    if let Some(fitting) = fitting {
+        page.entries.truncate(fitting);
+        page.more = true;
+    }
+}
+
+/// A position as the stream knows it, and its milliseconds.
+fn stream_position(topic: &Topic, position: Position) -> (String, u64) {
+    let Some(id) = position.id() else { return (String::new(), 0) };
+    let (major, minor) = match topic {
+        Topic::User(_) => (id.major(), id.minor().unwrap_or(0)),
+        Topic::Message(_) => (id.major().saturating_add(1), 0),
+    };
+    // Behind the very last id that can be written Redis refuses to look.
+    let minor = if major == u64::MAX { minor.min(u64::MAX - 1) } else { minor };
+    (format!("{major}-{minor}"), major)
+}
+
+fn at_ms(ms: u64) -> Position {
+    Position::After(EventId::timed(ms, 0))
+}
+
+fn just_before(id: EventId) -> Position {
+    match id.minor() {
+        Some(minor @ 1..) => Position::After(EventId::timed(id.major(), minor - 1)),
+        _ => Position::After(EventId::timed(id.major().saturating_sub(1), u64::MAX)),
+    }
+}
+
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The server answered something that our scripts don't.
+pub(super) fn senseless() -> BackendError {
+    BackendError::new(BackendErrorKind::Unavailable, "make sense of an answer of Redis")
+}
+
+#[async_trait]
+impl TopicLog for RedisJournal {
+    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        let mut from = after;
+        loop {
+            match self.read_stream(topic, from, Some(limit)).await? {
+                // Nothing of it was an event: at least one has to be read, if there is one.
+                (page, Some(read_to)) if page.entries.is_empty() && page.more => from = read_to,
+                (page, _) => return Ok(page),
+            }
+        }
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
+        Ok(self.read_stream(topic, Position::Start, None).await?.0.bounds)
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        self.appends.send("ping", &redis::cmd("PING")).await
+    }
+}
+
+#[async_trait]
+impl Journal for RedisJournal {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+        let mut groups: HashMap<_, Vec<(usize, Append)>> = HashMap::new();
+        let count = batch.len();
+        for (place, append) in batch.into_iter().enumerate() {
+            groups.entry(self.keys.group(&append.topic)).or_default().push((place, append));
+        }
+        let mut appended: Vec<Option<Appended>> = vec![None; count];
+        let calls = groups.values().map(|group| self.append_group(group));
+        for (group, answer) in groups.values().zip(futures_util::future::join_all(calls).await) {
+            for ((place, _), answer) in group.iter().zip(answer?) {
+                appended[*place] = Some(answer);
+            }
+        }
+        appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(senseless)
+    }
+
+    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+        let age_ms = self.options.age_max.map_or(0, ms).to_string();
+        self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await
+    }
+
+    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
+        // The emptied stream stays, since it knows its last id.
+        let mut trim = redis::cmd("XTRIM");
+        trim.arg(self.keys.stream(topic)).arg("MAXLEN").arg(0);
+        self.appends.send::<u64>("purge the stream", &trim).await.map(drop)
+    }
+}

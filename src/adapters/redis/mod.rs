@@ -1,0 +1,82 @@
+//! Redis, or Valkey: streams for what is kept, pub/sub for what is told, and scripts that do both in one step.
+//!
+//! - **Acknowledged** means: in the stream of the server (of a cluster: of the topic's master) that ran the script, with
+//!   what that server promises of a write. With `appendonly yes` and `appendfsync always` it survives a power cut; with
+//!   `everysec` a power cut may cost the last second, a killed server nothing; without an append-only file a restart goes
+//!   back to the last snapshot. A failover to a replica may lose what the replica did not have yet.
+//! - **Prev** is stored with each entry: the id of the entry before it, read in the step that appends. The **head** is the
+//!   stream's last id; Redis keeps it when entries are trimmed or the topic is purged. Entries that other programs add
+//!   have no `prev`, and are hints: they are always read from the stream, which has their order.
+//! - **Origin** is a key, made by the first step that needs it, and later than every id of a journal that was wiped before.
+//!   In a cluster each slot has its own, since a wipe of one node leaves the others whole.
+//! - **Truncation** is exact for entries of ours. A notice may come needlessly: for a topic that no event came to for longer
+//!   than the age limit (its stream has expired, and nobody knows its last id); and, on Redis before 7, for a cursor from
+//!   before the oldest entry, where that is another program's. It can't be told where somebody removes a stream with `DEL`,
+//!   gives it a shorter `EXPIRE`, or lets the server evict keys: clear a topic with `DELETE /api/admin/users/{id}/events`
+//!   or `XTRIM`, and keep `maxmemory-policy noeviction`. To raise the age limit is safe for topics that are appended to
+//!   after that; those that expire by the old limit are taken as having been empty since then.
+//! - **Ids** are the server's: they follow its clock, and go on increasing when that steps back.
+//! - It needs Redis 6.2 or Valkey 7.2, scripts, and the rights for what the scripts do. A role with access to keys and
+//!   channels of the prefix is enough.
+//! - **A restart of the server** costs a delay: commands fail until it is back, the feed listens anew, says that it was
+//!   interrupted, and each watched topic is read once. A server that neither answers nor closes is given up after
+//!   [`CALL_TIMEOUT`].
+//! - A batch of appends is one script, so that it is there whole or not at all; in a cluster that holds for the events of
+//!   each slot.
+//! - Messages: a stream and a hash each, and an index by the producers' silence. What may be appended is decided by
+//!   [`crate::domain::message::Message`] on what was read, and done if nothing has changed since; else it is tried again.
+
+mod checks;
+mod connection;
+mod feed;
+mod journal;
+mod keys;
+mod limits;
+mod message_state;
+mod messages;
+mod scripts;
+mod setup;
+mod stored_entry;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use self::{
+    connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError,
+    stored_entry::MalformedEntry,
+};
+use crate::domain::category::Registry;
+
+/// Where Redis is, and what is kept there for how long.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://` or `rediss://`, with user, password and database number where they are needed; for a cluster several of
+    /// its nodes, with commas between.
+    pub url: String,
+    /// Whether it is a cluster.
+    pub cluster: bool,
+    /// What all keys and channels begin with.
+    pub key_prefix: String,
+    /// PEM file of the authorities that sign the server's certificate; those of the system where there is none.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Most entries of one topic, about.
+    pub topic_entries_max: usize,
+    /// Age after which an entry counts as gone; `None` for never.
+    pub age_max: Option<Duration>,
+    /// For how long an idempotency key is remembered.
+    pub idempotency_window: Duration,
+    /// Gives a category to events of programs that don't.
+    pub registry: Arc<Registry>,
+    /// Told of each entry that is no event, each time that it is passed over.
+    pub on_malformed: Arc<dyn Fn(MalformedEntry<'_>) + Send + Sync>,
+}
+
+/// One process's ports to Redis.
+#[derive(Clone)]
+pub struct Redis {
+    /// User events and messages.
+    pub journal: Arc<RedisJournal>,
+    /// What is being appended.
+    pub feed: Arc<RedisFeed>,
+    /// Connection slots and replay budgets.
+    pub limits: Arc<RedisLimits>,
+}

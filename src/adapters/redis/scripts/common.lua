@@ -1,0 +1,45 @@
+-- What several scripts need. It stands before each of them.
+
+-- A number as a text without an exponent.
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- Milliseconds since the Unix epoch, by this server's clock.
+local function time_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The same, but never less than what it told before: a topic that has no stream has no last id to keep it from going
+-- back. A server that is full or read-only can't remember, which must not keep anybody from reading.
+local function steady_ms(clock_key)
+  local before, now = tonumber(redis.call('GET', clock_key) or 0), time_ms()
+  if now <= before then return before end
+  redis.pcall('SET', clock_key, text(now))
+  return now
+end
+
+-- When this journal was created, behind every id of one that was wiped before.
+local function origin_ms(origin_key)
+  local origin = redis.call('GET', origin_key)
+  if origin then return tonumber(origin) end
+  origin = time_ms() + 1
+  redis.pcall('SET', origin_key, text(origin))
+  return origin
+end
+
+-- The value of a field in a flat list of names and values.
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+  return false
+end
+
+-- What is known of a stream that is there, though it may be empty; nothing if it is not there.
+local function stream_info(stream)
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  if info.err then return nil end
+  return info
+end

@@ -1,0 +1,104 @@
+//! From settings to connections.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates, io::tcp::TcpSettings};
+
+use super::{
+    Redis, RedisOptions,
+    checks::tell_what_is_unsafe,
+    connection::{CALL_TIMEOUT, Connection},
+    feed::RedisFeed,
+    journal::RedisJournal,
+    keys::Keys,
+    limits::RedisLimits,
+};
+
+/// How long a start waits for the server. It goes on without it: requests are then told to come back.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// When a connection whose other end is silent is probed, and how often.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBES: u32 = 3;
+
+/// Why Redis can't be used as the settings say.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisSetupError {
+    /// The URL makes no sense.
+    #[error("redis.url is not usable: write redis://user:password@host:6379/0, or rediss:// for TLS")]
+    Url(#[source] redis::RedisError),
+    /// There is more than one address, and no cluster.
+    #[error("redis.url names several servers: set redis.cluster = true, or name one")]
+    SeveralServers,
+    /// A cluster's keys would not be where they belong.
+    #[error("redis.key_prefix must not contain braces in a cluster, where they say which node a key belongs to")]
+    BracesInPrefix,
+    /// The authorities' file can't be read.
+    #[error("can't read redis.tls_ca_file {path}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Redis {
+    /// The ports of one process. It waits a little for the server, and goes on without it if it must.
+    ///
+    /// # Errors
+    /// [`RedisSetupError`].
+    pub async fn open(options: RedisOptions) -> Result<Self, RedisSetupError> {
+        let certificates = certificates(&options)?;
+        let nodes = nodes(&options.url)?;
+        if nodes.len() > 1 && !options.cluster {
+            return Err(RedisSetupError::SeveralServers);
+        }
+        if options.cluster && options.key_prefix.contains(['{', '}']) {
+            return Err(RedisSetupError::BracesInPrefix);
+        }
+        let connect = || Connection::new(&nodes, options.cluster, certificates.clone()).map_err(RedisSetupError::Url);
+        let (appends, reads) = (Arc::new(connect()?), connect()?);
+        let listening = nodes.iter().map(|node| client(node.clone(), certificates.clone()));
+        let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
+        let database = nodes.first().map_or(0, |node| node.redis_settings().db());
+        let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
+
+        let feed = Arc::new(RedisFeed::start(listening, Arc::clone(&keys), Arc::clone(&appends), Arc::clone(&options.registry)));
+        tokio::spawn(tell_what_is_unsafe(Arc::clone(&appends), feed.stopped()));
+        let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
+        let journal = Arc::new(RedisJournal::new(appends, reads, keys, options));
+        if tokio::time::timeout(START_PATIENCE, feed.connected()).await.is_err() {
+            tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
+        }
+        Ok(Self { journal, feed, limits })
+    }
+}
+
+fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, RedisSetupError> {
+    let Some(path) = &options.tls_ca_file else { return Ok(None) };
+    let root_cert = std::fs::read(path).map_err(|source| RedisSetupError::CaFile { path: path.clone(), source })?;
+    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
+}
+
+fn nodes(urls: &str) -> Result<Vec<ConnectionInfo>, RedisSetupError> {
+    urls.split(',').map(|url| url.trim().into_connection_info().map_err(RedisSetupError::Url)).collect()
+}
+
+/// A client of one server. It speaks RESP3, in which a server's messages and answers share a connection, and by which the
+/// driver notices at once that a connection is lost.
+pub(super) fn client(node: ConnectionInfo, certificates: Option<TlsCertificates>) -> redis::RedisResult<Client> {
+    let settings = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let node = node.set_redis_settings(settings).set_tcp_settings(tcp_settings());
+    match certificates {
+        Some(certificates) => Client::build_with_tls(node, certificates),
+        None => Client::open(node),
+    }
+}
+
+/// A peer that vanished without closing is noticed, whether or not anything is under way.
+pub(super) fn tcp_settings() -> TcpSettings {
+    let keepalive = socket2::TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(CALL_TIMEOUT)
+}

@@ -1,0 +1,48 @@
+//! For whom a stream runs, and what it holds of the limits of the user whose events it shows.
+//!
+//! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes nothing of the user's.
+
+use super::limits::Lease;
+use crate::domain::topic::UserId;
+
+/// Who gets a stream.
+pub(super) enum Reader {
+    /// A client of the user's, in one of their slots.
+    Client(Lease),
+    /// An operator who looks at this user.
+    Operator(UserId),
+}
+
+impl Reader {
+    /// Whose events they are.
+    pub(super) const fn user(&self) -> &UserId {
+        match self {
+            Self::Client(lease) => lease.user(),
+            Self::Operator(user) => user,
+        }
+    }
+
+    /// Who pays for a replay of theirs.
+    pub(super) const fn spender(&self) -> Option<&UserId> {
+        match self {
+            Self::Client(lease) => Some(lease.user()),
+            Self::Operator(_) => None,
+        }
+    }
+
+    /// Whether the stream is to end, since the user's connections are closed: an operator's is none of them.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Client(lease) => lease.is_closed(),
+            Self::Operator(_) => false,
+        }
+    }
+
+    /// The kind's name in the log.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Client(_) => "client",
+            Self::Operator(_) => "operator",
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Several processes over one backend, while processes, connections and the backend itself are killed.
+
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
+mod publisher;
+#[cfg(test)]
+mod redis;
+#[cfg(test)]
+mod storm;
+#[cfg(test)]
+mod witness;

@@ -1,0 +1,162 @@
+//! Redis: a server for each law, and a cluster for all.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rejoin::{
+    adapters::redis::{Redis, RedisOptions},
+    domain::category::Registry,
+};
+use rejoin_test_support::{RedisCluster, RedisServer};
+use tokio::sync::{Mutex, OnceCell};
+use uuid::Uuid;
+
+use crate::backend::{Backend, Fixture, Options, Process};
+
+/// Redis trims whole nodes of a stream, of at most so many entries.
+const TRIM_SLACK_ENTRIES: usize = 100;
+
+pub(crate) struct RedisFixture;
+
+struct OneServer {
+    server: Mutex<RedisServer>,
+    options: RedisOptions,
+}
+
+fn redis_options(url: String, cluster: bool, key_prefix: String, options: &Options) -> RedisOptions {
+    RedisOptions {
+        url,
+        cluster,
+        key_prefix,
+        tls_ca_file: None,
+        topic_entries_max: options.topic_entries_max,
+        age_max: options.age_max,
+        idempotency_window: options.idempotency_window,
+        registry: Arc::new(Registry::default()),
+        on_malformed: Arc::new(|malformed| panic!("{malformed}")),
+    }
+}
+
+async fn process(options: &RedisOptions) -> Process {
+    let Redis { journal, feed, limits } = Redis::open(options.clone()).await.unwrap();
+    Process { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits }
+}
+
+#[async_trait]
+impl Fixture for RedisFixture {
+    async fn open(&self, options: Options) -> Box<dyn Backend> {
+        let server = RedisServer::start().await;
+        let options = redis_options(server.url(), false, "law:".to_owned(), &options);
+        Box::new(OneServer { server: Mutex::new(server), options })
+    }
+
+    fn property_cases(&self) -> u32 {
+        4
+    }
+
+    fn time_tolerance(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+#[async_trait]
+impl Backend for OneServer {
+    async fn process(&self) -> Process {
+        process(&self.options).await
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn trim_slack_entries(&self) -> usize {
+        TRIM_SLACK_ENTRIES
+    }
+
+    async fn wipe(&self) {
+        self.server.lock().await.wipe().await;
+    }
+
+    async fn restart(&self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    async fn stop(&self) {
+        self.server.lock().await.kill().await;
+    }
+
+    async fn start(&self) {
+        self.server.lock().await.start_again().await;
+    }
+
+    async fn pause(&self) {
+        self.server.lock().await.pause().await;
+    }
+
+    async fn resume(&self) {
+        self.server.lock().await.resume().await;
+    }
+
+    async fn fill(&self) {
+        self.server.lock().await.command(&["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    }
+
+    async fn make_room(&self) {
+        self.server.lock().await.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    }
+}
+
+/// A part of the cluster that all laws share: what begins with a prefix of its own.
+pub(crate) struct RedisClusterFixture;
+
+struct PartOfCluster {
+    cluster: &'static RedisCluster,
+    options: RedisOptions,
+}
+
+async fn cluster() -> &'static RedisCluster {
+    static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
+    CLUSTER.get_or_init(RedisCluster::start).await
+}
+
+#[async_trait]
+impl Fixture for RedisClusterFixture {
+    async fn open(&self, options: Options) -> Box<dyn Backend> {
+        let (cluster, prefix) = (cluster().await, format!("{}:", Uuid::new_v4().simple()));
+        Box::new(PartOfCluster { cluster, options: redis_options(cluster.urls(), true, prefix, &options) })
+    }
+
+    fn property_cases(&self) -> u32 {
+        2
+    }
+
+    fn time_tolerance(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+#[async_trait]
+impl Backend for PartOfCluster {
+    async fn process(&self) -> Process {
+        process(&self.options).await
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn trim_slack_entries(&self) -> usize {
+        TRIM_SLACK_ENTRIES
+    }
+
+    async fn wipe(&self) {
+        for node in self.cluster.nodes() {
+            let mut keys = redis::cmd("KEYS");
+            keys.arg(format!("{}*", self.options.key_prefix));
+            for key in node.ask::<Vec<Vec<u8>>>(&keys).await {
+                node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
+            }
+        }
+    }
+}

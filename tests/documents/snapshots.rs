@@ -1,0 +1,8 @@
+//! The pages that are generated are what would be generated now.
+
+use crate::pages::is_up_to_date;
+
+#[test]
+fn the_apis_description() {
+    is_up_to_date("docs/openapi.json", &rejoin::adapters::http::description());
+}

@@ -1,0 +1,190 @@
+//! Private Redis servers, which tests may kill, stop, wipe and fill.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    process::Stdio,
+    time::Duration,
+};
+
+use redis::{Client, Cmd, FromRedisValue};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::soon;
+
+/// A Redis server on a port of its own, with a folder of its own. It ends with the value.
+pub struct RedisServer {
+    port: u16,
+    folder: TempDir,
+    settings: Vec<String>,
+    child: Option<Child>,
+}
+
+/// What is acknowledged is on the disk.
+const DURABLE: [&str; 6] = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+
+impl RedisServer {
+    /// Starts a server that has what it acknowledged on its disk.
+    pub async fn start() -> Self {
+        Self::start_with(&DURABLE).await
+    }
+
+    /// Starts a server with these arguments.
+    pub async fn start_with(settings: &[&str]) -> Self {
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut server = Self { port: free_port(), folder: TempDir::new().unwrap(), settings, child: None };
+        server.start_again().await;
+        server
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts it again where it was, with what it kept.
+    pub async fn start_again(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(self.folder.path())
+            .args(&self.settings)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("redis-server, of Debian's package redis-server");
+        self.child = Some(child);
+        soon("Redis' first answer", self.answers()).await;
+    }
+
+    /// Kills it, as a crash does.
+    pub async fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.unwrap();
+        }
+    }
+
+    /// Stops it, so that it neither answers nor closes.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    /// Removes everything.
+    pub async fn wipe(&self) {
+        self.ask::<()>(&redis::cmd("FLUSHALL")).await;
+    }
+
+    /// Sends a command of words, with an answer of no interest.
+    pub async fn command(&self, words: &[&str]) {
+        self.ask::<redis::Value>(&command(words)).await;
+    }
+
+    /// Sends a command, and gives its answer.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
+        self.try_ask(command).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn answers(&self) {
+        while self.try_ask::<String>(&redis::cmd("PING")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
+        let client = Client::open(self.url())?;
+        let asking = async { command.query_async(&mut client.get_multiplexed_async_connection().await?).await };
+        soon("an answer of Redis", asking).await
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
+        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await.unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Three Redis servers that share the slots of a cluster.
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+    _ends: Child,
+}
+
+impl RedisCluster {
+    /// Starts the servers, and waits until they are a cluster.
+    pub async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let settings =
+                ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000", "--save", ""];
+            nodes.push(RedisServer::start_with(&settings).await);
+        }
+        for (node, (first, last)) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]) {
+            node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
+            node.command(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]).await;
+        }
+        let ends = end_with_this_process(&nodes);
+        let cluster = Self { nodes, _ends: ends };
+        soon("the servers to be a cluster", cluster.becomes_whole()).await;
+        cluster
+    }
+
+    /// Where its servers are.
+    pub fn urls(&self) -> String {
+        self.nodes.iter().map(RedisServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// Its servers.
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    async fn becomes_whole(&self) {
+        while !self.is_whole().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn is_whole(&self) -> bool {
+        for node in &self.nodes {
+            let info: String = node.ask(&command(&["CLUSTER", "INFO"])).await;
+            if !info.contains("cluster_state:ok") || !info.contains("cluster_known_nodes:3") || !info.contains("cluster_size:3") {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// A cluster may stand in a static, which is never dropped: a shell waits for the end of this process, however it comes, and
+/// then ends the servers.
+fn end_with_this_process(nodes: &[RedisServer]) -> Child {
+    let ids = nodes.iter().filter_map(|node| node.child.as_ref().and_then(Child::id)).map(|id| id.to_string());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat >/dev/null; kill -KILL \"$@\"", "sh"]).args(ids).stdin(Stdio::piped());
+    shell.spawn().unwrap()
+}
+
+fn command(words: &[&str]) -> Cmd {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command
+}
+
+/// A port that was free a moment ago. A cluster's server also needs the one 10,000 above it.
+fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        if port < 55_000 && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
