@@ -126,6 +126,6 @@ async fn postgres(settings: &Settings) -> Result<Ports, StartError> {
         age_max: settings.events.replay_max_age,
         idempotency_window: settings.events.idempotency_window,
     };
-    let Postgres { journal, messages, feed, limits } = Postgres::open(options).await?;
+    let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await?;
     Ok(Ports { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits })
 }

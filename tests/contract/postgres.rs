@@ -88,7 +88,7 @@ impl Backend for OfPostgres {
             age_max: self.options.age_max,
             idempotency_window: self.options.idempotency_window,
         };
-        let Postgres { journal, messages, feed, limits } = Postgres::open(options).await.unwrap();
+        let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await.unwrap();
         Process { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
     }
 
@@ -136,7 +136,7 @@ impl Backend for OfPostgres {
     }
 
     async fn make_room(&self) {
-        self.server.run_sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only");
+        self.server.run_sql("ALTER SYSTEM RESET default_transaction_read_only");
         self.server.run_sql("SELECT pg_reload_conf()");
     }
 }

@@ -67,7 +67,6 @@ use self::{
     lane::Lane,
     message_writer::MessageWriter,
     options::SchemaName,
-    sweeping::Sweeper,
 };
 pub use self::{
     feed::PostgresFeed,
@@ -76,6 +75,7 @@ pub use self::{
     messages::PostgresMessages,
     options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
     schema::PrepareError,
+    sweeping::PostgresSweeper,
 };
 
 /// A batch of the sweep may take longer than a call: nobody waits for it.
@@ -91,6 +91,8 @@ pub struct Postgres {
     pub feed: Arc<PostgresFeed>,
     /// Leases and replay budgets.
     pub limits: Arc<PostgresLimits>,
+    /// Removes what is over its time, for as long as the journal or the messages are there.
+    pub sweeper: Arc<PostgresSweeper>,
 }
 
 /// The server can't be a backend as it is.
@@ -128,13 +130,13 @@ impl Postgres {
 
         let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
         let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
-        let sweeper = Sweeper { lane: Arc::clone(&sweeps), age_max: options.age_max, idempotency_window: options.idempotency_window };
+        let (age_max, idempotency_window) = (options.age_max, options.idempotency_window);
+        let sweeper = Arc::new(PostgresSweeper { lane: Arc::clone(&sweeps), age_max, idempotency_window });
         let log = Arc::new(PostgresLog {
             reads: lane("rejoin reads", options.connections_for_reads()),
             age_ms: numbers::millis_or_endless(options.age_max),
-            _sweeping: AbortOnDropHandle::new(tokio::spawn(sweeper.run())),
+            _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
         });
-        let idempotency_window = options.idempotency_window;
         let events = AppendWriter {
             lane: lane("rejoin events", 1),
             channel: channel.clone(),
@@ -151,6 +153,7 @@ impl Postgres {
             messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout)),
             feed: Arc::new(feed),
             limits: Arc::new(PostgresLimits::new(limits)),
+            sweeper,
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 37] = [
+pub const ALL: [(&str, &str); 40] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
@@ -40,5 +40,8 @@ pub const ALL: [(&str, &str); 37] = [
     ("sweep message keys", sweeping::SWEEP_MESSAGE_KEYS),
     ("sweep announcements", sweeping::SWEEP_ANNOUNCEMENTS),
     ("sweep leases", sweeping::SWEEP_LEASES),
+    ("sweep replays", sweeping::SWEEP_REPLAYS),
+    ("remember forgotten", sweeping::REMEMBER_FORGOTTEN),
+    ("take turn", sweeping::TAKE_TURN),
     ("sweep topics", sweeping::SWEEP_TOPICS),
 ];

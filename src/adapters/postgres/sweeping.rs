@@ -72,16 +72,16 @@ pub(super) async fn take_turn(connection: &mut PgConnection, of: &'static str) -
 }
 
 /// What has a time to be over.
-pub(super) struct Sweeper {
+pub struct PostgresSweeper {
     pub(super) lane: Arc<Lane>,
     /// `None` for entries that never age.
     pub(super) age_max: Option<Duration>,
     pub(super) idempotency_window: Duration,
 }
 
-impl Sweeper {
+impl PostgresSweeper {
     /// Sweeps for as long as it is polled.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self: Arc<Self>) {
         // Not all processes of a deployment at the same moment.
         let mut next = Instant::now() + SWEEP_EVERY.mul_f64(rand::random());
         loop {
@@ -94,8 +94,12 @@ impl Sweeper {
         }
     }
 
-    /// Removes all that is over its time now, or stops where another process is at it.
-    pub(super) async fn sweep(&self) -> Result<(), BackendError> {
+    /// Removes all that is over its time now, or stops where another process is at it. It happens by itself every half
+    /// minute.
+    ///
+    /// # Errors
+    /// Any; what was removed until then stays removed.
+    pub async fn sweep(&self) -> Result<(), BackendError> {
         if let Some(age_max) = self.age_max {
             self.sweep_events(age_max).await?;
         }

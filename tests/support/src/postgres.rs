@@ -88,6 +88,18 @@ impl PostgresServer {
         self.folder.join("data")
     }
 
+    /// Makes a file of its data its own, for nobody else to read.
+    pub fn adopt(&self, file: &str) {
+        let path = self.data().join(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        give_to_postgres(&path);
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
     /// Has its superuser run statements, and gives what they print, a row a line.
     pub fn run_sql(&self, sql: &str) -> String {
         let done = self.psql(sql).output().unwrap();
@@ -198,11 +210,15 @@ fn fresh_folder() -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    give_to_postgres(&folder);
+    folder
+}
+
+fn give_to_postgres(path: &Path) {
     if is_root() {
-        let given = Command::new("chown").arg("postgres:postgres").arg(&folder).status().unwrap();
+        let given = Command::new("chown").arg("postgres:postgres").arg(path).status().unwrap();
         assert!(given.success());
     }
-    folder
 }
 
 fn free_port() -> u16 {
