@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use sqlx::{
-    Acquire, Connection, PgConnection,
+    Acquire, Connection, PgConnection, PgPool,
     postgres::{PgListener, PgPoolOptions},
 };
 use tokio::{
@@ -89,12 +89,14 @@ impl Listener {
             let deaf = match timeout(self.connect_timeout, self.connect(deaf_since)).await {
                 Err(_) => Deaf::Silent,
                 Ok(Err(deaf)) => deaf,
-                Ok(Ok(mut listener)) => {
+                Ok(Ok((mut listener, pool))) => {
                     pause = RECONNECT_FIRST;
                     self.state.send_replace(State::Listening);
                     let mut alive_at = Instant::now();
                     let deaf = self.listen(&mut listener, &mut alive_at).await;
                     deaf_since = Some(alive_at);
+                    // It closes what it gets back, where it would else ask it for a sign of life without a limit of time.
+                    pool.close().now_or_never();
                     deaf
                 }
             };
@@ -111,9 +113,9 @@ impl Listener {
     }
 
     /// A connection that listens, with all positions as they are now. What was missed has been told.
-    async fn connect(&self, deaf_since: Option<Instant>) -> Result<PgListener, Deaf> {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.connect_timeout);
-        let pool = pool.connect_lazy_with(self.connector.server(self.purpose));
+    async fn connect(&self, deaf_since: Option<Instant>) -> Result<(PgListener, PgPool), Deaf> {
+        let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
+        let pool = pool.acquire_timeout(timeout).acquire_slow_threshold(timeout).connect_lazy_with(self.connector.server(self.purpose));
         let mut listener = PgListener::connect_with(&pool).await.map_err(Failure::Unreachable)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
@@ -128,7 +130,7 @@ impl Listener {
                 self.queue.tell(signal);
             }
         }
-        Ok(listener)
+        Ok((listener, pool))
     }
 
     async fn listen(&mut self, listener: &mut PgListener, alive_at: &mut Instant) -> Deaf {
