@@ -19,7 +19,9 @@ pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, stop: Cance
         loop {
             match warnings(&connection).await {
                 Ok(warnings) => {
-                    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                    for warning in warnings {
+                        tracing::warn!("{warning}");
+                    }
                     return;
                 }
                 Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,

@@ -44,6 +44,9 @@ struct Look {
     events: HashMap<u64, Event>,
 }
 
+/// The time, the fields, what the keys hold, the envelopes under the numbers.
+type LookAnswer = (u64, HashMap<String, String>, Vec<Option<String>>, Vec<Option<Vec<u8>>>);
+
 /// What is to become of it.
 struct Change {
     state: MessageState,
@@ -65,8 +68,7 @@ impl RedisJournal {
         let names = [self.keys.message_state(id), self.keys.stream(&topic)];
         let names: Vec<String> = names.into_iter().chain(keys.iter().map(|key| self.keys.idempotency(&topic, key))).collect();
         let stream_ids: Vec<String> = numbers.iter().map(|number| stream_id_of(*number)).collect();
-        type Answer = (u64, HashMap<String, String>, Vec<Option<String>>, Vec<Option<Vec<u8>>>);
-        let (now_ms, fields, held, envelopes): Answer =
+        let (now_ms, fields, held, envelopes): LookAnswer =
             self.appends.run("look at the message", &LOOK_AT_MESSAGE, &names, &stream_ids).await?;
         let event = |envelope: Vec<u8>| stored_event::decode(&envelope, Timestamp::from_ms(0), &self.options.registry).ok();
         Ok(Look {

@@ -115,6 +115,7 @@ mod tests {
         Topic::User(UserId::parse("u").unwrap())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what may not be known")]
     fn at(id: &str) -> Option<Position> {
         Some(Position::After(id.parse().unwrap()))
     }
