@@ -79,7 +79,10 @@ fn only_the_composition_root_knows_which_backend_there_is() {
         for (path, text) in sources(folder) {
             let production = text.split("#[cfg(test)]").next().unwrap();
             assert!(
-                !production.contains("Memory") && !production.contains("Redis") && !production.contains("Postgres") && !production.contains("Backend::"),
+                !production.contains("Memory")
+                    && !production.contains("Redis")
+                    && !production.contains("Postgres")
+                    && !production.contains("Backend::"),
                 "{} knows a backend",
                 path.display()
             );

@@ -1,11 +1,6 @@
 //! Rejoin over Redis: what a publish and a delivery cost the server, and how fast appends are beside bare ones.
 
-use std::{
-    process::Command,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::Command, rc::Rc, sync::Arc, time::Duration};
 
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},

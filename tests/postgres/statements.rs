@@ -98,7 +98,8 @@ async fn use_everything(process: &Postgres) {
     }
     process.journal.purge(&topic("f8")).await.unwrap();
     process.messages.open(message, &user, false).await.unwrap().unwrap();
-    let chunk = |sequence_no, key: Option<&str>| MessageAppend { event: event(), sequence_no, idempotency_key: append("f", key).idempotency_key };
+    let chunk =
+        |sequence_no, key: Option<&str>| MessageAppend { event: event(), sequence_no, idempotency_key: append("f", key).idempotency_key };
     for batch in [vec![chunk(Some(0), None), chunk(None, Some(&key))], vec![chunk(Some(0), None), chunk(None, Some(&key))]] {
         assert!(process.messages.append(message, Some(1), batch).await.unwrap().iter().all(Result::is_ok));
     }

@@ -27,7 +27,8 @@ async fn a_server_is_trusted_by_who_signed_its_certificate() {
     let trusted = url(&format!("sslmode=verify-full&sslrootcert={}", certificate.display()));
     let process = Postgres::open(options(trusted)).await.unwrap();
     appended(&process, "u1").await;
-    let encrypted = server.run_sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'rejoin%'");
+    let encrypted =
+        server.run_sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'rejoin%'");
     assert_eq!(encrypted.trim(), "t");
     // Nobody whom the system trusts has signed this.
     let options = rejoin::adapters::postgres::PostgresOptions { schema: "other".to_owned(), ..options(url("sslmode=verify-full")) };

@@ -31,8 +31,10 @@ pub(super) const CATEGORIES: &str = "categories";
 static PATTERNS: Allowed =
     Allowed::Texts { what: "a list of event types, or beginnings of event types followed by `*`, each once", accepts: patterns };
 
-const BACKEND: Allowed =
-    Allowed::Text { what: "\"memory\", \"redis\" or \"postgres\" (disk and nats are not available in this version)", accepts: fits::<Backend> };
+const BACKEND: Allowed = Allowed::Text {
+    what: "\"memory\", \"redis\" or \"postgres\" (disk and nats are not available in this version)",
+    accepts: fits::<Backend>,
+};
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
 const FILE: Allowed = Allowed::Text { what: "the path of a file, or empty", accepts: |_| true };
 

@@ -4,7 +4,7 @@
 //! head stays locked for longer than the server takes. Heads are locked in the order of their topics' ids.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -100,16 +100,14 @@ impl Sheet {
             Topic::User(user) => Some(user),
             Topic::Message(_) => None,
         };
-        let users: BTreeMap<&UserId, ()> = appends.clone().filter_map(user).map(|user| (user, ())).collect();
-        // Postgres counts from 1.
-        let numbers: HashMap<&UserId, i32> = users.into_keys().zip(1..).collect();
-        let mut sorted: Vec<_> = numbers.iter().map(|(user, number)| (*number, *user)).collect();
-        sorted.sort_unstable();
+        let users: BTreeSet<&UserId> = appends.clone().filter_map(user).collect();
         let mut sheet = Self {
-            topics: sorted.iter().map(|(_, user)| Topic::User((*user).clone())).collect(),
-            topic_ids: sorted.iter().map(|(_, user)| user.as_str().to_owned()).collect(),
+            topics: users.iter().map(|user| Topic::User((*user).clone())).collect(),
+            topic_ids: users.iter().map(|user| user.as_str().to_owned()).collect(),
             ..Self::default()
         };
+        // Postgres counts from 1.
+        let numbers: HashMap<&UserId, i32> = users.into_iter().zip(1..).collect();
         let mut first_of_key: HashMap<(i32, &IdempotencyKey), usize> = HashMap::new();
         for append in appends {
             let Some((user, number)) = user(append).and_then(|user| Some((user, *numbers.get(user)?))) else { continue };

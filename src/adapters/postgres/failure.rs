@@ -81,9 +81,9 @@ fn cause_of(code: &str) -> Cause {
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Cause::Lost,
         _ if code.starts_with("08") => Cause::Lost,
         // No such table, function or schema; no journal row (a function looks for it strictly).
-        "42P01" | "42883" | "3F000" | "P0002" => Cause::Wiped,
+        "42P01" | "42883" | "3F000" | "P0002"
         // A table was dropped and made anew under a statement that was prepared before.
-        "0A000" | "XX000" => Cause::Wiped,
+        | "0A000" | "XX000" => Cause::Wiped,
         "40001" | "40P01" => Cause::Collision,
         _ => Cause::Refused,
     }

@@ -98,11 +98,7 @@ async fn write_all<J: Job>(writer: Arc<impl Write<J>>, mut coming: mpsc::Receive
     }
 }
 
-async fn write_together<J: Job>(
-    writer: &impl Write<J>,
-    jobs: Vec<J>,
-    answers: Vec<oneshot::Sender<Result<J::Answer, BackendError>>>,
-) {
+async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: Vec<oneshot::Sender<Result<J::Answer, BackendError>>>) {
     if jobs.is_empty() {
         return;
     }
@@ -130,7 +126,8 @@ async fn write_together<J: Job>(
     }
     for (job, answer) in jobs.into_iter().zip(answers) {
         let alone = writer.write(std::slice::from_ref(&job)).await;
-        let _ = answer.send(alone.and_then(|mut written| written.pop().ok_or_else(|| BackendError::new(BackendErrorKind::Timeout, failure.context))));
+        let _ = answer
+            .send(alone.and_then(|mut written| written.pop().ok_or_else(|| BackendError::new(BackendErrorKind::Timeout, failure.context))));
     }
 }
 

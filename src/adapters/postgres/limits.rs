@@ -13,11 +13,7 @@ use super::{
     numbers::{from_i64, millis},
 };
 use crate::{
-    domain::{
-        leases::LeaseId,
-        replay_budget::Exhausted,
-        topic::UserId,
-    },
+    domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -80,7 +76,8 @@ impl ConnectionLeases for PostgresLimits {
         }
         let renew = calling(|connection| {
             let (users, ids) = columns(leases);
-            async move { Ok(sqlx::query(RENEW_LEASES).bind(users).bind(ids).bind(millis(ttl)).execute(connection).await.map(drop)?) }.boxed()
+            async move { Ok(sqlx::query(RENEW_LEASES).bind(users).bind(ids).bind(millis(ttl)).execute(connection).await.map(drop)?) }
+                .boxed()
         });
         self.lane.call("renewing leases", Repeat::Harmless, renew).await
     }
@@ -127,7 +124,8 @@ impl ReplayBudget for PostgresLimits {
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
         let count = calling(|connection| {
             let user = user.clone();
-            async move { Ok(sqlx::query_scalar(COUNT_REPLAYS).bind(user.as_str()).bind(millis(window)).fetch_one(connection).await?) }.boxed()
+            async move { Ok(sqlx::query_scalar(COUNT_REPLAYS).bind(user.as_str()).bind(millis(window)).fetch_one(connection).await?) }
+                .boxed()
         });
         let spent: i64 = self.lane.call("counting replays", Repeat::Harmless, count).await?;
         Ok(limit.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX)))

@@ -62,17 +62,22 @@ pub(super) struct NewEvent {
     pub(super) key: Option<IdempotencyKey>,
 }
 
-/// What has to be known beside the messages' rows: keys, and numbers that may be taken.
-pub(super) fn questions(
-    jobs: &[MessageJob],
-    messages: &BTreeMap<MessageId, Message>,
-) -> (Vec<(MessageId, IdempotencyKey)>, Vec<(MessageId, u64)>) {
+/// What has to be known beside the messages' rows.
+#[derive(Debug)]
+pub(super) struct Questions {
+    pub(super) keys: Vec<(MessageId, IdempotencyKey)>,
+    /// Numbers that are taken.
+    pub(super) numbers: Vec<(MessageId, u64)>,
+}
+
+/// What has to be asked for these jobs.
+pub(super) fn questions(jobs: &[MessageJob], messages: &BTreeMap<MessageId, Message>) -> Questions {
     let known = |job: &&MessageJob| messages.contains_key(&job.id);
     let appends = || jobs.iter().filter(known).flat_map(|job| job.batch.iter().map(move |append| (job.id, append)));
     let keys = appends().filter_map(|(id, append)| Some((id, append.idempotency_key.clone()?))).collect();
     let next = |id| messages.get(&id).map_or(0, |message| message.next_sequence_no);
     let numbers = appends().filter_map(|(id, append)| Some((id, append.sequence_no?))).filter(|(id, number)| *number < next(*id)).collect();
-    (keys, numbers)
+    Questions { keys, numbers }
 }
 
 /// Judges jobs in their order. What is found is used up.
@@ -109,9 +114,8 @@ impl Found {
         let number = match place? {
             Place::Taken(number) => {
                 let taken = self.taken.get(&(id, number));
-                let is_repeat = taken.is_some_and(|(event_type, payload)| {
-                    event_type == event.event_type.as_str() && payload == event.payload.as_str()
-                });
+                let is_repeat =
+                    taken.is_some_and(|(event_type, payload)| event_type == event.event_type.as_str() && payload == event.payload.as_str());
                 return if is_repeat { repeat_of(number) } else { Err(AppendRefusal::Conflict { sequence_no: number }) };
             }
             Place::Next(number) if number > SEQUENCE_NO_MAX => return Err(AppendRefusal::TooLarge),

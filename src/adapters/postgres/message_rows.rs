@@ -40,7 +40,8 @@ pub(super) const OPEN_MESSAGE: &str = "INSERT INTO messages (message_id, owner, 
     ON CONFLICT (message_id) DO NOTHING RETURNING created_ms";
 
 /// Changes a message's row.
-pub(super) const CHANGE_MESSAGE: &str = "UPDATE messages SET epoch = $2, stop_requested = $3, producer_seen_ms = $4, producer_seen_hour = $5
+pub(super) const CHANGE_MESSAGE: &str =
+    "UPDATE messages SET epoch = $2, stop_requested = $3, producer_seen_ms = $4, producer_seen_hour = $5
     WHERE message_id = $1";
 
 /// A message as its row has it.

@@ -3,7 +3,11 @@
 //! Invariant: rows are locked in the order of their messages' ids, judged under their locks, and written in one
 //! transaction, whose notification goes out with its commit.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -15,14 +19,12 @@ use super::{
     group_commit::{Job, Write},
     hint::Hint,
     lane::{Lane, Repeat, calling},
-    message_batch::{AppendAnswer, Changes, Found, MessageJob, judge, questions},
+    message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, judge, questions},
     message_rows::{self, end_type, hour},
     numbers::{millis, to_i64},
 };
 use crate::{
-    domain::{
-        topic::{MessageId, Topic},
-    },
+    domain::topic::{MessageId, Topic},
     ports::{backend_error::BackendError, journal::IdempotencyKey},
 };
 
@@ -84,13 +86,18 @@ impl Write<MessageJob> for MessageWriter {
     }
 }
 
-async fn write(connection: &mut PgConnection, jobs: &[MessageJob], channel: &str, window_ms: i64) -> Result<Vec<Vec<AppendAnswer>>, Failure> {
+async fn write(
+    connection: &mut PgConnection,
+    jobs: &[MessageJob],
+    channel: &str,
+    window_ms: i64,
+) -> Result<Vec<Vec<AppendAnswer>>, Failure> {
     let ids: BTreeSet<MessageId> = jobs.iter().map(|job| job.id).collect();
     let mut transaction = connection.begin().await?;
     let stored = message_rows::lock(&mut transaction, &ids.into_iter().collect::<Vec<_>>()).await?;
     let now = stored.iter().map(|stored| stored.now).max().unwrap_or_default();
     let messages = stored.into_iter().map(|stored| (stored.id, stored.message)).collect();
-    let (keys, numbers) = questions(jobs, &messages);
+    let Questions { keys, numbers } = questions(jobs, &messages);
     let mut found = Found { now, messages, ..Found::default() };
     if !keys.is_empty() {
         found.keys = find_keys(&mut transaction, keys, window_ms).await?;
@@ -110,11 +117,11 @@ async fn find_keys(
     connection: &mut PgConnection,
     keys: Vec<(MessageId, IdempotencyKey)>,
     window_ms: i64,
-) -> Result<std::collections::HashMap<(MessageId, IdempotencyKey), u64>, Failure> {
+) -> Result<HashMap<(MessageId, IdempotencyKey), u64>, Failure> {
     let (ids, texts): (Vec<Uuid>, Vec<&str>) = keys.iter().map(|(id, key)| (id.0, key.as_str())).unzip();
     let rows: Vec<(Uuid, String, i32)> =
         sqlx::query_as(FIND_MESSAGE_KEYS).bind(ids).bind(texts).bind(window_ms).fetch_all(connection).await?;
-    let numbers: std::collections::HashMap<(Uuid, String), i32> = rows.into_iter().map(|(id, key, number)| ((id, key), number)).collect();
+    let numbers: HashMap<(Uuid, String), i32> = rows.into_iter().map(|(id, key, number)| ((id, key), number)).collect();
     let known = keys.into_iter().filter_map(|(id, key)| {
         let number = *numbers.get(&(id.0, key.as_str().to_owned()))?;
         Some(((id, key), u64::try_from(number).ok()?))
@@ -125,14 +132,13 @@ async fn find_keys(
 async fn find_events(
     connection: &mut PgConnection,
     numbers: &[(MessageId, u64)],
-) -> Result<std::collections::HashMap<(MessageId, u64), (String, String)>, Failure> {
+) -> Result<HashMap<(MessageId, u64), (String, String)>, Failure> {
     let numbers = numbers.iter().filter_map(|(id, number)| Some((id.0, i32::try_from(*number).ok()?)));
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) = numbers.unzip();
-    let rows: Vec<(Uuid, i32, String, String)> =
-        sqlx::query_as(FIND_MESSAGE_EVENTS).bind(ids).bind(numbers).fetch_all(connection).await?;
-    let events = rows.into_iter().filter_map(|(id, number, event_type, payload)| {
-        Some(((MessageId(id), u64::try_from(number).ok()?), (event_type, payload)))
-    });
+    let rows: Vec<(Uuid, i32, String, String)> = sqlx::query_as(FIND_MESSAGE_EVENTS).bind(ids).bind(numbers).fetch_all(connection).await?;
+    let events = rows
+        .into_iter()
+        .filter_map(|(id, number, event_type, payload)| Some(((MessageId(id), u64::try_from(number).ok()?), (event_type, payload))));
     Ok(events.collect())
 }
 

@@ -177,6 +177,6 @@ async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duratio
 
 /// Wrong credentials, no such database, no right to it.
 fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.starts_with(class)))
 }

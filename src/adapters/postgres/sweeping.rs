@@ -41,10 +41,22 @@ macro_rules! remove_older {
     };
     ($table:literal, $column:literal, $which:literal) => {
         concat!(
-            "WITH gone AS (DELETE FROM ", $table, " WHERE ctid = ANY (ARRAY(SELECT o.ctid FROM (SELECT now_ms() - $1 AS ms) since
+            "WITH gone AS (DELETE FROM ",
+            $table,
+            " WHERE ctid = ANY (ARRAY(SELECT o.ctid FROM (SELECT now_ms() - $1 AS ms) since
             CROSS JOIN LATERAL (
-                SELECT ctid FROM ", $table, " WHERE ", $column, " < since.ms", $which, " ORDER BY ", $column, " LIMIT $2 FOR UPDATE SKIP LOCKED
-            ) o)) RETURNING ", $column, " AS at_ms) SELECT count(*), max(at_ms) FROM gone"
+                SELECT ctid FROM ",
+            $table,
+            " WHERE ",
+            $column,
+            " < since.ms",
+            $which,
+            " ORDER BY ",
+            $column,
+            " LIMIT $2 FOR UPDATE SKIP LOCKED
+            ) o)) RETURNING ",
+            $column,
+            " AS at_ms) SELECT count(*), max(at_ms) FROM gone"
         )
     };
 }

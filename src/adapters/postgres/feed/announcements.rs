@@ -12,7 +12,7 @@ use crate::{
         numbers::{millis, to_i64},
         stored_event::StoredEvent,
     },
-    domain::{event::Event, topic::UserId},
+    domain::{category::Category, event::Event, json::Json, topic::UserId},
     ports::feed::Signal,
 };
 
@@ -23,7 +23,8 @@ pub(in crate::adapters::postgres) const ANNOUNCE: &str = "WITH announced AS (
     ) SELECT pg_notify($7, 'a' || announcement_id) FROM announced";
 
 /// Announcements by their numbers.
-pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str = "SELECT announcement_id, user_id, ts, event_type, category, scope::text, payload::text
+pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
+    "SELECT announcement_id, user_id, ts, event_type, category, scope::text, payload::text
     FROM announcements WHERE announcement_id = ANY ($1) ORDER BY announcement_id";
 
 /// The users whose connections were to end within the last $1 milliseconds.
@@ -46,8 +47,8 @@ pub(super) async fn announce(connection: &mut PgConnection, announcement: &Annou
         .bind(user.map(UserId::as_str))
         .bind(event.map(|event| to_i64(event.ts.as_ms())))
         .bind(event.map(|event| event.event_type.as_str()))
-        .bind(event.and_then(|event| event.category.as_ref()).map(|category| category.as_str()))
-        .bind(event.and_then(|event| event.scope.as_ref()).map(|scope| scope.as_str()))
+        .bind(event.and_then(|event| event.category.as_ref()).map(Category::as_str))
+        .bind(event.and_then(|event| event.scope.as_ref()).map(Json::as_str))
         .bind(event.map(|event| event.payload.as_str()))
         .bind(channel)
         .execute(connection)

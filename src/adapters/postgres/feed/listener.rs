@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Shared, State,
-    announcements,
+    Shared, State, announcements,
     reading::{self, Growth, TOPICS_AT_ONCE},
 };
 use crate::{

@@ -28,13 +28,16 @@ const ENTRIES_MAX: i64 = 32;
 const EVENT_BYTES_MAX: i32 = 16 * 1024;
 
 /// The heads of users' topics.
-pub(in crate::adapters::postgres) const FEED_USER_HEADS: &str = "SELECT w.place, t.last_ms, t.last_n FROM unnest($1::text[]) WITH ORDINALITY AS w(user_id, place)
+pub(in crate::adapters::postgres) const FEED_USER_HEADS: &str =
+    "SELECT w.place, t.last_ms, t.last_n FROM unnest($1::text[]) WITH ORDINALITY AS w(user_id, place)
     CROSS JOIN LATERAL (SELECT last_ms, last_n FROM user_topics WHERE user_id = w.user_id LIMIT 1) t";
 /// The heads of messages.
-pub(in crate::adapters::postgres) const FEED_MESSAGE_HEADS: &str = "SELECT w.place, m.next_sequence_no FROM unnest($1::uuid[]) WITH ORDINALITY AS w(message_id, place)
+pub(in crate::adapters::postgres) const FEED_MESSAGE_HEADS: &str =
+    "SELECT w.place, m.next_sequence_no FROM unnest($1::uuid[]) WITH ORDINALITY AS w(message_id, place)
     CROSS JOIN LATERAL (SELECT next_sequence_no FROM messages WHERE message_id = w.message_id LIMIT 1) m";
 /// Entries of users' topics behind their positions: at most $4 of each, without payloads that take more than $5 bytes.
-pub(in crate::adapters::postgres) const FEED_USER_EVENTS: &str = "SELECT w.place, e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text,
+pub(in crate::adapters::postgres) const FEED_USER_EVENTS: &str =
+    "SELECT w.place, e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text,
         CASE WHEN e.bytes <= $5 THEN e.payload::text END
     FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w(user_id, ms, n, place)
     CROSS JOIN LATERAL (
@@ -42,7 +45,8 @@ pub(in crate::adapters::postgres) const FEED_USER_EVENTS: &str = "SELECT w.place
         WHERE user_id = w.user_id AND (ms, n) > (w.ms, w.n) ORDER BY ms, n LIMIT $4
     ) e ORDER BY w.place, e.ms, e.n";
 /// The same of messages.
-pub(in crate::adapters::postgres) const FEED_MESSAGE_EVENTS: &str = "SELECT w.place, e.sequence_no, e.event_type, round(extract(epoch FROM e.created_at) * 1000)::bigint,
+pub(in crate::adapters::postgres) const FEED_MESSAGE_EVENTS: &str =
+    "SELECT w.place, e.sequence_no, e.event_type, round(extract(epoch FROM e.created_at) * 1000)::bigint,
         CASE WHEN pg_column_size(e.payload) <= $4 THEN e.payload::text END
     FROM unnest($1::uuid[], $2::integer[]) WITH ORDINALITY AS w(message_id, sequence_no, place)
     CROSS JOIN LATERAL (
@@ -131,11 +135,7 @@ pub(super) async fn growth(connection: &mut PgConnection, topics: &[(Topic, Posi
     Ok(growth)
 }
 
-async fn read_users(
-    connection: &mut PgConnection,
-    users: &[(usize, String, Position)],
-    read: &mut [Vec<Read>],
-) -> Result<(), Failure> {
+async fn read_users(connection: &mut PgConnection, users: &[(usize, String, Position)], read: &mut [Vec<Read>]) -> Result<(), Failure> {
     if users.is_empty() {
         return Ok(());
     }
@@ -149,11 +149,7 @@ async fn read_users(
     Ok(())
 }
 
-async fn read_messages(
-    connection: &mut PgConnection,
-    messages: &[(usize, Uuid, Position)],
-    read: &mut [Vec<Read>],
-) -> Result<(), Failure> {
+async fn read_messages(connection: &mut PgConnection, messages: &[(usize, Uuid, Position)], read: &mut [Vec<Read>]) -> Result<(), Failure> {
     if messages.is_empty() {
         return Ok(());
     }
@@ -172,12 +168,7 @@ fn read_of_user(row: &PgRow) -> Result<Read, Failure> {
     let timed = |ms: i64, n: i64| EventId::timed(from_i64(ms), from_i64(n));
     let (id, prev) = (timed(row.try_get(1)?, row.try_get(2)?), timed(row.try_get(3)?, row.try_get(4)?));
     let Some(payload) = row.try_get::<Option<&str>, _>(9)? else { return Ok((id, None)) };
-    let event = StoredEvent {
-        ts_ms: row.try_get(5)?,
-        event_type: row.try_get(6)?,
-        category: row.try_get(7)?,
-        scope: row.try_get(8)?,
-        payload,
-    };
+    let event =
+        StoredEvent { ts_ms: row.try_get(5)?, event_type: row.try_get(6)?, category: row.try_get(7)?, scope: row.try_get(8)?, payload };
     Ok((id, small(event.read(&id).map(|event| Entry { id, prev: Some(prev.into()), event }))))
 }
