@@ -14,10 +14,10 @@ pub(crate) fn publish(rejoin: &ServerProcess, publishes: usize, users: usize, at
     let (url, token) = (format!("http://{}/api/events", rejoin.address), rejoin.token.clone().unwrap());
     let next = Arc::new(AtomicUsize::new(0));
     async move {
-        let (client, mut publishers) = (reqwest::Client::new(), JoinSet::new());
+        let (client, mut tasks) = (reqwest::Client::new(), JoinSet::new());
         for _ in 0..at_once {
             let (client, next, url, token) = (client.clone(), Arc::clone(&next), url.clone(), token.clone());
-            publishers.spawn(async move {
+            tasks.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= publishes {
@@ -29,6 +29,6 @@ pub(crate) fn publish(rejoin: &ServerProcess, publishes: usize, users: usize, at
                 }
             });
         }
-        publishers.join_all().await;
+        tasks.join_all().await;
     }
 }
