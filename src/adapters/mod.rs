@@ -12,3 +12,4 @@ pub mod redis;
 pub mod signal_queue;
 pub mod stored_event;
 pub mod system_clock;
+pub mod traces;

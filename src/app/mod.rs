@@ -21,4 +21,5 @@ pub mod signals;
 pub mod sources;
 pub mod streaming;
 pub mod subscriptions;
+mod traces;
 mod user_subscriptions;

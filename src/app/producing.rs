@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     availability::Availability,
     signals::{Outcome, Signals},
+    traces::traced,
 };
 use crate::{
     domain::{
@@ -124,7 +125,8 @@ impl Producing {
             let event = Arc::new(Event { event_type, ts, category: None, scope: None, payload });
             MessageAppend { event, sequence_no, idempotency_key }
         });
-        let answers = self.availability.observe(self.messages.append(id, epoch, batch.collect()).await).inspect_err(|_| {
+        let answers = traced("messages append", events, self.messages.append(id, epoch, batch.collect())).await;
+        let answers = self.availability.observe(answers).inspect_err(|_| {
             self.signals.message_appended(Outcome::Failed, events);
         })?;
         self.count(&answers);

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use super::{
     availability::Availability,
     signals::{Outcome, Signals},
+    traces::traced,
 };
 use crate::{
     domain::{
@@ -156,7 +157,8 @@ impl Publisher {
 
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
         let events = batch.len();
-        let appended = self.journal_availability.observe(self.journal.append(batch).await).inspect_err(|_| {
+        let appended = traced("journal append", events, self.journal.append(batch)).await;
+        let appended = self.journal_availability.observe(appended).inspect_err(|_| {
             self.signals.published(Outcome::Failed, events);
         })?;
         let duplicates = appended.iter().filter(|appended| appended.duplicate).count();

@@ -11,3 +11,4 @@ pub mod journal;
 pub mod limits;
 pub mod messages;
 pub mod topic_log;
+pub mod traces;

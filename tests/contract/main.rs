@@ -239,7 +239,7 @@ contract! {
 #[cfg(test)]
 contract! {
     mod redis_backend: crate::redis::RedisFixture;
-    clock_that_steps_back: (lacks "a server's clock can't be set for one test; `adapters::redis` has a test of its own");
+    clock_that_steps_back: (lacks "a server's clock can't be set; `redis.rs` shows what a server finds whose clock was");
     wipe: has;
     wipe_under_a_process: has;
     restart: has;
@@ -251,7 +251,7 @@ contract! {
 #[cfg(test)]
 contract! {
     mod redis_cluster: crate::redis::RedisClusterFixture;
-    clock_that_steps_back: (lacks "a server's clock can't be set for one test");
+    clock_that_steps_back: (lacks "one cluster serves all laws; its servers' clocks are as a single one's");
     wipe: has;
     wipe_under_a_process: has;
     restart: (lacks "one cluster serves all laws; its servers restart as a single one does");

@@ -5,13 +5,16 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},
-    domain::category::Registry,
+    domain::{category::Registry, position::EventId},
 };
 use rejoin_test_support::{RedisCluster, RedisServer};
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
-use crate::backend::{Backend, Fixture, Options, Process};
+use crate::{
+    backend::{Backend, Fixture, Options, Process},
+    given::topic,
+};
 
 /// Redis trims whole nodes of a stream, of at most so many entries.
 const TRIM_SLACK_ENTRIES: usize = 100;
@@ -42,12 +45,18 @@ async fn process(options: &RedisOptions) -> Process {
     Process { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits }
 }
 
+impl OneServer {
+    async fn start(options: &Options) -> Self {
+        let server = RedisServer::start().await;
+        let options = redis_options(server.url(), false, "law:".to_owned(), options);
+        Self { server: Mutex::new(server), options }
+    }
+}
+
 #[async_trait]
 impl Fixture for RedisFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
-        let server = RedisServer::start().await;
-        let options = redis_options(server.url(), false, "law:".to_owned(), &options);
-        Box::new(OneServer { server: Mutex::new(server), options })
+        Box::new(OneServer::start(&options).await)
     }
 
     fn property_cases(&self) -> u32 {
@@ -158,5 +167,24 @@ impl Backend for PartOfCluster {
                 node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
             }
         }
+    }
+}
+
+/// What a server whose clock was set back finds: ids, and heads of topics without a stream, that lie ahead of its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
+    let backend = OneServer::start(&Options::default()).await;
+    let process = backend.process().await;
+    let server = backend.server.lock().await;
+    let ahead_ms = server.ask::<(u64, u64)>(&redis::cmd("TIME")).await.0 * 1_000 + 3_600_000;
+    let last = format!("{ahead_ms}-7");
+    server.command(&["XADD", "law:user:u1:stream", &last, "event", r#"{"type":"t","payload":0}"#]).await;
+    server.command(&["SET", "law:rejoin:clock", &ahead_ms.to_string()]).await;
+    let quiet_head = process.bounds(&topic("quiet")).await.head;
+    assert!(quiet_head >= EventId::timed(ahead_ms - 1, 0).into(), "a head does not go back");
+    for (topic, before) in [(topic("u1"), last.parse::<EventId>().unwrap().into()), (topic("quiet"), quiet_head)] {
+        let told = process.append_batch(&topic, 1..4).await;
+        assert!(told.is_sorted_by(|before, after| before < after) && before.is_before(told[0]), "{told:?} behind {before:?}");
+        assert_eq!(process.read_all(&topic, before).await.len(), 3);
     }
 }

@@ -8,6 +8,8 @@
 mod answers;
 mod calls;
 mod frames;
+mod http_api;
+mod names;
 mod pages;
 mod recorder;
 mod routes;

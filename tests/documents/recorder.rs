@@ -64,7 +64,7 @@ impl Recorder {
     }
 
     /// Keeps what stood in a stream, which has to be of this schema.
-    pub(crate) fn record_frame(&mut self, schema: &str, value: Value) {
+    pub(crate) fn record_frame(&mut self, schema: &str, value: &Value) {
         let open = schema == "MessageEvent";
         self.answers.push(json!({ "name": schema, "schema": format!("/components/schemas/{schema}"), "value": value, "open": open }));
     }

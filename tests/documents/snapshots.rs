@@ -6,3 +6,8 @@ use crate::pages::is_up_to_date;
 fn the_apis_description() {
     is_up_to_date("docs/openapi.json", &rejoin::adapters::http::description());
 }
+
+#[test]
+fn the_settings() {
+    is_up_to_date("docs/settings.md", &rejoin::adapters::config::reference());
+}

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod admin;
+mod collector;
 mod console;
 mod drain;
 mod given;
 mod live_tail;
 mod metrics;
 mod requests;
+mod traces;

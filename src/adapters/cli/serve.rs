@@ -6,16 +6,21 @@ use std::{
 };
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt};
 
 use crate::{
-    adapters::config::{AuthMode, LogFormat, LogSettings, Settings},
+    adapters::{
+        config::{AuthMode, LogFormat, LogSettings, Settings, TelemetrySettings},
+        traces::{Traces, TracesError, TracesOptions},
+    },
     composition::Server,
 };
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
 pub(super) async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    start_log(&settings.log)?;
+    let traces = start_traces(&settings.telemetry)?;
+    start_log(&settings.log, traces.as_ref())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     allow_many_connections();
@@ -31,17 +36,38 @@ pub(super) async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     tracing::info!(in_time, "stopped");
     Ok(())
 }
 
-fn start_log(log: &LogSettings) -> Result<(), Box<dyn Error>> {
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&log.level)?).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().init(),
+fn start_traces(telemetry: &TelemetrySettings) -> Result<Option<Traces>, TracesError> {
+    let options = |collector: &String| TracesOptions {
+        collector: collector.clone(),
+        service_name: telemetry.service_name.clone(),
+        sample_ratio: telemetry.sample_ratio,
+    };
+    telemetry.otlp_endpoint.as_ref().map(options).map(Traces::start).transpose()
+}
+
+fn start_log(log: &LogSettings, traces: Option<&Traces>) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_new(&log.level)?;
+    match traces {
+        // A filter for all is cheaper than one for each layer: what nobody wants is not even made.
+        None => tracing_subscriber::registry().with(filter).with(lines(log.format)).init(),
+        Some(traces) => tracing_subscriber::registry().with(lines(log.format).with_filter(filter)).with(traces.layer()).init(),
     }
     Ok(())
+}
+
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    }
 }
 
 /// Each connection takes a file descriptor, and the usual limit is far below what one process can serve.

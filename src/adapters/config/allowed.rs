@@ -26,6 +26,8 @@ pub(super) enum Allowed {
         /// Largest.
         max: u64,
     },
+    /// A number from 0 to 1.
+    Ratio,
     /// A text that passes a test.
     Text {
         /// What it may be, in words.
@@ -65,6 +67,7 @@ impl Allowed {
         let understood = match self {
             Self::Flag => flag(text.trim()).map(Value::from),
             Self::Number { .. } => text.trim().parse::<u64>().ok().map(Value::from),
+            Self::Ratio => text.trim().parse::<f64>().ok().map(Value::from),
             Self::Text { .. } | Self::Secret | Self::Urls { .. } => None,
             Self::Texts { .. } if !text.trim_start().starts_with('[') => Some(comma_separated(text)),
             Self::Texts { .. } | Self::Tables { .. } => toml_value(text),
@@ -77,6 +80,7 @@ impl Allowed {
         match self {
             Self::Flag => value.to_bool().is_some(),
             Self::Number { min, max } => integer(value).is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
+            Self::Ratio => value.deserialize::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)),
             Self::Text { accepts, .. } => value.as_str().is_some() && accepts(value),
             Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || text.len() >= SECRET_BYTES_MIN),
             Self::Urls { schemes, .. } => value.as_str().is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), schemes))),
@@ -102,6 +106,7 @@ impl fmt::Display for Allowed {
         match self {
             Self::Flag => f.write_str("true or false"),
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Ratio => f.write_str("a number from 0.0 to 1.0"),
             Self::Secret => write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, or empty"),
             Self::Text { what, .. } | Self::Urls { what, .. } | Self::Texts { what, .. } | Self::Tables { what, .. } => f.write_str(what),
         }

@@ -36,6 +36,8 @@ const BACKEND: Allowed = Allowed::Text {
     accepts: fits::<Backend>,
 };
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
+const URL: Allowed =
+    Allowed::Text { what: "a URL that begins with https:// or http://, without user and password, or empty", accepts: url };
 const FILE: Allowed = Allowed::Text { what: "the path of a file, or empty", accepts: |_| true };
 
 const fn key(name: &'static str, allowed: Allowed) -> Key {
@@ -131,10 +133,7 @@ pub(super) static KEYS: &[Key] = &[
     key("auth.jwt.secret", Allowed::Secret),
     key("auth.jwt.public_key_file", FILE),
     key("auth.jwt.jwks_file", FILE),
-    key(
-        "auth.jwt.jwks_url",
-        Allowed::Text { what: "a URL that begins with https:// or http://, without user and password, or empty", accepts: url },
-    ),
+    key("auth.jwt.jwks_url", URL),
     key("auth.jwt.algorithms", Allowed::Texts { what: "a list of HS256, RS256, ES256, EdDSA", accepts: fits::<Vec<Algorithm>> }),
     key("auth.jwt.issuer", TEXT),
     key("auth.jwt.audience", TEXT),
@@ -144,6 +143,9 @@ pub(super) static KEYS: &[Key] = &[
         "log.level",
         Allowed::Text { what: "error, warn, info, debug, trace or off, or directives such as \"info,rejoin=debug\"", accepts: directives },
     ),
+    key("telemetry.otlp_endpoint", URL),
+    key("telemetry.service_name", Allowed::Text { what: "a text that is not empty", accepts: not_empty }),
+    key("telemetry.sample_ratio", Allowed::Ratio),
 ];
 
 /// What the key of that name may be, if there is one.
@@ -213,6 +215,10 @@ fn no_white_space(value: &Value) -> bool {
 
 fn optional_address(value: &Value) -> bool {
     value.as_str() == Some("") || fits::<SocketAddr>(value)
+}
+
+fn not_empty(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| !text.trim().is_empty())
 }
 
 /// The name of a cookie is a token, as RFC 6265 says.

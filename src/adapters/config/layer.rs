@@ -13,7 +13,7 @@ use figment::{
 use super::{allowed::Allowed, auth::MASK, error::ConfigError, keys, listing, nearest::nearest, origin::Origin};
 
 /// The defaults: the one file that says all keys to people.
-const DEFAULT: &str = include_str!("../../../config/default.toml");
+pub(super) const DEFAULT: &str = include_str!("../../../config/default.toml");
 
 /// Values from one place.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> 
         }
         // A key may have been put here instead of its hash.
         Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { .. } => MASK.to_owned(),
-        Allowed::Flag | Allowed::Number { .. } | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
+        Allowed::Flag | Allowed::Number { .. } | Allowed::Ratio | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
     };
     Err(bad_value(key.to_owned(), origin, found, allowed))
 }

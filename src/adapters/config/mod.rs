@@ -21,6 +21,7 @@ mod nearest;
 mod origin;
 #[cfg(test)]
 mod properties;
+mod reference;
 mod rules;
 mod settings;
 #[cfg(test)]
@@ -36,9 +37,10 @@ pub use self::{
     error::ConfigError,
     listing::{Listing, Setting},
     origin::Origin,
+    reference::reference,
     settings::{
         Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
-        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings,
+        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
     },
 };
 

@@ -40,6 +40,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// The log.
     pub log: LogSettings,
+    /// The traces.
+    pub telemetry: TelemetrySettings,
     /// Which types belong to which category.
     #[serde(deserialize_with = "registry")]
     pub categories: Registry,
@@ -198,6 +200,19 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
     pub level: String,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// The collector that traces are sent to; `None` for no traces.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub otlp_endpoint: Option<String>,
+    /// What this service is called in its traces.
+    pub service_name: String,
+    /// The part of the requests that are traced.
+    pub sample_ratio: f64,
 }
 
 /// What an adapter talks to. Backends of the contract that this version lacks are refused when settings are read.

@@ -25,6 +25,7 @@ mod request_id;
 mod server;
 mod socket_wire;
 mod subscribe;
+mod trace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -171,6 +172,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("producer-epoch"),
+            HeaderName::from_static("traceparent"),
         ])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")])
         .max_age(Duration::from_hours(1));

@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
+use tracing::Span;
 use utoipa::ToSchema;
 
 use super::{
@@ -63,6 +64,9 @@ pub(super) fn line_results(results: impl Stream<Item = Result<Bytes, Infallible>
         // Each result is worth having at once.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
+    // What is done for the lines belongs to the request, whose handler is over by then.
+    let (span, mut results) = (Span::current(), Box::pin(results));
+    let results = stream::poll_fn(move |context| span.in_scope(|| results.as_mut().poll_next(context)));
     (StatusCode::OK, headers, Body::from_stream(results)).into_response()
 }
 

@@ -11,6 +11,8 @@ use axum::{
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::trace;
+
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from outside, in bytes.
 const ID_BYTES_MAX: usize = 128;
@@ -21,9 +23,12 @@ pub(super) async fn with_request_id(mut request: Request, next: Next) -> Respons
         Some(id) => id.clone(),
         None => made(),
     };
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let text = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", id = text);
+    let traced = span.in_scope(|| trace::span(&request, text));
     request.headers_mut().insert(HEADER, id.clone());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = next.run(request).instrument(traced.clone()).instrument(span).await;
+    trace::answered(&traced, response.status());
     response.headers_mut().insert(HEADER, id);
     response
 }

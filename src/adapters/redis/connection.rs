@@ -20,8 +20,8 @@ use super::{
 };
 use crate::ports::backend_error::{BackendError, BackendErrorKind};
 
-/// Longest time that a call may take.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be answered within 5 seconds.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time that making a connection may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// First and longest pause before a connection is tried again.

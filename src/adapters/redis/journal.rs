@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     RedisOptions,
-    connection::Connection,
+    connection::{CALL_TIMEOUT, Connection},
     keys::Keys,
     scripts::{APPEND, LENGTH, READ},
     stored_entry::{Raw, entries, id_of},
@@ -34,8 +34,6 @@ use crate::{
 
 /// Most reads at the same time; the others wait for their turn.
 const READS_AT_ONCE: usize = 64;
-/// Longest wait for that turn.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long the driver may send a command once more: longer than a call may take.
 const ATTEMPT_KNOWN: Duration = Duration::from_secs(10);
 /// What an envelope has beside what [`crate::domain::event::Event::cost_bytes`] counts, in bytes, at most.
@@ -115,9 +113,14 @@ impl RedisJournal {
             [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64].map(|number| number.to_string());
         let arguments: Vec<String> = std::iter::once(after).chain(numbers).collect();
         let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic)];
-        let turn = tokio::time::timeout(READ_PATIENCE, self.read_turns.acquire()).await;
-        let _turn = turn.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "wait for a turn to read"))?;
-        let extent: Extent = self.reads.run("read the stream", &READ, &keys, &arguments).await?;
+        let reading = async {
+            // Closed never.
+            let _turn = self.read_turns.acquire().await;
+            self.reads.run("read the stream", &READ, &keys, &arguments).await
+        };
+        // The wait for the turn counts too: a server that is silent would be waited for by one crowd after the other.
+        let extent = tokio::time::timeout(CALL_TIMEOUT, reading).await;
+        let extent: Extent = extent.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "read the stream in time"))??;
         self.page(topic, extent, limit)
     }
 
@@ -158,9 +161,9 @@ impl RedisJournal {
             (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(just_before(oldest))),
             (Some(_), None) => None,
         };
-        let bounds = Bounds { origin, floor, oldest, head };
         // A stream that is older than our origin was not wiped.
-        Some(Bounds { origin: origin.min(bounds.whole_from()), ..bounds })
+        let origin = origin.min(floor.or(oldest.map(just_before)).unwrap_or(head));
+        Some(Bounds { origin, floor, oldest, head })
     }
 }
 

@@ -10,14 +10,18 @@
 //! - **Origin** is a key, made by the first step that needs it, and later than every id of a journal that was wiped before.
 //!   In a cluster each slot has its own, since a wipe of one node leaves the others whole.
 //! - **Truncation** is exact for entries of ours. A notice may come needlessly: for a topic that no event came to for longer
-//!   than the age limit (its stream has expired, and nobody knows its last id); and, on Redis before 7, for a cursor from
-//!   before the oldest entry, where that is another program's. It can't be told where somebody removes a stream with `DEL`,
+//!   than the age limit (its stream has expired, and nobody knows its last id); and for a cursor from just before the oldest
+//!   entry, where that is another program's and something was trimmed (or the Redis is older than 7, which can't say that
+//!   nothing was). It can't be told where somebody removes a stream with `DEL`,
 //!   gives it a shorter `EXPIRE`, or lets the server evict keys: clear a topic with `DELETE /api/admin/users/{id}/events`
 //!   or `XTRIM`, and keep `maxmemory-policy noeviction`. To raise the age limit is safe for topics that are appended to
 //!   after that; those that expire by the old limit are taken as having been empty since then.
 //! - **Ids** are the server's: they follow its clock, and go on increasing when that steps back.
-//! - It needs Redis 6.2 or Valkey 7.2, scripts, and the rights for what the scripts do. A role with access to keys and
-//!   channels of the prefix is enough.
+//! - It needs Redis 6.2 or Valkey 7.2, and a role with access to the keys and channels of the prefix (`~app:* &app:*`) and
+//!   these commands: `PING`, `HELLO`, `SELECT`, `EVAL`, `EVALSHA`, `PUBLISH`, `SUBSCRIBE`, `UNSUBSCRIBE`; and what scripts
+//!   call: `TIME`, `GET`, `SET`, `UNLINK`, `PTTL`, `PEXPIRE`, `XADD`, `XRANGE`, `XREVRANGE`, `XLEN`, `XTRIM`, `XINFO STREAM`,
+//!   `HGET`, `HSET`, `HGETALL`, `ZADD`, `ZREM`, `ZCARD`, `ZCOUNT`, `ZSCORE`, `ZRANGEBYSCORE`, `ZREMRANGEBYSCORE`, `LRANGE`,
+//!   `LREM`, `RPUSH`. Without `INFO` and `CONFIG GET` nobody is warned of a server that is not safe.
 //! - **A restart of the server** costs a delay: commands fail until it is back, the feed listens anew, says that it was
 //!   interrupted, and each watched topic is read once. A server that neither answers nor closes is given up after
 //!   [`CALL_TIMEOUT`].

@@ -20,6 +20,8 @@ const START_PATIENCE: Duration = Duration::from_secs(5);
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 const PROBES: u32 = 3;
+/// How a certificate begins in a PEM file.
+const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Why Redis can't be used as the settings say.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,12 @@ pub enum RedisSetupError {
         /// The system's word.
         #[source]
         source: io::Error,
+    },
+    /// The authorities' file has no certificate.
+    #[error("redis.tls_ca_file {path} has no certificate in PEM")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -79,6 +87,10 @@ impl Redis {
 fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, RedisSetupError> {
     let Some(path) = &options.tls_ca_file else { return Ok(None) };
     let root_cert = std::fs::read(path).map_err(|source| RedisSetupError::CaFile { path: path.clone(), source })?;
+    // The driver would take it, and then trust nobody.
+    if !root_cert.windows(PEM_CERTIFICATE.len()).any(|window| window == PEM_CERTIFICATE) {
+        return Err(RedisSetupError::NoCertificate { path: path.clone() });
+    }
     Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
 }
 

@@ -1,4 +1,5 @@
-//! Private Redis servers, which tests may kill, stop, wipe and fill.
+//! Private Redis servers, which tests may kill, stop, wipe and fill. `REDIS_SERVER` may name another executable than the
+//! installed one: an older Redis, or Valkey.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -49,7 +50,8 @@ impl RedisServer {
 
     /// Starts it again where it was, with what it kept.
     pub async fn start_again(&mut self) {
-        let child = Command::new("redis-server")
+        let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let child = Command::new(program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"])
             .arg(self.folder.path())
             .args(&self.settings)

@@ -1,0 +1,17 @@
+//! Many processes over one Redis, over real HTTP and with real servers: each test starts a Redis of its own.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
+
+mod access;
+mod caller;
+mod feed;
+mod foreign;
+mod full;
+mod limits;
+mod listener;
+mod messages;
+mod outage;
+mod program;
+mod tls;
+mod warnings;
+mod wipe;
