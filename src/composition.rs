@@ -20,6 +20,7 @@ use crate::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
         http::{self as http_adapter, Api, Routers},
+        postgres::PostgresSetupError,
         prometheus::Prometheus,
         redis::RedisSetupError,
         system_clock::SystemClock,
@@ -77,6 +78,9 @@ pub enum StartError {
     /// Redis can't be used as the settings say.
     #[error(transparent)]
     Redis(#[from] RedisSetupError),
+    /// Postgres can't be used as the settings say.
+    #[error(transparent)]
+    Postgres(#[from] PostgresSetupError),
 }
 
 impl Server {

@@ -50,7 +50,7 @@ fn dependencies_point_inward() {
 
 #[test]
 fn driven_adapters_know_neither_the_application_nor_each_other() {
-    let driven = ["auth", "config", "memory", "redis"];
+    let driven = ["auth", "config", "memory", "postgres", "redis"];
     for adapter in driven {
         let folder = format!("src/adapters/{adapter}");
         never_names(&folder, &["app", "composition"]);
@@ -79,7 +79,10 @@ fn only_the_composition_root_knows_which_backend_there_is() {
         for (path, text) in sources(folder) {
             let production = text.split("#[cfg(test)]").next().unwrap();
             assert!(
-                !production.contains("Memory") && !production.contains("Redis") && !production.contains("Backend::"),
+                !production.contains("Memory")
+                    && !production.contains("Redis")
+                    && !production.contains("Postgres")
+                    && !production.contains("Backend::"),
                 "{} knows a backend",
                 path.display()
             );

@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
 //! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
+//! cargo bench --bench load -- postgres --rows 5000000   # needs Postgres with pgbench
 //! ```
 //!
 //! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
@@ -21,6 +22,8 @@ mod bare;
 mod fanout;
 mod flood;
 mod idle;
+mod postgres;
+mod publishing;
 mod readers;
 mod redis;
 mod server;
@@ -67,6 +70,13 @@ enum Measurement {
         #[arg(long, default_value_t = 10)]
         subscribers: usize,
     },
+    /// Appends to Postgres beside bare inserts, and reads and sweeps where there are many rows.
+    Postgres {
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: usize,
+        #[arg(long, default_value_t = 1_000_000)]
+        old_rows: usize,
+    },
     /// The bare write loop, as a process of its own.
     #[command(hide = true)]
     Bare,
@@ -85,6 +95,7 @@ fn main() {
             Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
             Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
             Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
+            Some(Measurement::Postgres { rows, old_rows }) => postgres::measure(rows, old_rows).await,
             Some(Measurement::Bare) => {}
             None => {
                 idle::measure(5_000).await;

@@ -1,14 +1,6 @@
 //! Rejoin over Redis: what a publish and a delivery cost the server, and how fast appends are beside bare ones.
 
-use std::{
-    process::Command,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{process::Command, rc::Rc, sync::Arc, time::Duration};
 
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},
@@ -25,7 +17,8 @@ use rejoin_test_support::RedisServer;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    readers::{self, PAYLOAD, Tally},
+    publishing,
+    readers::{self, Tally},
     server::ServerProcess,
 };
 
@@ -64,7 +57,7 @@ async fn count_commands(publishes: usize, users: usize, subscribers: usize) {
         }
         server.command(&["CONFIG", "RESETSTAT"]).await;
         let started = Instant::now();
-        let publishing = tokio::task::spawn_local(publish(&rejoin, publishes, users));
+        let publishing = tokio::task::spawn_local(publishing::publish(&rejoin, publishes, users, AT_ONCE));
         let last = tally.wait_for(publishes * subscribers).await;
         publishing.await.unwrap();
         let rate = publishes as f64 / (last - started).as_secs_f64();
@@ -85,29 +78,6 @@ async fn count_commands(publishes: usize, users: usize, subscribers: usize) {
 
 fn per(calls: usize, events: usize) -> f64 {
     calls as f64 / events as f64
-}
-
-fn publish(rejoin: &ServerProcess, publishes: usize, users: usize) -> impl Future<Output = ()> + use<> {
-    let (url, token) = (format!("http://{}/api/events", rejoin.address), rejoin.token.clone().unwrap());
-    let next = Arc::new(AtomicUsize::new(0));
-    async move {
-        let (client, mut tasks) = (reqwest::Client::new(), JoinSet::new());
-        for _ in 0..AT_ONCE {
-            let (client, next, url, token) = (client.clone(), Arc::clone(&next), url.clone(), token.clone());
-            tasks.spawn(async move {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= publishes {
-                        return;
-                    }
-                    let body = format!(r#"{{"user_id":"u{}","type":"load","payload":{PAYLOAD}}}"#, number % users);
-                    let request = client.post(&url).bearer_auth(&token).header("content-type", "application/json").body(body);
-                    assert_eq!(request.send().await.unwrap().status(), 201);
-                }
-            });
-        }
-        tasks.join_all().await;
-    }
 }
 
 /// Appends through the port, and bare ones by `redis-benchmark`, in turns on one server.

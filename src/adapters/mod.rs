@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod memory;
+pub mod postgres;
 pub mod prometheus;
 pub mod redis;
 pub mod signal_queue;

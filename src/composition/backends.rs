@@ -10,6 +10,7 @@ use crate::{
     adapters::{
         config::{Backend, Settings},
         memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+        postgres::{Postgres, PostgresOptions},
         redis::{MalformedEntry, Redis, RedisOptions},
     },
     app::{
@@ -76,6 +77,7 @@ async fn open_one(backend: Backend, settings: &Settings, clock: &Arc<dyn Clock>,
     match backend {
         Backend::Memory => Ok(memory(settings, clock)),
         Backend::Redis => redis(settings, signals).await,
+        Backend::Postgres => postgres(settings).await,
     }
 }
 
@@ -112,4 +114,18 @@ async fn redis(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, Sta
     };
     let Redis { journal, feed, limits } = Redis::open(options).await?;
     Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits })
+}
+
+async fn postgres(settings: &Settings) -> Result<Ports, StartError> {
+    let options = PostgresOptions {
+        url: settings.postgres.url.reveal().to_owned(),
+        schema: settings.postgres.schema.clone(),
+        connections_max: settings.postgres.max_connections,
+        call_timeout: settings.postgres.timeout,
+        topic_entries_max: settings.events.stream_maxlen,
+        age_max: settings.events.replay_max_age,
+        idempotency_window: settings.events.idempotency_window,
+    };
+    let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await?;
+    Ok(Ports { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits })
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod publisher;
 #[cfg(test)]
 mod redis;

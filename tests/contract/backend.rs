@@ -24,6 +24,11 @@ pub(crate) trait Fixture: Send + Sync {
     /// An empty backend, or an empty part of one, that no other law sees.
     async fn open(&self, options: Options) -> Box<dyn Backend>;
 
+    /// The same for a law that kills or stops the backend, which no other law may feel.
+    async fn open_to_be_killed(&self, options: Options) -> Box<dyn Backend> {
+        self.open(options).await
+    }
+
     /// How many cases a property is tried with: fewer where opening a backend costs a server's start.
     fn property_cases(&self) -> u32;
 

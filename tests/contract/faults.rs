@@ -70,7 +70,7 @@ pub(crate) async fn a_process_that_lives_through_a_wipe_hears_of_what_comes(fixt
 }
 
 pub(crate) async fn a_restart_keeps_what_was_acknowledged(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut follower = Follower::of(&process, &topic).await;
     let mut told = process.append_batch(&topic, 0..5).await;
@@ -89,7 +89,7 @@ pub(crate) async fn a_restart_keeps_what_was_acknowledged(fixture: &dyn Fixture)
 }
 
 pub(crate) async fn a_restart_keeps_what_was_removed_removed(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let told = process.append_batch(&topic, 0..3).await;
     process.journal.purge(&topic).await.unwrap();
@@ -103,7 +103,7 @@ pub(crate) async fn a_restart_keeps_what_was_removed_removed(fixture: &dyn Fixtu
 }
 
 pub(crate) async fn an_outage_is_told_in_time_and_passes(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
     let told = process.append_batch(&topic, 0..2).await;
     backend.stop().await;
@@ -122,7 +122,7 @@ pub(crate) async fn an_outage_is_told_in_time_and_passes(fixture: &dyn Fixture) 
 }
 
 pub(crate) async fn a_feed_catches_up_after_an_outage(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut follower = Follower::of(&process, &topic).await;
     process.append_batch(&topic, 0..3).await;
@@ -140,7 +140,7 @@ pub(crate) async fn a_feed_catches_up_after_an_outage(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn a_backend_that_falls_silent_is_given_up_in_time(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
     let user = crate::given::user("u1");
     let mut follower = Follower::of(&process, &topic).await;
@@ -167,7 +167,7 @@ pub(crate) async fn a_backend_that_falls_silent_is_given_up_in_time(fixture: &dy
 }
 
 pub(crate) async fn a_full_backend_takes_nothing_and_keeps_what_it_has(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options::default()).await;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
     let told = process.append_batch(&topic, 0..3).await;
     backend.fill().await;

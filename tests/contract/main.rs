@@ -28,6 +28,8 @@ mod memory;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod redis;
 
 /// Makes a test of each law of a module.
@@ -256,4 +258,16 @@ contract! {
     outage: (lacks "one cluster serves all laws; its servers go away as a single one does");
     pause: (lacks "one cluster serves all laws; its servers fall silent as a single one does");
     fill: (lacks "one cluster serves all laws; its servers fill up as a single one does");
+}
+
+#[cfg(test)]
+contract! {
+    mod postgres_backend: crate::postgres::PostgresFixture;
+    clock_that_steps_back: has;
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
+    pause: has;
+    fill: has;
 }

@@ -31,8 +31,10 @@ pub(super) const CATEGORIES: &str = "categories";
 static PATTERNS: Allowed =
     Allowed::Texts { what: "a list of event types, or beginnings of event types followed by `*`, each once", accepts: patterns };
 
-const BACKEND: Allowed =
-    Allowed::Text { what: "\"memory\" or \"redis\" (disk, nats and postgres are not available in this version)", accepts: fits::<Backend> };
+const BACKEND: Allowed = Allowed::Text {
+    what: "\"memory\", \"redis\" or \"postgres\" (disk and nats are not available in this version)",
+    accepts: fits::<Backend>,
+};
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
 const URL: Allowed =
     Allowed::Text { what: "a URL that begins with https:// or http://, without user and password, or empty", accepts: url };
@@ -101,6 +103,19 @@ pub(super) static KEYS: &[Key] = &[
     key("redis.cluster", Allowed::Flag),
     key("redis.key_prefix", Allowed::Text { what: "a text without white space, or empty", accepts: no_white_space }),
     key("redis.tls_ca_file", FILE),
+    key(
+        "postgres.url",
+        Allowed::Urls {
+            what: "a URL such as postgres://user:password@host:5432/database?sslmode=verify-full",
+            schemes: &["postgres", "postgresql"],
+        },
+    ),
+    key(
+        "postgres.schema",
+        Allowed::Text { what: "1 to 48 characters of a-z, 0-9 and '_', beginning with neither a digit nor \"pg_\"", accepts: schema },
+    ),
+    key("postgres.max_connections", number(8, 1_000)),
+    key("postgres.timeout_seconds", number(1, 9)),
     key("hub.ring_entries_max", number(1, 1_000_000)),
     key("hub.ring_max_bytes", number(1024, 1 << 30)),
     key("hub.rings_max_bytes", number(1024, 1 << 40)),
@@ -181,6 +196,17 @@ fn within<'a>(name: &'a str, section: &str) -> Option<&'a str> {
 
 fn patterns(value: &Value) -> bool {
     value.deserialize::<Vec<String>>().is_ok_and(|patterns| Registry::build([("any", patterns.as_slice())]).is_ok())
+}
+
+/// A name that needs no quotes, and leaves room for a suffix.
+fn schema(value: &Value) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    value.as_str().is_some_and(|name| {
+        (1..=48).contains(&name.len())
+            && name.bytes().all(allowed)
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.starts_with("pg_")
+    })
 }
 
 fn no_white_space(value: &Value) -> bool {

@@ -40,7 +40,7 @@ pub use self::{
     reference::reference,
     settings::{
         Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
-        RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
+        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
     },
 };
 

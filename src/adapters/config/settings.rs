@@ -32,6 +32,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Redis.
     pub redis: RedisSettings,
+    /// Postgres.
+    pub postgres: PostgresSettings,
     /// What a process keeps ready for its streams.
     pub hub: HubSettings,
     /// Who may do what.
@@ -162,6 +164,22 @@ pub struct RedisSettings {
     pub tls_ca_file: Option<PathBuf>,
 }
 
+/// `[postgres]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// Where it is.
+    #[serde(deserialize_with = "fields::secret")]
+    pub url: Secret,
+    /// The schema that everything is in.
+    pub schema: String,
+    /// Most connections of this process.
+    pub max_connections: usize,
+    /// Within this, every call is answered.
+    #[serde(rename = "timeout_seconds", deserialize_with = "fields::seconds")]
+    pub timeout: Duration,
+}
+
 /// `[hub]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +223,8 @@ pub enum Backend {
     Memory,
     /// Redis, Valkey, or a cluster of them.
     Redis,
+    /// Postgres.
+    Postgres,
 }
 
 impl Backend {
@@ -213,6 +233,7 @@ impl Backend {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",
+            Self::Postgres => "postgres",
         }
     }
 }

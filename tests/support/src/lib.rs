@@ -4,6 +4,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod client;
+mod postgres;
 mod proxy;
 mod redis;
 mod server;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use self::{
     client::{Connection, EventClient, Seen},
+    postgres::{PostgresServer, program},
     proxy::CuttingProxy,
     redis::{RedisCluster, RedisServer},
     server::{ServerProcess, TestServer},

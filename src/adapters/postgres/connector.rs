@@ -1,0 +1,111 @@
+//! Connections to the server, as all of this adapter's are: with the schema in their path, bounded in time, and never
+//! to a server whose schema is not what this version needs.
+//!
+//! Invariant: a connection that is handed out can be used at once; of those that were open when one was lost, none is
+//! handed out again without a look.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions};
+
+use super::{
+    failure::{Cause, Failure},
+    options::SchemaName,
+    schema,
+};
+
+/// What every session is told first. An abandoned statement ends by itself, and an abandoned transaction lets go of its
+/// locks; the functions count on read-committed isolation, whatever the database's default is.
+fn session(schema: &SchemaName, statement_timeout: Duration, is_durable: bool) -> String {
+    let timeout_ms = statement_timeout.as_millis();
+    let mut settings = format!(
+        "SET search_path TO {schema}; SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO {timeout_ms}; \
+         SET idle_in_transaction_session_timeout TO {timeout_ms}; SET client_min_messages TO warning;",
+        schema = schema.as_str()
+    );
+    if !is_durable {
+        settings.push_str("SET synchronous_commit TO off;");
+    }
+    settings
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
+    /// What the server shows as its name.
+    pub(super) name: &'static str,
+    /// How long a statement may take.
+    pub(super) statement_timeout: Duration,
+    /// Whether a commit waits for the disk, as far as the server's settings have it. Where it does not, a crash of the
+    /// server may lose the last moments, but never breaks anything.
+    pub(super) is_durable: bool,
+}
+
+/// Opens connections.
+pub(super) struct Connector {
+    server: PgConnectOptions,
+    schema: SchemaName,
+    prepared: AtomicBool,
+    losses: AtomicU64,
+}
+
+impl Connector {
+    pub(super) fn new(server: PgConnectOptions, schema: SchemaName) -> Self {
+        let server = server.disable_statement_logging();
+        Self { server, schema, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
+    }
+
+    pub(super) const fn schema(&self) -> &SchemaName {
+        &self.schema
+    }
+
+    /// The server as the settings name it.
+    pub(super) fn server(&self, purpose: Purpose) -> PgConnectOptions {
+        self.server.clone().application_name(purpose.name)
+    }
+
+    /// Counts the connections that were lost: one that is older than the latest loss is not to be trusted.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    /// Opens a connection. The caller bounds the time that it takes.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<PgConnection, Failure> {
+        let mut connection = self.server(purpose).connect().await.map_err(Failure::Unreachable)?;
+        self.begin_session(&mut connection, purpose).await?;
+        Ok(connection)
+    }
+
+    /// Makes a new connection one of ours.
+    pub(super) async fn begin_session(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<(), Failure> {
+        let settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await.map_err(Failure::Unreachable)?;
+        if !self.prepared.load(Ordering::Acquire) {
+            schema::prepare(connection, &self.schema).await?;
+            self.prepared.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Learns from a failed call.
+    pub(super) fn learn(&self, failure: &Failure) -> Cause {
+        let cause = failure.cause();
+        match cause {
+            Cause::Lost => self.lose(),
+            Cause::Wiped => {
+                self.prepared.store(false, Ordering::Release);
+                self.lose();
+            }
+            Cause::Collision | Cause::Refused => {}
+        }
+        cause
+    }
+
+    /// A connection was lost, or answers no more.
+    pub(super) fn lose(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+}

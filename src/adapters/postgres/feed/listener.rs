@@ -1,0 +1,264 @@
+//! The task that listens: one connection that hears notifications, for all topics of the process.
+//!
+//! Invariants: a connection that says nothing is asked for a sign of life, and one that gives none in time is given up,
+//! so a server that vanished without a word is noticed; who begins to watch is answered by a round trip on this very
+//! connection; when it comes back, every position is asked for anew, and only then is it told that something may be
+//! missing.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use sqlx::{
+    Acquire, Connection, PgConnection, PgPool,
+    postgres::{PgListener, PgPoolOptions},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Shared, State, announcements,
+    reading::{self, Growth, TOPICS_AT_ONCE},
+};
+use crate::{
+    adapters::{
+        postgres::{
+            connector::{Connector, Purpose},
+            failure::Failure,
+            hint::Hint,
+            lane::{Lane, Repeat, calling},
+        },
+        signal_queue::SignalQueue,
+    },
+    domain::{position::Position, topic::Topic},
+    ports::{backend_error::BackendError, feed::Signal},
+};
+
+/// After so long without a notification the connection is asked for a sign of life, and has so long to give it.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+const RECONNECT_LONGEST: Duration = Duration::from_secs(2);
+/// Most notifications that are taken together.
+const HINTS_AT_ONCE: usize = 1_000;
+/// Most heads that are asked for together.
+const HEADS_AT_ONCE: usize = 1_000;
+/// What clocks and latencies may hide of the time that nobody listened.
+const DEAF_MARGIN: Duration = Duration::from_secs(5);
+
+/// Who waits for its topic to be listened to.
+pub(super) type Confirmation = oneshot::Sender<()>;
+
+pub(super) struct Listener {
+    pub(super) connector: Arc<Connector>,
+    pub(super) purpose: Purpose,
+    pub(super) reads: Arc<Lane>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: SignalQueue,
+    pub(super) state: watch::Sender<State>,
+    pub(super) confirmations: mpsc::Receiver<Confirmation>,
+    pub(super) connect_timeout: Duration,
+}
+
+/// Why listening ended.
+#[derive(Debug, thiserror::Error)]
+enum Deaf {
+    #[error(transparent)]
+    Connection(#[from] Failure),
+    #[error("the server is silent")]
+    Silent,
+    #[error(transparent)]
+    Reading(#[from] BackendError),
+}
+
+impl From<sqlx::Error> for Deaf {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Connection(error.into())
+    }
+}
+
+impl Listener {
+    /// Listens, again and again, for as long as it is polled.
+    pub(super) async fn run(mut self) {
+        let mut pause = RECONNECT_FIRST;
+        // Since when nothing may have been heard; nothing was missed before the first time.
+        let mut deaf_since = None;
+        loop {
+            let deaf = match timeout(self.connect_timeout, self.connect(deaf_since)).await {
+                Err(_) => Deaf::Silent,
+                Ok(Err(deaf)) => deaf,
+                Ok(Ok((mut listener, pool))) => {
+                    pause = RECONNECT_FIRST;
+                    self.state.send_replace(State::Listening);
+                    let mut alive_at = Instant::now();
+                    let deaf = self.listen(&mut listener, &mut alive_at).await;
+                    deaf_since = Some(alive_at);
+                    // It closes what it gets back, where it would else ask it for a sign of life without a limit of time.
+                    pool.close().now_or_never();
+                    deaf
+                }
+            };
+            let was = self.state.send_replace(State::Away);
+            if was != State::Away {
+                tracing::info!(reason = %deaf, "the feed is not connected, and will be again");
+            }
+            self.connector.lose();
+            // Who waits is told by the end of their channel.
+            while self.confirmations.try_recv().is_ok() {}
+            tokio::time::sleep(pause).await;
+            pause = RECONNECT_LONGEST.min(pause * 2);
+        }
+    }
+
+    /// A connection that listens, with all positions as they are now. What was missed has been told.
+    async fn connect(&self, deaf_since: Option<Instant>) -> Result<(PgListener, PgPool), Deaf> {
+        let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
+        let pool = pool.acquire_timeout(timeout).acquire_slow_threshold(timeout).connect_lazy_with(self.connector.server(self.purpose));
+        let mut listener = PgListener::connect_with(&pool).await.map_err(Failure::Unreachable)?;
+        listener.ignore_pool_close_event(true);
+        listener.eager_reconnect(false);
+        self.connector.begin_session(listener.acquire().await?, self.purpose).await?;
+        listener.listen(&self.connector.schema().channel()).await?;
+        self.shared.watched().doubt_all();
+        self.settle(listener.acquire().await?).await?;
+        if let Some(deaf_since) = deaf_since {
+            let closed = announcements::closed_within(listener.acquire().await?, deaf_since.elapsed() + DEAF_MARGIN).await?;
+            self.queue.tell(Signal::Interrupted);
+            for signal in closed {
+                self.queue.tell(signal);
+            }
+        }
+        Ok((listener, pool))
+    }
+
+    async fn listen(&mut self, listener: &mut PgListener, alive_at: &mut Instant) -> Deaf {
+        loop {
+            let heard = tokio::select! {
+                notification = listener.try_recv() => match notification {
+                    Ok(Some(notification)) => self.take(listener, notification.payload()).await,
+                    Ok(None) => Err(Deaf::Silent),
+                    Err(error) => Err(error.into()),
+                },
+                confirmation = self.confirmations.recv() => match confirmation {
+                    Some(confirmation) => self.confirm(listener, confirmation).await,
+                    // The feed is gone, and this task with it.
+                    None => Err(Deaf::Silent),
+                },
+                () = sleep_until(*alive_at + HEARTBEAT_EVERY) => ask_for_sign_of_life(listener).await,
+            };
+            match heard {
+                Ok(()) => *alive_at = Instant::now(),
+                Err(deaf) => return deaf,
+            }
+        }
+    }
+
+    /// Topics that begin to be watched: one round trip for all that wait.
+    async fn confirm(&mut self, listener: &mut PgListener, first: Confirmation) -> Result<(), Deaf> {
+        let mut confirmations = vec![first];
+        while let Ok(more) = self.confirmations.try_recv() {
+            confirmations.push(more);
+        }
+        let settled = timeout(HEARTBEAT_TIMEOUT, async { self.settle(listener.acquire().await?).await });
+        settled.await.map_err(|_| Deaf::Silent)??;
+        for confirmation in confirmations {
+            // Who has given up meanwhile is not told.
+            let _ = confirmation.send(());
+        }
+        Ok(())
+    }
+
+    /// Asks for the positions that are not known.
+    async fn settle(&self, connection: &mut PgConnection) -> Result<(), Deaf> {
+        let doubtful = self.shared.watched().doubtful();
+        if doubtful.is_empty() {
+            connection.ping().await?;
+        }
+        for topics in doubtful.chunks(HEADS_AT_ONCE) {
+            let heads = reading::heads(connection, topics).await?;
+            let mut watched = self.shared.watched();
+            for (topic, head) in topics.iter().zip(heads) {
+                watched.settle(topic, head);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a notification, and what came with it.
+    async fn take(&self, listener: &mut PgListener, first: &str) -> Result<(), Deaf> {
+        let mut hints: Vec<Hint> = Hint::parse(first).into_iter().collect();
+        while hints.len() < HINTS_AT_ONCE {
+            match listener.try_recv().now_or_never() {
+                Some(Ok(Some(notification))) => hints.extend(Hint::parse(notification.payload())),
+                // What is wrong shows again when it is listened to.
+                Some(Ok(None)) => return Err(Deaf::Silent),
+                Some(Err(error)) => return Err(error.into()),
+                None => break,
+            }
+        }
+        let (mut grown, mut removed, mut announced) = (Vec::new(), Vec::new(), Vec::new());
+        {
+            let watched = self.shared.watched();
+            for hint in hints {
+                match hint {
+                    Hint::Grown(numbers) => grown.extend(watched.find(&numbers)),
+                    Hint::AnyGrown => grown.extend(watched.all()),
+                    Hint::Removed(numbers) => removed.extend(watched.find(&numbers)),
+                    Hint::AnyRemoved => removed.extend(watched.all()),
+                    Hint::Announced(number) => announced.push(number),
+                }
+            }
+        }
+        grown.sort_unstable();
+        grown.dedup();
+        for (topic, _) in removed {
+            let is_message = matches!(topic, Topic::Message(_));
+            if is_message && self.shared.watched().restart(&topic) {
+                self.queue.tell(Signal::Grown(topic));
+            }
+        }
+        self.tell_entries(grown).await?;
+        self.tell_announcements(announced).await
+    }
+
+    async fn tell_entries(&self, grown: Vec<(Topic, Position)>) -> Result<(), Deaf> {
+        for topics in grown.chunks(TOPICS_AT_ONCE) {
+            let topics: Arc<[(Topic, Position)]> = topics.into();
+            let read = calling(|connection| {
+                let topics = Arc::clone(&topics);
+                async move { reading::growth(connection, &topics).await }.boxed()
+            });
+            for growth in self.reads.call("reading what topics have grown by", Repeat::Harmless, read).await? {
+                self.tell(growth);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, growth: Growth) {
+        let Growth { topic, to, entry } = growth;
+        if self.shared.watched().advance(&topic, to) {
+            self.queue.tell(entry.map_or_else(|| Signal::Grown(topic.clone()), |entry| Signal::Appended(topic.clone(), entry)));
+        }
+    }
+
+    async fn tell_announcements(&self, numbers: Vec<i64>) -> Result<(), Deaf> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let read = calling(|connection| {
+            let numbers = numbers.clone();
+            async move { announcements::find(connection, &numbers).await }.boxed()
+        });
+        for signal in self.reads.call("reading announcements", Repeat::Harmless, read).await? {
+            self.queue.tell(signal);
+        }
+        Ok(())
+    }
+}
+
+async fn ask_for_sign_of_life(listener: &mut PgListener) -> Result<(), Deaf> {
+    let asked = timeout(HEARTBEAT_TIMEOUT, async { listener.acquire().await?.ping().await });
+    Ok(asked.await.map_err(|_| Deaf::Silent)??)
+}

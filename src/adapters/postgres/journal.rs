@@ -1,0 +1,144 @@
+//! The journal of users' events.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    append::{AppendJob, AppendWriter},
+    group_commit::GroupCommit,
+    lane::{Lane, Repeat, calling},
+    message_reading, reading,
+    reading::Extent,
+};
+use crate::{
+    domain::{
+        cursor::Bounds,
+        position::Position,
+        replay::Page,
+        topic::{Topic, UserId},
+    },
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        journal::{Append, Appended, Journal},
+        topic_log::{PageLimit, TopicLog},
+    },
+};
+
+/// Removes a topic's entries.
+pub(super) const PURGE: &str = "SELECT purge_topic($1)";
+/// Looks whether the journal is there.
+pub(super) const PROBE: &str = "SELECT origin_ms FROM journal";
+
+/// Both channels' topics, as they can be read.
+pub(super) struct PostgresLog {
+    pub(super) reads: Lane,
+    pub(super) age_ms: i64,
+    /// The task that sweeps; it ends with this value.
+    pub(super) _sweeping: AbortOnDropHandle<()>,
+}
+
+impl PostgresLog {
+    async fn extent(&self, user: &UserId) -> Result<Extent, BackendError> {
+        let age_ms = self.age_ms;
+        let ask = calling(|connection| {
+            let user = user.clone();
+            async move { reading::extent(connection, &user, age_ms).await }.boxed()
+        });
+        self.reads.call("asking for a topic's bounds", Repeat::Harmless, ask).await
+    }
+
+    pub(super) async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        let age_ms = self.age_ms;
+        let read = calling(|connection| {
+            let topic = topic.clone();
+            async move {
+                match topic {
+                    Topic::User(user) => reading::page(connection, &user, age_ms, after, limit).await,
+                    Topic::Message(id) => message_reading::page(connection, id, after, limit).await,
+                }
+            }
+            .boxed()
+        });
+        self.reads.call("reading a topic", Repeat::Harmless, read).await
+    }
+
+    pub(super) async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
+        match topic {
+            Topic::User(user) => Ok(self.extent(user).await?.bounds),
+            Topic::Message(id) => {
+                let id = *id;
+                let ask = calling(|connection| async move { message_reading::bounds(connection, id).await }.boxed());
+                self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await
+            }
+        }
+    }
+}
+
+/// The journal of users' events in Postgres. See the module's docs for what it promises.
+pub struct PostgresJournal {
+    log: Arc<PostgresLog>,
+    writer: Arc<AppendWriter>,
+    appends: GroupCommit<AppendJob>,
+}
+
+impl PostgresJournal {
+    pub(super) fn new(log: Arc<PostgresLog>, writer: AppendWriter, call_timeout: Duration) -> Self {
+        let writer = Arc::new(writer);
+        let appends = GroupCommit::start(Arc::clone(&writer), call_timeout);
+        Self { log, writer, appends }
+    }
+}
+
+#[async_trait]
+impl Journal for PostgresJournal {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+        const CONTEXT: &str = "appending to the journal";
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        if batch.iter().any(|append| !matches!(append.topic, Topic::User(_))) {
+            return Err(BackendError::new(BackendErrorKind::Unavailable, "appending to a message as if it were a user's topic"));
+        }
+        self.appends.call(CONTEXT, AppendJob(batch)).await
+    }
+
+    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+        match topic {
+            Topic::User(user) => Ok(self.log.extent(user).await?.length),
+            Topic::Message(_) => Ok(0),
+        }
+    }
+
+    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
+        let Topic::User(user) = topic else { return Ok(()) };
+        let purge = calling(|connection| {
+            let user = user.clone();
+            async move { Ok(sqlx::query(PURGE).bind(user.as_str()).execute(connection).await.map(drop)?) }.boxed()
+        });
+        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await
+    }
+}
+
+#[async_trait]
+impl TopicLog for PostgresJournal {
+    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        self.log.read(topic, after, limit).await
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
+        self.log.bounds(topic).await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        probe(&self.writer.lane).await
+    }
+}
+
+/// Looks whether appends on this lane, and reads, would be answered.
+pub(super) async fn probe(lane: &Lane) -> Result<(), BackendError> {
+    let look = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
+    lane.call("asking whether the server answers", Repeat::Harmless, look).await
+}

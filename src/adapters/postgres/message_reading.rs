@@ -1,0 +1,88 @@
+//! Reading messages' events.
+//!
+//! Invariant: a message without its row in `messages` is not there, whatever events there may be.
+
+use sqlx::PgConnection;
+
+use super::{failure::Failure, numbers::to_i64, reading::within, stored_event::StoredEvent};
+use crate::{
+    domain::{
+        cursor::Bounds,
+        event::Entry,
+        position::{EventId, Position},
+        replay::Page,
+        topic::MessageId,
+    },
+    ports::topic_log::PageLimit,
+};
+
+/// How far a message has come.
+pub(super) const MESSAGE_BOUNDS: &str = "SELECT next_sequence_no FROM messages WHERE message_id = $1";
+
+/// Events behind number $2: at most $3 of them, and no more behind the first that brings what is stored of them over $4
+/// bytes, but for the second, which shows that there is more.
+pub(super) const MESSAGE_READ: &str = "SELECT m.next_sequence_no, e.sequence_no, e.event_type, e.payload::text, e.ts_ms
+    FROM messages m LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT s.*, row_number() OVER w AS nth, sum(s.bytes) OVER w - s.bytes AS bytes_before FROM (
+                SELECT sequence_no, event_type, payload, round(extract(epoch FROM created_at) * 1000)::bigint AS ts_ms,
+                    pg_column_size(payload) AS bytes
+                FROM message_events WHERE message_id = $1 AND sequence_no > $2 ORDER BY sequence_no LIMIT $3
+            ) s WINDOW w AS (ORDER BY s.sequence_no)
+        ) r WHERE r.bytes_before <= $4 OR r.nth <= 2
+    ) e ON true WHERE m.message_id = $1 ORDER BY e.sequence_no";
+
+/// The number that is beyond every event's.
+const BEYOND: i32 = i32::MAX;
+
+/// The extent of a message of which the next number is this: it is never trimmed.
+pub(super) fn bounds_before(next_sequence_no: i32) -> Bounds {
+    let last = u64::try_from(next_sequence_no).unwrap_or(0).checked_sub(1);
+    Bounds {
+        origin: Position::Start,
+        floor: Some(Position::Start),
+        oldest: last.map(|_| EventId::sequence(0)),
+        head: last.map_or(Position::Start, |last| Position::After(EventId::sequence(last))),
+    }
+}
+
+/// The position before a number.
+pub(super) fn before(sequence_no: u64) -> Position {
+    sequence_no.checked_sub(1).map_or(Position::Start, |before| Position::After(EventId::sequence(before)))
+}
+
+/// The position as a number: -1 before all.
+pub(super) fn number_of(position: Position) -> i32 {
+    position.id().map_or(-1, |id| i32::try_from(id.major()).unwrap_or(BEYOND))
+}
+
+pub(super) async fn bounds(connection: &mut PgConnection, id: MessageId) -> Result<Bounds, Failure> {
+    let next: Option<i32> = sqlx::query_scalar(MESSAGE_BOUNDS).bind(id.0).fetch_optional(connection).await?;
+    Ok(bounds_before(next.unwrap_or(0)))
+}
+
+type Row = (i32, Option<i32>, Option<String>, Option<String>, Option<i64>);
+
+pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Position, limit: PageLimit) -> Result<Page, Failure> {
+    let entries_max = limit.entries_max.max(1);
+    let rows: Vec<Row> = sqlx::query_as(MESSAGE_READ)
+        .bind(id.0)
+        .bind(number_of(after))
+        .bind(to_i64(entries_max as u64 + 1))
+        .bind(to_i64(limit.bytes_max as u64))
+        .fetch_all(connection)
+        .await?;
+    let bounds = bounds_before(rows.first().map_or(0, |row| row.0));
+    let entries = rows.iter().filter_map(|(_, number, event_type, payload, ts_ms)| {
+        let (event_type, payload) = (event_type.as_deref()?, payload.as_deref()?);
+        entry(u64::try_from((*number)?).ok()?, event_type, payload, (*ts_ms)?)
+    });
+    let page = within(entries.collect(), PageLimit { entries_max, ..limit }, bounds);
+    Ok(Page { more: page.more || rows.len() > entries_max, ..page })
+}
+
+/// An entry of a message; nothing where it makes no sense.
+pub(super) fn entry(number: u64, event_type: &str, payload: &str, ts_ms: i64) -> Option<Entry> {
+    let event = StoredEvent { ts_ms, event_type, category: None, scope: None, payload };
+    Some(Entry { id: EventId::sequence(number), prev: Some(before(number)), event: event.read(&number)? })
+}

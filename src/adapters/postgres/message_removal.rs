@@ -1,0 +1,74 @@
+//! Messages that go.
+//!
+//! Invariant: a message goes whole, with its events and its keys, under its row's lock: no reader sees a part of it.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::{failure::Failure, hint::Hint, message_rows, numbers::millis, sweeping::take_turn};
+use crate::domain::topic::{MessageId, Topic};
+
+/// Most events that go in one transaction, but for one message that has more.
+const EVENTS_AT_ONCE: i64 = 10_000;
+
+/// The messages whose producers have been silent for longer than $1, at most $2.
+pub(super) const SILENT_MESSAGES: &str = "SELECT message_id, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
+    WHERE producer_seen_hour <= since.ms / 3600000 AND producer_seen_ms < since.ms
+    ORDER BY producer_seen_hour LIMIT $2 FOR UPDATE OF messages SKIP LOCKED";
+
+/// Removes messages whose rows are locked, and tells of it.
+pub(super) const REMOVE_MESSAGES: &str = "WITH events AS (DELETE FROM message_events WHERE message_id = ANY ($1)),
+    keys AS (DELETE FROM message_keys WHERE message_id = ANY ($1)),
+    gone AS (DELETE FROM messages WHERE message_id = ANY ($1))
+    SELECT pg_notify($2, $3)";
+
+/// Deletes a message; `false` if it is not there.
+pub(super) async fn delete(connection: &mut PgConnection, id: MessageId, channel: &str) -> Result<bool, Failure> {
+    let mut transaction = connection.begin().await?;
+    if message_rows::lock(&mut transaction, &[id]).await?.is_empty() {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    remove(&mut transaction, &[id.0], channel).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Removes silent messages, as many as one transaction should; tells how many.
+pub(super) async fn sweep(
+    connection: &mut PgConnection,
+    silent_for: Duration,
+    messages_max: usize,
+    channel: &str,
+) -> Result<usize, Failure> {
+    let mut transaction = connection.begin().await?;
+    if !take_turn(&mut transaction, "rejoin messages").await? {
+        transaction.rollback().await?;
+        return Ok(0);
+    }
+    let silent: Vec<(Uuid, i32)> = sqlx::query_as(SILENT_MESSAGES)
+        .bind(millis(silent_for))
+        .bind(i64::try_from(messages_max).unwrap_or(i64::MAX))
+        .fetch_all(&mut *transaction)
+        .await?;
+    let mut events = 0;
+    let some = silent.iter().take_while(|(_, next)| {
+        let is_first = events == 0;
+        events += i64::from(*next) + 1;
+        is_first || events <= EVENTS_AT_ONCE
+    });
+    let ids: Vec<Uuid> = some.map(|(id, _)| *id).collect();
+    if !ids.is_empty() {
+        remove(&mut transaction, &ids, channel).await?;
+    }
+    transaction.commit().await?;
+    Ok(ids.len())
+}
+
+async fn remove(connection: &mut PgConnection, ids: &[Uuid], channel: &str) -> Result<(), Failure> {
+    let topics: Vec<Topic> = ids.iter().map(|id| Topic::Message(MessageId(*id))).collect();
+    sqlx::query(REMOVE_MESSAGES).bind(ids).bind(channel).bind(Hint::removed(&topics).text()).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! A message's row, and its changes.
+//!
+//! Invariant: what may happen to a message is decided by [`Message`], under the lock of its row.
+
+use sqlx::{PgConnection, Row, postgres::PgRow};
+
+use super::{
+    failure::Failure,
+    numbers::{from_i64, to_i64},
+};
+use crate::domain::{
+    event::EventType,
+    message::{End, Message, Terminal},
+    timestamp::Timestamp,
+    topic::{MessageId, UserId},
+};
+
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
+
+macro_rules! columns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT message_id, owner, epoch, next_sequence_no, stop_requested, end_type, ended_ms, created_ms, producer_seen_ms, now_ms()
+            FROM messages ",
+            $rest
+        )
+    };
+}
+
+/// Messages, locked in one order.
+pub(super) const LOCK_MESSAGES: &str = columns!("WHERE message_id = ANY ($1) ORDER BY message_id FOR UPDATE");
+/// One message.
+pub(super) const OBSERVE_MESSAGE: &str = columns!("WHERE message_id = $1");
+
+/// Makes a message, if it is not there.
+pub(super) const OPEN_MESSAGE: &str = "INSERT INTO messages (message_id, owner, epoch, next_sequence_no, stop_requested, created_ms,
+        producer_seen_ms, producer_seen_hour)
+    SELECT $1, $2, 1, 0, false, now_at, now_at, now_at / 3600000 FROM now_ms() AS now_at
+    ON CONFLICT (message_id) DO NOTHING RETURNING created_ms";
+
+/// Changes a message's row.
+pub(super) const CHANGE_MESSAGE: &str =
+    "UPDATE messages SET epoch = $2, stop_requested = $3, producer_seen_ms = $4, producer_seen_hour = $5
+    WHERE message_id = $1";
+
+/// A message as its row has it.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) id: MessageId,
+    pub(super) message: Message,
+    /// When that was, by the server's clock.
+    pub(super) now: Timestamp,
+}
+
+impl Stored {
+    pub(super) fn of(row: &PgRow) -> Result<Self, Failure> {
+        let at = |column| Ok::<_, sqlx::Error>(Timestamp::from_ms(from_i64(row.try_get(column)?)));
+        let owner = UserId::parse(row.try_get(1)?).map_err(|_| Failure::Unexpected("a message whose owner is no user"))?;
+        let terminal = row.try_get::<Option<&str>, _>(5)?.and_then(|text| EventType::parse(text).ok()).and_then(|t| Terminal::of(&t));
+        let ended_at = row.try_get::<Option<i64>, _>(6)?.map(|ms| Timestamp::from_ms(from_i64(ms)));
+        let next: i32 = row.try_get(3)?;
+        let message = Message {
+            owner,
+            epoch: from_i64(row.try_get(2)?),
+            next_sequence_no: u64::try_from(next).unwrap_or(0),
+            stop_requested: row.try_get(4)?,
+            end: terminal.zip(ended_at).map(|(terminal, at)| End { terminal, at }),
+            created_at: at(7)?,
+            producer_seen_at: at(8)?,
+        };
+        Ok(Self { id: MessageId(row.try_get(0)?), message, now: at(9)? })
+    }
+}
+
+/// The type of the event that ended it.
+pub(super) const fn end_type(terminal: Terminal) -> &'static str {
+    match terminal {
+        Terminal::End => "end",
+        Terminal::Error => "error",
+    }
+}
+
+/// The hour of a sign of life, which the sweep goes by.
+pub(super) fn hour(at: Timestamp) -> i32 {
+    i32::try_from(to_i64(at.as_ms()) / HOUR_MS).unwrap_or(i32::MAX)
+}
+
+/// Locks messages; those that are not there are not among them.
+pub(super) async fn lock(connection: &mut PgConnection, ids: &[MessageId]) -> Result<Vec<Stored>, Failure> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(LOCK_MESSAGES).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(Stored::of).collect()
+}
+
+/// Writes what something else than an append may change.
+pub(super) async fn change(connection: &mut PgConnection, id: MessageId, message: &Message) -> Result<(), Failure> {
+    sqlx::query(CHANGE_MESSAGE)
+        .bind(id.0)
+        .bind(to_i64(message.epoch))
+        .bind(message.stop_requested)
+        .bind(to_i64(message.producer_seen_at.as_ms()))
+        .bind(hour(message.producer_seen_at))
+        .execute(connection)
+        .await?;
+    Ok(())
+}

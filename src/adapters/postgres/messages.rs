@@ -1,0 +1,181 @@
+//! Messages: who opens, lives, stops and goes. What is appended goes through [`super::message_writer`].
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use sqlx::Connection;
+
+use super::{
+    failure::Failure,
+    group_commit::GroupCommit,
+    journal::{PostgresLog, probe},
+    lane::{Lane, Repeat, calling},
+    message_batch::MessageJob,
+    message_removal,
+    message_rows::{self, OBSERVE_MESSAGE, OPEN_MESSAGE, Stored},
+    message_writer::MessageWriter,
+    numbers::from_i64,
+};
+use crate::{
+    domain::{
+        cursor::Bounds,
+        message::{AppendRefusal, Message, Observed, OpenRefusal},
+        position::Position,
+        replay::Page,
+        timestamp::Timestamp,
+        topic::{MessageId, Topic, UserId},
+    },
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        messages::{MessageAppend, MessageAppended, Messages, Opened},
+        topic_log::{PageLimit, TopicLog},
+    },
+};
+
+/// Most tries to open a message that others open and delete at the same time.
+const OPENINGS_MAX: usize = 3;
+
+/// Messages in Postgres. See the module's docs for what they promise.
+pub struct PostgresMessages {
+    log: Arc<PostgresLog>,
+    writer: Arc<MessageWriter>,
+    appends: GroupCommit<MessageJob>,
+    sweeps: Arc<Lane>,
+}
+
+impl PostgresMessages {
+    pub(super) fn new(log: Arc<PostgresLog>, writer: MessageWriter, sweeps: Arc<Lane>, call_timeout: Duration) -> Self {
+        let writer = Arc::new(writer);
+        let appends = GroupCommit::start(Arc::clone(&writer), call_timeout);
+        Self { log, writer, appends, sweeps }
+    }
+
+    /// Changes a message under its lock; `None` if it is not there, and nothing is written where it refuses.
+    async fn change<R: Send + 'static>(
+        &self,
+        id: MessageId,
+        change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Clone + Send + Sync + 'static,
+    ) -> Result<Option<Result<Observed, R>>, BackendError> {
+        let act = calling(|connection| {
+            let change = change.clone();
+            change_locked(connection, id, change).boxed()
+        });
+        self.log.reads.call("changing a message", Repeat::Harmless, act).await
+    }
+}
+
+async fn change_locked<R>(
+    connection: &mut sqlx::PgConnection,
+    id: MessageId,
+    change: impl Fn(&mut Message, Timestamp) -> Result<(), R>,
+) -> Result<Option<Result<Observed, R>>, Failure> {
+    let mut transaction = connection.begin().await?;
+    // A transaction that is only dropped is rolled back by the connection's next use, and holds its locks until then.
+    let Some(mut stored) = message_rows::lock(&mut transaction, &[id]).await?.pop() else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    if let Err(refusal) = change(&mut stored.message, stored.now) {
+        transaction.rollback().await?;
+        return Ok(Some(Err(refusal)));
+    }
+    message_rows::change(&mut transaction, id, &stored.message).await?;
+    transaction.commit().await?;
+    Ok(Some(Ok(observed(stored))))
+}
+
+fn observed(stored: Stored) -> Observed {
+    let silent_ms = stored.now.as_ms().saturating_sub(stored.message.producer_seen_at.as_ms());
+    Observed { message: stored.message, silent_for: Duration::from_millis(silent_ms) }
+}
+
+#[async_trait]
+impl Messages for PostgresMessages {
+    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+        for _ in 0..OPENINGS_MAX {
+            let who = owner.clone();
+            let reopened = self.change(id, move |message, now| message.open_again(&who, takeover, now)).await?;
+            if let Some(reopened) = reopened {
+                return Ok(reopened.map(|observed| Opened { observed, created: false }));
+            }
+            let make = calling(|connection| {
+                let owner = owner.as_str().to_owned();
+                async move { Ok(sqlx::query_scalar(OPEN_MESSAGE).bind(id.0).bind(owner).fetch_optional(connection).await?) }.boxed()
+            });
+            let created_ms: Option<i64> = self.log.reads.call("opening a message", Repeat::Harmless, make).await?;
+            if let Some(created_ms) = created_ms {
+                let message = Message::opened(owner.clone(), Timestamp::from_ms(from_i64(created_ms)));
+                return Ok(Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true }));
+            }
+        }
+        Err(BackendError::new(BackendErrorKind::Unavailable, "opening a message that others open and delete"))
+    }
+
+    async fn append(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+        batch: Vec<MessageAppend>,
+    ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await
+    }
+
+    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+        let heard = self.change(id, move |message, now| message.heartbeat(epoch, now)).await?;
+        Ok(heard.unwrap_or(Err(AppendRefusal::Unknown)))
+    }
+
+    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+        let stop = |message: &mut Message, _| {
+            message.stop_requested = true;
+            Ok::<(), AppendRefusal>(())
+        };
+        Ok(self.change(id, stop).await?.and_then(Result::ok))
+    }
+
+    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+        let ask = calling(|connection| {
+            async move {
+                let row = sqlx::query(OBSERVE_MESSAGE).bind(id.0).fetch_optional(connection).await?;
+                row.as_ref().map(Stored::of).transpose()
+            }
+            .boxed()
+        });
+        Ok(self.log.reads.call("asking for a message", Repeat::Harmless, ask).await?.map(observed))
+    }
+
+    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+        let remove = calling(|connection| {
+            let channel = self.writer.channel.clone();
+            async move { message_removal::delete(connection, id, &channel).await }.boxed()
+        });
+        self.log.reads.call("deleting a message", Repeat::Harmless, remove).await
+    }
+
+    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+        let sweep = calling(|connection| {
+            let channel = self.writer.channel.clone();
+            async move { message_removal::sweep(connection, silent_for, messages_max, &channel).await }.boxed()
+        });
+        self.sweeps.call("sweeping messages", Repeat::Harmless, sweep).await
+    }
+}
+
+#[async_trait]
+impl TopicLog for PostgresMessages {
+    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        self.log.read(topic, after, limit).await
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
+        self.log.bounds(topic).await
+    }
+
+    async fn probe(&self) -> Result<(), BackendError> {
+        probe(&self.writer.lane).await
+    }
+}

@@ -1,0 +1,182 @@
+//! The backend that many self-hosters already have: everything is in one schema of a Postgres, for any number of
+//! processes.
+//!
+//! - **Acknowledged** means: committed, as durable as the server's own `synchronous_commit` makes it: on disk by its
+//!   default, on the standbys too where it names them. An append that ended in a timeout, or whose connection was lost,
+//!   may have been done; one that was refused was not. Leases, budgets and the sweep don't wait for the disk: a crash of
+//!   the server may forget their last half second.
+//! - **Origin** is a row that is made with the schema. A schema that was dropped is made anew by the next call, with a
+//!   later origin; so is the row where it was deleted; and a trigger renews it when `user_topics` is truncated. What the
+//!   server can't know is that it was set back, by a backup or a failover that lost commits: `renew_origin()` tells it.
+//! - **Ids** are made under the lock of the topic's head row, by the server's clock, behind the head: they never go back,
+//!   whichever process appends, and an entry is visible before any later one is made. Counters begin at 1.
+//! - **Truncation** is exact. Each entry has its `prev`, so the **floor** is that of the oldest entry retained, and where
+//!   none is, the id of the last one that there was, which the head row keeps for ever (about 150 bytes for each user who
+//!   was ever written to). The **head** is the last entry's id; of a topic that was never written to, the time at which it
+//!   was first asked for, in a head row of its own. A topic that stays unwritten is forgotten after a day; the journal
+//!   remembers the latest head that was told of those, so none goes back.
+//! - **Bounds**: a tenth more than the most entries of a topic may be kept; they are trimmed by the appends that bring them
+//!   over it. Entries over the age limit are not shown, and removed by the sweep. A message is never trimmed, and goes whole.
+//! - **What it needs**: Postgres 13 or later, a UTF8 database, a direct connection to its primary (through a pooler only
+//!   in session mode: it listens, and sets its session), and a role that owns the schema, or may make it. No extension.
+//! - **When the server restarts**, calls fail within their time, connections come back by themselves with the next call
+//!   that needs them, and the feed says [`crate::ports::feed::Signal::Interrupted`] once it listens again. The same holds
+//!   for a server that vanishes without a word: calls have times of their own, and the feed asks for signs of life.
+//!
+//! One connection for each purpose, so that none starves another: appends to users' topics, and to messages, each with
+//! group commit; listening, and reading what was heard of; the sweep; two for leases and budgets; the rest for reads.
+//!
+//! **`NOTIFY`** takes a lock of the whole server from the commit's beginning to its end. So a process notifies at most
+//! once for each of its transactions, which holds all that came while the one before was in flight, and a notification
+//! carries only numbers of topics; events are read from the table, for all topics that have grown at once.
+
+mod append;
+mod connector;
+mod failure;
+mod feed;
+mod group_commit;
+mod hint;
+mod journal;
+mod lane;
+mod limits;
+mod message_batch;
+mod message_reading;
+mod message_removal;
+mod message_rows;
+mod message_writer;
+mod messages;
+mod numbers;
+mod options;
+pub mod queries;
+mod reading;
+mod schema;
+mod stored_event;
+mod sweeping;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::{
+    append::AppendWriter,
+    connector::{Connector, Purpose},
+    failure::Failure,
+    journal::PostgresLog,
+    lane::Lane,
+    message_writer::MessageWriter,
+    options::SchemaName,
+};
+pub use self::{
+    feed::PostgresFeed,
+    journal::PostgresJournal,
+    limits::PostgresLimits,
+    messages::PostgresMessages,
+    options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
+    schema::PrepareError,
+    sweeping::PostgresSweeper,
+};
+
+/// A batch of the sweep may take longer than a call: nobody waits for it.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The ports of one process on a Postgres.
+pub struct Postgres {
+    /// Users' events.
+    pub journal: Arc<PostgresJournal>,
+    /// Messages.
+    pub messages: Arc<PostgresMessages>,
+    /// What is being appended, in both channels.
+    pub feed: Arc<PostgresFeed>,
+    /// Leases and replay budgets.
+    pub limits: Arc<PostgresLimits>,
+    /// Removes what is over its time, for as long as the journal or the messages are there.
+    pub sweeper: Arc<PostgresSweeper>,
+}
+
+/// The server can't be a backend as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresSetupError {
+    /// The URL makes no sense to the driver.
+    #[error("the URL of Postgres is not one that its driver understands")]
+    Url(#[source] sqlx::Error),
+    /// The schema has no proper name.
+    #[error(transparent)]
+    Schema(#[from] InvalidSchemaName),
+    /// It is not what is needed, or its schema can't be made.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// It does not let us in.
+    #[error("the server refuses the connection")]
+    Refused(#[source] sqlx::Error),
+}
+
+impl Postgres {
+    /// Makes the schema what it has to be, and begins to listen. A server that is away is no error: it may come back, and
+    /// until then every call says so.
+    ///
+    /// # Errors
+    /// [`PostgresSetupError`]: something that does not pass by itself.
+    pub async fn open(options: PostgresOptions) -> Result<Self, PostgresSetupError> {
+        let server: PgConnectOptions = options.url.parse().map_err(PostgresSetupError::Url)?;
+        let schema: SchemaName = options.schema.parse()?;
+        let channel = schema.channel();
+        let connector = Arc::new(Connector::new(server, schema));
+        let call_timeout = options.call_timeout;
+        let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
+        let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
+        try_once(&connector, purpose("rejoin start"), call_timeout).await?;
+
+        let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
+        let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
+        let (age_max, idempotency_window) = (options.age_max, options.idempotency_window);
+        let sweeper = Arc::new(PostgresSweeper { lane: Arc::clone(&sweeps), age_max, idempotency_window });
+        let log = Arc::new(PostgresLog {
+            reads: lane("rejoin reads", options.connections_for_reads()),
+            age_ms: numbers::millis_or_endless(options.age_max),
+            _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
+        });
+        let events = AppendWriter {
+            lane: lane("rejoin events", 1),
+            channel: channel.clone(),
+            topic_entries_max: options.topic_entries_max,
+            idempotency_window,
+        };
+        let messages = MessageWriter { lane: lane("rejoin messages", 1), channel, idempotency_window };
+        let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
+        let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
+        let feed = PostgresFeed::start(&connector, purpose("rejoin feed"), lane("rejoin feed reads", 1), Arc::clone(&log), call_timeout);
+        feed.began().await;
+        Ok(Self {
+            journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout)),
+            messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout)),
+            feed: Arc::new(feed),
+            limits: Arc::new(PostgresLimits::new(limits)),
+            sweeper,
+        })
+    }
+}
+
+/// Tells what is wrong for good; what may pass is left to the calls that come.
+async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duration) -> Result<(), PostgresSetupError> {
+    match timeout(call_timeout, connector.connect(purpose)).await {
+        Ok(Err(Failure::Unprepared(error))) if !error.may_pass() => Err(error.into()),
+        Ok(Err(Failure::Unreachable(error))) if is_refusal(&error) => Err(PostgresSetupError::Refused(error)),
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "postgres can't be reached yet");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!("postgres does not answer yet");
+            Ok(())
+        }
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// Wrong credentials, no such database, no right to it.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.starts_with(class)))
+}

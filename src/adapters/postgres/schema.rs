@@ -1,0 +1,100 @@
+//! The schema: what the server must be, and how its tables come to be there.
+//!
+//! Invariant: whatever number of processes starts at once, each migration runs once: all of it happens in one
+//! transaction, under an advisory lock of the schema's own, so a process that dies midway leaves nothing behind.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::options::SchemaName;
+
+/// The oldest server that has what the migrations use.
+const SERVER_VERSION_MIN: i32 = 13_00_00;
+
+/// Every migration, in order. What was released is never changed: another is added.
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_functions.sql")];
+
+/// Why a server can't serve as the backend.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Too old.
+    #[error("the server's version is {0}: Postgres 13 or later is needed")]
+    Version(String),
+    /// Another encoding than UTF-8 can't hold every event.
+    #[error("the database's encoding is {0}: it must be UTF8")]
+    Encoding(String),
+    /// It takes no writes.
+    #[error("the server is a standby, which takes no writes: name the primary")]
+    Standby,
+    /// The schema was made by a later version of this program.
+    #[error("the schema is at version {found}, this program knows {known}: run a later version of it")]
+    Newer {
+        /// The schema's version.
+        found: i32,
+        /// The latest that is known here.
+        known: usize,
+    },
+    /// A statement failed.
+    #[error("the schema can't be prepared")]
+    Sql(#[from] sqlx::Error),
+}
+
+impl PrepareError {
+    /// Whether it may pass by itself: the server went away meanwhile, or is starting.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+            Self::Sql(_) | Self::Standby => true,
+            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } => false,
+        }
+    }
+}
+
+/// Makes the schema what this version needs, where it is not, and sees that the journal has its origin.
+pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
+    check_server(connection).await?;
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rejoin'), hashtext($1))").bind(schema.as_str()).execute(&mut *transaction).await?;
+    // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema.as_str())
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !exists {
+        run(&mut transaction, format!("CREATE SCHEMA {}", schema.as_str())).await?;
+    }
+    run(
+        &mut transaction,
+        "CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())".to_owned(),
+    )
+    .await?;
+    let found: i32 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM migrations").fetch_one(&mut *transaction).await?;
+    let done = usize::try_from(found).unwrap_or(0);
+    if done > MIGRATIONS.len() {
+        return Err(PrepareError::Newer { found, known: MIGRATIONS.len() });
+    }
+    for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(done) {
+        sqlx::raw_sql(migration).execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO migrations (version) VALUES ($1)").bind(version).execute(&mut *transaction).await?;
+    }
+    sqlx::query("SELECT renew_origin() WHERE NOT EXISTS (SELECT FROM journal)").execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn check_server(connection: &mut PgConnection) -> Result<(), PrepareError> {
+    const ASK: &str = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
+        pg_encoding_to_char(encoding)::text, pg_is_in_recovery() FROM pg_database WHERE datname = current_database()";
+    let (number, version, encoding, is_standby): (i32, String, String, bool) = sqlx::query_as(ASK).fetch_one(connection).await?;
+    if number < SERVER_VERSION_MIN {
+        return Err(PrepareError::Version(version));
+    }
+    if encoding != "UTF8" {
+        return Err(PrepareError::Encoding(encoding));
+    }
+    if is_standby { Err(PrepareError::Standby) } else { Ok(()) }
+}
+
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    // What is put together here is made of a checked name and nothing else.
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(drop)
+}

@@ -1,0 +1,29 @@
+//! The storm over Postgres.
+
+use async_trait::async_trait;
+use rejoin_test_support::PostgresServer;
+
+use crate::{engine::Engine, storm::storm};
+
+struct Postgres(PostgresServer);
+
+#[async_trait]
+impl Engine for Postgres {
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let backends = ["REJOIN_EVENTS__BACKEND", "REJOIN_MESSAGES__BACKEND", "REJOIN_LIMITS__BACKEND"];
+        backends.map(|key| (key, "postgres".to_owned())).into_iter().chain([("REJOIN_POSTGRES__URL", self.0.url())]).collect()
+    }
+
+    async fn kill(&mut self) {
+        self.0.kill();
+    }
+
+    async fn start_again(&mut self) {
+        self.0.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promises_1_to_4_and_9_and_10_three_processes_over_postgres_that_is_killed_three_times() {
+    storm(&mut Postgres(PostgresServer::start().await)).await;
+}

@@ -1,0 +1,142 @@
+//! The backend in Postgres: one private server for all laws, with a schema for each; laws that kill it have one of
+//! their own.
+//!
+//! The schema's clock is a function, so laws move time by another function in its place, as they move the clock of the
+//! backend in memory. Time goes on by itself as well, which is what the tolerance is for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rejoin::adapters::postgres::{Postgres, PostgresOptions};
+use rejoin_test_support::PostgresServer;
+use tokio::sync::OnceCell;
+
+use crate::backend::{Backend, Fixture, Options, Process};
+
+/// Within this, no call may hang: laws wait for ten seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// As few connections as a process may have: every law has several processes.
+const CONNECTIONS: usize = 10;
+
+pub(crate) struct PostgresFixture;
+
+struct OfPostgres {
+    server: Arc<PostgresServer>,
+    schema: String,
+    options: Options,
+    ahead_ms: AtomicI64,
+}
+
+/// The server of all laws that leave it alive. It ends with the process.
+async fn shared_server() -> Arc<PostgresServer> {
+    static SERVER: OnceCell<Arc<PostgresServer>> = OnceCell::const_new();
+    Arc::clone(SERVER.get_or_init(async || Arc::new(PostgresServer::start().await)).await)
+}
+
+fn open(server: Arc<PostgresServer>, options: Options) -> Box<dyn Backend> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let schema = format!("law_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    Box::new(OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0) })
+}
+
+#[async_trait]
+impl Fixture for PostgresFixture {
+    async fn open(&self, options: Options) -> Box<dyn Backend> {
+        open(shared_server().await, options)
+    }
+
+    async fn open_to_be_killed(&self, options: Options) -> Box<dyn Backend> {
+        open(Arc::new(PostgresServer::start().await), options)
+    }
+
+    fn property_cases(&self) -> u32 {
+        12
+    }
+
+    fn time_tolerance(&self) -> Duration {
+        Duration::from_millis(900)
+    }
+}
+
+impl OfPostgres {
+    fn move_clock(&self, by_ms: i64) {
+        let ahead_ms = self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst) + by_ms;
+        self.server.run_sql(&format!(
+            "CREATE OR REPLACE FUNCTION {}.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+                SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}
+            $$",
+            self.schema
+        ));
+    }
+}
+
+#[async_trait]
+impl Backend for OfPostgres {
+    async fn process(&self) -> Process {
+        let options = PostgresOptions {
+            url: self.server.url(),
+            schema: self.schema.clone(),
+            connections_max: CONNECTIONS,
+            call_timeout: CALL_TIMEOUT,
+            topic_entries_max: self.options.topic_entries_max,
+            age_max: self.options.age_max,
+            idempotency_window: self.options.idempotency_window,
+        };
+        let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await.unwrap();
+        Process { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.move_clock(i64::try_from(time.as_millis()).unwrap());
+    }
+
+    fn trim_slack_entries(&self) -> usize {
+        self.options.topic_entries_max / 10
+    }
+
+    async fn step_clock_back(&self, by: Duration) {
+        self.move_clock(-i64::try_from(by.as_millis()).unwrap());
+    }
+
+    async fn wipe(&self) {
+        self.server.run_sql(&format!("DROP SCHEMA {} CASCADE", self.schema));
+    }
+
+    async fn restart(&self) {
+        self.server.kill();
+        self.server.restart().await;
+    }
+
+    async fn stop(&self) {
+        self.server.kill();
+    }
+
+    async fn start(&self) {
+        self.server.restart().await;
+    }
+
+    async fn pause(&self) {
+        self.server.pause();
+    }
+
+    async fn resume(&self) {
+        self.server.resume();
+    }
+
+    /// As those who run servers for others do it before a disk is full.
+    async fn fill(&self) {
+        self.server.run_sql("ALTER SYSTEM SET default_transaction_read_only = on");
+        self.server.run_sql("SELECT pg_reload_conf()");
+    }
+
+    async fn make_room(&self) {
+        self.server.run_sql("ALTER SYSTEM RESET default_transaction_read_only");
+        self.server.run_sql("SELECT pg_reload_conf()");
+    }
+}

@@ -1,0 +1,51 @@
+//! What these tests begin with.
+
+use std::{sync::Arc, time::Duration};
+
+use rejoin::{
+    adapters::postgres::{Postgres, PostgresOptions},
+    domain::{
+        event::{Event, EventType},
+        json::Json,
+        timestamp::Timestamp,
+        topic::{Topic, UserId},
+    },
+    ports::journal::{Append, IdempotencyKey, Journal},
+};
+
+pub(crate) const SCHEMA: &str = "rejoin";
+
+pub(crate) fn options(url: String) -> PostgresOptions {
+    PostgresOptions {
+        url,
+        schema: SCHEMA.to_owned(),
+        connections_max: 12,
+        call_timeout: Duration::from_secs(5),
+        topic_entries_max: 1_000,
+        age_max: Some(Duration::from_hours(48)),
+        idempotency_window: Duration::from_mins(10),
+    }
+}
+
+pub(crate) fn topic(user: &str) -> Topic {
+    Topic::User(UserId::parse(user).unwrap())
+}
+
+pub(crate) fn event() -> Arc<Event> {
+    Arc::new(Event {
+        event_type: EventType::parse("test.happened").unwrap(),
+        ts: Timestamp::from_ms(1_718_900_000_000),
+        category: None,
+        scope: None,
+        payload: Json::parse("{}").unwrap(),
+    })
+}
+
+pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
+    Append { topic: topic(user), event: event(), idempotency_key: key.map(|key| IdempotencyKey::parse(key).unwrap()) }
+}
+
+/// Appends one event, and gives its id.
+pub(crate) async fn appended(postgres: &Postgres, user: &str) -> rejoin::domain::position::EventId {
+    postgres.journal.append(vec![append(user, None)]).await.unwrap()[0].id
+}

@@ -1,0 +1,12 @@
+//! What holds of the Postgres backend alone: its schema, its statements, its bounds.
+
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod given;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod statements;
+#[cfg(test)]
+mod tls;

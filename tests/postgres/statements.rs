@@ -1,0 +1,120 @@
+//! Every statement, checked by the server against the schema, and looked at how it is done where there is much.
+
+use std::time::Duration;
+
+use rejoin::{
+    adapters::postgres::{Postgres, queries},
+    domain::{
+        leases::LeaseId,
+        position::Position,
+        topic::{MessageId, Topic, UserId},
+    },
+    ports::{
+        feed::Feed,
+        journal::Journal,
+        limits::{ConnectionLeases, ReplayBudget},
+        messages::{MessageAppend, Messages},
+        topic_log::{PageLimit, TopicLog},
+    },
+};
+use rejoin_test_support::PostgresServer;
+use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
+use uuid::Uuid;
+
+use crate::given::{SCHEMA, append, event, options, topic};
+
+/// Enough of everything that nobody would read a whole table.
+const FILL: &str = "SET search_path TO rejoin;
+    INSERT INTO user_topics SELECT 'f' || u, 1, 30, 1, 29, 30, 1, true FROM generate_series(1, 2000) u;
+    INSERT INTO user_events SELECT 'f' || u, 1000000 + u, n, 1000000 + u, n - 1, n, 0, 'x', NULL, NULL, '{}'
+        FROM generate_series(1, 2000) u, generate_series(1, 30) n;
+    INSERT INTO idempotency_keys SELECT 'f' || u, 'k', 1, 1, u FROM generate_series(1, 50000) u;
+    INSERT INTO messages SELECT gen_random_uuid(), 'f', 1, 1, false, NULL, NULL, 1, u, u FROM generate_series(1, 50000) u;
+    INSERT INTO message_events SELECT message_id, 0, 'x', '{}', now() FROM messages;
+    INSERT INTO message_keys SELECT message_id, 'k', 0, producer_seen_ms FROM messages;
+    INSERT INTO announcements (announced_ms, user_id) SELECT u, 'f' FROM generate_series(1, 50000) u;
+    INSERT INTO leases SELECT 'f' || u, gen_random_uuid(), u FROM generate_series(1, 50000) u;
+    INSERT INTO replay_windows SELECT 'f' || u, '{1}', u FROM generate_series(1, 50000) u;
+    INSERT INTO user_topics SELECT 'e' || u, 1, 0, 1, 0, 0, u, false FROM generate_series(1, 50000) u;
+    ANALYZE;";
+
+async fn connection(server: &PostgresServer) -> PgConnection {
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query("SET search_path TO rejoin").execute(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_statement_fits_the_schema() {
+    let server = PostgresServer::start().await;
+    Postgres::open(options(server.url())).await.unwrap();
+    let mut connection = connection(&server).await;
+    for (name, statement) in queries::ALL {
+        let prepared = connection.prepare(sqlx::AssertSqlSafe(statement).into_sql_str()).await;
+        assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_reads_a_whole_table() {
+    const EXPLAINED: &str = "
+        session_preload_libraries = 'auto_explain'
+        auto_explain.log_min_duration = 0
+        auto_explain.log_nested_statements = on
+        autovacuum = off
+    ";
+    let server = PostgresServer::start_with(EXPLAINED).await;
+    let process = Postgres::open(options(server.url())).await.unwrap();
+    server.run_sql(FILL);
+    let before = server.log().len();
+    // Often enough that the server has settled for general plans.
+    for _ in 0..8 {
+        use_everything(&process).await;
+    }
+    process.sweeper.sweep().await.unwrap();
+    process.messages.sweep(Duration::ZERO, 100).await.unwrap();
+    let log = server.log();
+    let plans = &log[before..];
+    let tables = server.run_sql(&format!("SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}'"));
+    // One has a single row, and nobody looks at the other after the start.
+    for table in tables.lines().filter(|table| !["journal", "migrations"].contains(table)) {
+        assert!(plans.contains(&format!(" on {table}")), "no statement was seen to use {table}");
+        let is_read_whole = plans.contains(&format!("Seq Scan on {table}"));
+        let plan = plans.split("duration: ").find(|plan| plan.contains(&format!("Seq Scan on {table}"))).unwrap_or_default();
+        assert!(!is_read_whole, "{table} is read whole: {plan}");
+    }
+}
+
+async fn use_everything(process: &Postgres) {
+    let (user, limit) = (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
+    let (known, unknown, message) = (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId(Uuid::new_v4()));
+    process.feed.watch(&known).await.unwrap();
+    process.feed.watch(&Topic::Message(message)).await.unwrap();
+    let key = Uuid::new_v4().to_string();
+    process.journal.append((0..40).map(|n| append(&format!("f{n}"), (n % 2 == 0).then_some(key.as_str()))).collect()).await.unwrap();
+    for topic in [&known, &unknown] {
+        process.journal.read(topic, Position::Start, limit).await.unwrap();
+        process.journal.bounds(topic).await.unwrap();
+    }
+    process.journal.purge(&topic("f8")).await.unwrap();
+    process.messages.open(message, &user, false).await.unwrap().unwrap();
+    let chunk =
+        |sequence_no, key: Option<&str>| MessageAppend { event: event(), sequence_no, idempotency_key: append("f", key).idempotency_key };
+    for batch in [vec![chunk(Some(0), None), chunk(None, Some(&key))], vec![chunk(Some(0), None), chunk(None, Some(&key))]] {
+        assert!(process.messages.append(message, Some(1), batch).await.unwrap().iter().all(Result::is_ok));
+    }
+    process.messages.heartbeat(message, None).await.unwrap().unwrap();
+    process.messages.observe(message).await.unwrap();
+    process.messages.read(&Topic::Message(message), Position::Start, limit).await.unwrap();
+    process.messages.bounds(&Topic::Message(message)).await.unwrap();
+    process.messages.delete(message).await.unwrap();
+    process.feed.close_connections(&user).await.unwrap();
+    process.feed.broadcast(event()).await.unwrap();
+    let lease = LeaseId(Uuid::new_v4());
+    process.limits.acquire(&user, lease, 100, Duration::from_secs(9)).await.unwrap();
+    process.limits.renew(&[(user.clone(), lease)], Duration::from_secs(9)).await.unwrap();
+    process.limits.count(&user).await.unwrap();
+    process.limits.release(&[(user.clone(), lease)]).await.unwrap();
+    process.limits.take(&user, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+    process.limits.left(&user, 100, Duration::from_secs(9)).await.unwrap();
+}

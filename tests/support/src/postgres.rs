@@ -1,0 +1,238 @@
+//! A private Postgres: in a folder of its own, on a socket and a port of its own, with power over its life.
+//!
+//! It is what Debian's package `postgresql` brings, found where that puts it or by the path; no server that runs already
+//! is ever touched.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::soon;
+
+/// What every private server is told: it commits as by default, but what the kernel has counts as written, since no test
+/// cuts the machine's power; so it is quick to come back after a kill.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+max_connections = 400
+shared_buffers = 128MB
+fsync = off
+synchronous_commit = on
+checkpoint_timeout = 30s
+log_min_messages = warning
+";
+
+/// A private server. It ends with this value, and at the latest with this process.
+pub struct PostgresServer {
+    folder: PathBuf,
+    port: u16,
+    /// Waits for the end of its input, which is ours, and then ends the server.
+    undertaker: Child,
+}
+
+/// Ends the server of a folder, children that were stopped included, once nobody holds the other end of the input.
+const UNDERTAKER: &str = r#"
+cat >/dev/null
+postmaster=$(cat "$1/pid" 2>/dev/null) && children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null)
+kill -KILL $postmaster $children 2>/dev/null
+for _ in 1 2 3; do rm -rf "$1" && break; sleep 0.1; done
+"#;
+
+impl PostgresServer {
+    /// Makes a server and starts it.
+    pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more settings, as lines of `postgresql.conf`.
+    pub async fn start_with(settings: &str) -> Self {
+        let folder = fresh_folder();
+        let data = folder.join("data");
+        let made = as_user(&program("initdb"))
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let conf = data.join("postgresql.conf");
+        let socket = format!("unix_socket_directories = '{}'\n", folder.display());
+        fs::write(&conf, fs::read_to_string(&conf).unwrap() + SETTINGS + &socket + settings).unwrap();
+        let mut undertaker = Command::new("sh");
+        undertaker.args(["-c", UNDERTAKER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { folder, port: free_port(), undertaker: undertaker.spawn().unwrap() };
+        server.run();
+        server.answers().await;
+        server
+    }
+
+    /// The URL of its database `postgres`, for its superuser.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// The URL for another role.
+    pub fn url_of(&self, role: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/postgres?sslmode=prefer", self.port)
+    }
+
+    /// Where it listens.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Makes a file of its data its own, for nobody else to read.
+    pub fn adopt(&self, file: &str) {
+        let path = self.data().join(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        give_to_postgres(&path);
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Has its superuser run statements, and gives what they print, a row a line.
+    pub fn run_sql(&self, sql: &str) -> String {
+        let done = self.psql(sql).output().unwrap();
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    fn psql(&self, sql: &str) -> Command {
+        let mut command = Command::new(program("psql"));
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname"]);
+        command.arg(self.url()).args(["--command", sql]).env("PGCONNECT_TIMEOUT", "5").stdin(Stdio::null());
+        command
+    }
+
+    /// Kills it, with all its processes, at once: what it had not written down is lost.
+    pub fn kill(&self) {
+        self.signal_all("KILL");
+        // A killed postmaster leaves its lock behind; who finds a dead process in it goes on.
+        while self.processes().iter().any(|process| is_alive(*process)) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Starts it after a kill, on the same port, and waits until it answers.
+    pub async fn restart(&self) {
+        self.run();
+        self.answers().await;
+    }
+
+    /// Stops all its processes where they are: connections stay open and nothing answers.
+    pub fn pause(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn run(&self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut postgres = as_user(&program("postgres"));
+        postgres.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
+        let child = postgres.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        fs::write(self.folder.join("pid"), child.id().to_string()).unwrap();
+        // Somebody has to wait for it, so that it does not stay behind as a zombie when it is killed.
+        std::thread::spawn(move || {
+            let mut child = child;
+            child.wait()
+        });
+    }
+
+    async fn answers(&self) {
+        let asked = async {
+            while !self.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("the private Postgres to answer", asked).await;
+    }
+
+    fn signal_all(&self, name: &str) {
+        // The postmaster first, so that it starts nothing new.
+        for process in self.processes() {
+            let _ = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).stderr(Stdio::null()).status();
+        }
+    }
+
+    /// The postmaster, and its children.
+    fn processes(&self) -> Vec<u32> {
+        let Ok(postmaster) = fs::read_to_string(self.folder.join("pid")).unwrap().parse::<u32>() else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+        std::iter::once(postmaster).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        drop(self.undertaker.stdin.take());
+        let _ = self.undertaker.wait();
+    }
+}
+
+fn is_alive(process: u32) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+/// Postgres refuses to run as root.
+fn as_user(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// A folder that the server's user may write to.
+fn fresh_folder() -> PathBuf {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // A socket's path has at most 107 bytes.
+    let folder = std::env::temp_dir().join(format!("rejoin-pg-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    give_to_postgres(&folder);
+    folder
+}
+
+fn give_to_postgres(path: &Path) {
+    if is_root() {
+        let given = Command::new("chown").arg("postgres:postgres").arg(path).status().unwrap();
+        assert!(given.success());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A program of Postgres: of the latest version that Debian installed, else by the path.
+pub fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = versions
+        .filter_map(|version| Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin").join(name))))
+        .filter(|(_, path)| path.exists())
+        .collect();
+    found.sort();
+    found.pop().map_or_else(|| PathBuf::from(name), |(_, path)| path)
+}
