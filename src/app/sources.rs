@@ -2,7 +2,7 @@
 //!
 //! Invariant: which backend a topic is read from depends on its channel alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
@@ -10,6 +10,7 @@ use super::availability::Availability;
 use crate::{
     domain::topic::Topic,
     ports::{
+        backend_error::{BackendError, BackendErrorKind},
         feed::{Feed, Signal},
         topic_log::TopicLog,
     },
@@ -24,6 +25,18 @@ pub struct Source {
     pub feed: Arc<dyn Feed>,
     /// Whether the backend answers.
     pub availability: Arc<Availability>,
+}
+
+impl Source {
+    /// Whether the backend answers within a time; log and metrics learn of it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn probe(&self, within: Duration) -> Result<(), BackendError> {
+        let late = |_| Err(BackendError::new(BackendErrorKind::Timeout, "ask whether the backend answers"));
+        let probed = tokio::time::timeout(within, self.log.probe()).await.unwrap_or_else(late);
+        self.availability.observe(probed)
+    }
 }
 
 /// The sources of both channels. Cheap to clone.

@@ -59,6 +59,14 @@ async fn assert_all_works(caller: &Caller) {
     assert!(!errors.contains("rejoin_backend_errors_total{"), "{errors}");
 }
 
+async fn assert_away(caller: &Caller) {
+    let publish = caller.try_publish(1, None);
+    let (publish, subscribe, ready) = tokio::join!(publish, caller.subscribe("/api/events", None), caller.call(Method::GET, "/readyz"));
+    for answer in [publish, subscribe, ready] {
+        answer.assert_told_to_come_back();
+    }
+}
+
 #[tokio::test]
 async fn a_redis_behind_tls_is_trusted_by_the_authority_that_signed_it() {
     let redis = TlsRedis::start().await;
@@ -67,8 +75,7 @@ async fn a_redis_behind_tls_is_trusted_by_the_authority_that_signed_it() {
     let [trusted, distrusted] = [trusting(&redis.authority()), trusting(&redis.stranger())];
     let ((_one, caller), (_other, suspicious)) = tokio::join!(start(&url, &trusted), start(&url, &distrusted));
     assert_all_works(&caller).await;
-    suspicious.call(Method::GET, "/readyz").await.assert_told_to_come_back();
-    suspicious.try_publish(1, None).await.assert_told_to_come_back();
+    assert_away(&suspicious).await;
 }
 
 #[tokio::test]
@@ -161,9 +168,7 @@ async fn a_password_that_is_wrong_is_logged_as_such_and_never_told() {
     let url = format!("redis://nobody:hunter2@127.0.0.1:{}", redis.port());
     let program = Program::start(&url, &[("REJOIN_LOG__LEVEL", "debug")]).await;
     let caller = program.caller();
-    caller.try_publish(1, None).await.assert_told_to_come_back();
-    caller.subscribe("/api/events", None).await.assert_told_to_come_back();
-    caller.call(Method::GET, "/readyz").await.assert_told_to_come_back();
+    assert_away(caller).await;
     assert_eq!(program.logged(&["hunter2"]), 0, "{:#?}", program.log());
     let log = program.log().join("\n").to_lowercase();
     assert!(log.contains("wrongpass") || log.contains("authentication"), "{log}");
