@@ -15,6 +15,7 @@ use crate::domain::{access::Scope, event::EventType};
 
 const DEFAULT: &str = include_str!("../../../config/default.toml");
 const REDIS_FILE: &str = include_str!("../../../config/redis.toml");
+const POSTGRES_FILE: &str = include_str!("../../../config/postgres.toml");
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
@@ -222,10 +223,11 @@ fn a_process_loads_its_file_and_its_environment() {
 }
 
 #[test]
-fn the_ready_file_for_redis_chooses_redis_for_everything() {
-    let settings = settings(REDIS_FILE, &[]);
-    let backends = [settings.events.backend, settings.messages.backend, settings.limits.backend];
-    assert_eq!(backends, [Backend::Redis; 3]);
+fn each_ready_file_chooses_its_backend_for_everything() {
+    for (file, backend) in [(REDIS_FILE, Backend::Redis), (POSTGRES_FILE, Backend::Postgres)] {
+        let settings = settings(file, &[]);
+        assert_eq!([settings.events.backend, settings.messages.backend, settings.limits.backend], [backend; 3]);
+    }
 }
 
 #[test]
