@@ -20,7 +20,7 @@ pub use self::{
 };
 
 /// Longer than anything here takes on a busy machine; who waits so long waits for something that never comes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until a condition holds.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
