@@ -31,7 +31,7 @@ const USERS: usize = 100;
 /// How many follow the user that all publish to.
 const READERS_OF_EVERYBODYS: usize = 10;
 /// A proxy cuts each connection before it has passed so many bytes.
-const CUT_WITHIN_BYTES: u64 = 20_000;
+const CUT_WITHIN_BYTES: u64 = 6_000;
 /// How long the backend is away each time.
 const AWAY: Duration = Duration::from_secs(1);
 /// How long the last reader may need once all is calm.
