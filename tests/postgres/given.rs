@@ -24,6 +24,7 @@ pub(crate) fn options(url: String) -> PostgresOptions {
         topic_entries_max: 1_000,
         age_max: Some(Duration::from_hours(48)),
         idempotency_window: Duration::from_mins(10),
+        on_malformed: Arc::new(|malformed| panic!("{malformed}")),
     }
 }
 

@@ -5,8 +5,12 @@ mod bounds;
 #[cfg(test)]
 mod given;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod statements;
+#[cfg(test)]
+mod sweeping;
 #[cfg(test)]
 mod tls;

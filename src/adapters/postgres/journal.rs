@@ -14,6 +14,7 @@ use super::{
     reading::Extent,
 };
 use crate::{
+    adapters::stored_page::{OnMalformed, StoredPage, read_page},
     domain::{
         cursor::Bounds,
         position::Position,
@@ -36,6 +37,7 @@ pub(super) const PROBE: &str = "SELECT origin_ms FROM journal";
 pub(super) struct PostgresLog {
     pub(super) reads: Lane,
     pub(super) age_ms: i64,
+    pub(super) on_malformed: OnMalformed,
     /// The task that sweeps; it ends with this value.
     pub(super) _sweeping: AbortOnDropHandle<()>,
 }
@@ -51,6 +53,10 @@ impl PostgresLog {
     }
 
     pub(super) async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+        read_page(topic, after, limit, &self.on_malformed, |from| self.read_stored(topic, from, limit)).await
+    }
+
+    async fn read_stored(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<StoredPage, BackendError> {
         let age_ms = self.age_ms;
         let read = calling(|connection| {
             let topic = topic.clone();

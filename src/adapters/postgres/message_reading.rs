@@ -4,13 +4,12 @@
 
 use sqlx::PgConnection;
 
-use super::{failure::Failure, numbers::to_i64, reading::within, stored_event::StoredEvent};
+use super::{failure::Failure, numbers::to_i64, reading::stored_page, stored_event::StoredEvent};
 use crate::{
+    adapters::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
-        event::Entry,
         position::{EventId, Position},
-        replay::Page,
         topic::MessageId,
     },
     ports::topic_log::PageLimit,
@@ -63,26 +62,24 @@ pub(super) async fn bounds(connection: &mut PgConnection, id: MessageId) -> Resu
 
 type Row = (i32, Option<i32>, Option<String>, Option<String>, Option<i64>);
 
-pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Position, limit: PageLimit) -> Result<Page, Failure> {
-    let entries_max = limit.entries_max.max(1);
+pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Position, limit: PageLimit) -> Result<StoredPage, Failure> {
     let rows: Vec<Row> = sqlx::query_as(MESSAGE_READ)
         .bind(id.0)
         .bind(number_of(after))
-        .bind(to_i64(entries_max as u64 + 1))
+        .bind(to_i64(limit.entries_max.max(1) as u64 + 1))
         .bind(to_i64(limit.bytes_max as u64))
         .fetch_all(connection)
         .await?;
     let bounds = bounds_before(rows.first().map_or(0, |row| row.0));
     let entries = rows.iter().filter_map(|(_, number, event_type, payload, ts_ms)| {
         let (event_type, payload) = (event_type.as_deref()?, payload.as_deref()?);
-        entry(u64::try_from((*number)?).ok()?, event_type, payload, (*ts_ms)?)
+        Some(entry(u64::try_from((*number)?).ok()?, event_type, payload, (*ts_ms)?))
     });
-    let page = within(entries.collect(), PageLimit { entries_max, ..limit }, bounds);
-    Ok(Page { more: page.more || rows.len() > entries_max, ..page })
+    Ok(stored_page(entries.collect(), bounds))
 }
 
-/// An entry of a message; nothing where it makes no sense.
-pub(super) fn entry(number: u64, event_type: &str, payload: &str, ts_ms: i64) -> Option<Entry> {
+/// An entry of a message.
+pub(super) fn entry(number: u64, event_type: &str, payload: &str, ts_ms: i64) -> StoredEntry {
     let event = StoredEvent { ts_ms, event_type, category: None, scope: None, payload };
-    Some(Entry { id: EventId::sequence(number), prev: Some(before(number)), event: event.read(&number)? })
+    StoredEntry { id: EventId::sequence(number), prev: Some(before(number)), event: event.read() }
 }

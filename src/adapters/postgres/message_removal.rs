@@ -7,11 +7,14 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{failure::Failure, hint::Hint, message_rows, numbers::millis, sweeping::take_turn};
+use super::{failure::Failure, hint::Hint, message_rows, numbers::millis};
 use crate::domain::topic::{MessageId, Topic};
 
 /// Most events that go in one transaction, but for one message that has more.
 const EVENTS_AT_ONCE: i64 = 10_000;
+
+/// Keeps other processes from it for the present transaction; `false` if another one is at it.
+pub(super) const TAKE_TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtext('rejoin messages'), hashtext(current_schema()))";
 
 /// The messages whose producers have been silent for longer than $1, at most $2.
 pub(super) const SILENT_MESSAGES: &str = "SELECT message_id, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
@@ -44,7 +47,7 @@ pub(super) async fn sweep(
     channel: &str,
 ) -> Result<usize, Failure> {
     let mut transaction = connection.begin().await?;
-    if !take_turn(&mut transaction, "rejoin messages").await? {
+    if !sqlx::query_scalar(TAKE_TURN).fetch_one(&mut *transaction).await? {
         transaction.rollback().await?;
         return Ok(0);
     }

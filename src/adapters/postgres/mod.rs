@@ -135,6 +135,7 @@ impl Postgres {
         let log = Arc::new(PostgresLog {
             reads: lane("rejoin reads", options.connections_for_reads()),
             age_ms: numbers::millis_or_endless(options.age_max),
+            on_malformed: options.on_malformed,
             _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
         });
         let events = AppendWriter {

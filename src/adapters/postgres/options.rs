@@ -2,6 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+use crate::adapters::stored_page::OnMalformed;
+
 /// Connections that have a task of their own: for appends to users' topics, for messages, to listen, to read what was
 /// listened to, and to sweep.
 const CONNECTIONS_OF_THEIR_OWN: usize = 5;
@@ -12,7 +14,7 @@ const CONNECTIONS_FOR_LIMITS: usize = 2;
 pub const CONNECTIONS_MIN: usize = CONNECTIONS_OF_THEIR_OWN + CONNECTIONS_FOR_LIMITS + 1;
 
 /// Where the server is, and the bounds of what is kept there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PostgresOptions {
     /// The server, as a `postgres://` URL.
     pub url: String,
@@ -28,6 +30,8 @@ pub struct PostgresOptions {
     pub age_max: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub idempotency_window: Duration,
+    /// Told of what is passed over.
+    pub on_malformed: OnMalformed,
 }
 
 impl PostgresOptions {

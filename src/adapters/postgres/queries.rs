@@ -3,7 +3,7 @@
 use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 40] = [
+pub const ALL: [(&str, &str); 41] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
@@ -41,7 +41,8 @@ pub const ALL: [(&str, &str); 40] = [
     ("sweep announcements", sweeping::SWEEP_ANNOUNCEMENTS),
     ("sweep leases", sweeping::SWEEP_LEASES),
     ("sweep replays", sweeping::SWEEP_REPLAYS),
-    ("remember forgotten", sweeping::REMEMBER_FORGOTTEN),
     ("take turn", sweeping::TAKE_TURN),
+    ("end turn", sweeping::END_TURN),
+    ("take turn for messages", message_removal::TAKE_TURN),
     ("sweep topics", sweeping::SWEEP_TOPICS),
 ];

@@ -10,11 +10,10 @@ use super::{
     stored_event::StoredEvent,
 };
 use crate::{
+    adapters::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
-        event::Entry,
         position::{EventId, Position},
-        replay::Page,
         topic::UserId,
     },
     ports::topic_log::PageLimit,
@@ -27,11 +26,11 @@ macro_rules! extent {
         concat!(
             "SELECT j.origin_ms, t.last_ms, t.last_n, t.told_ms, t.appended, o.ms, o.n, o.prev_ms, o.prev_n, o.ordinal",
             $columns,
-            " FROM journal j JOIN user_topics t ON t.user_id = $1
-            CROSS JOIN LATERAL (SELECT greatest(j.origin_ms, now_ms() - $2) AS ms) since
+            " FROM (SELECT origin_ms, greatest(origin_ms, now_ms() - $2) AS since_ms FROM journal LIMIT 1) j
+            JOIN user_topics t ON t.user_id = $1
             LEFT JOIN LATERAL (
                 SELECT ms, n, prev_ms, prev_n, ordinal FROM user_events
-                WHERE user_id = $1 AND (ms, n) >= (since.ms, 0) ORDER BY ms, n LIMIT 1
+                WHERE user_id = $1 AND (ms, n) >= (j.since_ms, 0) ORDER BY ms, n LIMIT 1
             ) o ON true",
             $rest
         )
@@ -49,7 +48,7 @@ pub(super) const READ: &str = extent!(
         SELECT * FROM (
             SELECT s.*, row_number() OVER w AS nth, sum(s.bytes) OVER w - s.bytes AS bytes_before FROM (
                 SELECT *, pg_column_size(payload) + coalesce(pg_column_size(scope), 0) AS bytes FROM user_events
-                WHERE user_id = $1 AND (ms, n) > ($3, $4) AND (ms, n) >= (since.ms, 0) ORDER BY ms, n LIMIT $5
+                WHERE user_id = $1 AND (ms, n) > ($3, $4) AND (ms, n) >= (j.since_ms, 0) ORDER BY ms, n LIMIT $5
             ) s WINDOW w AS (ORDER BY s.ms, s.n)
         ) r WHERE r.bytes_before <= $6 OR r.nth <= 2
     ) e ON true ORDER BY e.ms, e.n"
@@ -67,6 +66,12 @@ pub(super) struct Extent {
     pub(super) bounds: Bounds,
     /// How many entries are retained.
     pub(super) length: u64,
+}
+
+/// What was read, and whether there is more: the head of a topic that was ever written to is its last entry.
+pub(super) fn stored_page(entries: Vec<StoredEntry>, bounds: Bounds) -> StoredPage {
+    let more = entries.last().is_some_and(|last| Position::After(last.id) < bounds.head);
+    StoredPage { entries, more, bounds }
 }
 
 /// The extent of a user's topic.
@@ -90,31 +95,27 @@ pub(super) async fn page(
     age_ms: i64,
     after: Position,
     limit: PageLimit,
-) -> Result<Page, Failure> {
+) -> Result<StoredPage, Failure> {
     let (after_ms, after_n) = match after {
         Position::Start => (-1, -1),
         Position::After(id) => (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))),
     };
-    let entries_max = limit.entries_max.max(1);
     for _ in 0..2 {
         let rows = sqlx::query(READ)
             .bind(user.as_str())
             .bind(age_ms)
             .bind(after_ms)
             .bind(after_n)
-            .bind(to_i64(entries_max as u64 + 1))
+            .bind(to_i64(limit.entries_max.max(1) as u64 + 1))
             .bind(to_i64(limit.bytes_max as u64))
             .fetch_all(&mut *connection)
             .await?;
         if let Some(first) = rows.first() {
-            let bounds = extent_of(first)?.bounds;
             let entries = rows.iter().filter_map(|row| entry_of(row).transpose()).collect::<Result<Vec<_>, _>>()?;
-            let page = within(entries, PageLimit { entries_max, ..limit }, bounds);
-            // Also where an entry that makes no sense was left out.
-            return Ok(Page { more: page.more || rows.len() > entries_max, ..page });
+            return Ok(stored_page(entries, extent_of(first)?.bounds));
         }
         if let Some(Extent { bounds, .. }) = make_known(connection, user).await? {
-            return Ok(Page { entries: Vec::new(), more: false, bounds });
+            return Ok(stored_page(Vec::new(), bounds));
         }
     }
     Err(sqlx::Error::RowNotFound.into())
@@ -130,20 +131,6 @@ async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<Opti
         }
         Err(failure) => Err(failure),
     }
-}
-
-/// The statement goes by what is stored, which may be compressed; the limit is about what comes out.
-pub(super) fn within(mut entries: Vec<Entry>, limit: PageLimit, bounds: Bounds) -> Page {
-    let mut bytes = 0;
-    let fitting = entries.iter().take(limit.entries_max).take_while(|entry| {
-        let is_first = bytes == 0;
-        bytes += entry.event.cost_bytes();
-        is_first || bytes <= limit.bytes_max
-    });
-    let fitting = fitting.count();
-    let more = fitting < entries.len();
-    entries.truncate(fitting);
-    Page { entries, more, bounds }
 }
 
 fn extent_of(row: &PgRow) -> Result<Extent, Failure> {
@@ -165,8 +152,8 @@ fn extent_of(row: &PgRow) -> Result<Extent, Failure> {
     Ok(Extent { bounds, length })
 }
 
-/// Nothing where the row holds an extent only, or an entry that makes no sense.
-fn entry_of(row: &PgRow) -> Result<Option<Entry>, Failure> {
+/// Nothing where the row holds an extent only.
+fn entry_of(row: &PgRow) -> Result<Option<StoredEntry>, Failure> {
     let Some(ms) = row.try_get::<Option<i64>, _>(10)? else { return Ok(None) };
     let timed = |ms: i64, n: i64| EventId::timed(from_i64(ms), from_i64(n));
     let (id, prev) = (timed(ms, row.try_get(11)?), timed(row.try_get(12)?, row.try_get(13)?));
@@ -177,5 +164,5 @@ fn entry_of(row: &PgRow) -> Result<Option<Entry>, Failure> {
         scope: row.try_get(17)?,
         payload: row.try_get(18)?,
     };
-    Ok(event.read(&id).map(|event| Entry { id, prev: Some(prev.into()), event }))
+    Ok(Some(StoredEntry { id, prev: Some(prev.into()), event: event.read() }))
 }

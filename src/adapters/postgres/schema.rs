@@ -11,7 +11,8 @@ use super::options::SchemaName;
 const SERVER_VERSION_MIN: i32 = 13_00_00;
 
 /// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_functions.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_functions.sql"), include_str!("migrations/0003_turns.sql")];
 
 /// Why a server can't serve as the backend.
 #[derive(Debug, thiserror::Error)]

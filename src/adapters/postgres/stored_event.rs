@@ -1,13 +1,14 @@
 //! An event as the tables hold it.
 
-use std::{fmt, sync::Arc};
-
 use super::numbers::from_i64;
-use crate::domain::{
-    category::Category,
-    event::{Event, EventType},
-    json::Json,
-    timestamp::Timestamp,
+use crate::{
+    adapters::stored_event::Malformed,
+    domain::{
+        category::Category,
+        event::{Event, EventType},
+        json::Json,
+        timestamp::Timestamp,
+    },
 };
 
 pub(super) struct StoredEvent<'a> {
@@ -19,22 +20,14 @@ pub(super) struct StoredEvent<'a> {
 }
 
 impl StoredEvent<'_> {
-    /// The event; nothing, and a line in the log, where it is none: somebody else wrote it.
-    pub(super) fn read(&self, place: &dyn fmt::Display) -> Option<Arc<Event>> {
-        let read = self.parse();
-        if read.is_none() {
-            tracing::warn!(%place, "an event in the journal is malformed, and is skipped");
-        }
-        read.map(Arc::new)
-    }
-
-    fn parse(&self) -> Option<Event> {
-        Some(Event {
-            event_type: EventType::parse(self.event_type).ok()?,
+    /// The event, where it is one: somebody else may have written it.
+    pub(super) fn read(&self) -> Result<Event, Malformed> {
+        Ok(Event {
+            event_type: EventType::parse(self.event_type)?,
             ts: Timestamp::from_ms(from_i64(self.ts_ms)),
-            category: self.category.map(Category::parse).transpose().ok()?,
-            scope: self.scope.map(Json::parse).transpose().ok()?,
-            payload: Json::parse(self.payload).ok()?,
+            category: self.category.and_then(|name| Category::parse(name).ok()),
+            scope: self.scope.map(Json::parse).transpose()?,
+            payload: Json::parse(self.payload)?,
         })
     }
 }

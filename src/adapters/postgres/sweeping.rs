@@ -1,15 +1,16 @@
 //! The sweep: what is over its time is removed, little by little.
 //!
-//! Invariants: one process at a time does it, by an advisory lock that each transaction takes for itself, so that a
-//! process that hangs keeps nobody from it; no transaction removes more than a small batch; what another transaction has
-//! locked is left for the next time, so the sweep never waits for a row and never makes a deadlock; between batches it
-//! rests for longer than it worked.
+//! Invariants: one process at a time does it, which renews its turn with each batch, so that one that hangs keeps nobody
+//! from it; a batch is small, and a statement by itself, so no lock is ever held while a process is waited for; what
+//! another transaction has locked is left for the next time, so the sweep never waits for a row and never makes a
+//! deadlock; between batches it rests for longer than it worked.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     failure::Failure,
@@ -31,15 +32,25 @@ const ANNOUNCEMENTS_KEPT: Duration = Duration::from_hours(1);
 /// After so long, a topic that nobody ever wrote to is forgotten.
 const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
 
-/// Takes the turn for this transaction; `false` if another process has it.
-pub(super) const TAKE_TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtext($1), hashtext(current_schema()))";
+/// What the turn is for.
+const TASK: &str = "sweep";
+/// How long a turn lasts without a batch.
+const TURN_LASTS: Duration = Duration::from_mins(1);
 
-/// A statement that removes at most $2 rows that are older than $1 milliseconds.
+/// Takes the turn of task $1 for holder $2, or keeps it, for $3 milliseconds; touches no row where it is another's. One
+/// that lasts for longer than it may was taken before the clock stepped back.
+pub(super) const TAKE_TURN: &str = "INSERT INTO turns AS t (task, holder, ends_ms) VALUES ($1, $2, now_ms() + $3)
+    ON CONFLICT (task) DO UPDATE SET holder = excluded.holder, ends_ms = excluded.ends_ms
+    WHERE t.holder = excluded.holder OR t.ends_ms <= now_ms() OR t.ends_ms > excluded.ends_ms";
+/// Gives the turn back.
+pub(super) const END_TURN: &str = "DELETE FROM turns WHERE task = $1 AND holder = $2";
+
+/// A statement that removes at most $2 rows that are older than $1 milliseconds; tells how many, and the latest's time.
 macro_rules! remove_older {
     ($table:literal, $column:literal) => {
-        remove_older!($table, $column, "")
+        remove_older!($table, $column, "", "")
     };
-    ($table:literal, $column:literal, $which:literal) => {
+    ($table:literal, $column:literal, $which:literal, $also:literal) => {
         concat!(
             "WITH gone AS (DELETE FROM ",
             $table,
@@ -56,13 +67,15 @@ macro_rules! remove_older {
             " LIMIT $2 FOR UPDATE SKIP LOCKED
             ) o)) RETURNING ",
             $column,
-            " AS at_ms) SELECT count(*), max(at_ms) FROM gone"
+            " AS at_ms)",
+            $also,
+            " SELECT count(*), max(at_ms) FROM gone"
         )
     };
 }
 
 /// Entries over the age limit, from $3 on: what was removed before leaves traces in the index until it is vacuumed.
-pub(super) const SWEEP_EVENTS: &str = remove_older!("user_events", "ms", " AND ms >= $3");
+pub(super) const SWEEP_EVENTS: &str = remove_older!("user_events", "ms", " AND ms >= $3", "");
 /// Idempotency keys behind their window.
 pub(super) const SWEEP_KEYS: &str = remove_older!("idempotency_keys", "seen_ms");
 /// The same of messages.
@@ -73,15 +86,14 @@ pub(super) const SWEEP_ANNOUNCEMENTS: &str = remove_older!("announcements", "ann
 pub(super) const SWEEP_LEASES: &str = remove_older!("leases", "expires_ms");
 /// Replay windows without a replay in them.
 pub(super) const SWEEP_REPLAYS: &str = remove_older!("replay_windows", "ends_ms");
-/// Topics that nobody ever wrote to.
-pub(super) const SWEEP_TOPICS: &str = remove_older!("user_topics", "told_ms", " AND NOT written");
-/// What was told of forgotten topics is not forgotten.
-pub(super) const REMEMBER_FORGOTTEN: &str = "UPDATE journal SET forgotten_ms = greatest(forgotten_ms, $1)";
-
-/// Takes the turn to sweep, for the present transaction.
-pub(super) async fn take_turn(connection: &mut PgConnection, of: &'static str) -> Result<bool, Failure> {
-    Ok(sqlx::query_scalar(TAKE_TURN).bind(of).fetch_one(connection).await?)
-}
+/// Topics that nobody ever wrote to. What was told of them is not forgotten.
+pub(super) const SWEEP_TOPICS: &str = remove_older!(
+    "user_topics",
+    "told_ms",
+    " AND NOT written",
+    ", remembered AS (UPDATE journal SET forgotten_ms = greatest(forgotten_ms, (SELECT max(at_ms) FROM gone))
+        WHERE EXISTS (SELECT FROM gone))"
+);
 
 /// What has a time to be over.
 pub struct PostgresSweeper {
@@ -106,14 +118,28 @@ impl PostgresSweeper {
         }
     }
 
-    /// Removes all that is over its time now, or stops where another process is at it. It happens by itself every half
-    /// minute.
+    /// Removes all that is over its time now, or leaves that to another process which is at it. It happens by itself every
+    /// half minute.
     ///
     /// # Errors
     /// Any; what was removed until then stays removed.
     pub async fn sweep(&self) -> Result<(), BackendError> {
+        let turn = Uuid::new_v4();
+        let swept = self.sweep_in_turn(turn).await;
+        let end = calling(|connection| {
+            async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(turn).execute(connection).await.map(drop)?) }.boxed()
+        });
+        // Where it can't be given back, it ends by itself.
+        let _ = self.lane.call("ending the sweep", Repeat::Harmless, end).await;
+        swept
+    }
+
+    async fn sweep_in_turn(&self, turn: Uuid) -> Result<(), BackendError> {
         if let Some(age_max) = self.age_max {
-            self.sweep_events(age_max).await?;
+            let mut from_ms = -1;
+            while let Some(last_ms) = self.batch(turn, SWEEP_EVENTS, age_max, Some(from_ms)).await? {
+                from_ms = last_ms;
+            }
         }
         for (statement, kept) in [
             (SWEEP_KEYS, self.idempotency_window),
@@ -123,23 +149,15 @@ impl PostgresSweeper {
             (SWEEP_REPLAYS, Duration::ZERO),
             (SWEEP_TOPICS, NEVER_WRITTEN_KEPT),
         ] {
-            while self.batch(statement, kept, None).await?.is_some() {}
+            while self.batch(turn, statement, kept, None).await?.is_some() {}
         }
         Ok(())
     }
 
-    async fn sweep_events(&self, age_max: Duration) -> Result<(), BackendError> {
-        let mut from_ms = -1;
-        while let Some(last_ms) = self.batch(SWEEP_EVENTS, age_max, Some(from_ms)).await? {
-            from_ms = last_ms;
-        }
-        Ok(())
-    }
-
-    /// Removes a batch and rests; nothing if that was the last one.
-    async fn batch(&self, statement: &'static str, kept: Duration, from_ms: Option<i64>) -> Result<Option<i64>, BackendError> {
+    /// Removes a batch and rests; nothing if that was the last one, or is another's to do.
+    async fn batch(&self, turn: Uuid, statement: &'static str, kept: Duration, from_ms: Option<i64>) -> Result<Option<i64>, BackendError> {
         let started = Instant::now();
-        let act = calling(|connection| async move { remove(connection, statement, kept, from_ms).await }.boxed());
+        let act = calling(|connection| async move { remove(connection, turn, statement, kept, from_ms).await }.boxed());
         let (removed, last_ms) = self.lane.call("sweeping", Repeat::Harmless, act).await?;
         if removed < ROWS_AT_ONCE {
             return Ok(None);
@@ -151,23 +169,18 @@ impl PostgresSweeper {
 
 async fn remove(
     connection: &mut PgConnection,
+    turn: Uuid,
     statement: &'static str,
     kept: Duration,
     from_ms: Option<i64>,
 ) -> Result<(i64, Option<i64>), Failure> {
-    let mut transaction = connection.begin().await?;
-    if !take_turn(&mut transaction, "rejoin sweep").await? {
-        transaction.rollback().await?;
+    let taken = sqlx::query(TAKE_TURN).bind(TASK).bind(turn).bind(millis(TURN_LASTS)).execute(&mut *connection).await?;
+    if taken.rows_affected() == 0 {
         return Ok((0, None));
     }
     let mut query = sqlx::query_as(statement).bind(millis(kept)).bind(ROWS_AT_ONCE);
     if let Some(from_ms) = from_ms {
         query = query.bind(from_ms);
     }
-    let (removed, last_ms): (i64, Option<i64>) = query.fetch_one(&mut *transaction).await?;
-    if statement == SWEEP_TOPICS && removed > 0 {
-        sqlx::query(REMEMBER_FORGOTTEN).bind(last_ms).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await?;
-    Ok((removed, last_ms))
+    Ok(query.fetch_one(connection).await?)
 }

@@ -15,10 +15,13 @@ use super::{
     connection::{CALL_TIMEOUT, Connection},
     keys::Keys,
     scripts::{APPEND, LENGTH, READ},
-    stored_entry::{Raw, entries, id_of},
+    stored_entry::{Raw, id_of, stored},
 };
 use crate::{
-    adapters::stored_event,
+    adapters::{
+        stored_event,
+        stored_page::{StoredPage, read_page},
+    },
     domain::{
         cursor::Bounds,
         position::{EventId, Position},
@@ -95,13 +98,8 @@ impl RedisJournal {
         matches!(*self.appends, Connection::Cluster { .. }).then(attempt).flatten()
     }
 
-    /// One page, and where the stream was read up to.
-    async fn read_stream(
-        &self,
-        topic: &Topic,
-        after: Position,
-        limit: Option<PageLimit>,
-    ) -> Result<(Page, Option<Position>), BackendError> {
+    /// What stands behind a position; without a limit only the bounds.
+    async fn read_stream(&self, topic: &Topic, after: Position, limit: Option<PageLimit>) -> Result<StoredPage, BackendError> {
         let age_ms = match topic {
             Topic::User(_) => self.options.age_max.map_or(0, ms),
             Topic::Message(_) => 0,
@@ -121,19 +119,9 @@ impl RedisJournal {
         // The wait for the turn counts too: a server that is silent would be waited for by one crowd after the other.
         let extent = tokio::time::timeout(CALL_TIMEOUT, reading).await;
         let extent: Extent = extent.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "read the stream in time"))??;
-        self.page(topic, extent, limit)
-    }
-
-    fn page(&self, topic: &Topic, extent: Extent, limit: Option<PageLimit>) -> Result<(Page, Option<Position>), BackendError> {
         let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
-        let read_to = raw.last().and_then(|(id, ..)| id_of(topic, id)).map(Position::After);
-        let mut page =
-            Page { entries: entries(topic, raw, &self.options.registry, |malformed| (self.options.on_malformed)(malformed)), more, bounds };
-        if let Some(limit) = limit {
-            keep_within(limit, &mut page);
-        }
-        Ok((page, read_to))
+        Ok(StoredPage { entries: stored(topic, raw, &self.options.registry).collect(), more, bounds })
     }
 
     fn bounds_of(&self, topic: &Topic, extent: &Extent) -> Option<Bounds> {
@@ -183,19 +171,6 @@ impl redis::FromRedisValue for FlatEntries {
     }
 }
 
-/// Cuts a page to its limit: the script counts roughly.
-fn keep_within(limit: PageLimit, page: &mut Page) {
-    let mut bytes = 0;
-    let fitting = page.entries.iter().enumerate().position(|(place, entry)| {
-        bytes += entry.event.cost_bytes();
-        place > 0 && (place >= limit.entries_max || bytes > limit.bytes_max)
-    });
-    if let Some(fitting) = fitting {
-        page.entries.truncate(fitting);
-        page.more = true;
-    }
-}
-
 /// A position as the stream knows it, and its milliseconds.
 fn stream_position(topic: &Topic, position: Position) -> (String, u64) {
     let Some(id) = position.id() else { return (String::new(), 0) };
@@ -231,18 +206,11 @@ pub(super) fn senseless() -> BackendError {
 #[async_trait]
 impl TopicLog for RedisJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        let mut from = after;
-        loop {
-            match self.read_stream(topic, from, Some(limit)).await? {
-                // Nothing of it was an event: at least one has to be read, if there is one.
-                (page, Some(read_to)) if page.entries.is_empty() && page.more => from = read_to,
-                (page, _) => return Ok(page),
-            }
-        }
+        read_page(topic, after, limit, &self.options.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await
     }
 
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
-        Ok(self.read_stream(topic, Position::Start, None).await?.0.bounds)
+        Ok(self.read_stream(topic, Position::Start, None).await?.bounds)
     }
 
     async fn probe(&self) -> Result<(), BackendError> {

@@ -44,11 +44,8 @@ mod stored_entry;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use self::{
-    connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError,
-    stored_entry::MalformedEntry,
-};
-use crate::domain::category::Registry;
+pub use self::{connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError};
+use crate::{adapters::stored_page::OnMalformed, domain::category::Registry};
 
 /// Where Redis is, and what is kept there for how long.
 #[derive(Clone)]
@@ -70,8 +67,8 @@ pub struct RedisOptions {
     pub idempotency_window: Duration,
     /// Gives a category to events of programs that don't.
     pub registry: Arc<Registry>,
-    /// Told of each entry that is no event, each time that it is passed over.
-    pub on_malformed: Arc<dyn Fn(MalformedEntry<'_>) + Send + Sync>,
+    /// Told of what is passed over.
+    pub on_malformed: OnMalformed,
 }
 
 /// One process's ports to Redis.

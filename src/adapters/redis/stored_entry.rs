@@ -1,11 +1,12 @@
 //! An entry as it stands in a stream, and as it is told.
 
-use std::fmt;
-
 use serde::Deserialize;
 
 use crate::{
-    adapters::stored_event::{self, Malformed},
+    adapters::{
+        stored_event::{self, Malformed},
+        stored_page::StoredEntry,
+    },
     domain::{
         category::Registry,
         event::{Entry, Event},
@@ -17,23 +18,6 @@ use crate::{
 
 /// One entry of a stream as it was read: its id, and its fields `event` and `prev` where it has them.
 pub(super) type Raw = (String, Option<Vec<u8>>, Option<String>);
-
-/// An entry that is no event.
-#[derive(Debug)]
-pub struct MalformedEntry<'a> {
-    /// The topic in whose stream it stands.
-    pub topic: &'a Topic,
-    /// Its id there.
-    pub id: &'a str,
-    /// Why it is none.
-    pub reason: &'a Malformed,
-}
-
-impl fmt::Display for MalformedEntry<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry {} of {} is no event: {}", self.id, self.topic, self.reason)
-    }
-}
 
 /// The id under which a topic's reader knows an entry of the stream: messages count from 0, streams from 1.
 pub(super) fn id_of(topic: &Topic, stream_id: &str) -> Option<EventId> {
@@ -54,31 +38,18 @@ pub(super) fn before(sequence_no: u64) -> Position {
     sequence_no.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into())
 }
 
-/// The entries of a part of a stream, in order. What is no event is passed over and told: what follows it follows what was
-/// before it.
-pub(super) fn entries(topic: &Topic, raw: Vec<Raw>, registry: &Registry, mut on_malformed: impl FnMut(MalformedEntry<'_>)) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
-    // What the next entry follows, where the entry before it was passed over.
-    let mut instead: Option<Option<Position>> = None;
-    for (stream_id, envelope, stored_prev) in raw {
-        let Some(id) = id_of(topic, &stream_id) else { continue };
-        let told_prev = match topic {
+/// What stands in a part of a stream.
+pub(super) fn stored(topic: &Topic, raw: Vec<Raw>, registry: &Registry) -> impl Iterator<Item = StoredEntry> {
+    raw.into_iter().filter_map(move |(stream_id, envelope, stored_prev)| {
+        let id = id_of(topic, &stream_id)?;
+        let prev = match topic {
             Topic::Message(_) => Some(before(id.major())),
             Topic::User(_) => stored_prev.and_then(|prev| prev.parse().ok()).map(Position::After),
         };
-        // The stream itself tells what other programs don't.
-        let known_prev = told_prev.or_else(|| entries.last().map(|last| last.id.into()));
-        let prev = instead.take().unwrap_or(known_prev);
         let ts = Timestamp::from_ms(id.major());
-        match envelope.ok_or(Malformed::Missing).and_then(|text| stored_event::decode(&text, ts, registry)) {
-            Ok(event) => entries.push(Entry { id, prev, event: event.into() }),
-            Err(reason) => {
-                on_malformed(MalformedEntry { topic, id: &stream_id, reason: &reason });
-                instead = Some(prev);
-            }
-        }
-    }
-    entries
+        let event = envelope.ok_or(Malformed::Missing).and_then(|text| stored_event::decode(&text, ts, registry));
+        Some(StoredEntry { id, prev, event })
+    })
 }
 
 /// What an announcement of an append says beside its envelope.
@@ -118,36 +89,6 @@ mod tests {
     #[expect(clippy::unnecessary_wraps, reason = "it is compared with what may not be known")]
     fn at(id: &str) -> Option<Position> {
         Some(Position::After(id.parse().unwrap()))
-    }
-
-    fn prevs(raw: &[(&str, Option<&str>, Option<&str>)]) -> (Vec<Option<Position>>, usize) {
-        let owned = |text: &str| text.to_owned();
-        let raw = raw.iter().map(|(id, event, prev)| (owned(id), event.map(|event| event.as_bytes().to_vec()), prev.map(owned)));
-        let mut malformed = 0;
-        let entries = entries(&topic(), raw.collect(), &Registry::default(), |_| malformed += 1);
-        (entries.into_iter().map(|entry| entry.prev).collect(), malformed)
-    }
-
-    const GOOD: Option<&str> = Some(r#"{"type":"x"}"#);
-
-    #[test]
-    fn an_entry_of_another_program_follows_what_stands_before_it() {
-        let read = prevs(&[("1-0", GOOD, None), ("2-0", GOOD, None), ("3-0", GOOD, Some("2-0"))]);
-        assert_eq!(read, (vec![None, at("1-0"), at("2-0")], 0));
-    }
-
-    #[test]
-    fn what_follows_a_malformed_entry_follows_what_was_before_it() {
-        let read = prevs(&[("1-0", GOOD, Some("0-5")), ("2-0", Some("{"), None), ("3-0", None, Some("2-0")), ("4-0", GOOD, Some("3-0"))]);
-        assert_eq!(read, (vec![at("0-5"), at("1-0")], 2));
-        let read = prevs(&[("2-0", Some("{"), None), ("3-0", GOOD, Some("2-0")), ("4-0", GOOD, Some("3-0"))]);
-        assert_eq!(read, (vec![None, at("3-0")], 1), "where nobody knows what was before, nothing is claimed");
-    }
-
-    #[test]
-    fn a_removed_entry_leaves_its_trace() {
-        let read = prevs(&[("1-0", GOOD, Some("0-5")), ("3-0", GOOD, Some("2-0"))]);
-        assert_eq!(read.0, [at("0-5"), at("2-0")]);
     }
 
     #[test]

@@ -80,5 +80,6 @@ fn signal(row: &PgRow) -> Result<Option<Signal>, Failure> {
         scope: row.try_get(5)?,
         payload: row.try_get::<Option<&str>, _>(6)?.unwrap_or_default(),
     };
-    Ok(event.read(&number).map(Signal::Broadcast))
+    let read = event.read().inspect_err(|reason| tracing::warn!(number, %reason, "an announcement is no event, and is passed over"));
+    Ok(read.ok().map(|event| Signal::Broadcast(event.into())))
 }

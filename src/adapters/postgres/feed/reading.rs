@@ -7,14 +7,17 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
-    adapters::postgres::{
-        failure::Failure,
-        message_reading::{bounds_before, entry, number_of},
-        numbers::{from_i64, to_i64},
-        stored_event::StoredEvent,
+    adapters::{
+        postgres::{
+            failure::Failure,
+            message_reading::{bounds_before, entry, number_of},
+            numbers::{from_i64, to_i64},
+            stored_event::StoredEvent,
+        },
+        stored_page::StoredEntry,
     },
     domain::{
-        event::{Entry, Event},
+        event::Entry,
         position::{EventId, Position},
         topic::{MessageId, Topic},
     },
@@ -67,8 +70,10 @@ pub(super) struct Growth {
 /// An entry as it was read; nothing where it is large, or makes no sense.
 type Read = (EventId, Option<Entry>);
 
-fn small(entry: Option<Entry>) -> Option<Entry> {
-    entry.filter(|entry| i32::try_from(Event::cost_bytes(&entry.event)).is_ok_and(|bytes| bytes <= EVENT_BYTES_MAX))
+/// What makes no sense is left to who reads the journal, and tells of it there.
+fn small(StoredEntry { id, prev, event }: StoredEntry) -> Option<Entry> {
+    let event = event.ok().filter(|event| i32::try_from(event.cost_bytes()).is_ok_and(|bytes| bytes <= EVENT_BYTES_MAX))?;
+    Some(Entry { id, prev, event: event.into() })
 }
 
 /// The topics of each channel, with the place that each came from.
@@ -158,8 +163,8 @@ async fn read_messages(connection: &mut PgConnection, messages: &[(usize, Uuid, 
     let rows: Vec<(i64, i32, String, i64, Option<String>)> = query.fetch_all(connection).await?;
     for (told, number, event_type, ts_ms, payload) in rows {
         let number = u64::try_from(number).unwrap_or(0);
-        let entry = payload.and_then(|payload| entry(number, &event_type, &payload, ts_ms));
-        read[place(messages, told)?].push((EventId::sequence(number), small(entry)));
+        let entry = payload.and_then(|payload| small(entry(number, &event_type, &payload, ts_ms)));
+        read[place(messages, told)?].push((EventId::sequence(number), entry));
     }
     Ok(())
 }
@@ -170,5 +175,5 @@ fn read_of_user(row: &PgRow) -> Result<Read, Failure> {
     let Some(payload) = row.try_get::<Option<&str>, _>(9)? else { return Ok((id, None)) };
     let event =
         StoredEvent { ts_ms: row.try_get(5)?, event_type: row.try_get(6)?, category: row.try_get(7)?, scope: row.try_get(8)?, payload };
-    Ok((id, small(event.read(&id).map(|event| Entry { id, prev: Some(prev.into()), event }))))
+    Ok((id, small(StoredEntry { id, prev: Some(prev.into()), event: event.read() })))
 }

@@ -1,0 +1,54 @@
+//! Rejoin over Postgres, on a private server that waits for its disk.
+
+pub(crate) mod appends;
+pub(crate) mod rows;
+
+use std::{sync::Arc, time::Duration};
+
+use rejoin::{
+    adapters::postgres::PostgresOptions,
+    domain::{
+        event::{Event, EventType},
+        json::Json,
+        timestamp::Timestamp,
+        topic::{Topic, UserId},
+    },
+    ports::journal::Append,
+};
+use rejoin_test_support::PostgresServer;
+
+const USERS: usize = 1_000;
+
+/// Room for what is measured, and a disk that is waited for.
+const SETTINGS: &str = "
+fsync = on
+shared_buffers = 1GB
+min_wal_size = 4GB
+max_wal_size = 8GB
+checkpoint_timeout = 15min
+synchronous_commit = on
+";
+
+fn options(server: &PostgresServer, age_max: Option<Duration>) -> PostgresOptions {
+    PostgresOptions {
+        url: server.url(),
+        schema: "rejoin".to_owned(),
+        connections_max: 16,
+        call_timeout: Duration::from_secs(9),
+        topic_entries_max: 100_000,
+        age_max,
+        idempotency_window: Duration::from_mins(10),
+        on_malformed: Arc::new(|_| {}),
+    }
+}
+
+fn append(user: usize) -> Append {
+    let event = Event {
+        event_type: EventType::parse("load").unwrap(),
+        ts: Timestamp::from_ms(1_718_900_000_000),
+        category: None,
+        scope: None,
+        payload: Json::parse(&format!("\"{}\"", "x".repeat(200))).unwrap(),
+    };
+    Append { topic: Topic::User(UserId::parse(&format!("u{user}")).unwrap()), event: Arc::new(event), idempotency_key: None }
+}
