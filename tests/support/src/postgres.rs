@@ -53,7 +53,7 @@ impl PostgresServer {
         let folder = fresh_folder();
         let data = folder.join("data");
         let made = as_user(&program("initdb"))
-            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync", "-D"])
+            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(&data)
             .output()
             .unwrap();
@@ -226,8 +226,14 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A program of Postgres: of the latest version that Debian installed, else by the path.
+/// A program of Postgres: of the folder that `POSTGRES_BIN` names, where it is there; else of the latest version that Debian
+/// installed, or by the path.
 pub fn program(name: &str) -> PathBuf {
+    let chosen = std::env::var_os("POSTGRES_BIN").map(|folder| PathBuf::from(folder).join(name)).filter(|path| path.exists());
+    chosen.unwrap_or_else(|| installed(name))
+}
+
+fn installed(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|version| Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin").join(name))))
