@@ -1,7 +1,11 @@
 //! Every statement, checked by the server against the schema, and looked at how it is done where there is much.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use futures_util::StreamExt;
 use rejoin::{
     adapters::postgres::{Postgres, queries},
     domain::{
@@ -10,14 +14,14 @@ use rejoin::{
         topic::{MessageId, Topic, UserId},
     },
     ports::{
-        feed::Feed,
+        feed::{Feed, Signal},
         journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
         messages::{MessageAppend, Messages},
         topic_log::{PageLimit, TopicLog},
     },
 };
-use rejoin_test_support::PostgresServer;
+use rejoin_test_support::{PostgresServer, soon};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 use uuid::Uuid;
 
@@ -28,7 +32,7 @@ const FILL: &str = "SET search_path TO rejoin;
     INSERT INTO user_topics SELECT 'f' || u, 1, 30, 1, 29, 30, 1, true FROM generate_series(1, 2000) u;
     INSERT INTO user_events SELECT 'f' || u, 1000000 + u, n, 1000000 + u, n - 1, n, 0, 'x', NULL, NULL, '{}'
         FROM generate_series(1, 2000) u, generate_series(1, 30) n;
-    INSERT INTO user_topics SELECT 'long' || u, 1, 1, 1, 1, 5000, 1, true FROM generate_series(1, 3) u;
+    INSERT INTO user_topics SELECT 'long' || u, now_ms() + 100000, 1, 1, 1, 5000, 1, true FROM generate_series(1, 3) u;
     INSERT INTO user_events SELECT 'long' || u, now_ms() + n, 1, now_ms() + n - 1, 1, n, 0, 'x', NULL, NULL, '{}'
         FROM generate_series(1, 5000) n, generate_series(1, 3) u;
     INSERT INTO idempotency_keys SELECT 'f' || u, 'k', 1, 1, u FROM generate_series(1, 50000) u;
@@ -75,10 +79,15 @@ async fn no_statement_reads_more_than_it_has_to() {
     for _ in 0..8 {
         use_everything(&process).await;
     }
+    // A feed that was deaf looks who was to be closed meanwhile.
+    server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rejoin feed'");
+    let interrupted = process.feed.signals().filter(|signal| std::future::ready(matches!(signal, Signal::Interrupted)));
+    soon("the feed to be back", Box::pin(interrupted).next()).await;
     process.sweeper.sweep().await.unwrap();
     process.messages.sweep(Duration::ZERO, 100).await.unwrap();
     let log = server.log();
     let plans = &log[before..];
+    print_scans(plans);
     let tables = server.run_sql(&format!("SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}'"));
     // One has a single row, and nobody looks at the other after the start.
     let tables: Vec<&str> = tables.lines().filter(|table| !["journal", "migrations"].contains(table)).collect();
@@ -96,8 +105,23 @@ async fn no_statement_reads_more_than_it_has_to() {
     }
 }
 
-/// A batch of the sweep.
-const READ_MAX: u32 = 1_000;
+/// Shows, with `--nocapture`, by what each statement finds its rows.
+fn print_scans(plans: &str) {
+    let mut scans: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for plan in plans.split("duration: ").filter(|plan| plan.contains("cost=")) {
+        let text = plan.split_once("Query Text: ").map_or("", |(_, text)| text);
+        let statement: Vec<&str> = text.split("(cost=").next().unwrap_or_default().split_whitespace().take(14).collect();
+        let nodes =
+            plan.lines().filter_map(|line| line.split_once("  (cost=")).map(|(node, _)| node.trim().trim_start_matches("->").trim());
+        scans.entry(statement.join(" ")).or_default().extend(nodes.filter(|node| node.contains(" on ") && node.contains("Scan")));
+    }
+    for (statement, scans) in scans {
+        println!("{statement} ..\n    {}", scans.into_iter().collect::<Vec<_>>().join("; "));
+    }
+}
+
+/// A batch of the sweep has a thousand rows; as many are trimmed behind those that came.
+const READ_MAX: u32 = 1_100;
 
 async fn use_everything(process: &Postgres) {
     let (user, limit) = (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
@@ -110,6 +134,7 @@ async fn use_everything(process: &Postgres) {
         process.journal.read(topic, Position::Start, limit).await.unwrap();
         process.journal.bounds(topic).await.unwrap();
     }
+    process.journal.append((0..100).map(|_| append("long3", None)).collect()).await.unwrap();
     process.journal.purge(&topic("f8")).await.unwrap();
     process.messages.open(message, &user, false).await.unwrap().unwrap();
     let chunk =
