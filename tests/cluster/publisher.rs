@@ -67,7 +67,7 @@ impl Publisher {
                     }
                 }
                 Ok(response) => assert_eq!(response.status(), 503, "{:?}", response.text().await),
-                Err(error) => assert!(!error.is_timeout(), "a publish hung: {error:?}"),
+                Err(error) => assert!(!error.is_timeout(), "{key} hung at attempt {attempt}: {error:?}"),
             }
             *repeats += 1;
             tokio::time::sleep(RETRY_PAUSE).await;

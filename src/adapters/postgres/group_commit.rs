@@ -124,7 +124,7 @@ async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: V
         }
         return;
     }
-    for (job, answer) in jobs.into_iter().zip(answers) {
+    for (job, answer) in jobs.into_iter().zip(answers).filter(|(_, answer)| !answer.is_closed()) {
         let alone = writer.write(std::slice::from_ref(&job)).await;
         let _ = answer
             .send(alone.and_then(|mut written| written.pop().ok_or_else(|| BackendError::new(BackendErrorKind::Timeout, failure.context))));

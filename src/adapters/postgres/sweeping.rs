@@ -38,10 +38,10 @@ const TASK: &str = "sweep";
 const TURN_LASTS: Duration = Duration::from_mins(1);
 
 /// Takes the turn of task $1 for holder $2, or keeps it, for $3 milliseconds; touches no row where it is another's. One
-/// that lasts for longer than it may was taken before the clock stepped back.
+/// that lasts for much longer than it may was taken before the clock stepped back.
 pub(super) const TAKE_TURN: &str = "INSERT INTO turns AS t (task, holder, ends_ms) VALUES ($1, $2, now_ms() + $3)
     ON CONFLICT (task) DO UPDATE SET holder = excluded.holder, ends_ms = excluded.ends_ms
-    WHERE t.holder = excluded.holder OR t.ends_ms <= now_ms() OR t.ends_ms > excluded.ends_ms";
+    WHERE t.holder = excluded.holder OR t.ends_ms <= now_ms() OR t.ends_ms > excluded.ends_ms + $3";
 /// Gives the turn back.
 pub(super) const END_TURN: &str = "DELETE FROM turns WHERE task = $1 AND holder = $2";
 

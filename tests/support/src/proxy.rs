@@ -114,6 +114,10 @@ fn next_random(state: &AtomicU64) -> u64 {
 impl Cutter {
     async fn pass(&self, client: TcpStream, server: SocketAddr, budget: u64) {
         let Ok(server) = TcpStream::connect(server).await else { return };
+        // The port of a server that is gone may be given to this very connection, which then talks to itself.
+        if server.local_addr().ok() == server.peer_addr().ok() {
+            return;
+        }
         let (mut from_client, to_client) = client.into_split();
         let (from_server, mut to_server) = server.into_split();
         let upward = async move {
