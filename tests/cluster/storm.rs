@@ -13,7 +13,7 @@ use rejoin::{
     domain::{access::Scope, topic::UserId},
     ports::clock::Clock,
 };
-use rejoin_test_support::{CuttingProxy, EventClient, ServerProcess, soon};
+use rejoin_test_support::{CuttingProxy, EventClient, ServerProcess, eventually};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -92,13 +92,6 @@ impl Processes {
     fn cuts(&self) -> usize {
         self.proxies.iter().map(CuttingProxy::cuts).sum()
     }
-
-    /// Until each reader may have been cut.
-    async fn blow(&self) {
-        while self.cuts() <= READERS {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
 }
 
 /// Everything that was acknowledged is seen by every reader, once, in one order.
@@ -124,7 +117,7 @@ pub(crate) async fn storm(engine: &mut dyn Engine) {
 
     kill_one_after_another(engine, &mut processes).await;
     // A slow machine takes longer for a storm with wind.
-    soon("the proxies to cut", processes.blow()).await;
+    eventually("the proxies to cut as often as there are readers", async || processes.cuts() > READERS).await;
     stop.send_replace(true);
     let acknowledged: Vec<(String, Acknowledged)> = timeout(PATIENCE, publishers.join_all()).await.expect("publishers come to an end");
     processes.proxies.iter().for_each(CuttingProxy::calm_down);

@@ -4,7 +4,7 @@
 
 use sqlx::PgConnection;
 
-use super::{failure::Failure, numbers::to_i64, reading::stored_page, stored_event::StoredEvent};
+use super::{failure::Failure, numbers::to_i64, reading::page_of, stored_event::StoredEvent};
 use crate::{
     adapters::stored_page::{StoredEntry, StoredPage},
     domain::{
@@ -75,7 +75,7 @@ pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Po
         let (event_type, payload) = (event_type.as_deref()?, payload.as_deref()?);
         Some(entry(u64::try_from((*number)?).ok()?, event_type, payload, (*ts_ms)?))
     });
-    Ok(stored_page(entries.collect(), bounds))
+    Ok(page_of(entries.collect(), bounds))
 }
 
 /// An entry of a message.

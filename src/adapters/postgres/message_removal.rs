@@ -13,7 +13,8 @@ use crate::domain::topic::{MessageId, Topic};
 /// Most events that go in one transaction, but for one message that has more.
 const EVENTS_AT_ONCE: i64 = 10_000;
 
-/// Keeps other processes from it for the present transaction; `false` if another one is at it.
+/// Keeps other processes from it; `false` if another one is at it. A lock of the transaction is enough, since a call sweeps in
+/// one: who calls again rests in between as it likes.
 pub(super) const TAKE_TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtext('rejoin messages'), hashtext(current_schema()))";
 
 /// The messages whose producers have been silent for longer than $1, at most $2.

@@ -69,7 +69,7 @@ pub(super) struct Extent {
 }
 
 /// What was read, and whether there is more: the head of a topic that was ever written to is its last entry.
-pub(super) fn stored_page(entries: Vec<StoredEntry>, bounds: Bounds) -> StoredPage {
+pub(super) fn page_of(entries: Vec<StoredEntry>, bounds: Bounds) -> StoredPage {
     let more = entries.last().is_some_and(|last| Position::After(last.id) < bounds.head);
     StoredPage { entries, more, bounds }
 }
@@ -112,10 +112,10 @@ pub(super) async fn page(
             .await?;
         if let Some(first) = rows.first() {
             let entries = rows.iter().filter_map(|row| entry_of(row).transpose()).collect::<Result<Vec<_>, _>>()?;
-            return Ok(stored_page(entries, extent_of(first)?.bounds));
+            return Ok(page_of(entries, extent_of(first)?.bounds));
         }
         if let Some(Extent { bounds, .. }) = make_known(connection, user).await? {
-            return Ok(stored_page(Vec::new(), bounds));
+            return Ok(page_of(Vec::new(), bounds));
         }
     }
     Err(sqlx::Error::RowNotFound.into())

@@ -68,6 +68,8 @@ enum Deaf {
     Connection(#[from] Failure),
     #[error("the server is silent")]
     Silent,
+    #[error("the connection ended")]
+    Ended,
     #[error(transparent)]
     Reading(#[from] BackendError),
 }
@@ -137,13 +139,13 @@ impl Listener {
             let heard = tokio::select! {
                 notification = listener.try_recv() => match notification {
                     Ok(Some(notification)) => self.take(listener, notification.payload()).await,
-                    Ok(None) => Err(Deaf::Silent),
+                    Ok(None) => Err(Deaf::Ended),
                     Err(error) => Err(error.into()),
                 },
                 confirmation = self.confirmations.recv() => match confirmation {
                     Some(confirmation) => self.confirm(listener, confirmation).await,
                     // The feed is gone, and this task with it.
-                    None => Err(Deaf::Silent),
+                    None => Err(Deaf::Ended),
                 },
                 () = sleep_until(*alive_at + HEARTBEAT_EVERY) => ask_for_sign_of_life(listener).await,
             };
@@ -192,7 +194,7 @@ impl Listener {
             match listener.try_recv().now_or_never() {
                 Some(Ok(Some(notification))) => hints.extend(Hint::parse(notification.payload())),
                 // What is wrong shows again when it is listened to.
-                Some(Ok(None)) => return Err(Deaf::Silent),
+                Some(Ok(None)) => return Err(Deaf::Ended),
                 Some(Err(error)) => return Err(error.into()),
                 None => break,
             }
