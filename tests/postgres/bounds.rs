@@ -39,9 +39,12 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
     while !reads.is_empty() {
         appended(&process, "publisher").await;
         published += 1;
+        let mut overtaking = 0;
         while let Some(read) = reads.try_join_next() {
             read.unwrap();
+            overtaking += 1;
         }
+        assert!(overtaking < BURST / 4, "a publish waited for {overtaking} reads");
     }
     let connections = server.run_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rejoin%'");
     assert!(connections.trim().parse::<usize>().unwrap() <= 12, "{connections}");
