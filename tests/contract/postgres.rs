@@ -132,12 +132,10 @@ impl Backend for OfPostgres {
 
     /// As those who run servers for others do it before a disk is full.
     async fn fill(&self) {
-        self.server.run_sql("ALTER SYSTEM SET default_transaction_read_only = on");
-        self.server.run_sql("SELECT pg_reload_conf()");
+        self.server.set("default_transaction_read_only", "on").await;
     }
 
     async fn make_room(&self) {
-        self.server.run_sql("ALTER SYSTEM RESET default_transaction_read_only");
-        self.server.run_sql("SELECT pg_reload_conf()");
+        self.server.set("default_transaction_read_only", "off").await;
     }
 }

@@ -20,8 +20,7 @@ async fn a_server_is_trusted_by_who_signed_its_certificate() {
         .unwrap();
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
     server.adopt("server.key");
-    server.run_sql("ALTER SYSTEM SET ssl = on");
-    server.run_sql("SELECT pg_reload_conf()");
+    server.set("ssl", "on").await;
     let url = |mode: &str| server.url().replace("sslmode=prefer", mode);
     let certificate = folder.join("server.crt");
     let trusted = url(&format!("sslmode=verify-full&sslrootcert={}", certificate.display()));

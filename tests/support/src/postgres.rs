@@ -108,6 +108,19 @@ impl PostgresServer {
         String::from_utf8(done.stdout).unwrap()
     }
 
+    /// Gives a setting another value, for connections that are open as well. The server takes it up some time after it was
+    /// asked to: it tells its connections, and only then accepts another, so that a new one that knows of it comes last.
+    pub async fn set(&self, setting: &str, value: &str) {
+        self.run_sql(&format!("ALTER SYSTEM SET {setting} = {value}"));
+        self.run_sql("SELECT pg_reload_conf()");
+        let taken_up = async {
+            while self.run_sql(&format!("SHOW {setting}")).trim() != value {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon("the setting to be taken up", taken_up).await;
+    }
+
     fn psql(&self, sql: &str) -> Command {
         let mut command = Command::new(program("psql"));
         command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname"]);
