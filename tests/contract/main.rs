@@ -160,6 +160,7 @@ macro_rules! contract {
                     a_deleted_message_is_gone_and_its_watchers_are_told
                     a_deleted_message_begins_anew
                     the_sweep_removes_what_has_been_silent_for_too_long
+                    a_sweep_of_many_leaves_room_for_other_calls
                 }
             }
             mod feed {

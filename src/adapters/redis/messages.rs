@@ -5,7 +5,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 
 use super::{
     journal::{RedisJournal, ms, senseless},
@@ -31,8 +32,9 @@ use crate::{
 /// How often a decision is made anew when others change the message meanwhile. Each time one of them gets through.
 const ATTEMPTS_MAX: usize = 1_000;
 
-/// How many indexes are looked at together: a cluster has one for each slot.
-const INDEXES_AT_ONCE: usize = 256;
+/// How many indexes are looked at together: a cluster has one for each slot. The driver takes a hundred calls at once, and lets
+/// the others wait; the sweep leaves room for them.
+const INDEXES_AT_ONCE: usize = 64;
 
 /// What there is of a message.
 struct Look {
@@ -259,19 +261,27 @@ impl Messages for RedisJournal {
 
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
         let arguments = [ms(silent_for).to_string(), messages_max.to_string()];
-        let indexes = stream::iter(self.keys.all_messages_by_silence());
-        let mut found = indexes.map(|index| self.silent_messages(index, &arguments)).buffer_unordered(INDEXES_AT_ONCE);
-        let mut removed = 0;
-        while let Some(silent) = found.next().await {
-            let (seen_before, ids) = silent?;
-            for id in ids.iter().take(messages_max - removed) {
-                let id = id.parse().map(MessageId).map_err(|_| senseless())?;
-                removed += usize::from(self.remove(id, &seen_before).await?);
-            }
-            if removed >= messages_max {
-                break;
-            }
-        }
-        Ok(removed)
+        let messages_max = messages_max.min(Semaphore::MAX_PERMITS);
+        let room = Semaphore::new(messages_max);
+        // Each index by itself, and all of them driven together: a call that is made and then not polled would keep its place
+        // among the driver's calls, and so keep out the very one that is waited for meanwhile.
+        let indexes = stream::iter(self.keys.all_messages_by_silence()).map(Ok);
+        indexes
+            .try_for_each_concurrent(INDEXES_AT_ONCE, async |index| {
+                if room.available_permits() == 0 {
+                    return Ok(());
+                }
+                let (seen_before, ids) = self.silent_messages(index, &arguments).await?;
+                for id in ids {
+                    let Ok(place) = room.try_acquire() else { break };
+                    let id = id.parse().map(MessageId).map_err(|_| senseless())?;
+                    if self.remove(id, &seen_before).await? {
+                        place.forget();
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(messages_max - room.available_permits())
     }
 }

@@ -73,3 +73,26 @@ pub(crate) async fn the_sweep_removes_what_has_been_silent_for_too_long(fixture:
     }
     assert!(one.observe(young).await.is_some());
 }
+
+pub(crate) async fn a_sweep_of_many_leaves_room_for_other_calls(fixture: &dyn Fixture) {
+    const MANY: usize = 100;
+    let backend = fixture.open(Options::default()).await;
+    let process = backend.process().await;
+    for _ in 0..MANY {
+        process.open_message().await;
+    }
+    backend.pass(Duration::from_secs(6)).await;
+    let young = process.open_message().await;
+    let sweep = async {
+        let removed = process.messages.sweep(Duration::from_secs(5), 2 * MANY).await;
+        removed.expect("a sweep does not stand in its own way")
+    };
+    let mut sweep = std::pin::pin!(sweep);
+    loop {
+        tokio::select! {
+            removed = &mut sweep => break assert_eq!(removed, MANY),
+            seen = process.messages.heartbeat(young, None) => drop(seen.expect("the sweep stands in nobody's way").unwrap()),
+        }
+    }
+    assert!(process.observe(young).await.is_some());
+}
