@@ -7,6 +7,8 @@ mod given;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod notifications;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod statements;
