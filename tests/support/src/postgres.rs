@@ -113,12 +113,7 @@ impl PostgresServer {
     pub async fn set(&self, setting: &str, value: &str) {
         self.run_sql(&format!("ALTER SYSTEM SET {setting} = {value}"));
         self.run_sql("SELECT pg_reload_conf()");
-        let taken_up = async {
-            while self.run_sql(&format!("SHOW {setting}")).trim() != value {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        soon("the setting to be taken up", taken_up).await;
+        until("the setting to be taken up", || self.run_sql(&format!("SHOW {setting}")).trim() == value).await;
     }
 
     fn psql(&self, sql: &str) -> Command {
@@ -167,12 +162,8 @@ impl PostgresServer {
     }
 
     async fn answers(&self) {
-        let asked = async {
-            while !self.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        soon("the private Postgres to answer", asked).await;
+        let asked = || self.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        until("the private Postgres to answer", || asked().is_ok_and(|status| status.success())).await;
     }
 
     fn signal_all(&self, name: &str) {
@@ -195,6 +186,16 @@ impl Drop for PostgresServer {
         drop(self.undertaker.stdin.take());
         let _ = self.undertaker.wait();
     }
+}
+
+/// Waits until a condition holds that a program of Postgres is asked for.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(what, waiting).await;
 }
 
 fn is_alive(process: u32) -> bool {
