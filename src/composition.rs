@@ -162,21 +162,21 @@ impl Server {
         self.limits.connections()
     }
 
-    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells whether all was
-    /// over in time.
-    pub async fn drain(self) -> bool {
+    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
+    /// requests were cut off, since they were not over in time.
+    pub async fn drain(self) -> usize {
         // The last to be told still needs a moment to be told.
         let spread = self.drain * 4 / 5;
         self.lifecycle.begin_drain();
         self.hub.drain(DrainPlan { started: Instant::now(), spread });
-        let in_time = self.lifecycle.finish(self.drain).await;
+        let cut_off = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
         // Only now the address is free for who comes next.
         for serving in self.serving {
             let _ = serving.await;
         }
-        in_time
+        cut_off
     }
 
     /// Stops at once, as a process that is killed does: nobody is told.

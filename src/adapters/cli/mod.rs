@@ -63,7 +63,7 @@ impl CommandLine {
     async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
         let config = self.config.as_deref();
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
+            Command::Serve => return serve::serve(&Settings::load(config)?.settings).await,
             Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
