@@ -19,7 +19,7 @@ use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
-        http::{self as http_adapter, Api, Routers},
+        http::{self as http_adapter, Api, Listeners},
         postgres::PostgresSetupError,
         prometheus::Prometheus,
         redis::RedisSetupError,
@@ -137,13 +137,13 @@ impl Server {
             render_metrics: Arc::new(move || prometheus.render()),
             options: Arc::new(api_options(settings)),
         };
-        let Routers { public, ops: ops_router } = http_adapter::routers(api, ops.is_some());
-        let serve = |listener, router| {
-            tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
+        let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
+        let serve = |listener, routes| {
+            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
         };
         let mut serving = vec![serve(listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
-        serving.extend(ops.map(|(listener, _)| serve(listener, ops_router)));
+        serving.extend(ops.map(|(listener, _)| serve(listener, ops_routes)));
         Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
     }
 

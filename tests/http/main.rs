@@ -4,6 +4,7 @@
 
 mod auth;
 mod broadcast;
+mod connections;
 mod cors;
 mod drain;
 mod hostile;
@@ -12,6 +13,7 @@ mod limits;
 mod loss;
 mod ndjson;
 mod publish;
+mod refusals;
 mod slow_clients;
 mod snapshot;
 mod stream;
