@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::problem_code::Code;
 use crate::{
     app::{
+        broadcasts::NoRoom,
         producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
         subscriptions::Refusal,
@@ -199,6 +200,8 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Forbidden(forbidden) => forbidden.into(),
             PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
+            PublishError::NoRoom(NoRoom::TooLarge { .. }) => Self::new(Code::EventTooLarge, error.to_string()),
+            PublishError::NoRoom(NoRoom::Full) => Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER),
         }
     }
 }

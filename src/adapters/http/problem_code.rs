@@ -93,7 +93,7 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`.
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
@@ -113,6 +113,8 @@ codes! {
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
+    /// Some connections have not taken the broadcasts before this one.
+    BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
     /// The process is shutting down.
