@@ -4,6 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     availability::Availability,
+    broadcasting::{BroadcastError, Broadcaster},
+    broadcasts::NoRoom,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -18,7 +20,6 @@ use crate::{
     ports::{
         backend_error::BackendError,
         clock::Clock,
-        feed::Feed,
         journal::{Append, Appended, IdempotencyKey, Journal},
     },
 };
@@ -76,13 +77,25 @@ pub enum PublishError {
     /// The backend could not take it.
     #[error("the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key")]
     Backend(#[from] BackendError),
+    /// Not everybody who is connected could get it.
+    #[error(transparent)]
+    NoRoom(NoRoom),
+}
+
+impl From<BroadcastError> for PublishError {
+    fn from(error: BroadcastError) -> Self {
+        match error {
+            BroadcastError::NoRoom(no_room) => Self::NoRoom(no_room),
+            BroadcastError::Backend(error) => Self::Backend(error),
+        }
+    }
 }
 
 /// The use case.
 pub struct Publisher {
     journal: Arc<dyn Journal>,
     journal_availability: Arc<Availability>,
-    feed: Arc<dyn Feed>,
+    broadcaster: Broadcaster,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
     signals: Arc<Signals>,
@@ -94,13 +107,13 @@ impl Publisher {
     pub fn new(
         journal: Arc<dyn Journal>,
         journal_availability: Arc<Availability>,
-        feed: Arc<dyn Feed>,
+        broadcaster: Broadcaster,
         clock: Arc<dyn Clock>,
         registry: Arc<Registry>,
         signals: Arc<Signals>,
         push_enabled: bool,
     ) -> Self {
-        Self { journal, journal_availability, feed, clock, registry, signals, push_enabled }
+        Self { journal, journal_availability, broadcaster, clock, registry, signals, push_enabled }
     }
 
     /// The categories that events may have.
@@ -121,18 +134,18 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; a retry with the same idempotency key is harmless.
     pub async fn publish(&self, publication: Publication) -> Result<Published, PublishError> {
-        let mut published = self.publish_all(vec![publication]).await?;
-        Ok(published.pop().unwrap_or(Published::Discarded))
+        self.publish_all(vec![publication]).await?.pop().unwrap_or(Ok(Published::Discarded))
     }
 
-    /// Publishes events in their order, those that are journaled in one batch. The principal must have been authorised.
+    /// Publishes events in their order, those that are journaled in one batch, and answers for each. The principal must have
+    /// been authorised.
     ///
     /// # Errors
-    /// [`PublishError`]; a retry with the same idempotency keys is harmless.
-    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Published>, PublishError> {
+    /// [`PublishError`] of them all, or of one alone; a retry with the same idempotency keys is harmless.
+    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Result<Published, PublishError>>, PublishError> {
         if !self.push_enabled {
             self.signals.published(Outcome::Discarded, publications.len());
-            return Ok(publications.iter().map(|_| Published::Discarded).collect());
+            return Ok(publications.iter().map(|_| Ok(Published::Discarded)).collect());
         }
         let mut batch = Vec::new();
         let mut plans = Vec::with_capacity(publications.len());
@@ -143,27 +156,30 @@ impl Publisher {
         let mut published = Vec::with_capacity(plans.len());
         for plan in plans {
             published.push(match plan {
-                Plan::One(index) => Published::One(appended[index]),
-                Plan::Each(indexes) => Published::Each(indexes.into_iter().map(|index| appended[index]).collect()),
+                Plan::One(index) => answer_of(&appended[index]).map(Published::One),
+                Plan::Each(indexes) => {
+                    indexes.into_iter().map(|index| answer_of(&appended[index])).collect::<Result<_, _>>().map(Published::Each)
+                }
                 Plan::Broadcast(event) => {
-                    self.feed.broadcast(event).await?;
-                    self.signals.published(Outcome::Broadcast, 1);
-                    Published::Broadcast
+                    self.broadcaster.broadcast(event).await.map(|()| Published::Broadcast).map_err(PublishError::from)
                 }
             });
         }
         Ok(published)
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
         let appended = traced("journal append", events, self.journal.append(batch)).await;
         let appended = self.journal_availability.observe(appended).inspect_err(|_| {
             self.signals.published(Outcome::Failed, events);
         })?;
-        let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
-        self.signals.published(Outcome::Appended, appended.len() - duplicates);
+        let appended: Vec<_> = appended.into_iter().map(|appended| self.journal_availability.observe(appended)).collect();
+        let taken = appended.iter().flatten().count();
+        let duplicates = appended.iter().flatten().filter(|appended| appended.duplicate).count();
+        self.signals.published(Outcome::Appended, taken - duplicates);
         self.signals.published(Outcome::Duplicate, duplicates);
+        self.signals.published(Outcome::Failed, appended.len() - taken);
         Ok(appended)
     }
 
@@ -186,6 +202,12 @@ impl Publisher {
             Recipients::Everybody => Plan::Broadcast(event),
         }
     }
+}
+
+/// The answer for one event of a batch. Several publications can't share it, but one may name a user twice.
+fn answer_of(appended: &Result<Appended, BackendError>) -> Result<Appended, PublishError> {
+    // The driver's own error has been logged.
+    appended.as_ref().copied().map_err(|error| BackendError::new(error.kind, error.context).into())
 }
 
 /// What to do for one publication; the numbers are places in the batch.

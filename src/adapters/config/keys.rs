@@ -92,6 +92,7 @@ pub(super) static KEYS: &[Key] = &[
     key("messages.backend", BACKEND),
     older("messages.retention_days", "MESSAGE_EVENTS_RETENTION_DAYS", number(1, 3_650)),
     key("messages.producer_idle_seconds", number(1, 86_400)),
+    key("messages.open_wait_seconds", number(0, 60)),
     key("limits.backend", BACKEND),
     key("memory.max_bytes", number(1 << 20, 1 << 40)),
     key(
@@ -120,6 +121,7 @@ pub(super) static KEYS: &[Key] = &[
     key("hub.ring_entries_max", number(1, 1_000_000)),
     key("hub.ring_max_bytes", number(1024, 1 << 30)),
     key("hub.rings_max_bytes", number(1024, 1 << 40)),
+    key("hub.broadcasts_max_bytes", number(65_536, 1 << 40)),
     key("auth.mode", Allowed::Text { what: "\"none\" or \"jwt\"", accepts: fits::<AuthMode> }),
     key("auth.allow_insecure", Allowed::Flag),
     key("auth.cookie", Allowed::Text { what: "the name of a cookie, or empty", accepts: cookie }),

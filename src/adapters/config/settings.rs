@@ -133,6 +133,9 @@ pub struct MessagesSettings {
     /// The silence after which a producer is given up.
     #[serde(rename = "producer_idle_seconds", deserialize_with = "fields::seconds")]
     pub producer_idle: Duration,
+    /// For how long a reader waits for its message to be opened.
+    #[serde(rename = "open_wait_seconds", deserialize_with = "fields::seconds")]
+    pub open_wait: Duration,
 }
 
 /// `[limits]`
@@ -193,6 +196,8 @@ pub struct HubSettings {
     pub ring_max_bytes: usize,
     /// Most bytes of all rings of the process.
     pub rings_max_bytes: usize,
+    /// Most bytes of broadcasts that wait for connections.
+    pub broadcasts_max_bytes: usize,
 }
 
 /// `[log]`

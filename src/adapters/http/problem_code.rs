@@ -51,6 +51,8 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `keepalive` is neither `comment` nor `event`.
+    InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST;
     /// `Producer-Epoch` is not a number.
@@ -91,7 +93,7 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`.
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
@@ -107,8 +109,12 @@ codes! {
     ReplayBudgetExhausted = "replay_budget_exhausted", TOO_MANY_REQUESTS;
     /// Something went wrong on the server; its log has more.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR;
+    /// What the backend holds of this user or message is damaged, or another program's; a retry does not help.
+    TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
+    /// Some connections have not taken the broadcasts before this one.
+    BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
     /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz` and `/metrics` are answered.

@@ -65,7 +65,7 @@ impl Receipt {
 description::refusals! {
     /// Of a publish.
     PublishRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
-        &[Code::InvalidIdempotencyKey]
+        &[Code::InvalidIdempotencyKey, Code::BroadcastsFull]
 }
 
 /// Publish an event, or a stream of them.

@@ -7,8 +7,13 @@ use futures_util::stream::{BoxStream, StreamExt, pending};
 
 use super::*;
 use crate::{
+    app::broadcasts::Broadcasts,
     domain::{position::EventId, timestamp::Timestamp},
-    ports::{backend_error::BackendErrorKind, feed::Signal, journal::MockJournal},
+    ports::{
+        backend_error::BackendErrorKind,
+        feed::{Feed, Signal},
+        journal::MockJournal,
+    },
 };
 
 const NOW: Timestamp = Timestamp::from_ms(1_718_900_000_007);
@@ -21,11 +26,17 @@ impl Clock for Fixed {
     }
 }
 
-/// A feed that keeps what was broadcast, or fails.
-#[derive(Default)]
+/// A feed that keeps what was broadcast and brings it back, or fails.
 struct Told {
     away: bool,
     events: Mutex<Vec<Arc<Event>>>,
+    broadcasts: Arc<Broadcasts>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { away: false, events: Mutex::default(), broadcasts: Arc::new(Broadcasts::new(10_000)) }
+    }
 }
 
 #[async_trait]
@@ -44,6 +55,7 @@ impl Feed for Told {
         if self.away {
             return Err(away());
         }
+        self.broadcasts.add(Arc::clone(&event));
         self.events.lock().unwrap().push(event);
         Ok(())
     }
@@ -64,7 +76,7 @@ fn journal() -> (MockJournal, Batches) {
     let (mut journal, batches) = (MockJournal::new(), Batches::default());
     let kept = Arc::clone(&batches);
     journal.expect_append().returning(move |batch| {
-        let told = (0..batch.len() as u64).map(appended).collect();
+        let told = (0..batch.len() as u64).map(|number| Ok(appended(number))).collect();
         kept.lock().unwrap().push(batch);
         Ok(told)
     });
@@ -80,7 +92,9 @@ fn publisher(journal: MockJournal, feed: &Arc<Told>, push_enabled: bool) -> Publ
     let registry = Registry::build(patterns.iter().map(|(name, patterns)| (*name, patterns.as_slice()))).unwrap();
     let availability = Arc::new(Availability::new("journal", Signals::unheard_in_tests()));
     let signals = Signals::unheard_in_tests();
-    Publisher::new(Arc::new(journal), availability, Arc::clone(feed) as _, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
+    let broadcasts = Arc::clone(&feed.broadcasts);
+    let broadcaster = Broadcaster::new(broadcasts, Arc::clone(feed) as _, Arc::clone(&availability), Arc::clone(&signals));
+    Publisher::new(Arc::new(journal), availability, broadcaster, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
 }
 
 fn user(id: &str) -> UserId {
@@ -100,6 +114,10 @@ fn publication(recipients: Recipients, event_type: &str) -> Publication {
         category: None,
         idempotency_key: None,
     }
+}
+
+fn all_of(published: Result<Vec<Result<Published, PublishError>>, PublishError>) -> Vec<Published> {
+    published.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
 fn recipients(batch: &[Append]) -> Vec<String> {
@@ -150,7 +168,7 @@ async fn who_is_named_twice_gets_one_entry() {
 async fn the_same_user_in_two_publications_gets_both() {
     let (journal, batches) = journal();
     let publications = vec![publication(to_users(&["a", "b"]), "a"), publication(to_users(&["b", "a"]), "b")];
-    let published = publisher(journal, &Arc::default(), true).publish_all(publications).await.unwrap();
+    let published = all_of(publisher(journal, &Arc::default(), true).publish_all(publications).await);
     assert_eq!(published, [Published::Each([0, 1].map(appended).to_vec()), Published::Each([2, 3].map(appended).to_vec())]);
     assert_eq!(recipients(&batches.lock().unwrap()[0]), ["user:a", "user:b", "user:b", "user:a"]);
 }
@@ -165,7 +183,7 @@ async fn several_publications_are_one_batch_in_their_order() {
         publication(to_users(&[]), "four"),
         publication(Recipients::User(user("a")), "five"),
     ];
-    let published = publisher(journal, &feed, true).publish_all(publications).await.unwrap();
+    let published = all_of(publisher(journal, &feed, true).publish_all(publications).await);
     let each = Published::Each(vec![appended(1), appended(2)]);
     assert_eq!(
         published,
@@ -198,6 +216,21 @@ async fn a_journal_that_fails_is_told_and_nothing_is_broadcast() {
 }
 
 #[tokio::test]
+async fn a_damaged_topic_fails_alone() {
+    let mut journal = MockJournal::new();
+    journal.expect_append().times(1).returning(|batch| {
+        let damaged = |topic| BackendError::damaged("test", topic, "a key of another type");
+        Ok(batch.into_iter().zip(0..).map(|(append, n)| if n == 1 { Err(damaged(append.topic)) } else { Ok(appended(n)) }).collect())
+    });
+    let publications = ["a", "b", "c"].map(|id| publication(Recipients::User(user(id)), "x")).to_vec();
+    let publications = [publications, vec![publication(to_users(&["d", "e"]), "x")]].concat();
+    let published = publisher(journal, &Arc::default(), true).publish_all(publications).await.unwrap();
+    assert!(matches!(&published[0], Ok(Published::One(_))) && matches!(&published[2], Ok(Published::One(_))), "{published:?}");
+    assert!(matches!(&published[1], Err(PublishError::Backend(error)) if error.kind == BackendErrorKind::Damaged), "{published:?}");
+    assert!(matches!(&published[3], Ok(Published::Each(each)) if each.len() == 2), "{published:?}");
+}
+
+#[tokio::test]
 async fn a_feed_that_fails_is_told() {
     let feed = Arc::new(Told { away: true, ..Told::default() });
     let failed = publisher(MockJournal::new(), &feed, true).publish(publication(Recipients::Everybody, "a")).await;
@@ -205,11 +238,30 @@ async fn a_feed_that_fails_is_told() {
 }
 
 #[tokio::test]
+async fn a_broadcast_that_not_everybody_could_get_is_refused_and_the_others_are_published() {
+    let (journal, _) = journal();
+    let feed = Arc::new(Told::default());
+    let slow = feed.broadcasts.tail();
+    let large = |bytes: usize| {
+        let payload = Json::parse(&format!("\"{}\"", "x".repeat(bytes))).unwrap();
+        Publication { payload, ..publication(Recipients::Everybody, "large") }
+    };
+    let publications = vec![large(5_000), large(2_000), large(2_000), publication(Recipients::User(user("a")), "x")];
+    let published = publisher(journal, &feed, true).publish_all(publications).await.unwrap();
+    assert!(matches!(published[0], Err(PublishError::NoRoom(NoRoom::TooLarge { .. }))), "{published:?}");
+    assert!(matches!(published[1], Ok(Published::Broadcast)), "{published:?}");
+    assert!(matches!(published[2], Err(PublishError::NoRoom(NoRoom::Full))), "{published:?}");
+    assert!(matches!(published[3], Ok(Published::One(_))), "{published:?}");
+    assert_eq!(feed.events.lock().unwrap().len(), 1, "nobody got those that were refused");
+    drop(slow);
+}
+
+#[tokio::test]
 async fn while_pushing_is_off_nothing_is_stored() {
     let feed = Arc::new(Told::default());
     let publisher = publisher(MockJournal::new(), &feed, false);
     let publications = vec![publication(Recipients::User(user("u1")), "a"), publication(Recipients::Everybody, "b")];
-    assert_eq!(publisher.publish_all(publications).await.unwrap(), [Published::Discarded, Published::Discarded]);
+    assert_eq!(all_of(publisher.publish_all(publications).await), [Published::Discarded, Published::Discarded]);
     assert_eq!(publisher.publish(publication(Recipients::Everybody, "c")).await.unwrap(), Published::Discarded);
     assert!(feed.events.lock().unwrap().is_empty());
 }
