@@ -25,6 +25,18 @@ async fn promise_1_a_new_client_has_a_cursor_before_the_first_event() {
 }
 
 #[tokio::test]
+async fn promise_1_a_cursor_is_found_under_every_name_that_clients_give_it() {
+    let server = TestServer::start("").await;
+    let (first, second) = (server.publish("t", json!(1)).await, server.publish("t", json!(2)).await);
+    for name in ["last_event_id", "lastEventId", "Last-Event-ID", "LASTEVENTID", "last-event-id"] {
+        let mut stream = Connection::open(&server.url(&format!("/api/events?{name}={first}")), None).await;
+        assert_eq!(stream.event().await.0.as_ref(), Some(&second), "{name}");
+    }
+    let mut stream = Connection::open(&server.url("/api/events"), Some(&format!("0, {first}, null"))).await;
+    assert_eq!(stream.event().await.0, Some(second), "the greatest of several that can be read");
+}
+
+#[tokio::test]
 async fn the_headers_keep_proxies_and_caches_out_of_the_way() {
     let server = TestServer::start("").await;
     let response = Connection::request(&server.url("/api/events"), None).await;
