@@ -145,9 +145,16 @@ mod tests {
     #[test]
     fn promise_1_the_cursor_is_read_in_every_spelling_and_of_several_the_greatest_counts() {
         let after = Cursor::After(EventId::timed(7, 1));
-        for name in
-            ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID", "LASTEVENTID", "last-event-id", "LAST_EVENT_ID", "last%20event%20id"]
-        {
+        for name in [
+            "last_event_id",
+            "lastEventId",
+            "lastEventID",
+            "Last-Event-ID",
+            "LASTEVENTID",
+            "last-event-id",
+            "LAST_EVENT_ID",
+            "last%20event%20id",
+        ] {
             assert_eq!(request(&format!("{name}=7-1"), &[]).unwrap().cursor, after, "{name}");
         }
         for name in ["event_id", "last_event", "last_event_ids", "last_event_id2"] {

@@ -106,7 +106,11 @@ fn format() -> Parameter {
 }
 
 fn cursor_in_query() -> Parameter {
-    query("last_event_id", String::schema(), "The same, where the header is missing or empty. Every spelling of the name is understood, as `lastEventId` and `Last-Event-ID`. Of several cursors, in one header or parameter with commas or in several, the greatest counts; one that can't be read counts only where it is alone.")
+    query(
+        "last_event_id",
+        String::schema(),
+        "The same, where the header is missing or empty. Every spelling of the name is understood, as `lastEventId` and `Last-Event-ID`. Of several cursors, in one header or parameter with commas or in several, the greatest counts; one that can't be read counts only where it is alone.",
+    )
 }
 
 fn categories() -> Parameter {
