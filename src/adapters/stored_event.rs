@@ -12,7 +12,7 @@ use crate::domain::{
     category::{Category, Registry},
     event::{Event, EventType, InvalidEventType},
     frame::{broadcast_envelope_json, stored_envelope_json},
-    json::{InvalidJson, Json},
+    json::{self, InvalidJson, Json},
     timestamp::Timestamp,
     topic::Topic,
 };
@@ -26,6 +26,9 @@ pub enum Malformed {
     /// It is not a JSON object with a `type`.
     #[error("not an envelope: {0}")]
     Envelope(#[from] serde_json::Error),
+    /// It is an array.
+    #[error("not an envelope: an array")]
+    Array,
     /// Its type breaks the rules.
     #[error(transparent)]
     Type(#[from] InvalidEventType),
@@ -70,6 +73,9 @@ pub fn encode_broadcast(event: &Event) -> String {
 /// # Errors
 /// [`Malformed`].
 pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, Malformed> {
+    if json::is_array(text) {
+        return Err(Malformed::Array);
+    }
     let envelope: StoredEnvelope<'_> = serde_json::from_slice(text)?;
     let event_type = EventType::parse(&envelope.r#type)?;
     let category = envelope.category.and_then(told::<String>).and_then(|name| Category::parse(&name).ok());
@@ -133,7 +139,9 @@ mod tests {
     #[test]
     fn what_is_no_event_is_told() {
         let deep = format!(r#"{{"type":"x","payload":{}{}}}"#, "[".repeat(200), "]".repeat(200));
-        for text in ["", "x", "[]", "{}", r#"{"type":1}"#, r#"{"type":"a b"}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"x"} y"#, &deep]
+        let array = r#"["x",null,null,{},null]"#;
+        for text in
+            [array, "", "x", "[]", "{}", r#"{"type":1}"#, r#"{"type":"a b"}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"x"} y"#, &deep]
         {
             assert!(read(text).is_err(), "{text}");
         }

@@ -97,6 +97,8 @@ codes! {
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
     /// The body is neither `application/json` nor, where it may be, `application/x-ndjson`.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
+    /// The body is compressed, or in another character encoding than UTF-8.
+    UnsupportedEncoding = "unsupported_encoding", UNSUPPORTED_MEDIA_TYPE;
     /// A field is wrong; `field` names it.
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY;
     /// The body is JSON, but not of the right form.

@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{description::UserIdText, problem::Problem, problem_code::Code};
+use super::{body_encoding, description::UserIdText, problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
         category::{Category, Registry},
         event::EventType,
-        json::Json,
+        json::{self, Json},
         topic::UserId,
     },
     ports::journal::IdempotencyKey,
@@ -101,11 +101,19 @@ fn publication(
     })
 }
 
-/// Takes a body apart.
-pub(super) fn fields<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+/// Takes a body apart, or a line.
+pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
+    let text = body_encoding::without_bom(text);
+    if json::is_array(text) {
+        return Err(Problem::unprocessable(
+            "a JSON array, where one JSON object should be: send several events as NDJSON, an object a line, with `Content-Type: application/x-ndjson`",
+        ));
+    }
+    serde_json::from_slice(text).map_err(|error| match error.classify() {
         JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
-        _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
+        _ => {
+            body_encoding::explain(text).unwrap_or_else(|| Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")))
+        }
     })
 }
 
@@ -196,6 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn promise_11_what_an_array_and_a_compressed_body_should_be_is_told() {
+        let array = read(r#"[{"user_id":"u","type":"t"}]"#).unwrap_err();
+        assert!(array.message.contains("application/x-ndjson"), "{}", array.message);
+        let compressed = parse(b"\x1f\x8b\x08\0rubbish", None, 3, &registry()).unwrap_err();
+        assert_eq!(compressed.code, Code::UnsupportedEncoding);
+        assert!(read("\u{feff}{\"user_id\":\"u\",\"type\":\"t\"}").is_ok(), "the mark of UTF-8 is passed over");
+    }
+
+    #[test]
     fn the_payload_is_any_value_and_null_is_one() {
         for payload in ["null", "1", "\"x\"", "[]", "{}"] {
             let publication = read(&format!(r#"{{"user_id":"u","type":"t","payload":{payload}}}"#)).unwrap();
@@ -212,6 +229,8 @@ mod tests {
             ("", 400, None),
             ("\"x\"", 422, None),
             ("[]", 422, None),
+            (r#"["u",null,null,"t",{"x":1},null,null]"#, 422, None),
+            (r#" [{"user_id":"u","type":"t"}]"#, 422, None),
             ("{}", 422, Some("user_id")),
             (r#"{"user_id":"u","type":"t","extra":1}"#, 422, None),
             (r#"{"user_id":"u","user_id":"v","type":"t"}"#, 422, None),

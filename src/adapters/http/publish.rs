@@ -91,10 +91,9 @@ pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<
     let principal = api.authenticator.authenticate(credentials::bearer(request.headers())).await?;
     api.publisher.authorise(&principal)?;
     let idempotency_key = request_body::idempotency_key(request.headers())?;
-    match request_body::media_type(request.headers()) {
+    match request_body::media_type(request.headers())? {
         MediaType::Json => publish_one(&api, request.into_body(), idempotency_key).await,
         MediaType::Ndjson => Ok(ndjson::publish_lines(api, request.into_body(), idempotency_key)),
-        MediaType::Other => Err(Problem::unsupported_media_type()),
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Reques
     producer(&api, &parts.headers).await?;
     let (id, epoch) = (message_id(path)?, epoch(&parts.headers)?);
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
-    match request_body::media_type(&parts.headers) {
+    match request_body::media_type(&parts.headers)? {
         MediaType::Json => {
             let draft = draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
             let mut answers = api.producing.append(id, epoch, vec![draft]).await.map_err(ProduceError::Backend)?;
@@ -90,6 +90,5 @@ pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Reques
             Ok((status, Json(AppendReceipt::from(appended))).into_response())
         }
         MediaType::Ndjson => Ok(lines::append_lines(api, body, id, epoch, idempotency_key)),
-        MediaType::Other => Err(Problem::unsupported_media_type()),
     }
 }

@@ -98,6 +98,7 @@ mod tests {
         let cases = [
             ("{", 400, None),
             ("[]", 422, None),
+            (r#"["t",{},0]"#, 422, None),
             ("{}", 422, Some("type")),
             (r#"{"type":"a b"}"#, 422, Some("type")),
             (r#"{"type":"stream.x"}"#, 422, Some("type")),
@@ -115,6 +116,7 @@ mod tests {
         for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
             assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");
         }
+        assert!(opening(br#"["u",false]"#).unwrap_err().message.contains("a JSON array"));
     }
 
     proptest! {
