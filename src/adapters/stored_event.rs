@@ -82,7 +82,7 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
     Ok(Event {
         ts: envelope.ts.and_then(told::<String>).and_then(|ts| Timestamp::parse(&ts)).unwrap_or(ts),
         category: category.or_else(|| registry.category_of(&event_type).cloned()),
-        scope: envelope.scope.map(Json::from_raw).transpose()?,
+        scope: envelope.scope.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
         payload: envelope.payload.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
         event_type,
     })
@@ -119,7 +119,7 @@ mod tests {
                 event_type: EventType::parse("note").unwrap(),
                 ts: Timestamp::from_ms(5),
                 category: category.map(|name| Category::parse(name).unwrap()),
-                scope: scope.map(|scope| Json::parse(scope).unwrap()),
+                scope: scope.map_or_else(Json::empty_object, |scope| Json::parse(scope).unwrap()),
                 payload: Json::parse(payload).unwrap(),
             };
             assert_eq!(read(&encode(&topic, &event)).unwrap(), event);
@@ -130,9 +130,10 @@ mod tests {
     fn what_another_program_leaves_out_is_made_up_for() {
         let event = read(r#"{"type":"ai.done","scope":{"id":"s1"},"extra":[1]}"#).unwrap();
         assert_eq!((event.ts, event.category.as_ref().map(Category::as_str)), (TS, Some("ai")));
-        assert_eq!((event.payload.as_str(), event.scope.as_ref().map(Json::as_str)), ("{}", Some(r#"{"id":"s1"}"#)));
+        assert_eq!((event.payload.as_str(), event.scope.as_str()), ("{}", r#"{"id":"s1"}"#));
         let event = read(r#"{"type":"x","ts":1718900000.5,"scope":null,"category":null,"payload":null}"#).unwrap();
-        assert_eq!((event.ts, event.category, event.scope, event.payload.as_str()), (TS, None, None, "null"));
+        assert_eq!((event.ts, event.category, event.scope.as_str(), event.payload.as_str()), (TS, None, "{}", "null"));
+        assert_eq!(read(r#"{"type":"x"}"#).unwrap().scope.as_str(), "{}");
         assert_eq!(read(r#"{"type":"x","ts":"2024-06-20T16:13:21+00:00"}"#).unwrap().ts.as_ms(), 1_718_900_001_000);
     }
 

@@ -122,7 +122,7 @@ impl Producing {
         let ts = self.clock.now();
         let events = drafts.len();
         let batch = drafts.into_iter().map(|Draft { event_type, payload, sequence_no, idempotency_key }| {
-            let event = Arc::new(Event { event_type, ts, category: None, scope: None, payload });
+            let event = Arc::new(Event { event_type, ts, category: None, scope: Json::empty_object(), payload });
             MessageAppend { event, sequence_no, idempotency_key }
         });
         let answers = traced("messages append", events, self.messages.append(id, epoch, batch.collect())).await;

@@ -33,8 +33,8 @@ pub struct Publication {
     pub recipients: Recipients,
     /// Its type.
     pub event_type: EventType,
-    /// What it is about.
-    pub scope: Option<Json>,
+    /// What it is about: a JSON object, `{}` where none was given.
+    pub scope: Json,
     /// Its content.
     pub payload: Json,
     /// Its category, if the publisher chose one; else the registry does, by type.

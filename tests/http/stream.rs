@@ -69,6 +69,22 @@ async fn the_envelope_is_what_the_contract_says() {
 }
 
 #[tokio::test]
+async fn the_scope_is_an_object_also_where_none_was_given() {
+    let server = TestServer::start("").await;
+    let mut live = Connection::open(&server.url("/api/events"), Some("0")).await;
+    for scope in [json!({}), Value::Null] {
+        assert_eq!(server.post(&json!({ "user_id": "local", "type": "t", "scope": scope })).await.0, 201);
+    }
+    server.publish("t", json!(1)).await;
+    let mut replayed = Connection::open(&server.url("/api/events"), Some("0")).await;
+    for stream in [&mut live, &mut replayed] {
+        for _ in 0..3 {
+            assert_eq!(stream.event().await.1["scope"], json!({}));
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_named_format_is_the_default_of_v1_and_a_choice_elsewhere() {
     let server = TestServer::start("").await;
     server.publish("greeting", json!({ "text": "hello" })).await;

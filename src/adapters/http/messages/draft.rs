@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     adapters::http::{description, problem::Problem, publication},
     app::producing::Draft,
-    domain::{message_data::check_payload, topic::UserId},
+    domain::{event::EventType, message_data::check_payload, topic::UserId},
     ports::journal::IdempotencyKey,
 };
 
@@ -65,7 +65,7 @@ pub(super) fn opening(body: &[u8]) -> Result<Opening, Problem> {
 /// Reads one event.
 pub(super) fn draft(body: &[u8], idempotency_key: Option<IdempotencyKey>) -> Result<Draft, Problem> {
     let fields: DraftFields<'_> = publication::fields(body)?;
-    let event_type = publication::event_type(fields.r#type)?;
+    let event_type = publication::event_type(fields.r#type, EventType::parse)?;
     let payload = publication::payload(fields.payload)?;
     check_payload(&event_type, &payload).map_err(|reason| Problem::invalid_field("payload", reason))?;
     let sequence_no =
