@@ -10,6 +10,7 @@
 pub mod administration;
 pub mod availability;
 mod connection_life;
+mod expiry;
 pub mod hub;
 pub mod lifecycle;
 pub mod limits;

@@ -3,12 +3,16 @@
 //! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is as if it were not there
 //! (promise 8). A stop is a wish: it is the producer that ends the message, so that it ends once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     availability::Availability,
+    expiry::expiry,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -99,6 +103,11 @@ impl Producing {
     /// [`Forbidden`].
     pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
         principal.require(Scope::MessagesPublish)
+    }
+
+    /// When the principal's credentials end: what they produce after that is refused.
+    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
+        expiry(principal, &*self.clock)
     }
 
     /// Opens a message of `owner`, or takes it over. The principal must have been authorised.

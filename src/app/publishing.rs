@@ -1,9 +1,14 @@
 //! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is connected.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     availability::Availability,
+    expiry::expiry,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -114,6 +119,11 @@ impl Publisher {
     /// [`Forbidden`].
     pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
         principal.require(Scope::EventsPublish)
+    }
+
+    /// When the principal's credentials end: what they publish after that is refused.
+    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
+        expiry(principal, &*self.clock)
     }
 
     /// Publishes one event. The principal must have been authorised.

@@ -1,4 +1,5 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate; and our own pages in that browser.
+//! Clients that others wrote, over real HTTP: a browser, an npm package, a crate and Python's HTTP clients;
+//! and our own pages in that browser.
 //! `README.md` says what they need.
 
 #[cfg(test)]
@@ -11,6 +12,8 @@ mod console;
 mod node;
 #[cfg(test)]
 mod npm_eventsource;
+#[cfg(test)]
+mod python_uploads;
 #[cfg(test)]
 mod resumable_answer;
 #[cfg(test)]

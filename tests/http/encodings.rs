@@ -62,7 +62,9 @@ async fn promise_11_a_body_in_another_encoding_is_told_what_to_do() {
 async fn promise_11_an_array_is_no_object_by_position() {
     let server = TestServer::start("").await;
     for (method, path, body) in calls() {
-        for array in [r#"["local",null,null,"t",{"x":1},null,null]"#, r#"["chunk",{},0]"#, r#"["local",false]"#, "[]", &format!(" [{body}]")] {
+        for array in
+            [r#"["local",null,null,"t",{"x":1},null,null]"#, r#"["chunk",{},0]"#, r#"["local",false]"#, "[]", &format!(" [{body}]")]
+        {
             let (status, code, message) = refusal(send(&server, &method, &path, &[JSON], array.to_owned()).await).await;
             assert_eq!((status, code.as_str()), (422, "invalid_event"), "{method} {path} {array}: {message}");
             assert!(message.contains("array") && message.contains("application/x-ndjson"), "{message}");
@@ -81,7 +83,12 @@ async fn promise_11_a_line_of_ndjson_is_told_likewise() {
         send(&server, &Method::POST, "/api/events", &ndjson, body).await
     };
     let line = r#"{"user_id":"local","type":"t"}"#;
-    let lines = [format!("\u{feff}{line}").into_bytes(), b"\x1f\x8b\x08".to_vec(), format!("[{line}]").into_bytes(), format!("\u{feff}{line}").into()];
+    let lines = [
+        format!("\u{feff}{line}").into_bytes(),
+        b"\x1f\x8b\x08".to_vec(),
+        format!("[{line}]").into_bytes(),
+        format!("\u{feff}{line}").into(),
+    ];
     let results = upload(&[], lines.join(&b'\n')).await.text().await.unwrap();
     let results: Vec<Value> = results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let shown: Vec<_> = results.iter().map(|result| (result["status"].as_u64(), result["code"].as_str())).collect();

@@ -17,3 +17,4 @@ mod publish;
 mod slow_clients;
 mod snapshot;
 mod stream;
+mod token_expiry;

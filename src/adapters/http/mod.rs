@@ -28,6 +28,8 @@ mod server;
 mod socket_wire;
 mod subscribe;
 mod trace;
+mod upload;
+mod upload_results;
 
 use std::{sync::Arc, time::Duration};
 
@@ -89,6 +91,8 @@ pub struct ApiOptions {
     pub body_bytes_max: usize,
     /// Within this time the body of one event must have arrived.
     pub request_timeout: Duration,
+    /// A client that takes nothing of an answer for so long is given up.
+    pub write_timeout: Duration,
     /// Most recipients of one event.
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.

@@ -51,6 +51,10 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `results` is neither `all` nor `failures`.
+    InvalidResults = "invalid_results", BAD_REQUEST;
+    /// The results of an upload were not read while it was sent.
+    ResultsNotRead = "results_not_read", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST;
     /// `Producer-Epoch` is not a number.

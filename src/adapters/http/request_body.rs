@@ -15,13 +15,10 @@ use crate::ports::journal::IdempotencyKey;
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {
     let bytes_max = options.body_bytes_max;
     let arrival = tokio::time::timeout(options.request_timeout, Limited::new(body, bytes_max).collect());
-    let body = arrival.await.map_err(|_| Problem::request_timeout())?.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::too_large(bytes_max)
-        } else {
-            Problem::new(Code::IncompleteBody, "the body broke off: send it again")
-        }
-    })?;
+    let body = arrival
+        .await
+        .map_err(|_| Problem::request_timeout())?
+        .map_err(|error| if error.is::<LengthLimitError>() { Problem::too_large(bytes_max) } else { Problem::incomplete_body() })?;
     Ok(body.to_bytes())
 }
 

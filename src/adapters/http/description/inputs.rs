@@ -37,13 +37,13 @@ inputs! {
         errors(),
     ];
     /// A publish.
-    Publishing = [idempotency_key()];
+    Publishing = [idempotency_key(), results()];
     /// A message by its id.
     OneMessage = [message_id()];
     /// What a producer says of itself.
     Producing = [message_id(), producer_epoch()];
     /// An append.
-    Appending = [message_id(), producer_epoch(), idempotency_key()];
+    Appending = [message_id(), producer_epoch(), idempotency_key(), results()];
     /// A test event.
     PublishingTo = [user_id(), idempotency_key()];
     /// An operator's look at what comes.
@@ -88,6 +88,11 @@ fn choice(name: &str, choices: &'static [&'static str], description: &str) -> Pa
 fn errors() -> Parameter {
     let description = "How a refusal comes. `status` (the default): as an HTTP status. `stream`: as a 200 stream of `retry:` and one event `stream.refused`, since a browser's `EventSource` gives up for good on any other status.";
     choice("errors", &["status", "stream"], description)
+}
+
+fn results() -> Parameter {
+    let description = "Which results an upload is answered with. `all` (the default): one for each line; the client has to read them while it sends, or the upload ends with `results_not_read`. `failures`: those of lines that failed, and a last line that sums up.";
+    choice("results", &["all", "failures"], description)
 }
 
 fn last_event_id(description: &str) -> Parameter {

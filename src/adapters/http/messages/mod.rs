@@ -89,8 +89,10 @@ async fn principal(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem>
     Ok(api.authenticator.authenticate(credentials::bearer(headers)).await?)
 }
 
-async fn producer(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-    Ok(api.producing.authorise(&principal(api, headers).await?)?)
+async fn producer(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let principal = principal(api, headers).await?;
+    api.producing.authorise(&principal)?;
+    Ok(principal)
 }
 
 /// Follow a message.
