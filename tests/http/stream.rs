@@ -43,7 +43,7 @@ async fn the_headers_keep_proxies_and_caches_out_of_the_way() {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     assert_eq!(response.status(), 200);
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("cache-control"), "no-store, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
     assert_eq!(header("content-encoding"), "");
     assert!(header("date").ends_with(" GMT"));
