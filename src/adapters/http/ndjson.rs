@@ -46,9 +46,9 @@ impl Worker for PublishLines {
             Ok(published) => (published, None),
             Err(error) => (Vec::new(), Some(Problem::from(error))),
         };
-        let mut published = published.into_iter();
+        let mut published = published.into_iter().map(|published| published.map_err(Problem::from));
         for (line, parsed) in (first_line..).zip(parsed) {
-            match parsed.and_then(|()| published.next().ok_or_else(|| failure.clone().unwrap_or_else(Problem::internal))) {
+            match parsed.and_then(|()| published.next().unwrap_or_else(|| Err(failure.clone().unwrap_or_else(Problem::internal)))) {
                 Ok(published) => {
                     let (_, receipt) = Receipt::of(&published);
                     results.taken(line, receipt.is_duplicate(), receipt);

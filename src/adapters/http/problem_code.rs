@@ -55,6 +55,8 @@ codes! {
     InvalidResults = "invalid_results", BAD_REQUEST;
     /// The results of an upload were not read while it was sent.
     ResultsNotRead = "results_not_read", BAD_REQUEST;
+    /// `keepalive` is neither `comment` nor `event`.
+    InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST;
     /// `Producer-Epoch` is not a number.
@@ -113,6 +115,8 @@ codes! {
     ReplayBudgetExhausted = "replay_budget_exhausted", TOO_MANY_REQUESTS;
     /// Something went wrong on the server; its log has more.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR;
+    /// What the backend holds of this user or message is damaged, or another program's; a retry does not help.
+    TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
