@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod given;
 #[cfg(test)]
 mod malformed;

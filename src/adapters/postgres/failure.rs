@@ -10,17 +10,36 @@ use crate::ports::backend_error::{BackendError, BackendErrorKind};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// No connection could be had.
-    #[error("no connection")]
-    Unreachable(#[source] sqlx::Error),
+    #[error("{why}")]
+    Unreachable {
+        /// In words that say what to do.
+        why: String,
+        /// The driver's own error.
+        source: sqlx::Error,
+    },
+    /// The server takes no writes, and what it has may lag behind what was acknowledged.
+    #[error(
+        "the server at {server} {}, and what it has may be old: Rejoin uses the primary only, and tries again until the address leads to it",
+        if *is_standby { "is a standby" } else { "is set to take no writes (transaction_read_only is on)" }
+    )]
+    NotWritable {
+        /// Its address.
+        server: String,
+        /// Or a primary that is set to take none.
+        is_standby: bool,
+    },
     /// The server can't serve as a backend, or its schema can't be made.
     #[error(transparent)]
     Unprepared(#[from] PrepareError),
     /// A statement failed, or its connection was lost.
-    #[error("the statement failed")]
+    #[error(transparent)]
     Statement(#[from] sqlx::Error),
     /// There was no answer in time.
     #[error("no answer in time")]
     Late,
+    /// Appends find no room.
+    #[error("the server had no room for what was appended a moment ago: see its log, and make room on its disk")]
+    Full,
     /// The server's answer makes no sense.
     #[error("unexpected answer: {0}")]
     Unexpected(&'static str),
@@ -31,6 +50,8 @@ pub(super) enum Failure {
 pub(super) enum Cause {
     /// The connection is gone, and so may be the server. What was asked may have been done.
     Lost,
+    /// The server takes no writes any more: it was replaced, perhaps. Nothing was done.
+    ReadOnly,
     /// The schema is not there, or not whole: somebody has wiped it.
     Wiped,
     /// It collided with another transaction, and was rolled back.
@@ -52,22 +73,26 @@ impl Failure {
             Self::Late => Cause::Lost,
             // The row that every incarnation of the journal has.
             Self::Statement(sqlx::Error::RowNotFound) => Cause::Wiped,
-            Self::Unreachable(_) | Self::Unprepared(_) | Self::Statement(_) | Self::Unexpected(_) => Cause::Refused,
+            Self::Unreachable { .. }
+            | Self::NotWritable { .. }
+            | Self::Unprepared(_)
+            | Self::Statement(_)
+            | Self::Full
+            | Self::Unexpected(_) => Cause::Refused,
         }
     }
 
-    /// Whether the server takes no writes at the moment: it is set to that, or has no room.
-    pub(super) fn is_for_want_of_writes(&self) -> bool {
+    /// Whether the server has no room for a write at the moment.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
         let Self::Statement(sqlx::Error::Database(error)) = self else { return false };
-        error.code().is_some_and(|code| code == "25006" || code.starts_with("53"))
+        error.code().is_some_and(|code| code.starts_with("53"))
     }
 
     /// The error as callers see it.
     pub(super) fn told(self, context: &'static str) -> BackendError {
         let kind = match &self {
             Self::Late => BackendErrorKind::Timeout,
-            // An answer, if only that this is the end: what was asked is rolled back.
-            Self::Statement(sqlx::Error::Database(_)) => BackendErrorKind::Unavailable,
+            // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,
         };
@@ -80,6 +105,8 @@ fn cause_of(code: &str) -> Cause {
         // The server shuts down, or ended this session.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Cause::Lost,
         _ if code.starts_with("08") => Cause::Lost,
+        // "cannot execute .. in a read-only transaction", or "during recovery".
+        "25006" => Cause::ReadOnly,
         // No such table, function or schema; no journal row (a function looks for it strictly).
         "42P01" | "42883" | "3F000" | "P0002"
         // A table was dropped and made anew under a statement that was prepared before.

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     append::{AppendJob, AppendWriter},
+    failure::Failure,
     group_commit::GroupCommit,
     lane::{Lane, Repeat, calling},
     message_reading, reading,
@@ -30,8 +31,8 @@ use crate::{
 
 /// Removes a topic's entries.
 pub(super) const PURGE: &str = "SELECT purge_topic($1)";
-/// Looks whether the journal is there.
-pub(super) const PROBE: &str = "SELECT origin_ms FROM journal";
+/// Looks whether the journal is there and can be written to.
+pub(super) const PROBE: &str = "UPDATE probes SET probed_ms = now_ms() FROM journal WHERE probes.is_only AND journal.is_only RETURNING probed_ms";
 
 /// Both channels' topics, as they can be read.
 pub(super) struct PostgresLog {
@@ -143,8 +144,12 @@ impl TopicLog for PostgresJournal {
     }
 }
 
-/// Looks whether appends on this lane, and reads, would be answered.
+/// Looks whether appends on this lane, and reads, would be answered: by a write, since a server that takes none is no use.
 pub(super) async fn probe(lane: &Lane) -> Result<(), BackendError> {
-    let look = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
-    lane.call("asking whether the server answers", Repeat::Harmless, look).await
+    const CONTEXT: &str = "asking whether the server takes writes";
+    if lane.is_full() {
+        return Err(Failure::Full.told(CONTEXT));
+    }
+    let write = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
+    lane.call(CONTEXT, Repeat::Harmless, write).await
 }

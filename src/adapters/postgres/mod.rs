@@ -21,7 +21,11 @@
 //!   in session mode: it listens, and sets its session), and a role that owns the schema, or may make it. No extension.
 //! - **When the server restarts**, calls fail within their time, connections come back by themselves with the next call
 //!   that needs them, and the feed says [`crate::ports::feed::Signal::Interrupted`] once it listens again. The same holds
-//!   for a server that vanishes without a word: calls have times of their own, and the feed asks for signs of life.
+//!   for a server that vanishes without a word: calls have times of their own, and the feed asks every other second.
+//! - **When another server takes over** while connections to the old one live on: every connection is asked at its opening
+//!   whether its server takes writes, every reading statement asks again, and the first one that is told "no" has all
+//!   connections of the process opened anew. A server that takes no writes, a standby or a primary that is set so, counts
+//!   as away: nothing tells whether it has what was acknowledged elsewhere.
 //!
 //! One connection for each purpose, so that none starves another: appends to users' topics, and to messages, each with
 //! group commit; listening, and reading what was heard of; the sweep; two for leases and budgets; the rest for reads.
@@ -52,6 +56,7 @@ mod reading;
 mod schema;
 mod stored_event;
 mod sweeping;
+mod unreachable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -107,9 +112,9 @@ pub enum PostgresSetupError {
     /// It is not what is needed, or its schema can't be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// It does not let us in.
-    #[error("the server refuses the connection")]
-    Refused(#[source] sqlx::Error),
+    /// It does not let us in, and says what has to change first.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Postgres {
@@ -163,9 +168,9 @@ impl Postgres {
 async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duration) -> Result<(), PostgresSetupError> {
     match timeout(call_timeout, connector.connect(purpose)).await {
         Ok(Err(Failure::Unprepared(error))) if !error.may_pass() => Err(error.into()),
-        Ok(Err(Failure::Unreachable(error))) if is_refusal(&error) => Err(PostgresSetupError::Refused(error)),
+        Ok(Err(Failure::Unreachable { why, source })) if unreachable::is_for_good(&source) => Err(PostgresSetupError::Refused(why)),
         Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "postgres can't be reached yet");
+            tracing::warn!(%error, "postgres can't be used yet");
             Ok(())
         }
         Err(_) => {
@@ -174,10 +179,4 @@ async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duratio
         }
         Ok(Ok(_)) => Ok(()),
     }
-}
-
-/// Wrong credentials, no such database, no right to it.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.starts_with(class)))
 }

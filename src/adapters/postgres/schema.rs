@@ -11,8 +11,12 @@ use super::options::SchemaName;
 const SERVER_VERSION_MIN: i32 = 13_00_00;
 
 /// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_functions.sql"), include_str!("migrations/0003_turns.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/0001_tables.sql"),
+    include_str!("migrations/0002_functions.sql"),
+    include_str!("migrations/0003_turns.sql"),
+    include_str!("migrations/0004_writable.sql"),
+];
 
 /// Why a server can't serve as the backend.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +27,6 @@ pub enum PrepareError {
     /// Another encoding than UTF-8 can't hold every event.
     #[error("the database's encoding is {0}: it must be UTF8")]
     Encoding(String),
-    /// It takes no writes.
-    #[error("the server is a standby, which takes no writes: name the primary")]
-    Standby,
     /// The schema was made by a later version of this program.
     #[error("the schema is at version {found}, this program knows {known}: run a later version of it")]
     Newer {
@@ -44,7 +45,7 @@ impl PrepareError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
-            Self::Sql(_) | Self::Standby => true,
+            Self::Sql(_) => true,
             Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } => false,
         }
     }
@@ -84,15 +85,15 @@ pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) 
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), PrepareError> {
     const ASK: &str = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
-        pg_encoding_to_char(encoding)::text, pg_is_in_recovery() FROM pg_database WHERE datname = current_database()";
-    let (number, version, encoding, is_standby): (i32, String, String, bool) = sqlx::query_as(ASK).fetch_one(connection).await?;
+        pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()";
+    let (number, version, encoding): (i32, String, String) = sqlx::query_as(ASK).fetch_one(connection).await?;
     if number < SERVER_VERSION_MIN {
         return Err(PrepareError::Version(version));
     }
     if encoding != "UTF8" {
         return Err(PrepareError::Encoding(encoding));
     }
-    if is_standby { Err(PrepareError::Standby) } else { Ok(()) }
+    Ok(())
 }
 
 async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {

@@ -1,7 +1,8 @@
 //! The task that listens: one connection that hears notifications, for all topics of the process.
 //!
-//! Invariants: a connection that says nothing is asked for a sign of life, and one that gives none in time is given up,
-//! so a server that vanished without a word is noticed; who begins to watch is answered by a round trip on this very
+//! Invariants: every few seconds the server is asked whether it still takes writes, and one that takes none, or gives no
+//! answer in time, is given up, with all other connections, so a server that vanished without a word, or was replaced, is
+//! noticed also where nothing is appended; who begins to watch is answered by a round trip on this very
 //! connection; when it comes back, every position is asked for anew, and only then is it told that something may be
 //! missing.
 
@@ -35,7 +36,7 @@ use crate::{
     ports::{backend_error::BackendError, feed::Signal},
 };
 
-/// After so long without a notification the connection is asked for a sign of life, and has so long to give it.
+/// After so long the server is asked again whether it takes writes, and has so long to answer.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -115,9 +116,11 @@ impl Listener {
 
     /// A connection that listens, with all positions as they are now. What was missed has been told.
     async fn connect(&self, deaf_since: Option<Instant>) -> Result<(PgListener, PgPool), Deaf> {
+        // A pool tries until its time is over, and does not tell why it failed; a connection does.
+        self.connector.connect(self.purpose).await?.close().await?;
         let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
         let pool = pool.acquire_timeout(timeout).acquire_slow_threshold(timeout).connect_lazy_with(self.connector.server(self.purpose));
-        let mut listener = PgListener::connect_with(&pool).await.map_err(Failure::Unreachable)?;
+        let mut listener = PgListener::connect_with(&pool).await.map_err(|error| self.connector.unreachable(error))?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         self.connector.begin_session(listener.acquire().await?, self.purpose).await?;
@@ -135,6 +138,7 @@ impl Listener {
     }
 
     async fn listen(&mut self, listener: &mut PgListener, alive_at: &mut Instant) -> Deaf {
+        let mut asked_at = Instant::now();
         loop {
             let heard = tokio::select! {
                 notification = listener.try_recv() => match notification {
@@ -147,13 +151,21 @@ impl Listener {
                     // The feed is gone, and this task with it.
                     None => Err(Deaf::Ended),
                 },
-                () = sleep_until(*alive_at + HEARTBEAT_EVERY) => ask_for_sign_of_life(listener).await,
+                () = sleep_until(asked_at + HEARTBEAT_EVERY) => {
+                    asked_at = Instant::now();
+                    self.require_writable(listener).await
+                }
             };
             match heard {
                 Ok(()) => *alive_at = Instant::now(),
                 Err(deaf) => return deaf,
             }
         }
+    }
+
+    async fn require_writable(&self, listener: &mut PgListener) -> Result<(), Deaf> {
+        let asked = timeout(HEARTBEAT_TIMEOUT, async { self.connector.require_writable(listener.acquire().await?).await });
+        Ok(asked.await.map_err(|_| Deaf::Silent)??)
     }
 
     /// Topics that begin to be watched: one round trip for all that wait.
@@ -258,9 +270,4 @@ impl Listener {
         }
         Ok(())
     }
-}
-
-async fn ask_for_sign_of_life(listener: &mut PgListener) -> Result<(), Deaf> {
-    let asked = timeout(HEARTBEAT_TIMEOUT, async { listener.acquire().await?.ping().await });
-    Ok(asked.await.map_err(|_| Deaf::Silent)??)
 }
