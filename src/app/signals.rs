@@ -27,6 +27,7 @@ pub struct Signals {
     topics_followed: Gauge,
     ring_bytes: Gauge,
     malformed_topics: SeenTopics,
+    damaged_topics: SeenTopics,
 }
 
 /// The metrics of one channel's streams.
@@ -84,6 +85,7 @@ impl Signals {
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
                 malformed_topics: SeenTopics::default(),
+                damaged_topics: SeenTopics::default(),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -146,6 +148,15 @@ impl Signals {
         self.counter(names::MALFORMED_ENTRIES, "channel", self.channel(topic).name).increment(1);
         if self.malformed_topics.note(topic) {
             tracing::warn!("{what}");
+        }
+    }
+
+    /// What a backend holds of a topic can't be used. The log has one line for each topic.
+    pub fn topic_is_damaged(&self, error: &BackendError) {
+        let Some(topic) = &error.topic else { return };
+        if self.damaged_topics.note(topic) {
+            let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%topic, %error, cause, "a topic is damaged: its requests fail until its data is repaired or removed");
         }
     }
 

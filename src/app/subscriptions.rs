@@ -198,11 +198,11 @@ impl Subscriptions {
             }
             Action::Read(position) => {
                 if let Some(head) = subscription.tail.covers(position, oldest_ts) {
-                    self.spend_if(head > position, subscription, spender).await?;
+                    self.spend_if(head > position, position, subscription, spender).await?;
                     subscription.session.handle_covered(head);
                 } else {
                     let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
-                    self.spend_if(has_news(&page, position), subscription, spender).await?;
+                    self.spend_if(has_news(&page, position), position, subscription, spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }
             }
@@ -213,12 +213,12 @@ impl Subscriptions {
         Ok(())
     }
 
-    async fn spend_if(&self, behind: bool, subscription: &Subscription, spender: Option<&UserId>) -> Result<(), Refusal> {
+    async fn spend_if(&self, behind: bool, cursor: Position, subscription: &Subscription, spender: Option<&UserId>) -> Result<(), Refusal> {
         if !behind {
             return Ok(());
         }
         if let Some(user) = spender {
-            self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted)?;
+            self.limits.replay(user, cursor).await.map_err(Refusal::ReplayBudgetExhausted)?;
         }
         self.signals.channel(subscription.session.topic()).replayed();
         Ok(())

@@ -82,6 +82,11 @@ impl Session {
         self.format
     }
 
+    /// Up to where the client has everything, once it has taken what was in `out`.
+    pub fn position(&self) -> Position {
+        self.replay.position()
+    }
+
     /// The first frame of every stream.
     pub fn greet(&self, out: &mut Vec<Frame>) {
         out.push(Frame::greeting(self.retry_ms));

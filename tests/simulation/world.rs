@@ -155,7 +155,7 @@ impl World {
         for _ in 0..4 {
             let process = self.any_process(&self.dice);
             if let Ok(told) = process.journal.append(batch.clone()).await {
-                let told = told.into_iter().map(|appended| appended.id).zip(payloads);
+                let told = told.into_iter().map(|appended| appended.unwrap().id).zip(payloads);
                 self.acknowledged.lock().unwrap().entry(topic.clone()).or_default().extend(told);
                 return;
             }

@@ -107,6 +107,8 @@ codes! {
     ReplayBudgetExhausted = "replay_budget_exhausted", TOO_MANY_REQUESTS;
     /// Something went wrong on the server; its log has more.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR;
+    /// What the backend holds of this user or message is damaged, or another program's; a retry does not help.
+    TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.

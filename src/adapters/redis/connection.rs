@@ -123,7 +123,7 @@ pub(super) fn backend_error(context: &'static str, error: RedisError) -> Backend
     } else {
         BackendErrorKind::Unavailable
     };
-    BackendError { kind, context, source: Some(Box::new(error)) }
+    BackendError { source: Some(Box::new(error)), ..BackendError::new(kind, context) }
 }
 
 /// A client's connection that only listens, and what it is made with.

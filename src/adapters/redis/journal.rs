@@ -220,7 +220,7 @@ impl TopicLog for RedisJournal {
 
 #[async_trait]
 impl Journal for RedisJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut groups: HashMap<_, Vec<(usize, Append)>> = HashMap::new();
         let count = batch.len();
         for (place, append) in batch.into_iter().enumerate() {
@@ -233,7 +233,7 @@ impl Journal for RedisJournal {
                 appended[*place] = Some(answer);
             }
         }
-        appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(senseless)
+        appended.into_iter().map(|appended| appended.map(Ok)).collect::<Option<Vec<_>>>().ok_or_else(senseless)
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {

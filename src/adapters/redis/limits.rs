@@ -13,7 +13,7 @@ use super::{
     scripts::{ACQUIRE_LEASE, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES, REPLAY_BUDGET, Script},
 };
 use crate::{
-    domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
+    domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -78,12 +78,16 @@ impl ConnectionLeases for RedisLimits {
 
 #[async_trait]
 impl ReplayBudget for RedisLimits {
-    async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(&self, user: &UserId, _cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
         let (granted, number) = self.budget(user, limit, window, true).await?;
         if granted {
             return Ok(Ok(u32::try_from(number).unwrap_or(u32::MAX)));
         }
         Ok(Err(Exhausted { retry_after: Duration::from_millis(number).min(window) }))
+    }
+
+    async fn allow_continuation(&self, _user: &UserId, _cursor: Position, _within: Duration) -> Result<(), BackendError> {
+        Ok(())
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
