@@ -11,6 +11,10 @@ mod malformed;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
+mod poolers;
+#[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod statements;

@@ -30,7 +30,7 @@ async fn a_role_that_owns_nothing_but_the_schema_is_enough() {
     server.run_sql("CREATE ROLE humble LOGIN");
     server.run_sql("REVOKE ALL ON SCHEMA public FROM PUBLIC");
     let refused = Postgres::open(options(server.url_of("humble"))).await;
-    assert!(matches!(refused, Err(PostgresSetupError::Prepare(PrepareError::Sql(_)))), "it may make no schema");
+    assert!(matches!(refused, Err(PostgresSetupError::Prepare(PrepareError::Denied { .. }))), "it may make no schema");
     server.run_sql(&format!("CREATE SCHEMA {SCHEMA} AUTHORIZATION humble"));
     let process = Postgres::open(options(server.url_of("humble"))).await.unwrap();
     appended(&process, "u1").await;

@@ -10,12 +10,15 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
+
+use uuid::Uuid;
 
 use super::{
     failure::{Cause, Failure},
     options::SchemaName,
-    schema, unreachable,
+    schema::{self, PrepareError},
+    unreachable,
 };
 
 /// Every statement finds its rows by an index, in the index's order, and stops when it has enough. The planner prefers to
@@ -26,6 +29,9 @@ const BY_INDEX: &str = "SET enable_seqscan TO off; SET enable_bitmapscan TO off;
 /// Whether the server is a standby, and whether it takes no writes. It is asked without a prepared statement, so that it
 /// needs nothing of the session.
 const ASK_FOR_WRITES: &str = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
+
+/// The number that a session gave itself.
+const ASK_FOR_SESSION: &str = "SELECT current_setting('rejoin.session', true)";
 
 /// What every session is told first. An abandoned statement ends by itself, and an abandoned transaction lets go of its
 /// locks; the functions count on read-committed isolation, whatever the database's default is.
@@ -101,14 +107,33 @@ impl Connector {
 
     /// Makes a new connection one of ours.
     pub(super) async fn begin_session(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<(), Failure> {
-        let settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await.map_err(|error| self.unreachable(error))?;
+        let number = self.set_up(connection, purpose).await?;
         self.require_writable(connection).await?;
         if !self.prepared.load(Ordering::Acquire) {
+            self.require_session(connection, purpose, number).await?;
             schema::prepare(connection, &self.schema).await?;
             self.prepared.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Sets a session up; gives the number that it has.
+    async fn set_up(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<Uuid, Failure> {
+        let number = Uuid::new_v4();
+        let mut settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
+        settings.push_str(&format!("SET rejoin.session TO '{number}';"));
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map_err(|error| self.unreachable(error))?;
+        Ok(number)
+    }
+
+    /// Sees that a session belongs to its connection alone. Through a pooler that shares them, what another connection has set
+    /// since is seen here, or nothing of what this one has set.
+    async fn require_session(&self, connection: &mut PgConnection, purpose: Purpose, number: Uuid) -> Result<(), Failure> {
+        let mut other = self.open(purpose).await?;
+        self.set_up(&mut other, purpose).await?;
+        let seen: Option<String> = sqlx::raw_sql(ASK_FOR_SESSION).fetch_one(connection).await?.try_get(0)?;
+        other.close().await?;
+        if seen == Some(number.to_string()) { Ok(()) } else { Err(PrepareError::NoSessions.into()) }
     }
 
     /// Asks the server whether it takes writes: a standby does not, and neither does a primary that was replaced and fenced.

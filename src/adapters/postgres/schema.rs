@@ -35,8 +35,33 @@ pub enum PrepareError {
         /// The latest that is known here.
         known: usize,
     },
+    /// A pooler is in between that gives a connection's session to others.
+    #[error(
+        "the server is reached through a pooler that keeps no sessions (PgBouncer's pool_mode transaction or statement), but Rejoin \
+         listens for notifications on them: use pool_mode = session, or a direct connection"
+    )]
+    NoSessions,
+    /// The role may not do what is needed.
+    #[error(
+        "the role may not make or use what Rejoin needs in the schema {schema} ({message}): as a superuser, run \
+         CREATE SCHEMA {schema} AUTHORIZATION the_role, or have all in it belong to the role"
+    )]
+    Denied {
+        /// The schema.
+        schema: String,
+        /// The server's own words.
+        message: String,
+    },
+    /// There is something else of the same name.
+    #[error("the schema {schema} holds something that is not Rejoin's ({message}): name another one as postgres.schema, or move that away")]
+    Foreign {
+        /// The schema.
+        schema: String,
+        /// The server's own words.
+        message: String,
+    },
     /// A statement failed.
-    #[error("the schema can't be prepared")]
+    #[error("the schema can't be prepared: {0}")]
     Sql(#[from] sqlx::Error),
 }
 
@@ -44,9 +69,25 @@ impl PrepareError {
     /// Whether it may pass by itself: the server went away meanwhile, or is starting.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+            Self::Sql(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| ["08", "25", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
+            }
             Self::Sql(_) => true,
-            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } => false,
+            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } | Self::NoSessions | Self::Denied { .. } | Self::Foreign { .. } => {
+                false
+            }
+        }
+    }
+
+    /// The same with what to do, where that is known.
+    fn explained(self, schema: &SchemaName) -> Self {
+        let Self::Sql(sqlx::Error::Database(error)) = &self else { return self };
+        let (schema, message) = (schema.as_str().to_owned(), error.message().to_owned());
+        match error.code().as_deref() {
+            Some("42501") => Self::Denied { schema, message },
+            // It is there already, or is of another kind, or lacks a column.
+            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => Self::Foreign { schema, message },
+            _ => self,
         }
     }
 }
@@ -54,6 +95,10 @@ impl PrepareError {
 /// Makes the schema what this version needs, where it is not, and sees that the journal has its origin.
 pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
     check_server(connection).await?;
+    migrate(connection, schema).await.map_err(|error| error.explained(schema))
+}
+
+async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rejoin'), hashtext($1))").bind(schema.as_str()).execute(&mut *transaction).await?;
     // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.

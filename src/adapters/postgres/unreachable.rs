@@ -20,7 +20,9 @@ pub(super) fn why(server: &PgConnectOptions, error: &sqlx::Error) -> String {
         sqlx::Error::Io(error) => why_no_way(server, error),
         sqlx::Error::Tls(error) => {
             let at = address(server);
-            format!("TLS with the server at {at} failed ({error}): check sslmode and sslrootcert in postgres.url, and the server's certificate")
+            format!(
+                "TLS with the server at {at} failed ({error}): check sslmode and sslrootcert in postgres.url, and the server's certificate"
+            )
         }
         sqlx::Error::Database(error) => why_refused(server, error.code().as_deref().unwrap_or_default(), error.message()),
         other => format!("no connection to the server at {} ({other}): is that a Postgres?", address(server)),
@@ -56,10 +58,14 @@ fn why_refused(server: &PgConnectOptions, code: &str, message: &str) -> String {
         ),
         "28P01" => format!("the server at {at} refuses the password of role {role} ({message}): check user and password in postgres.url"),
         _ if code.starts_with("28") => {
-            format!("the server at {at} does not let role {role} in ({message}): check the user in postgres.url, and the server's pg_hba.conf")
+            format!(
+                "the server at {at} does not let role {role} in ({message}): check the user in postgres.url, and the server's pg_hba.conf"
+            )
         }
         "3D000" => format!("there is no database {database} at {at} ({message}): make it, or check the database in postgres.url"),
-        "42501" => format!("role {role} may not use database {database} at {at} ({message}): GRANT CONNECT ON DATABASE {database} TO {role}"),
+        "42501" => {
+            format!("role {role} may not use database {database} at {at} ({message}): GRANT CONNECT ON DATABASE {database} TO {role}")
+        }
         "53300" => {
             format!("the server at {at} has no connection left ({message}): raise its max_connections, or lower postgres.max_connections")
         }

@@ -231,7 +231,7 @@ fn run_to_end(command: &mut Command) {
 }
 
 /// Postgres refuses to run as root.
-fn as_user(program: &Path) -> Command {
+pub(crate) fn as_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -245,7 +245,7 @@ fn is_root() -> bool {
 }
 
 /// A folder that the server's user may write to.
-fn fresh_folder() -> PathBuf {
+pub(crate) fn fresh_folder() -> PathBuf {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // A socket's path has at most 107 bytes.
@@ -264,7 +264,7 @@ fn give_to_postgres(path: &Path) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
