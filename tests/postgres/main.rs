@@ -15,6 +15,8 @@ mod poolers;
 #[cfg(test)]
 mod reasons;
 #[cfg(test)]
+mod removed_by_hand;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod statements;

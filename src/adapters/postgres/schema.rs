@@ -11,11 +11,12 @@ use super::options::SchemaName;
 const SERVER_VERSION_MIN: i32 = 13_00_00;
 
 /// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_tables.sql"),
     include_str!("migrations/0002_functions.sql"),
     include_str!("migrations/0003_turns.sql"),
     include_str!("migrations/0004_writable.sql"),
+    include_str!("migrations/0005_heads_stay.sql"),
 ];
 
 /// Why a server can't serve as the backend.
