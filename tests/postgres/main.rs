@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod broadcasts;
+#[cfg(test)]
+mod damaged;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod given;

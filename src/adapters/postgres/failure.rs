@@ -4,7 +4,10 @@
 //! server could not be reached, or it answered with a refusal, which rolls back.
 
 use super::schema::PrepareError;
-use crate::ports::backend_error::{BackendError, BackendErrorKind};
+use crate::{
+    domain::topic::Topic,
+    ports::backend_error::{BackendError, BackendErrorKind},
+};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,9 @@ pub(super) enum Failure {
     /// Appends find no room.
     #[error("the server had no room for what was appended a moment ago: see its log, and make room on its disk")]
     Full,
+    /// What is kept of events for everybody takes all the room that it may.
+    #[error("the events for everybody of the last minute take as many bytes as they may: try again when they are older")]
+    TooManyBroadcasts,
     /// The server's answer makes no sense.
     #[error("unexpected answer: {0}")]
     Unexpected(&'static str),
@@ -78,6 +84,7 @@ impl Failure {
             | Self::Unprepared(_)
             | Self::Statement(_)
             | Self::Full
+            | Self::TooManyBroadcasts
             | Self::Unexpected(_) => Cause::Refused,
         }
     }
@@ -116,8 +123,34 @@ fn cause_of(code: &str) -> Cause {
     }
 }
 
-/// Whether the server itself refused a statement, for what it held.
-pub(super) fn is_refusal(error: &BackendError) -> bool {
+/// Classes of errors that say something of the server, the session or the role, and nothing of rows.
+const NOT_ABOUT_ROWS: [&str; 11] = ["08", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58"];
+
+impl Failure {
+    /// Whether it is what some rows hold that the server, or we, can't work with: a constraint or trigger that refuses them, a
+    /// number out of range, a damaged page, a value that makes no sense. Other rows may be well.
+    pub(super) fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Statement(sqlx::Error::Database(error)) => {
+                let class_is_known = error.code().is_some_and(|code| NOT_ABOUT_ROWS.iter().any(|class| code.starts_with(class)));
+                self.cause() == Cause::Refused && !class_is_known
+            }
+            Self::Statement(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) | Self::Unexpected(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The same of an error that has been told.
+pub(super) fn is_about_rows(error: &BackendError) -> bool {
     let failure = error.source.as_ref().and_then(|source| source.downcast_ref::<Failure>());
-    matches!(failure, Some(Failure::Statement(sqlx::Error::Database(_))) if failure.is_some_and(|failure| failure.cause() == Cause::Refused))
+    failure.is_some_and(Failure::is_about_rows)
+}
+
+/// An error of a call that concerned one topic alone: where it is about rows, that topic is damaged.
+pub(super) fn of_topic(error: BackendError, topic: &Topic) -> BackendError {
+    if !is_about_rows(&error) {
+        return error;
+    }
+    BackendError { kind: BackendErrorKind::Damaged, topic: Some(Box::new(topic.clone())), ..error }
 }

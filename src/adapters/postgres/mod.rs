@@ -12,13 +12,17 @@
 //!   whichever process appends, and an entry is visible before any later one is made. Counters begin at 1.
 //! - **Truncation** is exact. Each entry has its `prev`, so the **floor** is that of the oldest entry retained, and where
 //!   none is, the id of the last one that there was, which the head row keeps for ever (about 150 bytes for each user who
-//!   was ever written to). The **head** is the last entry's id; of a topic that was never written to, the time at which it
+//!   was ever written to; a trigger keeps it when it is deleted by hand, and removes the entries instead). The **head** is the last entry's id; of a topic that was never written to, the time at which it
 //!   was first asked for, in a head row of its own. A topic that stays unwritten is forgotten after a day; the journal
 //!   remembers the latest head that was told of those, so none goes back.
 //! - **Bounds**: a tenth more than the most entries of a topic may be kept; they are trimmed by the appends that bring them
 //!   over it. Entries over the age limit are not shown, and removed by the sweep. A message is never trimmed, and goes whole.
+//! - **A damaged topic** (rows that a constraint or trigger refuses, numbers out of range, values that make no sense) fails
+//!   alone, with [`crate::ports::backend_error::BackendErrorKind::Damaged`], also where it is written or read with others.
+//! - **Events for everybody** are rows that processes read on from the last one that they heard: kept for a minute, in at
+//!   most 16 MiB, beyond which they are refused.
 //! - **What it needs**: Postgres 13 or later, a UTF8 database, a direct connection to its primary (through a pooler only
-//!   in session mode: it listens, and sets its session), and a role that owns the schema, or may make it. No extension.
+//!   in session mode: it listens, and sets its session; the start sees whether sessions are kept), and a role that owns the schema, or may make it. No extension.
 //! - **When the server restarts**, calls fail within their time, connections come back by themselves with the next call
 //!   that needs them, and the feed says [`crate::ports::feed::Signal::Interrupted`] once it listens again. The same holds
 //!   for a server that vanishes without a word: calls have times of their own, and the feed asks every other second.
@@ -65,7 +69,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    append::AppendWriter,
+    append::{AppendBounds, AppendWriter},
     connector::{Connector, Purpose},
     failure::Failure,
     journal::PostgresLog,
@@ -143,12 +147,8 @@ impl Postgres {
             on_malformed: options.on_malformed,
             _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
         });
-        let events = AppendWriter {
-            lane: lane("rejoin events", 1),
-            channel: channel.clone(),
-            topic_entries_max: options.topic_entries_max,
-            idempotency_window,
-        };
+        let bounds = AppendBounds::new(channel.clone(), options.topic_entries_max, idempotency_window);
+        let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
         let messages = MessageWriter { lane: lane("rejoin messages", 1), channel, idempotency_window };
         let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
         let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     failure::Failure,
-    numbers::{from_i64, to_i64},
+    numbers::{columns_of, from_i64, to_i64},
     stored_event::StoredEvent,
 };
 use crate::{
@@ -97,10 +97,7 @@ pub(super) async fn page(
     after: Position,
     limit: PageLimit,
 ) -> Result<StoredPage, Failure> {
-    let (after_ms, after_n) = match after {
-        Position::Start => (-1, -1),
-        Position::After(id) => (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))),
-    };
+    let (after_ms, after_n) = columns_of(after);
     for _ in 0..2 {
         let rows = sqlx::query(READ)
             .bind(user.as_str())
@@ -127,9 +124,7 @@ pub(super) async fn page(
 async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<Option<Extent>, Failure> {
     match sqlx::query(MAKE_KNOWN).bind(user.as_str()).execute(&mut *connection).await.map_err(Failure::from) {
         Ok(_) => Ok(None),
-        Err(failure) if failure.is_for_want_of_room() => {
-            Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?))
-        }
+        Err(failure) if failure.is_for_want_of_room() => Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?)),
         Err(failure) => Err(failure),
     }
 }

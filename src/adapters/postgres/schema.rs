@@ -11,12 +11,14 @@ use super::options::SchemaName;
 const SERVER_VERSION_MIN: i32 = 13_00_00;
 
 /// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_tables.sql"),
     include_str!("migrations/0002_functions.sql"),
     include_str!("migrations/0003_turns.sql"),
     include_str!("migrations/0004_writable.sql"),
     include_str!("migrations/0005_heads_stay.sql"),
+    include_str!("migrations/0006_continuations.sql"),
+    include_str!("migrations/0007_announcements_in_order.sql"),
 ];
 
 /// Why a server can't serve as the backend.
