@@ -20,7 +20,7 @@ use crate::{
         access::{Forbidden, Principal},
         category::{Category, CategoryNotAllowed},
         cursor::{Continuity, Cursor},
-        frame::{Format, Frame},
+        frame::{Frame, StreamStyle},
         position::Position,
         replay::Page,
         replay_budget::Exhausted,
@@ -38,8 +38,8 @@ pub struct SubscribeRequest {
     pub cursor: Cursor,
     /// The categories it wants; none for all it may have.
     pub categories: BTreeSet<Category>,
-    /// How it wants them written.
-    pub format: Format,
+    /// How it wants the stream written.
+    pub style: StreamStyle,
 }
 
 /// Why a subscribe request is turned down.
@@ -78,8 +78,8 @@ pub struct SubscriptionOptions {
     pub age_max: Option<Duration>,
     /// Whether anything is pushed at all.
     pub push_enabled: bool,
-    /// The silence after which a message's producer is given up.
-    pub producer_idle: Duration,
+    /// For how long a reader waits for its message to be opened.
+    pub open_wait: Duration,
 }
 
 /// The use case.

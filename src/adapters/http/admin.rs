@@ -74,7 +74,14 @@ description::refusals! {
 description::refusals! {
     /// Of a look at what comes.
     FollowRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
-        &[Code::InvalidUserId, Code::InvalidCategory, Code::InvalidFormat, Code::InvalidErrors, Code::CategoryNotAllowed]
+        &[
+            Code::InvalidUserId,
+            Code::InvalidCategory,
+            Code::InvalidFormat,
+            Code::InvalidErrors,
+            Code::InvalidKeepalive,
+            Code::CategoryNotAllowed,
+        ]
 }
 
 description::refusals! {

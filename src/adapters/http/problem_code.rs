@@ -51,6 +51,8 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `keepalive` is neither `comment` nor `event`.
+    InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST;
     /// `Producer-Epoch` is not a number.
