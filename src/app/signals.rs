@@ -6,7 +6,13 @@
 mod names;
 mod seen_topics;
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
 
@@ -27,6 +33,7 @@ pub struct Signals {
     topics_followed: Gauge,
     ring_bytes: Gauge,
     malformed_topics: SeenTopics,
+    stray_hint_logged: AtomicBool,
 }
 
 /// The metrics of one channel's streams.
@@ -84,6 +91,7 @@ impl Signals {
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
                 malformed_topics: SeenTopics::default(),
+                stray_hint_logged: AtomicBool::new(false),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -147,6 +155,20 @@ impl Signals {
         if self.malformed_topics.note(topic) {
             tracing::warn!("{what}");
         }
+    }
+
+    /// A notification named an event that is not in the journal. The log has one line.
+    pub fn heard_stray_hint(&self, what: &dyn Display) {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::STRAY_HINTS)).increment(1);
+        if !self.stray_hint_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// Broadcasts may not have reached this process.
+    pub fn missed_broadcasts(&self, what: &dyn Display) {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::MISSED_BROADCASTS)).increment(1);
+        tracing::warn!("{what}");
     }
 
     /// A stream is over.

@@ -30,10 +30,18 @@ struct Cutter {
     spares_heads: bool,
     calm: AtomicBool,
     unplugged: watch::Sender<bool>,
+    server: watch::Sender<SocketAddr>,
     cuts: AtomicUsize,
 }
 
 impl CuttingProxy {
+    /// Starts a proxy before `server`, which cuts nothing by itself.
+    pub async fn start_calm(server: SocketAddr) -> Self {
+        let proxy = Self::start(server, 0, u64::MAX).await;
+        proxy.calm_down();
+        proxy
+    }
+
     /// Starts a proxy before `server`, which cuts after at most `bytes_max` bytes of answer.
     pub async fn start(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
         Self::start_cutter(server, seed, bytes_max, false).await
@@ -49,14 +57,15 @@ impl CuttingProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let cutter = Arc::new(Cutter { spares_heads, calm, unplugged: watch::Sender::new(false), cuts });
+        let (unplugged, server) = (watch::Sender::new(false), watch::Sender::new(server));
+        let cutter = Arc::new(Cutter { spares_heads, calm, unplugged, server, cuts });
         let random = AtomicU64::new(seed);
         let accepting = tokio::spawn({
             let cutter = Arc::clone(&cutter);
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let budget = next_random(&random) % bytes_max;
-                    let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
+                    let (cutter, mut unplugged, server) = (Arc::clone(&cutter), cutter.unplugged.subscribe(), *cutter.server.borrow());
                     tokio::spawn(async move {
                         tokio::select! {
                             () = cutter.pass(client, server, budget) => {}
@@ -87,6 +96,11 @@ impl CuttingProxy {
     /// Lets connections through again.
     pub fn plug_in(&self) {
         self.cutter.unplugged.send_replace(false);
+    }
+
+    /// Leads new connections to another server. Those that are open stay where they are.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.cutter.server.send_replace(server);
     }
 
     /// How many connections were cut.
