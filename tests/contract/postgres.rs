@@ -146,6 +146,14 @@ impl Backend for OfPostgres {
         ));
     }
 
+    async fn lose_topic(&self, user_id: &str) {
+        self.server.run_sql(&format!("DELETE FROM {}.user_events WHERE user_id = '{user_id}'", self.schema));
+    }
+
+    async fn cut_feeds(&self) {
+        self.server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+    }
+
     async fn make_room(&self) {
         self.server.run_sql(&format!("DROP FUNCTION {}.no_room() CASCADE", self.schema));
     }
