@@ -9,6 +9,8 @@
 
 pub mod administration;
 pub mod availability;
+pub mod broadcasting;
+pub mod broadcasts;
 mod connection_life;
 mod expiry;
 pub mod hub;

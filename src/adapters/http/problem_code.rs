@@ -85,7 +85,7 @@ codes! {
     MessageNotFound = "message_not_found", NOT_FOUND;
     /// The path does not know the method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
-    /// The body took too long to arrive.
+    /// The request took too long to arrive.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
     /// The message belongs to another user.
     MessageOwnedByAnother = "message_owned_by_another", CONFLICT;
@@ -97,7 +97,7 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`.
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
@@ -119,8 +119,12 @@ codes! {
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
+    /// Some connections have not taken the broadcasts before this one.
+    BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
+    /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz` and `/metrics` are answered.
+    ServerFull = "server_full", SERVICE_UNAVAILABLE;
     /// The process is shutting down.
     Draining = "draining", SERVICE_UNAVAILABLE;
 }

@@ -72,7 +72,7 @@ impl Receipt {
 description::refusals! {
     /// Of a publish.
     PublishRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
-        &[Code::InvalidIdempotencyKey, Code::InvalidResults]
+        &[Code::InvalidIdempotencyKey, Code::InvalidResults, Code::BroadcastsFull]
 }
 
 /// Publish an event, or a stream of them.
