@@ -12,6 +12,7 @@ pub mod availability;
 pub mod broadcasting;
 pub mod broadcasts;
 mod connection_life;
+mod expiry;
 pub mod hub;
 pub mod lifecycle;
 pub mod limits;

@@ -1,11 +1,16 @@
 //! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is connected.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     availability::Availability,
     broadcasting::{BroadcastError, Broadcaster},
     broadcasts::NoRoom,
+    expiry::expiry,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -34,8 +39,8 @@ pub struct Publication {
     pub recipients: Recipients,
     /// Its type.
     pub event_type: EventType,
-    /// What it is about.
-    pub scope: Option<Json>,
+    /// What it is about: a JSON object, `{}` where none was given.
+    pub scope: Json,
     /// Its content.
     pub payload: Json,
     /// Its category, if the publisher chose one; else the registry does, by type.
@@ -127,6 +132,11 @@ impl Publisher {
     /// [`Forbidden`].
     pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
         principal.require(Scope::EventsPublish)
+    }
+
+    /// When the principal's credentials end: what they publish after that is refused.
+    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
+        expiry(principal, &*self.clock)
     }
 
     /// Publishes one event. The principal must have been authorised.

@@ -19,23 +19,45 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Reads the cursor of a user's stream. A bare number `n` means `n-0`, as in Redis Streams.
-    pub fn of_user_events(text: Option<&str>) -> Self {
-        match text.map(str::trim) {
-            None | Some("") => Self::Absent,
-            Some("0" | "0-0") => Self::Oldest,
-            Some(text) => match text.parse::<EventId>() {
-                Ok(id) => Self::After(EventId::timed(id.major(), id.minor().unwrap_or(0))),
-                Err(_) => Self::Unreadable,
-            },
+    /// Reads the cursor of a user's stream: of several readable ones, in one text with commas between or in several
+    /// texts, the greatest counts. A bare number `n` means `n-0`, as in Redis Streams.
+    pub fn of_user_events<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let timed = |id: EventId| Some(EventId::timed(id.major(), id.minor().unwrap_or(0)));
+        match greatest(texts, timed) {
+            Ok(Some(id)) if id == EventId::timed(0, 0) => Self::Oldest,
+            Ok(Some(id)) => Self::After(id),
+            Ok(None) => Self::Absent,
+            Err(Unreadable) => Self::Unreadable,
         }
     }
 
-    /// The cursor of a message's reader: a number. Anything else asks for everything.
-    pub fn of_message(text: Option<&str>) -> Self {
-        let id = text.and_then(|text| text.trim().parse::<EventId>().ok());
-        id.filter(|id| id.minor().is_none()).map_or(Self::Oldest, Self::After)
+    /// The cursor of a message's reader: a number, of several the greatest. Anything else asks for everything.
+    pub fn of_message<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        match greatest(texts, |id| id.minor().is_none().then_some(id)) {
+            Ok(Some(id)) => Self::After(id),
+            Ok(None) | Err(Unreadable) => Self::Oldest,
+        }
     }
+
+    /// The cursors in a text, with commas between. An empty one is none.
+    pub fn listed(text: &str) -> impl Iterator<Item = &str> {
+        text.split(',').map(str::trim).filter(|text| !text.is_empty())
+    }
+}
+
+/// There are cursors, but none of them is an id.
+struct Unreadable;
+
+/// The greatest of the ids that `accepts` takes; nothing if there is no cursor at all.
+fn greatest<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    accepts: impl Fn(EventId) -> Option<EventId>,
+) -> Result<Option<EventId>, Unreadable> {
+    let mut cursors = texts.into_iter().flat_map(Cursor::listed).map(|text| text.parse().ok().and_then(&accepts)).peekable();
+    if cursors.peek().is_none() {
+        return Ok(None);
+    }
+    cursors.flatten().max().map(Some).ok_or(Unreadable)
 }
 
 /// What a journal knows of one topic's extent, at the moment of a read.
@@ -71,14 +93,22 @@ impl Bounds {
     }
 
     /// Whether a reader that stands at `position` misses nothing by reading on from there. [`Position::Start`] stands
-    /// for the origin.
+    /// for the origin. A position that names an entry where this topic never had one was issued before the topic vanished:
+    /// nobody knows what came after it.
     pub fn continuity(&self, position: Position) -> Continuity {
         let position = if position == Position::Start { self.origin } else { position };
         if position > self.head {
             return Continuity::Ahead;
         }
-        let whole = position >= self.origin && position >= self.whole_from();
+        let whole = position >= self.origin && position >= self.whole_from() && !self.never_had(position);
         if whole { Continuity::Whole } else { Continuity::Truncated }
+    }
+
+    /// Whether `position` names an entry where there was none: behind the floor nothing was removed, and so there is nothing
+    /// between it and the oldest entry, or at all.
+    fn never_had(&self, position: Position) -> bool {
+        let is_before_oldest = self.oldest.is_none_or(|oldest| position.is_before(oldest));
+        position.names_entry() && is_before_oldest && self.floor.is_some_and(|floor| floor < position)
     }
 }
 
@@ -104,6 +134,34 @@ mod tests {
         assert_eq!(Cursor::of_user_events(Some("7")), Cursor::After(EventId::timed(7, 0)));
         for text in ["-1", "abc", "1-2-3", "99999999999999999999", "$", "null", "undefined"] {
             assert_eq!(Cursor::of_user_events(Some(text)), Cursor::Unreadable, "{text}");
+        }
+    }
+
+    #[test]
+    fn promise_1_of_several_cursors_the_greatest_readable_one_counts() {
+        let read = |texts: &[&str]| Cursor::of_user_events(texts.iter().copied());
+        for (texts, expected) in [
+            (&["1-1, 2-1"][..], Cursor::After(EventId::timed(2, 1))),
+            (&["2-1,1-1"], Cursor::After(EventId::timed(2, 1))),
+            (&["1-1", "10-1", "9-9"], Cursor::After(EventId::timed(10, 1))),
+            (&["0", "7-3,"], Cursor::After(EventId::timed(7, 3))),
+            (&["null", "7-3, undefined"], Cursor::After(EventId::timed(7, 3))),
+            (&["null, 0"], Cursor::Oldest),
+            (&["null", "-"], Cursor::Unreadable),
+            (&["", " , ,", ""], Cursor::Absent),
+            (&[], Cursor::Absent),
+        ] {
+            assert_eq!(read(texts), expected, "{texts:?}");
+        }
+        let read = |texts: &[&str]| Cursor::of_message(texts.iter().copied());
+        for (texts, expected) in [
+            (&["1, 2"][..], Cursor::After(EventId::sequence(2))),
+            (&["10", "9"], Cursor::After(EventId::sequence(10))),
+            (&["7-1, 0, null"], Cursor::After(EventId::sequence(0))),
+            (&["7-1", "null"], Cursor::Oldest),
+            (&[", ,"], Cursor::Oldest),
+        ] {
+            assert_eq!(read(texts), expected, "{texts:?}");
         }
     }
 
@@ -141,6 +199,22 @@ mod tests {
     }
 
     #[test]
+    fn promise_1_an_entry_of_a_topic_that_vanished_is_truncated() {
+        let entry = |ms| Position::After(EventId::timed(ms, 1));
+        let vanished = bounds(10, Some(20), None, 40);
+        assert_eq!(vanished.continuity(entry(15)), Continuity::Truncated);
+        assert_eq!(vanished.continuity(entry(30)), Continuity::Truncated);
+        assert_eq!(vanished.continuity(at(30)), Continuity::Whole, "the head of an empty topic names no entry");
+        assert_eq!(vanished.continuity(at(40)), Continuity::Whole);
+        let began_again = Bounds { oldest: Some(EventId::timed(50, 1)), head: entry(60), ..vanished };
+        assert_eq!(began_again.continuity(entry(30)), Continuity::Truncated);
+        assert_eq!(began_again.continuity(at(30)), Continuity::Whole);
+        assert_eq!(began_again.continuity(entry(50)), Continuity::Whole);
+        let emptied = Bounds { floor: Some(entry(60)), oldest: None, ..began_again };
+        assert_eq!(emptied.continuity(entry(60)), Continuity::Whole, "nothing came after the last entry");
+    }
+
+    #[test]
     fn promise_6_where_the_floor_is_unknown_doubt_is_told() {
         let unknown = bounds(10, None, Some(30), 40);
         assert_eq!(unknown.continuity(at(29)), Continuity::Truncated);
@@ -152,8 +226,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,40}|[0-9-]{0,45}") {
-            if let Cursor::After(id) = Cursor::of_user_events(Some(&text)) {
-                prop_assert_eq!(Cursor::of_user_events(Some(&id.to_string())), Cursor::After(id));
+            if let Cursor::After(id) = Cursor::of_user_events([text.as_str()]) {
+                prop_assert_eq!(Cursor::of_user_events([id.to_string().as_str()]), Cursor::After(id));
             }
         }
     }

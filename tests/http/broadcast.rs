@@ -21,7 +21,7 @@ async fn a_broadcast_reaches_who_is_connected_and_is_kept_nowhere() {
         (&envelope["type"], &envelope["category"], &envelope["payload"]),
         (&json!("security.notice"), &json!("security"), &json!({ "text": "hi" }))
     );
-    assert_eq!((envelope.get("id"), envelope.get("topic")), (None, None));
+    assert_eq!((envelope.get("id"), envelope.get("topic"), &envelope["scope"]), (None, None, &json!({})));
     assert_eq!(named.event().await, (None, json!({ "text": "hi" })));
     let after = server.publish("after", json!(2)).await;
     assert_eq!(first.event().await.0, Some(after.clone()));

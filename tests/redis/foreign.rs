@@ -35,6 +35,24 @@ async fn write(redis: &RedisServer, event: Value) -> String {
     id
 }
 
+#[tokio::test]
+async fn what_others_write_without_a_scope_has_one_and_their_types_are_their_own() {
+    let redis = RedisServer::start().await;
+    let (_server, caller) = server(&redis, "").await;
+    let live = Listener::placed(caller.follow(None).await).await;
+    let mut ids = Vec::new();
+    // A publisher of ours may not use these types; an entry that is there is an entry.
+    for event in [json!({ "type": "error" }), json!({ "type": "open", "scope": null }), json!({ "type": "t", "scope": {} })] {
+        ids.push(write(&redis, event).await);
+    }
+    assert_eq!(live.ids(ids.len()).await, ids);
+    let replayed = Listener::of(caller.follow(Some("0")).await);
+    assert_eq!(replayed.ids(ids.len()).await, ids);
+    for (_, envelope) in live.events().iter().chain(&replayed.events()) {
+        assert_eq!(envelope["scope"], json!({}), "{envelope}");
+    }
+}
+
 /// The ids in the stream, in its order.
 async fn stream_ids(redis: &RedisServer) -> Vec<String> {
     let entries: redis::streams::StreamRangeReply = redis.ask(redis::cmd("XRANGE").arg(&[STREAM, "-", "+"])).await;
@@ -119,6 +137,31 @@ async fn what_is_no_event_is_passed_over_counted_and_told_once() {
     let counted = caller.metric(r#"rejoin_malformed_entries_total{channel="user"}"#).await.unwrap();
     assert!(counted >= 10.0, "{counted}");
     assert_eq!(program.logged(&["WARN", "user:local", "is no event"]), 1, "{:#?}", program.log());
+}
+
+#[tokio::test]
+async fn a_notification_whose_event_is_in_another_database_is_counted_and_logged_once() {
+    const STRAY_HINTS: &str = "rejoin_stray_hints_total";
+    let redis = RedisServer::start().await;
+    let program = Program::start(&format!("{}/1", redis.url()), &[]).await;
+    let caller = program.caller();
+    let stream = Listener::placed(caller.follow(None).await).await;
+    for number in 0..3_u32 {
+        write(&redis, event("t", &json!(number))).await;
+        eventually("it is counted", async || caller.metric(STRAY_HINTS).await == Some(f64::from(number + 1))).await;
+    }
+    assert_eq!(program.logged(&["WARN", "user:local", "another database than the one in redis.url"]), 1, "{:#?}", program.log());
+    let id = caller.publish("ours").await;
+    assert_eq!(stream.ids(1).await, [id]);
+
+    // Where it is the right one nothing is counted.
+    let program = Program::start(&redis.url(), &[]).await;
+    let stream = Listener::placed(program.caller().follow(None).await).await;
+    for number in 0..50 {
+        write(&redis, event("t", &json!(number))).await;
+    }
+    stream.ids(50).await;
+    assert_eq!(program.caller().metric(STRAY_HINTS).await, None);
 }
 
 #[tokio::test]

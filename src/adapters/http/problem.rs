@@ -93,6 +93,16 @@ impl Problem {
         Self::new(Code::UnsupportedMediaType, message)
     }
 
+    pub(super) fn incomplete_body() -> Self {
+        Self::new(Code::IncompleteBody, "the body broke off: send it again")
+    }
+
+    /// The end of an upload, with what its client can do to have the next one taken.
+    pub(super) fn results_not_read(advice: &str) -> Self {
+        let message = format!("the results were not read, so this line and those behind it were not taken: send them again, and {advice}");
+        Self::new(Code::ResultsNotRead, message)
+    }
+
     pub(super) fn request_timeout() -> Self {
         Self::new(Code::RequestTimeout, "the request took too long to arrive: send it again")
     }

@@ -51,6 +51,10 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `results` is neither `all` nor `failures`.
+    InvalidResults = "invalid_results", BAD_REQUEST;
+    /// The results of an upload were not read while it was sent.
+    ResultsNotRead = "results_not_read", BAD_REQUEST;
     /// `keepalive` is neither `comment` nor `event`.
     InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
@@ -99,6 +103,8 @@ codes! {
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
     /// The body is neither `application/json` nor, where it may be, `application/x-ndjson`.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
+    /// The body is compressed, or in another character encoding than UTF-8.
+    UnsupportedEncoding = "unsupported_encoding", UNSUPPORTED_MEDIA_TYPE;
     /// A field is wrong; `field` names it.
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY;
     /// The body is JSON, but not of the right form.

@@ -10,7 +10,7 @@ fn event(number: usize, payload_bytes: usize) -> Arc<Event> {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(number as u64),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
     })
 }

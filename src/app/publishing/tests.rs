@@ -109,7 +109,7 @@ fn publication(recipients: Recipients, event_type: &str) -> Publication {
     Publication {
         recipients,
         event_type: EventType::parse(event_type).unwrap(),
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse("1.10").unwrap(),
         category: None,
         idempotency_key: None,
@@ -141,7 +141,7 @@ async fn the_registry_assigns_the_category_unless_the_publisher_did() {
 #[tokio::test]
 async fn an_event_is_stored_as_it_came_with_the_servers_time() {
     let (journal, batches) = journal();
-    let scope = Json::parse(r#"{"kind":"source"}"#).ok();
+    let scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
     let sent = Publication { scope: scope.clone(), ..publication(Recipients::User(user("u1")), "a") };
     let published = publisher(journal, &Arc::default(), true).publish(sent).await.unwrap();
     assert_eq!(published, Published::One(appended(0)));

@@ -24,14 +24,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use self::{
+    announcements::{ANNOUNCE, BROADCASTS_KEPT, FIND_ANNOUNCEMENTS, LATEST_ANNOUNCEMENT},
+    reading::{FEED_MESSAGE_EVENTS, FEED_MESSAGE_HEADS, FEED_USER_EVENTS, FEED_USER_HEADS},
+};
 use self::{
-    announcements::Announcement,
+    announcements::{Announcement, Hearing},
     listener::{Confirmation, Listener},
     watched::Watched,
-};
-pub(super) use self::{
-    announcements::{ANNOUNCE, FIND_ANNOUNCEMENTS, FIND_CLOSED},
-    reading::{FEED_MESSAGE_EVENTS, FEED_MESSAGE_HEADS, FEED_USER_EVENTS, FEED_USER_HEADS},
 };
 use super::{
     connector::{Connector, Purpose},
@@ -101,6 +101,7 @@ impl PostgresFeed {
             state,
             confirmations,
             connect_timeout: call_timeout,
+            hearing: Hearing::default(),
         };
         Self {
             shared,

@@ -19,7 +19,7 @@ pub(super) fn event(sequence: u64, payload_bytes: usize) -> Arc<Event> {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(sequence),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
     })
 }
