@@ -1,4 +1,4 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate; and our own pages in that browser.
+//! Clients that others wrote, over real HTTP: a browser, packages of npm and Python, crates; and our own pages in that browser.
 //! `README.md` says what they need.
 
 #[cfg(test)]
@@ -8,15 +8,17 @@ mod chromium;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
-mod node;
-#[cfg(test)]
 mod npm_eventsource;
 #[cfg(test)]
 mod resumable_answer;
 #[cfg(test)]
 mod rust_eventsource;
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod token;
 #[cfg(test)]

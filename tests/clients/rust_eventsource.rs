@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// Follows a stream for as long as anybody listens to what comes.
-fn follow(url: &str) -> mpsc::Receiver<SSE> {
+pub(crate) fn follow(url: &str) -> mpsc::Receiver<SSE> {
     let at_once = ReconnectOptions::reconnect(true).retry_initial(true).delay(Duration::from_millis(10)).backoff_factor(1).build();
     let client = ClientBuilder::for_url(url).unwrap().reconnect(at_once).build_with_transport(HyperTransport::new().unwrap());
     let (sender, receiver) = mpsc::channel(16);

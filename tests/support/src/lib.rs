@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use self::{
     client::{Connection, EventClient, Seen},
     postgres::{PostgresServer, program},
-    proxy::CuttingProxy,
+    proxy::{CuttingProxy, Spared},
     redis::{RedisCluster, RedisServer},
     server::{ServerProcess, TestServer},
 };
