@@ -27,6 +27,8 @@ use crate::{
     },
     app::{
         administration::Administration,
+        broadcasting::Broadcaster,
+        broadcasts::Broadcasts,
         hub::{DrainPlan, Hub},
         lifecycle::Lifecycle,
         limits::Limits,
@@ -103,14 +105,18 @@ impl Server {
         let lifecycle = Lifecycle::default();
         let stopped = lifecycle.stopped().clone();
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), ring_options(settings), PAGE_LIMIT, stopped.clone());
+        let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
+        let hub =
+            Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), ring_options(settings), PAGE_LIMIT, stopped.clone());
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
         let Source { feed, availability, .. } = sources.users.clone();
         let administration =
             Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
-        let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
+        let broadcaster = Broadcaster::new(broadcasts, feed, Arc::clone(&availability), Arc::clone(&signals));
+        let publisher =
+            Publisher::new(journal, availability, broadcaster, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
             sources.clone(),

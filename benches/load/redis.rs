@@ -121,7 +121,7 @@ async fn our_appends(server: &RedisServer) -> f64 {
         event_type: EventType::parse("load").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(80))).unwrap(),
     });
     let (started, mut appenders) = (Instant::now(), JoinSet::new());

@@ -45,6 +45,7 @@ pub(super) fn api_options(settings: &Settings) -> ApiOptions {
     ApiOptions {
         body_bytes_max: settings.server.max_body_bytes,
         request_timeout: settings.server.request_timeout,
+        write_timeout: settings.server.write_timeout,
         recipients_max: settings.events.recipients_max,
         cors_origins: match &settings.server.cors_origins {
             CorsOrigins::Any => vec![HeaderValue::from_static("*")],

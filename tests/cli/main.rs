@@ -1,6 +1,8 @@
 //! The command line against real servers, and against one that means harm.
 
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod program;

@@ -22,7 +22,7 @@ impl Script {
         let mut child = Command::new(&interpreter)
             .arg(script)
             .args(arguments)
-            .env("PYTHONDONTWRITEBYTECODE", "yes")
+            .envs([("PYTHONDONTWRITEBYTECODE", "yes"), ("NO_PROXY", "*")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Passed on, not inherited: who waits for the end of our output does not wait for the script's.
@@ -53,7 +53,7 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// What runs a script, beside the packages that it needs.
-fn interpreter(script: &Path) -> PathBuf {
+pub(crate) fn interpreter(script: &Path) -> PathBuf {
     let is_python = script.extension().is_some_and(|extension| extension == "py");
     let packages = directory().join(if is_python { ".venv" } else { "node_modules" });
     assert!(packages.is_dir(), "{} is not there: run scripts/test", packages.display());

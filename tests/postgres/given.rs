@@ -37,7 +37,7 @@ pub(crate) fn event() -> Arc<Event> {
         event_type: EventType::parse("test.happened").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse("{}").unwrap(),
     })
 }

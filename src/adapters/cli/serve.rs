@@ -11,16 +11,19 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::Looku
 
 use crate::{
     adapters::{
-        config::{AuthMode, LogFormat, LogSettings, Settings, TelemetrySettings},
+        config::{AuthMode, Loaded, LogFormat, LogSettings, Settings, TelemetrySettings},
         traces::{Traces, TracesError, TracesOptions},
     },
     composition::Server,
 };
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
-pub(super) async fn serve(settings: &Settings) -> Result<(), Box<dyn Error>> {
+pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<(), Box<dyn Error>> {
     let traces = start_traces(&settings.telemetry)?;
     start_log(&settings.log, traces.as_ref())?;
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     allow_many_connections();

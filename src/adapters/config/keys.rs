@@ -120,6 +120,7 @@ pub(super) static KEYS: &[Key] = &[
     key("hub.ring_entries_max", number(1, 1_000_000)),
     key("hub.ring_max_bytes", number(1024, 1 << 30)),
     key("hub.rings_max_bytes", number(1024, 1 << 40)),
+    key("hub.broadcasts_max_bytes", number(65_536, 1 << 40)),
     key("auth.mode", Allowed::Text { what: "\"none\" or \"jwt\"", accepts: fits::<AuthMode> }),
     key("auth.allow_insecure", Allowed::Flag),
     key("auth.cookie", Allowed::Text { what: "the name of a cookie, or empty", accepts: cookie }),

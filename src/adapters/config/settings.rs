@@ -193,6 +193,8 @@ pub struct HubSettings {
     pub ring_max_bytes: usize,
     /// Most bytes of all rings of the process.
     pub rings_max_bytes: usize,
+    /// Most bytes of broadcasts that wait for connections.
+    pub broadcasts_max_bytes: usize,
 }
 
 /// `[log]`

@@ -4,6 +4,7 @@
 //! answer in one place (`problem`); nothing here decides who gets which event.
 
 mod admin;
+mod body_encoding;
 mod body_wire;
 mod connection;
 mod console;
@@ -14,6 +15,7 @@ mod health;
 mod line_splitter;
 mod line_upload;
 mod messages;
+mod methods;
 mod metrics;
 mod ndjson;
 mod problem;
@@ -26,6 +28,8 @@ mod server;
 mod socket_wire;
 mod subscribe;
 mod trace;
+mod upload;
+mod upload_results;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,18 +39,14 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::MethodRouter,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, Any, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, Any, CorsLayer},
 };
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
-    routes,
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::problem::Problem;
+use self::{methods::Methods, problem::Problem};
 pub use self::{
     problem_code::Code,
     server::{ServerOptions, serve},
@@ -91,6 +91,8 @@ pub struct ApiOptions {
     pub body_bytes_max: usize,
     /// Within this time the body of one event must have arrived.
     pub request_timeout: Duration,
+    /// A client that takes nothing of an answer for so long is given up.
+    pub write_timeout: Duration,
     /// Most recipients of one event.
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.
@@ -124,11 +126,9 @@ pub fn description() -> String {
 }
 
 fn public_routes() -> OpenApiRouter<Api> {
-    // Without this a HEAD would open a stream.
-    let no_head = |methods: MethodRouter<Api>| methods.head(async || Problem::method_not_allowed());
     OpenApiRouter::with_openapi(description::blank())
-        .routes(routes!(subscribe::subscribe, publish::publish).map(no_head))
-        .routes(routes!(subscribe::subscribe_v1, publish::publish_v1).map(no_head))
+        .routes(routes!(subscribe::subscribe, publish::publish))
+        .routes(routes!(subscribe::subscribe_v1, publish::publish_v1))
         .merge(messages::routes())
 }
 
@@ -148,6 +148,7 @@ fn finish(routes: OpenApiRouter<Api>, api: Api) -> Router {
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
+        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::heed))
         .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())
@@ -165,15 +166,8 @@ async fn never_sniff(mut response: Response) -> Response {
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::CACHE_CONTROL,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("producer-epoch"),
-            HeaderName::from_static("traceparent"),
-        ])
+        // Whatever the page asks for: `*` would not cover `Authorization`, and a list would not cover what tracing adds.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")])
         .max_age(Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::problem_code::Code;
 use crate::{
     app::{
+        broadcasts::NoRoom,
         producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
         subscriptions::Refusal,
@@ -90,6 +91,16 @@ impl Problem {
     pub(super) fn unsupported_media_type() -> Self {
         let message = "send `Content-Type: application/json` for one event, or `application/x-ndjson` for one event a line";
         Self::new(Code::UnsupportedMediaType, message)
+    }
+
+    pub(super) fn incomplete_body() -> Self {
+        Self::new(Code::IncompleteBody, "the body broke off: send it again")
+    }
+
+    /// The end of an upload, with what its client can do to have the next one taken.
+    pub(super) fn results_not_read(advice: &str) -> Self {
+        let message = format!("the results were not read, so this line and those behind it were not taken: send them again, and {advice}");
+        Self::new(Code::ResultsNotRead, message)
     }
 
     pub(super) fn request_timeout() -> Self {
@@ -199,6 +210,8 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Forbidden(forbidden) => forbidden.into(),
             PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
+            PublishError::NoRoom(NoRoom::TooLarge { .. }) => Self::new(Code::EventTooLarge, error.to_string()),
+            PublishError::NoRoom(NoRoom::Full) => Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER),
         }
     }
 }

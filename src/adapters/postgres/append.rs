@@ -87,7 +87,7 @@ struct Sheet {
     times: Vec<i64>,
     types: Vec<String>,
     categories: Vec<Option<String>>,
-    scopes: Vec<Option<String>>,
+    scopes: Vec<String>,
     payloads: Vec<String>,
     keys: Vec<Option<String>>,
     /// For each append the place of its event in the columns.
@@ -128,7 +128,7 @@ impl Sheet {
         self.times.push(to_i64(event.ts.as_ms()));
         self.types.push(event.event_type.as_str().to_owned());
         self.categories.push(event.category.as_ref().map(|category| category.as_str().to_owned()));
-        self.scopes.push(event.scope.as_ref().map(|scope| scope.as_str().to_owned()));
+        self.scopes.push(event.scope.as_str().to_owned());
         self.payloads.push(event.payload.as_str().to_owned());
         self.keys.push(idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
     }

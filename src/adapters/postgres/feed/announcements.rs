@@ -12,7 +12,7 @@ use crate::{
         numbers::{millis, to_i64},
         stored_event::StoredEvent,
     },
-    domain::{category::Category, event::Event, json::Json, topic::UserId},
+    domain::{category::Category, event::Event, topic::UserId},
     ports::feed::Signal,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn announce(connection: &mut PgConnection, announcement: &Annou
         .bind(event.map(|event| to_i64(event.ts.as_ms())))
         .bind(event.map(|event| event.event_type.as_str()))
         .bind(event.and_then(|event| event.category.as_ref()).map(Category::as_str))
-        .bind(event.and_then(|event| event.scope.as_ref()).map(Json::as_str))
+        .bind(event.map(|event| event.scope.as_str()))
         .bind(event.map(|event| event.payload.as_str()))
         .bind(channel)
         .execute(connection)
