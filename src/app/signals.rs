@@ -6,7 +6,13 @@
 mod names;
 mod seen_topics;
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
 
@@ -28,6 +34,7 @@ pub struct Signals {
     ring_bytes: Gauge,
     malformed_topics: SeenTopics,
     damaged_topics: SeenTopics,
+    stray_hint_logged: AtomicBool,
 }
 
 /// The metrics of one channel's streams.
@@ -86,6 +93,7 @@ impl Signals {
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
                 malformed_topics: SeenTopics::default(),
                 damaged_topics: SeenTopics::default(),
+                stray_hint_logged: AtomicBool::new(false),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -158,6 +166,20 @@ impl Signals {
             let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::error!(%topic, %error, cause, "a topic is damaged: its requests fail until its data is repaired or removed");
         }
+    }
+
+    /// A notification named an event that is not in the journal. The log has one line.
+    pub fn heard_stray_hint(&self, what: &dyn Display) {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::STRAY_HINTS)).increment(1);
+        if !self.stray_hint_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// Broadcasts may not have reached this process.
+    pub fn missed_broadcasts(&self, what: &dyn Display) {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::MISSED_BROADCASTS)).increment(1);
+        tracing::warn!("{what}");
     }
 
     /// A stream is over.

@@ -3,7 +3,7 @@
 //! Invariant: a server that was configured is opened once, however many parts use it; nothing else knows which backends
 //! there are.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use super::StartError;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         config::{Backend, Settings},
         memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
         postgres::{Postgres, PostgresOptions},
-        redis::{Redis, RedisOptions},
+        redis::{OnTrouble, Redis, RedisOptions},
         stored_page::OnMalformed,
     },
     app::{
@@ -111,6 +111,8 @@ async fn redis(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, Sta
         idempotency_window: settings.events.idempotency_window,
         registry: Arc::new(settings.categories.clone()),
         on_malformed: on_malformed(signals),
+        on_stray_hint: reporting(signals, Signals::heard_stray_hint),
+        on_missed_broadcasts: reporting(signals, Signals::missed_broadcasts),
     };
     let Redis { journal, feed, limits } = Redis::open(options).await?;
     Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits })
@@ -129,6 +131,11 @@ async fn postgres(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, 
     };
     let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await?;
     Ok(Ports { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits })
+}
+
+fn reporting(signals: &Arc<Signals>, report: fn(&Signals, &dyn Display)) -> OnTrouble {
+    let signals = Arc::clone(signals);
+    Arc::new(move |what| report(&signals, what))
 }
 
 fn on_malformed(signals: &Arc<Signals>) -> OnMalformed {

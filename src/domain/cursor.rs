@@ -93,14 +93,22 @@ impl Bounds {
     }
 
     /// Whether a reader that stands at `position` misses nothing by reading on from there. [`Position::Start`] stands
-    /// for the origin.
+    /// for the origin. A position that names an entry where this topic never had one was issued before the topic vanished:
+    /// nobody knows what came after it.
     pub fn continuity(&self, position: Position) -> Continuity {
         let position = if position == Position::Start { self.origin } else { position };
         if position > self.head {
             return Continuity::Ahead;
         }
-        let whole = position >= self.origin && position >= self.whole_from();
+        let whole = position >= self.origin && position >= self.whole_from() && !self.never_had(position);
         if whole { Continuity::Whole } else { Continuity::Truncated }
+    }
+
+    /// Whether `position` names an entry where there was none: behind the floor nothing was removed, and so there is nothing
+    /// between it and the oldest entry, or at all.
+    fn never_had(&self, position: Position) -> bool {
+        let is_before_oldest = self.oldest.is_none_or(|oldest| position.is_before(oldest));
+        position.names_entry() && is_before_oldest && self.floor.is_some_and(|floor| floor < position)
     }
 }
 
@@ -188,6 +196,22 @@ mod tests {
     fn promise_6_a_cursor_of_an_earlier_incarnation_is_truncated() {
         assert_eq!(bounds(10, Some(10), Some(30), 40).continuity(at(9)), Continuity::Truncated);
         assert_eq!(bounds(10, Some(10), None, 50).continuity(at(9)), Continuity::Truncated);
+    }
+
+    #[test]
+    fn promise_1_an_entry_of_a_topic_that_vanished_is_truncated() {
+        let entry = |ms| Position::After(EventId::timed(ms, 1));
+        let vanished = bounds(10, Some(20), None, 40);
+        assert_eq!(vanished.continuity(entry(15)), Continuity::Truncated);
+        assert_eq!(vanished.continuity(entry(30)), Continuity::Truncated);
+        assert_eq!(vanished.continuity(at(30)), Continuity::Whole, "the head of an empty topic names no entry");
+        assert_eq!(vanished.continuity(at(40)), Continuity::Whole);
+        let began_again = Bounds { oldest: Some(EventId::timed(50, 1)), head: entry(60), ..vanished };
+        assert_eq!(began_again.continuity(entry(30)), Continuity::Truncated);
+        assert_eq!(began_again.continuity(at(30)), Continuity::Whole);
+        assert_eq!(began_again.continuity(entry(50)), Continuity::Whole);
+        let emptied = Bounds { floor: Some(entry(60)), oldest: None, ..began_again };
+        assert_eq!(emptied.continuity(entry(60)), Continuity::Whole, "nothing came after the last entry");
     }
 
     #[test]

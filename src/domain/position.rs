@@ -89,6 +89,12 @@ impl Position {
         }
     }
 
+    /// Whether this is the place of an entry of a user's topic. Counters begin at 1, and the head of a topic without entries
+    /// has 0, so it may also be another program's entry whose counter is 0.
+    pub fn names_entry(self) -> bool {
+        self.id().and_then(EventId::minor).is_some_and(|counter| counter > 0)
+    }
+
     /// Whether an entry with this id lies behind this position, so that a client standing here lacks it.
     pub fn is_before(self, id: EventId) -> bool {
         self < Self::After(id)

@@ -12,6 +12,7 @@ mod publish;
 mod publish_retries;
 #[cfg(test)]
 mod scripted_server;
+mod stop;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]

@@ -107,6 +107,16 @@ pub(crate) trait Backend: Send + Sync {
         unreachable!("declared as lacking")
     }
 
+    /// Removes all that there is of a user's topic, as another program or a server without room may do.
+    async fn lose_topic(&self, _user_id: &str) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Breaks the connections by which processes hear of what is new.
+    async fn cut_feeds(&self) {
+        unreachable!("declared as lacking")
+    }
+
     /// Gives the server room again.
     async fn make_room(&self) {
         unreachable!("declared as lacking")

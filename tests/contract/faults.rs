@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use rejoin::{
     domain::{
         cursor::Continuity,
         position::{EventId, Position},
     },
-    ports::backend_error::{BackendError, BackendErrorKind},
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        feed::Signal,
+    },
 };
 use rejoin_test_support::{eventually, soon};
 
 use crate::{
     backend::{Backend, Fixture, Options, Process},
     follower::Follower,
-    given::{AMPLE, assert_unbroken, ids, numbers, to_append, topic, with_key},
+    given::{AMPLE, assert_unbroken, event, ids, numbers, to_append, topic, with_key},
 };
 
 /// No call may hang longer than this while its backend is away.
@@ -179,6 +183,51 @@ pub(crate) async fn a_full_backend_takes_nothing_and_keeps_what_it_has(fixture: 
     let appended = process.append(batch()).await;
     assert!(appended.iter().all(|appended| !appended.duplicate));
     assert_eq!(numbers(&process.read_all(&topic, Position::Start).await), [0, 1, 2, 3, 5]);
+}
+
+pub(crate) async fn an_entry_of_a_topic_that_vanished_is_truncated(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let (process, topic) = (backend.process().await, topic("u1"));
+    let told = process.append_batch(&topic, 0..4).await;
+    backend.lose_topic("u1").await;
+    // Whoever comes now, to what is an empty topic, lacks nothing, now or later.
+    let head = process.bounds(&topic).await.head;
+    let mut later = Vec::new();
+    for count in 0..3 {
+        let page = process.journal.read(&topic, told[0].into(), AMPLE).await.unwrap();
+        assert_eq!(ids(&page.entries), later);
+        for id in &told[..3] {
+            assert_eq!(page.bounds.continuity((*id).into()), Continuity::Truncated, "{id} with {:?}", page.bounds);
+        }
+        let last = Position::After(told[3]);
+        let is_known_as_last = page.bounds.floor == Some(last);
+        assert!(is_known_as_last || page.bounds.continuity(last) == Continuity::Truncated, "{last:?} with {:?}", page.bounds);
+        assert_eq!(page.bounds.continuity(head), Continuity::Whole, "{head:?} with {:?}", page.bounds);
+        later.extend(process.append_each(&topic, [count]).await);
+        assert!(told[3] < later[0] && head.is_before(later[0]), "ids go on increasing");
+    }
+}
+
+pub(crate) async fn a_broadcast_reaches_a_process_whose_feed_is_cut(fixture: &dyn Fixture) {
+    const BROADCASTS: usize = 30;
+    let backend = fixture.open_to_be_killed(Options::default()).await;
+    let (one, two) = (backend.process().await, backend.process().await);
+    let mut signals = [one.feed.signals(), two.feed.signals()];
+    for number in 0..BROADCASTS {
+        backend.cut_feeds().await;
+        one.feed.broadcast(event(number)).await.unwrap();
+    }
+    for signals in &mut signals {
+        for number in 0..BROADCASTS {
+            loop {
+                match soon("the broadcast", signals.next()).await.unwrap() {
+                    Signal::Broadcast(heard) => break assert_eq!(heard, event(number), "each comes once, in order"),
+                    Signal::Interrupted => {}
+                    other => panic!("nothing was appended: {other:?}"),
+                }
+            }
+        }
+    }
 }
 
 /// A process that came up after the outage.

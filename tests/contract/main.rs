@@ -68,6 +68,8 @@ macro_rules! contract {
         outage: $outage:tt;
         pause: $pause:tt;
         fill: $fill:tt;
+        lose_topic: $lose_topic:tt;
+        cut_feeds: $cut_feeds:tt;
     ) => {
         mod $adapter {
             mod appending {
@@ -223,6 +225,8 @@ macro_rules! contract {
                 }
                 laws! { $fixture, [faults], $pause, a_backend_that_falls_silent_is_given_up_in_time }
                 laws! { $fixture, [faults], $fill, a_full_backend_takes_nothing_and_keeps_what_it_has }
+                laws! { $fixture, [faults], $lose_topic, an_entry_of_a_topic_that_vanished_is_truncated }
+                laws! { $fixture, [faults], $cut_feeds, a_broadcast_reaches_a_process_whose_feed_is_cut }
             }
         }
     };
@@ -238,6 +242,8 @@ contract! {
     outage: (lacks "there is no server that could be away");
     pause: (lacks "there is no server that could fall silent");
     fill: (lacks "what is oldest makes room for what is new");
+    lose_topic: (lacks "nobody else can remove a topic; `a_topic_that_expired_whole_hides_no_loss` shows one that is forgotten");
+    cut_feeds: (lacks "there is no connection that could be cut");
 }
 
 #[cfg(test)]
@@ -250,6 +256,8 @@ contract! {
     outage: has;
     pause: has;
     fill: has;
+    lose_topic: has;
+    cut_feeds: has;
 }
 
 #[cfg(test)]
@@ -262,6 +270,8 @@ contract! {
     outage: (lacks "one cluster serves all laws; its servers go away as a single one does");
     pause: (lacks "one cluster serves all laws; its servers fall silent as a single one does");
     fill: (lacks "one cluster serves all laws; its servers fill up as a single one does");
+    lose_topic: has;
+    cut_feeds: (lacks "one cluster serves all laws; feeds break as over a single server");
 }
 
 #[cfg(test)]
@@ -274,4 +284,6 @@ contract! {
     outage: has;
     pause: has;
     fill: has;
+    lose_topic: has;
+    cut_feeds: has;
 }

@@ -37,6 +37,8 @@ fn redis_options(url: String, cluster: bool, key_prefix: String, options: &Optio
         idempotency_window: options.idempotency_window,
         registry: Arc::new(Registry::default()),
         on_malformed: Arc::new(|malformed| panic!("{malformed}")),
+        on_stray_hint: Arc::new(|hint| panic!("{hint}")),
+        on_missed_broadcasts: Arc::new(|missed| panic!("{missed}")),
     }
 }
 
@@ -114,6 +116,14 @@ impl Backend for OneServer {
     async fn make_room(&self) {
         self.server.lock().await.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     }
+
+    async fn lose_topic(&self, user_id: &str) {
+        self.server.lock().await.command(&["DEL", &format!("law:user:{user_id}:stream")]).await;
+    }
+
+    async fn cut_feeds(&self) {
+        self.server.lock().await.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    }
 }
 
 /// A part of the cluster that all laws share: what begins with a prefix of its own.
@@ -165,6 +175,15 @@ impl Backend for PartOfCluster {
             keys.arg(format!("{}*", self.options.key_prefix));
             for key in node.ask::<Vec<Vec<u8>>>(&keys).await {
                 node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
+            }
+        }
+    }
+
+    async fn lose_topic(&self, user_id: &str) {
+        let stream = format!("{}user:{{{user_id}}}:stream", self.options.key_prefix);
+        for node in self.cluster.nodes() {
+            for key in node.ask::<Vec<String>>(redis::cmd("KEYS").arg(&stream)).await {
+                node.command(&["DEL", &key]).await;
             }
         }
     }

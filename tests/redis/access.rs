@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the docs of `adapters::redis` say that Rejoin needs.
-const COMMANDS: &str = "+ping +hello +select +eval +evalsha +publish +subscribe +unsubscribe +get +set +unlink +pttl +pexpire \
+pub(crate) const COMMANDS: &str = "+ping +hello +select +eval +evalsha +publish +subscribe +unsubscribe +get +set +unlink +pttl +pexpire +persist \
      +xadd +xrange +xrevrange +xlen +xtrim +xinfo|stream +hget +hset +hgetall +zadd +zrem +zcard +zcount +zscore +zrangebyscore \
      +zremrangebyscore +lrange +lrem +rpush +time";
 const PASSWORD: &str = "pass%20of%2Fthe%40tests";

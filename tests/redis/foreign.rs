@@ -140,6 +140,31 @@ async fn what_is_no_event_is_passed_over_counted_and_told_once() {
 }
 
 #[tokio::test]
+async fn a_notification_whose_event_is_in_another_database_is_counted_and_logged_once() {
+    const STRAY_HINTS: &str = "rejoin_stray_hints_total";
+    let redis = RedisServer::start().await;
+    let program = Program::start(&format!("{}/1", redis.url()), &[]).await;
+    let caller = program.caller();
+    let stream = Listener::placed(caller.follow(None).await).await;
+    for number in 0..3_u32 {
+        write(&redis, event("t", &json!(number))).await;
+        eventually("it is counted", async || caller.metric(STRAY_HINTS).await == Some(f64::from(number + 1))).await;
+    }
+    assert_eq!(program.logged(&["WARN", "user:local", "another database than the one in redis.url"]), 1, "{:#?}", program.log());
+    let id = caller.publish("ours").await;
+    assert_eq!(stream.ids(1).await, [id]);
+
+    // Where it is the right one nothing is counted.
+    let program = Program::start(&redis.url(), &[]).await;
+    let stream = Listener::placed(program.caller().follow(None).await).await;
+    for number in 0..50 {
+        write(&redis, event("t", &json!(number))).await;
+    }
+    stream.ids(50).await;
+    assert_eq!(program.caller().metric(STRAY_HINTS).await, None);
+}
+
+#[tokio::test]
 async fn a_whole_page_of_what_is_no_event_hides_nothing() {
     let redis = RedisServer::start().await;
     let (_server, caller) = server(&redis, "").await;

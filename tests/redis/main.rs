@@ -4,6 +4,8 @@
 
 mod access;
 mod caller;
+mod expiry;
+mod failover;
 mod feed;
 mod foreign;
 mod full;
@@ -12,6 +14,7 @@ mod listener;
 mod messages;
 mod outage;
 mod program;
+mod reasons;
 mod tls;
 mod warnings;
 mod wipe;

@@ -2,7 +2,7 @@
 
 use std::{
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use rejoin_test_support::{eventually, soon};
@@ -18,23 +18,36 @@ type Lines = Arc<Mutex<Vec<String>>>;
 /// A `rejoin serve` whose log is kept. It ends with the value.
 pub(crate) struct Program {
     _child: Child,
+    out: Lines,
     log: Lines,
-    caller: Caller,
+    caller: OnceLock<Caller>,
 }
 
 impl Program {
     /// Starts it with these environment variables, and waits until it says where it listens.
     pub(crate) async fn start(redis_url: &str, environment: &[(&str, &str)]) -> Self {
+        let program = Self::start_without_waiting(redis_url, environment);
+        program.listens().await;
+        program
+    }
+
+    /// Starts it with these environment variables.
+    pub(crate) fn start_without_waiting(redis_url: &str, environment: &[(&str, &str)]) -> Self {
         let mut child = command(&["serve"], redis_url, environment).spawn().unwrap();
         let (out, log) = (kept(child.stdout.take().unwrap()), kept(child.stderr.take().unwrap()));
-        eventually("the program's first line", async || !out.lock().unwrap().is_empty()).await;
-        let line = out.lock().unwrap()[0].clone();
+        Self { _child: child, out, log, caller: OnceLock::new() }
+    }
+
+    /// Waits until it says where it listens.
+    pub(crate) async fn listens(&self) {
+        eventually("the program's first line", async || !self.out.lock().unwrap().is_empty()).await;
+        let line = self.out.lock().unwrap()[0].clone();
         let base = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches([',', '.']).to_owned();
-        Self { _child: child, log, caller: Caller::new(base) }
+        self.caller.get_or_init(|| Caller::new(base));
     }
 
     pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
+        self.caller.get().expect("a program that listens")
     }
 
     /// The log so far.

@@ -1,4 +1,4 @@
-//! Somebody removes everything: `FLUSHALL`.
+//! Somebody removes everything, `FLUSHALL`, or one stream, `DEL`.
 
 use rejoin_test_support::RedisServer;
 use serde_json::{Value, json};
@@ -37,6 +37,36 @@ async fn promise_1_whoever_was_away_during_a_wipe_is_told() {
     let rejoined = Listener::of(reader.follow(Some(&first)).await);
     assert_eq!(rejoined.ids(1).await, [second]);
     assert_eq!(rejoined.events().len(), 1, "who has come since the wipe is told nothing");
+}
+
+#[tokio::test]
+async fn promise_1_whoever_was_away_while_a_stream_vanished_is_told() {
+    let redis = RedisServer::start().await;
+    let ((_a, writer), (_b, reader)) = tokio::join!(server(&redis, ""), server(&redis, "sse.max_concurrent_per_user = 0"));
+    // Of one that never had an entry, and of the entries, of which the first is read too.
+    let mut cursors = vec![Listener::placed(reader.follow(None).await).await.position().unwrap()];
+    for number in 0..3 {
+        cursors.push(writer.publish(number).await);
+    }
+    redis.command(&["DEL", "user:local:stream"]).await;
+    let all = async |known: &[String]| {
+        for caller in [&reader, &writer] {
+            for cursor in &cursors {
+                let listener = Listener::of(caller.follow(Some(cursor)).await);
+                assert_eq!(first_event(&listener).await["type"], "backlog.truncated", "{cursor}");
+                assert_eq!(listener.ids(known.len()).await, known);
+            }
+        }
+    };
+    all(&[]).await;
+    let fresh = Listener::placed(reader.follow(None).await).await.position().unwrap();
+    let (first, second) = (writer.publish("new").await, writer.publish("newer").await);
+    all(&[first.clone(), second.clone()]).await;
+    for (cursor, rest) in [(&fresh, vec![&first, &second]), (&first, vec![&second])] {
+        let rejoined = Listener::of(reader.follow(Some(cursor)).await);
+        assert_eq!(rejoined.ids(rest.len()).await.iter().collect::<Vec<_>>(), rest);
+        assert_eq!(rejoined.events().len(), rest.len(), "who has come since is told nothing");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! What an operator should know of the server they chose: told once, at the start.
+//! What an operator should know of the server they chose, and of the user they gave to us: logged once, at the start.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::{connection::Connection, failure::Cause, scripts::TRY_RIGHTS};
 use crate::ports::backend_error::BackendError;
 
 /// The first versions with all that is needed.
@@ -13,22 +13,38 @@ const VALKEY_MIN: (u32, u32) = (7, 2);
 /// How often a server that is not there yet is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Warns of each thing that the server is not set up for, once it answers.
-pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, stop: CancellationToken) {
+/// Warns of each thing that the server is not set up for, once it answers. `probe` is a key, and a channel, of nobody else.
+pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String, stop: CancellationToken) {
     let asking = async {
-        loop {
-            match warnings(&connection).await {
-                Ok(warnings) => {
-                    for warning in warnings {
-                        tracing::warn!("{warning}");
-                    }
-                    return;
-                }
-                Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
-            }
+        if let Some(lacking) = until_answered(|| lacking_rights(&connection, &probe)).await {
+            tracing::warn!("{lacking}");
+        }
+        for warning in until_answered(|| warnings(&connection)).await {
+            tracing::warn!("{warning}");
         }
     };
     stop.run_until_cancelled(asking).await;
+}
+
+async fn until_answered<T, Asking: Future<Output = Result<T, BackendError>>>(ask: impl Fn() -> Asking) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+        }
+    }
+}
+
+/// What the user in redis.url may not do, in one sentence.
+async fn lacking_rights(connection: &Connection, probe: &str) -> Result<Option<String>, BackendError> {
+    let lacking: Vec<String> = connection.run("try the user's rights", &TRY_RIGHTS, &[probe], &[probe]).await?;
+    Ok((!lacking.is_empty()).then(|| {
+        format!(
+            "{}: it may not call {} on the keys and channels of the prefix, and what needs that will fail",
+            Cause::MissingRight.advice(),
+            lacking.join(", ")
+        )
+    }))
 }
 
 async fn warnings(connection: &Connection) -> Result<Vec<String>, BackendError> {
@@ -36,7 +52,7 @@ async fn warnings(connection: &Connection) -> Result<Vec<String>, BackendError> 
     let info: redis::InfoDict = match connection {
         Connection::One(_) => connection.send("ask for the server's state", &command).await?,
         // Every node of a cluster answers for itself; any of them stands for all.
-        Connection::Cluster { .. } => {
+        Connection::Cluster(_) => {
             let by_node: HashMap<String, redis::InfoDict> = connection.send("ask for the servers' state", &command).await?;
             let Some(info) = by_node.into_values().next() else { return Ok(Vec::new()) };
             info

@@ -1,46 +1,61 @@
 //! The way to the server, whether it is one or a cluster.
 //!
-//! Invariants: no call takes longer than [`CALL_TIMEOUT`], whatever the server does; a connection that broke is made anew
+//! Invariants: no call takes longer than [`CALL_TIMEOUT`], whatever the server does; a connection that broke is made again
 //! by itself; calls that are made at the same time travel together, since they share one connection.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, ProtocolVersion, RedisError, RedisResult, ServerErrorKind, TlsCertificates,
-    Value,
-    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, ProtocolVersion, RedisResult, ServerErrorKind, TlsCertificates, Value,
+    aio::ConnectionLike, cluster::ClusterClient, cluster_async::ClusterConnection,
 };
-use tokio::sync::OnceCell;
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 
 use super::{
+    failure::Failure,
+    one_server::{CONNECT_TIMEOUT, NoAnswer, OneServer},
+    outages::{Outages, Purpose},
     scripts::Script,
     setup::{client, tcp_settings},
 };
-use crate::ports::backend_error::{BackendError, BackendErrorKind};
+use crate::ports::backend_error::BackendError;
 
 /// Longest time that a call may take: a subscribe request makes up to two of them, and is to be answered within 5 seconds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest time that making a connection may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// First and longest pause before a connection is tried again.
-pub(super) const RECONNECT_FIRST: Duration = Duration::from_millis(50);
-pub(super) const RECONNECT_LONGEST: Duration = Duration::from_secs(1);
-/// Most calls that wait to be written.
-const CALLS_QUEUED_MAX: usize = 1_024;
 
 /// A connection that many share.
 pub(super) enum Connection {
-    One(ConnectionManager),
-    Cluster { client: Box<ClusterClient>, connection: OnceCell<ClusterConnection> },
+    One(OneServer),
+    Cluster(Cluster),
+}
+
+/// A connection to each node of a cluster. The driver follows the nodes: it asks a key's primary, whichever that is.
+pub(super) struct Cluster {
+    client: ClusterClient,
+    connection: OnceCell<ClusterConnection>,
+    purpose: Purpose,
+    outages: Arc<Outages>,
+}
+
+/// How to reach the servers of the settings.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) nodes: Vec<ConnectionInfo>,
+    pub(super) cluster: bool,
+    pub(super) certificates: Option<TlsCertificates>,
+    /// A key that is never there.
+    pub(super) probe_key: String,
 }
 
 impl Connection {
-    /// A connection that is made when it is first needed.
-    pub(super) fn new(nodes: &[ConnectionInfo], cluster: bool, certificates: Option<TlsCertificates>) -> RedisResult<Self> {
-        if cluster {
-            let builder = ClusterClient::builder(nodes.to_vec())
+    /// A connection of its own for a purpose.
+    pub(super) fn new(address: &Address, purpose: Purpose, outages: &Arc<Outages>) -> RedisResult<Self> {
+        let (certificates, outages) = (address.certificates.clone(), Arc::clone(outages));
+        if address.cluster {
+            let builder = ClusterClient::builder(address.nodes.clone())
                 .connection_timeout(CONNECT_TIMEOUT)
                 .response_timeout(CALL_TIMEOUT)
                 .tcp_settings(tcp_settings())
@@ -49,25 +64,17 @@ impl Connection {
                 Some(certificates) => builder.certs(certificates),
                 None => builder,
             };
-            return Ok(Self::Cluster { client: Box::new(builder.build()?), connection: OnceCell::new() });
+            return Ok(Self::Cluster(Cluster { client: builder.build()?, connection: OnceCell::new(), purpose, outages }));
         }
-        let [node] = nodes else { return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into()) };
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CALL_TIMEOUT))
-            .set_number_of_retries(usize::MAX)
-            .set_min_delay(RECONNECT_FIRST)
-            .set_max_delay(RECONNECT_LONGEST)
-            .set_pipeline_buffer_size(CALLS_QUEUED_MAX);
-        Ok(Self::One(ConnectionManager::new_lazy_with_config(client(node.clone(), certificates)?, config)?))
+        let [node] = &address.nodes[..] else { return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into()) };
+        let client: Client = client(node.clone(), certificates)?;
+        Ok(Self::One(OneServer::connect(client, purpose, outages, address.probe_key.clone())))
     }
 
     /// Sends one command.
     pub(super) async fn send<T: FromRedisValue>(&self, context: &'static str, command: &Cmd) -> Result<T, BackendError> {
-        match tokio::time::timeout(CALL_TIMEOUT, self.answer(command)).await {
-            Ok(answer) => answer.and_then(|value| Ok(redis::from_redis_value(value)?)).map_err(|error| backend_error(context, error)),
-            Err(_) => Err(BackendError::new(BackendErrorKind::Timeout, context)),
-        }
+        let answer = self.answer(command, Instant::now() + CALL_TIMEOUT).await;
+        read_answer(context, answer)
     }
 
     /// Runs a script: by its name where the server knows it, which is always but once.
@@ -89,52 +96,49 @@ impl Connection {
             }
             call
         };
-        let running = async {
-            let answer = self.answer(&call("EVALSHA", &script.sha1)).await;
-            match answer {
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => self.answer(&call("EVAL", script.code)).await,
-                answer => answer,
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        let answer = match self.answer(&call("EVALSHA", &script.sha1), deadline).await {
+            Err(NoAnswer::Failed(Failure::Error(error))) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.answer(&call("EVAL", script.code), deadline).await
             }
+            answer => answer,
         };
-        match tokio::time::timeout(CALL_TIMEOUT, running).await {
-            Ok(answer) => answer.and_then(|value| Ok(redis::from_redis_value(value)?)).map_err(|error| backend_error(context, error)),
-            Err(_) => Err(BackendError::new(BackendErrorKind::Timeout, context)),
+        read_answer(context, answer)
+    }
+
+    async fn answer(&self, command: &Cmd, deadline: Instant) -> Result<Value, NoAnswer> {
+        match self {
+            Self::One(server) => server.answer(command, deadline).await,
+            Self::Cluster(cluster) => cluster.answer(command, deadline).await,
         }
     }
+}
 
-    async fn answer(&self, command: &Cmd) -> RedisResult<Value> {
-        let value = match self {
-            Self::One(connection) => connection.clone().req_packed_command(command).await?,
-            Self::Cluster { client, connection } => {
-                let connection = connection.get_or_try_init(|| client.get_async_connection()).await?;
-                connection.clone().req_packed_command(command).await?
+impl Cluster {
+    async fn answer(&self, command: &Cmd, deadline: Instant) -> Result<Value, NoAnswer> {
+        let connecting = self.connection.get_or_try_init(async || {
+            let connection = self.client.get_async_connection().await?;
+            self.outages.reached(self.purpose);
+            Ok::<_, Failure>(connection)
+        });
+        let connection = match timeout_at(deadline, connecting).await.unwrap_or(Err(Failure::Silent)) {
+            Ok(connection) => connection,
+            Err(failure) => {
+                self.outages.failed(self.purpose, &failure);
+                return Err(NoAnswer::Unsent(failure));
             }
         };
-        value.extract_error()
+        match timeout_at(deadline, connection.clone().req_packed_command(command)).await {
+            Ok(answer) => answer.and_then(Value::extract_error).map_err(|error| NoAnswer::Failed(error.into())),
+            Err(_) => Err(NoAnswer::Failed(Failure::Silent)),
+        }
     }
 }
 
-/// What went wrong, for whom it concerns.
-pub(super) fn backend_error(context: &'static str, error: RedisError) -> BackendError {
-    let kind = if error.is_timeout() {
-        BackendErrorKind::Timeout
-    } else if error.is_connection_dropped() && !error.is_connection_refusal() {
-        BackendErrorKind::Disconnected
-    } else {
-        BackendErrorKind::Unavailable
-    };
-    BackendError { source: Some(Box::new(error)), ..BackendError::new(kind, context) }
-}
-
-/// A client's connection that only listens, and what it is made with.
-pub(super) fn listener_config(on_push: impl redis::aio::AsyncPushSender) -> redis::AsyncConnectionConfig {
-    redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(CALL_TIMEOUT))
-        .set_push_sender(on_push)
-}
-
-/// The next of several nodes to listen to, in turn.
-pub(super) fn in_turn(nodes: &[Client], attempt: usize) -> Option<&Client> {
-    nodes.get(attempt.checked_rem(nodes.len())?)
+fn read_answer<T: FromRedisValue>(context: &'static str, answer: Result<Value, NoAnswer>) -> Result<T, BackendError> {
+    match answer {
+        Ok(value) => redis::from_redis_value(value).map_err(|error| Failure::Error(error.into()).of_call(context)),
+        Err(NoAnswer::Unsent(failure)) => Err(failure.of_unsent_call(context)),
+        Err(NoAnswer::Failed(failure)) => Err(failure.of_call(context)),
+    }
 }

@@ -13,7 +13,9 @@ use uuid::Uuid;
 use super::{
     RedisOptions,
     connection::{CALL_TIMEOUT, Connection},
+    hints::Hints,
     keys::Keys,
+    primary::write_nothing,
     scripts::{APPEND, LENGTH, READ},
     stored_entry::{Raw, id_of, stored},
 };
@@ -45,9 +47,10 @@ const ENVELOPE_BYTES_MAX: usize = 512 + 4 * USER_ID_BYTES_MAX;
 /// User events and messages in Redis.
 pub struct RedisJournal {
     pub(super) appends: Arc<Connection>,
-    reads: Connection,
+    reads: Arc<Connection>,
     read_turns: Semaphore,
     pub(super) keys: Arc<Keys>,
+    hints: Arc<Hints>,
     pub(super) options: RedisOptions,
 }
 
@@ -55,20 +58,17 @@ pub struct RedisJournal {
 type Extent = (u64, u64, Option<String>, Option<String>, Option<String>, u8, u8, FlatEntries);
 
 impl RedisJournal {
-    pub(super) fn new(appends: Arc<Connection>, reads: Connection, keys: Arc<Keys>, options: RedisOptions) -> Self {
-        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, options }
+    pub(super) fn new(appends: Arc<Connection>, reads: Arc<Connection>, keys: Arc<Keys>, hints: Arc<Hints>, options: RedisOptions) -> Self {
+        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, hints, options }
     }
 
-    /// For how long a stream lives on without appends: longer than any entry of it counts. 0 for ever.
     fn stream_life_ms(&self) -> u64 {
-        let Some(age_max) = self.options.age_max else { return 0 };
-        let margin = (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1));
-        ms(age_max + margin)
+        self.options.stream_life().map_or(0, ms)
     }
 
     async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Appended>, BackendError> {
         let Some((_, Append { topic, .. })) = group.first() else { return Ok(Vec::new()) };
-        let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic)];
+        let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
         let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
         for (_, Append { topic, event, idempotency_key }) in group {
             let (key, known) = match idempotency_key {
@@ -78,6 +78,7 @@ impl RedisJournal {
             let stream = self.keys.stream(topic);
             keys.push(stream.clone());
             keys.push(key.as_ref().map_or(stream, |key| self.keys.idempotency(topic, key)));
+            arguments.push(Keys::index_member(topic));
             arguments.push(self.keys.channel(topic));
             arguments.push(stored_event::encode(topic, event));
             arguments.push(key.map_or(0, |_| ms(known)).to_string());
@@ -95,7 +96,7 @@ impl RedisJournal {
     /// from appending twice.
     fn key_of_attempt(&self) -> Option<IdempotencyKey> {
         let attempt = || IdempotencyKey::parse(&Uuid::new_v4().to_string()).ok();
-        matches!(*self.appends, Connection::Cluster { .. }).then(attempt).flatten()
+        matches!(*self.appends, Connection::Cluster(_)).then(attempt).flatten()
     }
 
     /// What stands behind a position; without a limit only the bounds.
@@ -109,8 +110,8 @@ impl RedisJournal {
         let bytes_max = limit.map_or(0, |limit| limit.bytes_max);
         let numbers =
             [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64].map(|number| number.to_string());
-        let arguments: Vec<String> = std::iter::once(after).chain(numbers).collect();
-        let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic)];
+        let arguments: Vec<String> = std::iter::once(after).chain(numbers).chain([Keys::index_member(topic)]).collect();
+        let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
         let reading = async {
             // Closed never.
             let _turn = self.read_turns.acquire().await;
@@ -206,7 +207,12 @@ pub(super) fn senseless() -> BackendError {
 #[async_trait]
 impl TopicLog for RedisJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        read_page(topic, after, limit, &self.options.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await
+        let expected = self.hints.expected(topic);
+        let page = read_page(topic, after, limit, &self.options.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await?;
+        if let Some(expected) = expected {
+            self.hints.was_read(topic, expected, &page.bounds);
+        }
+        Ok(page)
     }
 
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
@@ -214,7 +220,7 @@ impl TopicLog for RedisJournal {
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        self.appends.send("ping", &redis::cmd("PING")).await
+        self.appends.send("ask whether events can be written", &write_nothing(&self.keys.probe())).await.map(|_: redis::Value| ())
     }
 }
 

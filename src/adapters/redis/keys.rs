@@ -95,14 +95,14 @@ impl Keys {
         name.strip_prefix("channel:")?.parse::<Uuid>().ok().map(|id| Topic::Message(MessageId(id)))
     }
 
-    /// Where events for everybody are told.
-    pub(super) fn broadcasts(&self) -> String {
-        format!("{}rejoin:broadcasts:{}", self.prefix, self.database)
+    /// What every process is to hear, and the channel that says that there is something new.
+    pub(super) fn announcements(&self) -> String {
+        format!("{}rejoin:announcements:{}", self.prefix, self.database)
     }
 
-    /// Where is told whose connections are to end.
-    pub(super) fn closings(&self) -> String {
-        format!("{}rejoin:closings:{}", self.prefix, self.database)
+    /// A key that is never there, for asking whether the server can be written to.
+    pub(super) fn probe(&self) -> String {
+        format!("{}rejoin:probe", self.prefix)
     }
 
     /// When the journal was created, as far as a topic is concerned.
@@ -135,8 +135,30 @@ impl Keys {
 
     /// All such indexes.
     pub(super) fn all_messages_by_silence(&self) -> Vec<String> {
-        let groups: Vec<_> = if self.cluster { SLOT_TAGS.keys().copied().map(Some).collect() } else { vec![None] };
-        groups.into_iter().map(|slot| self.shared("messages", Group(slot))).collect()
+        self.in_all_groups("messages")
+    }
+
+    /// The index of a user's stream among others by their newest entries.
+    pub(super) fn users_by_newest_entry(&self, topic: &Topic) -> String {
+        self.shared("users", self.group(topic))
+    }
+
+    /// Under which name a topic stands in an index.
+    pub(super) fn index_member(topic: &Topic) -> String {
+        match topic {
+            Topic::User(user) => user.to_string(),
+            Topic::Message(MessageId(id)) => id.to_string(),
+        }
+    }
+
+    /// All such indexes.
+    pub(super) fn all_users_by_newest_entry(&self) -> Vec<String> {
+        self.in_all_groups("users")
+    }
+
+    /// Whose turn it is to remove old streams.
+    pub(super) fn sweep_turn(&self) -> String {
+        format!("{}rejoin:sweep", self.prefix)
     }
 
     /// A user's connection slots.
@@ -152,6 +174,11 @@ impl Keys {
     /// A user's replays.
     pub(super) fn replay_budget(&self, user: &UserId) -> String {
         format!("{}replays:{{{}}}", self.prefix, braceless(user.as_str()))
+    }
+
+    fn in_all_groups(&self, name: &str) -> Vec<String> {
+        let groups: Vec<_> = if self.cluster { SLOT_TAGS.keys().copied().map(Some).collect() } else { vec![None] };
+        groups.into_iter().map(|slot| self.shared(name, Group(slot))).collect()
     }
 
     /// A key that the topics of a group share.
@@ -205,7 +232,7 @@ mod tests {
         for topic in [user("u1"), user("user:u1"), user("channel:x"), message(7)] {
             assert_eq!(keys.topic_of(&keys.channel(&topic)), Some(topic));
         }
-        for channel in ["user:u1", "app:user:", "app:channel:x", "app:rejoin:broadcasts", ""] {
+        for channel in ["user:u1", "app:user:", "app:channel:x", "app:rejoin:announcements:0", ""] {
             assert_eq!(keys.topic_of(channel), None, "{channel}");
         }
     }
@@ -223,7 +250,8 @@ mod tests {
             let keys = Keys::new("app:".to_owned(), true, 0);
             for topic in [user(&id), message(message_id)] {
                 let slot = Slot::for_key(keys.stream(&topic));
-                for other in [keys.origin(&topic), keys.clock(&topic), keys.idempotency(&topic, &key(&idempotency))] {
+                let idempotency = keys.idempotency(&topic, &key(&idempotency));
+                for other in [keys.origin(&topic), keys.clock(&topic), keys.users_by_newest_entry(&topic), idempotency] {
                     prop_assert_eq!(Slot::for_key(other), slot);
                 }
                 if let Topic::Message(id) = topic {

@@ -34,7 +34,7 @@ const ATTEMPTS_MAX: usize = 1_000;
 
 /// How many indexes are looked at together: a cluster has one for each slot. The driver takes a hundred calls at once, and lets
 /// the others wait; the sweep leaves room for them.
-const INDEXES_AT_ONCE: usize = 64;
+pub(super) const INDEXES_AT_ONCE: usize = 64;
 
 /// What there is of a message.
 struct Look {

@@ -10,42 +10,58 @@
 //! - **Origin** is a key, made by the first step that needs it, and later than every id of a journal that was wiped before.
 //!   In a cluster each slot has its own, since a wipe of one node leaves the others whole.
 //! - **Truncation** is exact for entries of ours. A notice may come needlessly: for a topic that no event came to for longer
-//!   than the age limit (its stream has expired, and nobody knows its last id); and for a cursor from just before the oldest
+//!   than the age limit (its stream was removed, and nobody knows its last id); and for a cursor from just before the oldest
 //!   entry, where that is another program's and something was trimmed (or the Redis is older than 7, which can't say that
-//!   nothing was). It can't be told where somebody removes a stream with `DEL`,
-//!   gives it a shorter `EXPIRE`, or lets the server evict keys: clear a topic with `DELETE /api/admin/users/{id}/events`
-//!   or `XTRIM`, and keep `maxmemory-policy noeviction`. To raise the age limit is safe for topics that are appended to
-//!   after that; those that expire by the old limit are taken as having been empty since then.
-//! - **Ids** are the server's: they follow its clock, and go on increasing when that steps back.
+//!   nothing was). A stream that somebody else removes (`DEL`, a shorter `EXPIRE`, an eviction) is noticed by the index of
+//!   streams, which still has it: it begins again as one that has lost everything. Of a stream that only other programs write to
+//!   there is no index: a cursor at an entry whose counter is 0 then looks like one at the head of an empty topic, and there is
+//!   no notice.
+//! - **Streams live** as long as their newest entry counts, whoever wrote it: they have no expiry, and a sweep removes those
+//!   whose last id is over the age limit. Streams that only other programs write to are theirs to remove.
+//! - **Ids** are the server's: they follow its clock, and go on increasing when that steps back. Their counters begin at 1.
+//! - **Replicas** are never used: a new connection's server is asked whether it is the primary, a script that only reads tries
+//!   a write that changes nothing, and a connection that led to a replica is dropped. In a cluster the driver follows the nodes.
+//! - **Broadcasts** are kept for a minute, so that each process passes each of them on once, whatever happens to its connection.
 //! - It needs Redis 6.2 or Valkey 7.2, and a role with access to the keys and channels of the prefix (`~app:* &app:*`) and
 //!   these commands: `PING`, `HELLO`, `SELECT`, `EVAL`, `EVALSHA`, `PUBLISH`, `SUBSCRIBE`, `UNSUBSCRIBE`; and what scripts
-//!   call: `TIME`, `GET`, `SET`, `UNLINK`, `PTTL`, `PEXPIRE`, `XADD`, `XRANGE`, `XREVRANGE`, `XLEN`, `XTRIM`, `XINFO STREAM`,
+//!   call: `TIME`, `GET`, `SET`, `UNLINK`, `PTTL`, `PEXPIRE`, `PERSIST`, `XADD`, `XRANGE`, `XREVRANGE`, `XLEN`, `XTRIM`, `XINFO STREAM`,
 //!   `HGET`, `HSET`, `HGETALL`, `ZADD`, `ZREM`, `ZCARD`, `ZCOUNT`, `ZSCORE`, `ZRANGEBYSCORE`, `ZREMRANGEBYSCORE`, `LRANGE`,
 //!   `LREM`, `RPUSH`. Without `INFO` and `CONFIG GET` nobody is warned of a server that is not safe.
 //! - **A restart of the server** costs a delay: commands fail until it is back, the feed listens anew, says that it was
 //!   interrupted, and each watched topic is read once. A server that neither answers nor closes is given up after
 //!   [`CALL_TIMEOUT`].
-//! - A batch of appends is one script, so that it is there whole or not at all; in a cluster that holds for the events of
-//!   each slot.
+//! - A batch of appends is one script, so that it is there whole or not at all, but for topics whose keys are damaged; in a
+//!   cluster that holds for the events of each slot.
 //! - Messages: a stream and a hash each, and an index by the producers' silence. What may be appended is decided by
 //!   [`crate::domain::message::Message`] on what was read, and done if nothing has changed since; else it is tried again.
 
+mod announcements;
 mod checks;
 mod connection;
+mod failure;
 mod feed;
+mod hints;
 mod journal;
 mod keys;
 mod limits;
+mod listener;
 mod message_state;
 mod messages;
+mod one_server;
+mod outages;
+mod primary;
 mod scripts;
 mod setup;
 mod stored_entry;
+mod sweep;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Display, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::{connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError};
 use crate::{adapters::stored_page::OnMalformed, domain::category::Registry};
+
+/// Told of something that an operator should know, in words.
+pub type OnTrouble = Arc<dyn Fn(&(dyn Display + Sync)) + Send + Sync>;
 
 /// Where Redis is, and what is kept there for how long.
 #[derive(Clone)]
@@ -69,6 +85,22 @@ pub struct RedisOptions {
     pub registry: Arc<Registry>,
     /// Told of what is passed over.
     pub on_malformed: OnMalformed,
+    /// Told of each notification of an event that is not there.
+    pub on_stray_hint: OnTrouble,
+    /// Told each time that broadcasts may not have come through to this process.
+    pub on_missed_broadcasts: OnTrouble,
+}
+
+impl RedisOptions {
+    /// What streams outlive their newest entries by.
+    fn margin(&self) -> Option<Duration> {
+        self.age_max.map(|age_max| (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1)))
+    }
+
+    /// For how long a stream outlives its newest entry: longer than that counts. `None` for ever.
+    fn stream_life(&self) -> Option<Duration> {
+        Some(self.age_max? + self.margin()?)
+    }
 }
 
 /// One process's ports to Redis.

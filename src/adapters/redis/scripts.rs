@@ -21,7 +21,11 @@ macro_rules! script {
 
 script!(APPEND, "append");
 script!(READ, "read");
+script!(OLD_STREAMS, "old_streams");
+script!(REMOVE_OLD_STREAMS, "remove_old_streams");
 script!(LENGTH, "length");
+script!(ANNOUNCE, "announce");
+script!(READ_ANNOUNCEMENTS, "read_announcements");
 script!(LOOK_AT_MESSAGE, "look_at_message");
 script!(CHANGE_MESSAGE, "change_message");
 script!(DELETE_MESSAGE, "delete_message");
@@ -31,3 +35,4 @@ script!(RENEW_LEASES, "renew_leases");
 script!(RELEASE_LEASES, "release_leases");
 script!(COUNT_LEASES, "count_leases");
 script!(REPLAY_BUDGET, "replay_budget");
+script!(TRY_RIGHTS, "try_rights");

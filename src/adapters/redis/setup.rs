@@ -1,18 +1,30 @@
 //! From settings to connections.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates, io::tcp::TcpSettings};
 
 use super::{
     Redis, RedisOptions,
+    announcements::Announcements,
     checks::tell_what_is_unsafe,
-    connection::{CALL_TIMEOUT, Connection},
+    connection::{Address, CALL_TIMEOUT, Connection},
     feed::RedisFeed,
+    hints::Hints,
     journal::RedisJournal,
     keys::Keys,
     limits::RedisLimits,
+    listener::Listener,
+    outages::{Outages, Purpose},
+    primary::Expected,
+    sweep::Sweep,
 };
+use crate::adapters::signal_queue::SignalQueue;
 
 /// How long a start waits for the server. It goes on without it: requests are then told to come back.
 const START_PATIENCE: Duration = Duration::from_secs(5);
@@ -66,17 +78,38 @@ impl Redis {
         if options.cluster && options.key_prefix.contains(['{', '}']) {
             return Err(RedisSetupError::BracesInPrefix);
         }
-        let connect = || Connection::new(&nodes, options.cluster, certificates.clone()).map_err(RedisSetupError::Url);
-        let (appends, reads) = (Arc::new(connect()?), connect()?);
         let listening = nodes.iter().map(|node| client(node.clone(), certificates.clone()));
         let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
         let database = nodes.first().map_or(0, |node| node.redis_settings().db());
         let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
+        let address = Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
+        let outages = Arc::new(Outages::default());
+        let connect = |purpose| Connection::new(&address, purpose, &outages).map_err(RedisSetupError::Url);
+        let (appends, reads) = (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
 
-        let feed = Arc::new(RedisFeed::start(listening, Arc::clone(&keys), Arc::clone(&appends), Arc::clone(&options.registry)));
-        tokio::spawn(tell_what_is_unsafe(Arc::clone(&appends), feed.stopped()));
+        let (queue, signals) = SignalQueue::new();
+        let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
+        let (registry, on_missed) = (Arc::clone(&options.registry), Arc::clone(&options.on_missed_broadcasts));
+        let announcements = Announcements::new(Arc::clone(&appends), Arc::clone(&reads), &keys, Arc::clone(&registry), on_missed);
+        let hints = Arc::new(Hints::new(Arc::clone(&options.on_stray_hint)));
+        let listener = Listener {
+            keys: Arc::clone(&keys),
+            registry,
+            outages,
+            expected,
+            announcements: Arc::new(announcements),
+            hints: Arc::clone(&hints),
+            queue,
+            state: Mutex::default(),
+        };
+        let feed = Arc::new(RedisFeed::start(listening, listener, signals));
+        tokio::spawn(tell_what_is_unsafe(Arc::clone(&appends), keys.probe(), feed.stopped()));
+        if let Some((stream_life, every)) = options.stream_life().zip(options.margin()) {
+            let sweep = Sweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life, every };
+            tokio::spawn(sweep.run(feed.stopped()));
+        }
         let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
-        let journal = Arc::new(RedisJournal::new(appends, reads, keys, options));
+        let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, options));
         if tokio::time::timeout(START_PATIENCE, feed.connected()).await.is_err() {
             tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
         }

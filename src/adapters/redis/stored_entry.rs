@@ -77,6 +77,16 @@ pub(super) fn announced(topic: &Topic, text: &[u8], database: i64, registry: &Re
     Some(Entry { id, prev: Some(prev), event: event.into() })
 }
 
+/// The entry of a user's topic that a hint names.
+pub(super) fn hinted(topic: &Topic, text: &[u8]) -> Option<EventId> {
+    #[derive(Deserialize)]
+    struct Hint<'a> {
+        id: &'a str,
+    }
+    let Topic::User(_) = topic else { return None };
+    serde_json::from_slice::<Hint<'_>>(text).ok()?.id.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ pub(super) const REFUSALS: &str = "rejoin_refusals_total";
 pub(super) const BACKEND_ERRORS: &str = "rejoin_backend_errors_total";
 pub(super) const BACKEND_UP: &str = "rejoin_backend_up";
 pub(super) const MALFORMED_ENTRIES: &str = "rejoin_malformed_entries_total";
+pub(super) const STRAY_HINTS: &str = "rejoin_stray_hints_total";
+pub(super) const MISSED_BROADCASTS: &str = "rejoin_missed_broadcasts_total";
 pub(super) const PUBLISH_TO_WRITE_SECONDS: &str = "rejoin_publish_to_write_seconds";
 pub(super) const RING_MISSES: &str = "rejoin_ring_misses_total";
 pub(super) const RING_BYTES: &str = "rejoin_ring_bytes";
@@ -68,6 +70,13 @@ pub static METRICS: &[Metric] = &[
     metric(BACKEND_ERRORS, Kind::Counter, &["backend", "kind"], "Calls to a backend that failed, by what it is used for and how."),
     metric(BACKEND_UP, Kind::Gauge, &["backend"], "Whether the last call to a backend was answered: 1 or 0."),
     metric(MALFORMED_ENTRIES, Kind::Counter, &["channel"], "Times that an entry of another program was passed over, since it is no event."),
+    metric(STRAY_HINTS, Kind::Counter, &[], "Notifications of other programs that named an event which is not in the journal."),
+    metric(
+        MISSED_BROADCASTS,
+        Kind::Counter,
+        &[],
+        "Times that this process was cut off from its backend for longer than broadcasts are kept.",
+    ),
     metric(
         PUBLISH_TO_WRITE_SECONDS,
         Kind::Histogram,

@@ -29,8 +29,7 @@ impl Scene {
     /// Starts a server with these settings and a client that asks for this query. It has its first position.
     pub(super) async fn begin(client: &Client, query: &str, settings: &str) -> Self {
         let server = start(settings).await;
-        let proxy = CuttingProxy::start(server.address(), SEED, 1).await;
-        proxy.calm_down();
+        let proxy = CuttingProxy::start_uncut(server.address()).await;
         Self::of(server, proxy, client, query).await
     }
 

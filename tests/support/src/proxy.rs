@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -57,6 +57,7 @@ impl Spared {
 
 /// What all connections of a proxy share.
 struct Cutter {
+    server: Mutex<SocketAddr>,
     spared: Spared,
     calm: AtomicBool,
     unplugged: watch::Sender<bool>,
@@ -75,12 +76,19 @@ impl CuttingProxy {
         Self::start_sparing(server, seed, 0..bytes_max, Spared::Heads).await
     }
 
+    /// Starts a proxy that cuts nothing by itself.
+    pub async fn start_uncut(server: SocketAddr) -> Self {
+        let proxy = Self::start(server, 1, u64::MAX).await;
+        proxy.calm_down();
+        proxy
+    }
+
     /// Starts a proxy before `server`, which cuts after so many bytes of answer, or a little later where places are spared.
     pub async fn start_sparing(server: SocketAddr, seed: u64, bytes: Range<u64>, spared: Spared) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let cutter = Arc::new(Cutter { spared, calm, unplugged: watch::Sender::new(false), cuts });
+        let cutter = Arc::new(Cutter { server: Mutex::new(server), spared, calm, unplugged: watch::Sender::new(false), cuts });
         let random = AtomicU64::new(seed);
         let accepting = tokio::spawn({
             let cutter = Arc::clone(&cutter);
@@ -90,7 +98,7 @@ impl CuttingProxy {
                     let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = cutter.pass(client, server, budget) => {}
+                            () = cutter.pass(client, budget) => {}
                             _ = unplugged.wait_for(|unplugged| *unplugged) => {}
                         }
                     });
@@ -103,6 +111,11 @@ impl CuttingProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads new connections to another server; those that are open stay where they are.
+    pub fn retarget(&self, server: SocketAddr) {
+        *self.cutter.server.lock().unwrap() = server;
     }
 
     /// Stops cutting.
@@ -143,7 +156,8 @@ fn next_random(state: &AtomicU64) -> u64 {
 }
 
 impl Cutter {
-    async fn pass(&self, client: TcpStream, server: SocketAddr, budget: u64) {
+    async fn pass(&self, client: TcpStream, budget: u64) {
+        let server = *self.server.lock().unwrap();
         let Ok(server) = TcpStream::connect(server).await else { return };
         // The port of a server that is gone may be given to this very connection, which then talks to itself.
         if server.local_addr().ok() == server.peer_addr().ok() {

@@ -1,44 +1,66 @@
--- Appends events to users' streams of one slot, each with the position that it was appended at, and tells who listens.
+-- Appends events to users' streams of one slot, each with the position that it was appended at, and notifies who listens.
 --
--- KEYS  the origin, the clock; then for each event its stream and its idempotency key
--- ARGV  most entries of a stream (about); ms that a stream lives on without appends (0: for ever); what is told of the
---       database; then for each event its channel, its envelope, and ms that its idempotency key is known (0: it has none)
+-- KEYS  the origin, the clock, the index of users' streams by their newest entries; then for each event its stream and its
+--       idempotency key
+-- ARGV  most entries of a stream (about); ms that a stream outlives its newest entry (0: for ever); what is said of the
+--       database; then for each event its user, its channel, its envelope, and ms that its idempotency key is known (0: it
+--       has none)
 -- Gives for each event its id, behind a `=` if it had been appended before.
 
-local entries_max, life_ms, database_mark = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local index, entries_max, life_ms, database_mark = KEYS[3], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local now = time_ms()
 
--- Where the next entry of a stream goes: the position before it, and the id to ask for.
-local function place(stream)
+-- The position before the next entry of a stream.
+local function head(stream, user)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  if last then return last[1], '*' end
-  local info = stream_info(stream)
-  if info then return field(info, 'last-generated-id'), '*' end
+  if last then return last[1] end
+  local info = stream_info(stream) or begin_again_if_removed(stream, index, user, KEYS[2])
+  if info then return field(info, 'last-generated-id') end
   -- There is no stream, so nothing was appended within its life.
-  local now, origin = steady_ms(KEYS[2]), origin_ms(KEYS[1])
-  local start = origin
-  if life_ms > 0 then start = math.max(origin, now - life_ms) end
-  local id = now > origin and text(now) .. '-0' or text(origin) .. '-1'
-  return text(start) .. '-0', id
+  now = steady_ms(KEYS[2])
+  local start = origin_ms(KEYS[1])
+  now = math.max(now, start)
+  if life_ms > 0 then start = math.max(start, now - life_ms) end
+  return text(start) .. '-0'
 end
 
-local function append(stream, channel, envelope)
-  local prev, wanted_id = place(stream)
-  local id = redis.call('XADD', stream, 'MAXLEN', '~', entries_max, wanted_id, 'event', envelope, 'prev', prev)
-  if life_ms > 0 then redis.call('PEXPIRE', stream, life_ms) end
+-- The id that follows another: counters begin at 1, so that no entry of ours has the id of a topic's head before it.
+local function next_id(last_id)
+  local ms, counter = string.match(last_id, '^(%d+)-(%d+)$')
+  if now > tonumber(ms) then return text(now) .. '-1' end
+  return ms .. '-' .. text(tonumber(counter) + 1)
+end
+
+local function append(stream, user, channel, envelope)
+  local prev = head(stream, user)
+  local function add(id)
+    return redis.pcall('XADD', stream, 'MAXLEN', '~', entries_max, id, 'event', envelope, 'prev', prev)
+  end
+  local id = add(next_id(prev))
+  if type(id) == 'table' and string.find(id.err, 'equal or smaller', 1, true) then
+    -- Somebody has removed the last entry, which had a later id.
+    id = add(next_id(field(stream_info(stream), 'last-generated-id')))
+  end
+  if type(id) == 'table' then return id end
+  -- Another program's entries may come later than ours, so when a stream ends is not known now.
+  redis.call('PERSIST', stream)
+  redis.call('ZADD', index, 'NX', text(now), user)
   redis.call('PUBLISH', channel, '{"id":"' .. id .. '","prev":"' .. prev .. '",' .. database_mark .. string.sub(envelope, 2))
   return id
 end
 
 local ids = {}
-for n = 1, (#KEYS - 2) / 2 do
-  local stream, key = KEYS[2 * n + 1], KEYS[2 * n + 2]
-  local channel, envelope, known_ms = ARGV[3 * n + 1], ARGV[3 * n + 2], ARGV[3 * n + 3]
+for n = 1, (#KEYS - 3) / 2 do
+  local stream, key = KEYS[2 * n + 2], KEYS[2 * n + 3]
+  local user, channel, envelope, known_ms = unpack(ARGV, 4 * n, 4 * n + 3)
   local first = known_ms ~= '0' and redis.call('GET', key)
   if first then
     ids[n] = '=' .. first
   else
-    ids[n] = append(stream, channel, envelope)
-    if known_ms ~= '0' then redis.call('SET', key, ids[n], 'PX', known_ms) end
+    local id = append(stream, user, channel, envelope)
+    if type(id) == 'table' then return id end
+    ids[n] = id
+    if known_ms ~= '0' then redis.call('SET', key, id, 'PX', known_ms) end
   end
 end
 return ids

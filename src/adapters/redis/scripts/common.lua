@@ -37,9 +37,27 @@ local function field(fields, name)
   return false
 end
 
+-- The refusal of a replica, whose streams may lag behind what was acknowledged; nothing where the server may be written to.
+-- What is tried is a write that changes nothing, and that a server whose memory is full takes too.
+local function refused_by_replica(stream)
+  local answer = redis.pcall('XTRIM', stream, 'MINID', '0')
+  local refusal = type(answer) == 'table' and answer.err or ''
+  if string.find(refusal, 'READONLY', 1, true) or string.find(refusal, 'MASTERDOWN', 1, true) then
+    return redis.error_reply('READONLY this server is a replica')
+  end
+end
+
 -- What is known of a stream that is there, though it may be empty; nothing if it is not there.
 local function stream_info(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)
   if info.err then return nil end
   return info
+end
+
+-- A user's stream that is in the index, and is not there, was removed by somebody else. It begins again as one that has lost
+-- everything up to now, so that whoever comes back to it is told. Gives what is known of it then, or nothing if there was none.
+local function begin_again_if_removed(stream, index, user, clock_key)
+  if not redis.call('ZSCORE', index, user) then return nil end
+  redis.pcall('XADD', stream, 'MAXLEN', 0, text(steady_ms(clock_key)) .. '-1', 'event', '')
+  return stream_info(stream)
 end

@@ -3,6 +3,9 @@
 -- KEYS  the stream
 -- ARGV  age limit in ms (0: none)
 
+local refusal = refused_by_replica(KEYS[1])
+if refusal then return refusal end
+
 local age_ms = tonumber(ARGV[1])
 if age_ms == 0 then return redis.call('XLEN', KEYS[1]) end
 local from, length, step = text(time_ms() - age_ms) .. '-0', 0, 256

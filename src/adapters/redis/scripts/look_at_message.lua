@@ -4,6 +4,9 @@
 -- ARGV  ids of its stream to look up
 -- Gives the time, the state, what the keys hold, and the envelopes under the ids; nil for what is not there.
 
+local refusal = refused_by_replica(KEYS[2])
+if refusal then return refusal end
+
 local held, envelopes = {}, {}
 for n = 3, #KEYS do held[n - 2] = redis.call('GET', KEYS[n]) end
 for n = 1, #ARGV do

@@ -1,8 +1,9 @@
 -- Reads a stream behind an id, and what is known of its extent at the same moment.
 --
--- KEYS  the stream, the origin, the clock
+-- KEYS  the stream, the origin, the clock, the index of users' streams by their newest entries
 -- ARGV  the id to read behind ('' for the start) and its milliseconds; age limit in ms (0: none); most entries (0: only
---       the extent is asked for); bytes of envelopes after which no more are wanted; bytes of each envelope that don't count
+--       the extent is asked for); bytes of envelopes after which no more are wanted; bytes of each envelope that don't count;
+--       the topic's name in the index
 -- Gives the time, the origin, the stream's last id, the oldest id retained and the id before it, whether it is known that
 -- the stream never lost an entry, whether more lies behind; then the entries: id, envelope and prev of each. What is not
 -- known or not there is nil.
@@ -10,8 +11,11 @@
 local stream, after, after_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local age_ms, entries_max, bytes_max, uncounted_bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
+local refusal = refused_by_replica(stream)
+if refusal then return refusal end
+
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local info = not last and stream_info(stream)
+local info = not last and (stream_info(stream) or begin_again_if_removed(stream, KEYS[4], ARGV[7], KEYS[3]))
 if not last and not info then
   return { text(steady_ms(KEYS[3])), text(origin_ms(KEYS[2])), false, false, false, 0, 0, {} }
 end
