@@ -1,6 +1,7 @@
 //! Whether a backend answers, as far as this process has seen.
 //!
-//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted.
+//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic says
+//! nothing about the backend: it is logged once by itself.
 
 use std::sync::{
     Arc,
@@ -8,7 +9,7 @@ use std::sync::{
 };
 
 use super::signals::Signals;
-use crate::ports::backend_error::BackendError;
+use crate::ports::backend_error::{BackendError, BackendErrorKind};
 
 /// The observed state of one backend.
 pub struct Availability {
@@ -40,11 +41,11 @@ impl Availability {
     /// The result's own.
     pub fn observe<T>(&self, result: Result<T, BackendError>) -> Result<T, BackendError> {
         match &result {
-            Ok(_) => {
-                if !self.up.swap(true, Ordering::Relaxed) {
-                    self.signals.backend_is(self.name, true);
-                    tracing::info!(backend = self.name, "backend is back");
-                }
+            Ok(_) => self.answered(),
+            Err(error) if error.kind == BackendErrorKind::Damaged => {
+                self.answered();
+                self.signals.backend_failed(self.name, error);
+                self.signals.topic_is_damaged(error);
             }
             Err(error) => {
                 self.signals.backend_failed(self.name, error);
@@ -57,12 +58,19 @@ impl Availability {
         }
         result
     }
+
+    fn answered(&self) {
+        if !self.up.swap(true, Ordering::Relaxed) {
+            self.signals.backend_is(self.name, true);
+            tracing::info!(backend = self.name, "backend is back");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::backend_error::BackendErrorKind;
+    use crate::domain::topic::{Topic, UserId};
 
     #[test]
     fn a_result_passes_through_and_sets_the_state() {
@@ -71,5 +79,14 @@ mod tests {
         assert!(!availability.up.load(Ordering::Relaxed));
         assert_eq!(availability.observe(Ok(7)).unwrap(), 7);
         assert!(availability.up.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_damaged_topic_says_nothing_about_the_backend() {
+        let availability = Availability::new("journal", Signals::unheard_in_tests());
+        let topic = Topic::User(UserId::parse("u").unwrap());
+        let damaged = BackendError::damaged("test", topic, "a key of another type");
+        assert_eq!(availability.observe::<()>(Err(damaged)).unwrap_err().kind, BackendErrorKind::Damaged);
+        assert!(availability.is_up());
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{availability::Availability, signals::Signals};
 use crate::{
-    domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
+    domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -31,6 +31,8 @@ const LEASE_TTL: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// When to try again for a slot: nobody knows when one will be free.
 const SLOT_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A client that was asked to come back for the rest of its snapshot does so within this time, or pays for a replay.
+const CONTINUED_WITHIN: Duration = Duration::from_mins(1);
 /// Most leases in one call to the backend.
 const LEASES_PER_CALL: usize = 500;
 
@@ -134,16 +136,24 @@ impl Limits {
         Ok(lease)
     }
 
-    /// Takes one replay from the user's budget.
+    /// Takes one replay after `cursor` from the user's budget, unless it goes on from where a snapshot was capped.
     ///
     /// # Errors
     /// [`Exhausted`].
-    pub async fn replay(&self, user: &UserId) -> Result<(), Exhausted> {
+    pub async fn replay(&self, user: &UserId, cursor: Position) -> Result<(), Exhausted> {
         let Some(replays_max) = self.options.replays_max else { return Ok(()) };
-        let taken = self.budget.take(user, replays_max, self.options.replay_window).await;
+        let taken = self.budget.take(user, cursor, replays_max, self.options.replay_window).await;
         match self.availability.observe(taken) {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets one of the user's clients go on from `cursor`, where its snapshot was capped, without paying once more.
+    pub async fn allow_continuation(&self, user: &UserId, cursor: Position) {
+        if self.options.replays_max.is_some() {
+            // Where that fails the client pays, as for any other replay.
+            let _ = self.availability.observe(self.budget.allow_continuation(user, cursor, CONTINUED_WITHIN).await);
         }
     }
 
@@ -252,6 +262,11 @@ impl Lease {
     /// Whose slot it is.
     pub const fn user(&self) -> &UserId {
         &self.user
+    }
+
+    /// The limits that it is a part of.
+    pub const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// Whether the connection is to end.

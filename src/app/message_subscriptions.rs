@@ -1,47 +1,77 @@
 //! Subscribing to a message: who may, and what is left of it for them.
 //!
-//! Invariant: somebody else's message and one that is not there are answered alike (promise 8), before anything is taken.
+//! Invariant: somebody else's message and one that is not there are answered alike (promise 8), also in time, before anything is
+//! taken.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::subscriptions::{Refusal, Subscribed, Subscriptions};
 use crate::domain::{
     access::Principal,
     cursor::Cursor,
+    frame::StreamStyle,
     message::Observed,
     position::EventId,
     session::Session,
     timestamp::Timestamp,
-    topic::{MessageId, Topic},
+    topic::{MessageId, Topic, UserId},
 };
 
+/// First and longest pause before a backend is asked again for a message that is not there yet.
+const OPEN_POLL_FIRST: Duration = Duration::from_millis(50);
+const OPEN_POLL_LONGEST: Duration = Duration::from_millis(500);
+
 impl Subscriptions {
-    /// Opens the stream of one of the principal's own messages.
+    /// Opens the stream of one of the principal's own messages. A reader may be faster than its producer, so it waits a while for
+    /// the message to be opened.
     ///
     /// # Errors
     /// [`Refusal`]; the client's cursor is as good as before.
-    pub async fn open_message(&self, principal: &Principal, id: MessageId, cursor: Cursor) -> Result<Subscribed, Refusal> {
+    pub async fn open_message(
+        &self,
+        principal: &Principal,
+        id: MessageId,
+        cursor: Cursor,
+        style: StreamStyle,
+    ) -> Result<Subscribed, Refusal> {
         let user = principal.reader()?;
-        if let Some(draining) = self.draining() {
-            return Ok(draining);
-        }
         let topic = Topic::Message(id);
-        let observed = self.sources.of(&topic).availability.observe(self.messages.observe(id).await)?;
-        let observed = observed.filter(|observed| observed.message.owner == *user).ok_or(Refusal::NoSuchMessage)?;
+        let until = Instant::now() + self.options.open_wait;
+        let mut pause = OPEN_POLL_FIRST;
+        let observed = loop {
+            if let Some(draining) = self.draining() {
+                return Ok(draining);
+            }
+            if let Some(observed) = self.own_message(user, id).await? {
+                break observed;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Refusal::NoSuchMessage);
+            }
+            sleep(pause.min(left)).await;
+            pause = OPEN_POLL_LONGEST.min(pause * 2);
+        };
         if has_all(cursor, &observed) {
             return Ok(Subscribed::MessageOver);
         }
         let place = self.take_place(user, &topic).await?;
         let now = Instant::now().into_std();
-        let (policy, producer_idle) = (&self.options.policy, self.options.producer_idle);
-        let session = Session::open_message(id, cursor, policy, producer_idle, observed.silent_for, now, self.expiry(principal));
+        let policy = &self.options.policy;
+        let session = Session::open_message(id, style, cursor, policy, observed.silent_for, now, self.expiry(principal));
         let mut subscription = self.subscription(place, session);
         subscription.messages = Some(Arc::clone(&self.messages));
         // A message has no age limit, and its reader is not held to a budget: the answer is all it can get.
         self.begin(&mut subscription, Timestamp::from_ms(0), None).await?;
         Ok(Subscribed::Stream(subscription))
+    }
+
+    /// The message, if there is one and it is the user's.
+    async fn own_message(&self, user: &UserId, id: MessageId) -> Result<Option<Observed>, Refusal> {
+        let observed = self.sources.messages.availability.observe(self.messages.observe(id).await)?;
+        Ok(observed.filter(|observed| observed.message.owner == *user))
     }
 }
 

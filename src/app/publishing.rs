@@ -121,18 +121,18 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; a retry with the same idempotency key is harmless.
     pub async fn publish(&self, publication: Publication) -> Result<Published, PublishError> {
-        let mut published = self.publish_all(vec![publication]).await?;
-        Ok(published.pop().unwrap_or(Published::Discarded))
+        self.publish_all(vec![publication]).await?.pop().unwrap_or(Ok(Published::Discarded))
     }
 
-    /// Publishes events in their order, those that are journaled in one batch. The principal must have been authorised.
+    /// Publishes events in their order, those that are journaled in one batch, and answers for each. The principal must have
+    /// been authorised.
     ///
     /// # Errors
-    /// [`PublishError`]; a retry with the same idempotency keys is harmless.
-    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Published>, PublishError> {
+    /// [`PublishError`] of them all, or of one alone; a retry with the same idempotency keys is harmless.
+    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Result<Published, PublishError>>, PublishError> {
         if !self.push_enabled {
             self.signals.published(Outcome::Discarded, publications.len());
-            return Ok(publications.iter().map(|_| Published::Discarded).collect());
+            return Ok(publications.iter().map(|_| Ok(Published::Discarded)).collect());
         }
         let mut batch = Vec::new();
         let mut plans = Vec::with_capacity(publications.len());
@@ -143,27 +143,32 @@ impl Publisher {
         let mut published = Vec::with_capacity(plans.len());
         for plan in plans {
             published.push(match plan {
-                Plan::One(index) => Published::One(appended[index]),
-                Plan::Each(indexes) => Published::Each(indexes.into_iter().map(|index| appended[index]).collect()),
+                Plan::One(index) => answer_of(&appended[index]).map(Published::One),
+                Plan::Each(indexes) => {
+                    indexes.into_iter().map(|index| answer_of(&appended[index])).collect::<Result<_, _>>().map(Published::Each)
+                }
                 Plan::Broadcast(event) => {
                     self.feed.broadcast(event).await?;
                     self.signals.published(Outcome::Broadcast, 1);
-                    Published::Broadcast
+                    Ok(Published::Broadcast)
                 }
             });
         }
         Ok(published)
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
         let appended = traced("journal append", events, self.journal.append(batch)).await;
         let appended = self.journal_availability.observe(appended).inspect_err(|_| {
             self.signals.published(Outcome::Failed, events);
         })?;
-        let duplicates = appended.iter().filter(|appended| appended.duplicate).count();
-        self.signals.published(Outcome::Appended, appended.len() - duplicates);
+        let appended: Vec<_> = appended.into_iter().map(|appended| self.journal_availability.observe(appended)).collect();
+        let taken = appended.iter().flatten().count();
+        let duplicates = appended.iter().flatten().filter(|appended| appended.duplicate).count();
+        self.signals.published(Outcome::Appended, taken - duplicates);
         self.signals.published(Outcome::Duplicate, duplicates);
+        self.signals.published(Outcome::Failed, appended.len() - taken);
         Ok(appended)
     }
 
@@ -186,6 +191,12 @@ impl Publisher {
             Recipients::Everybody => Plan::Broadcast(event),
         }
     }
+}
+
+/// The answer for one event of a batch. Several publications can't share it, but one may name a user twice.
+fn answer_of(appended: &Result<Appended, BackendError>) -> Result<Appended, PublishError> {
+    // The driver's own error has been logged.
+    appended.as_ref().copied().map_err(|error| BackendError::new(error.kind, error.context).into())
 }
 
 /// What to do for one publication; the numbers are places in the batch.

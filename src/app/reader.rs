@@ -3,7 +3,7 @@
 //! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes nothing of the user's.
 
 use super::limits::Lease;
-use crate::domain::topic::UserId;
+use crate::domain::{position::Position, topic::UserId};
 
 /// Who gets a stream.
 pub(super) enum Reader {
@@ -27,6 +27,13 @@ impl Reader {
         match self {
             Self::Client(lease) => Some(lease.user()),
             Self::Operator(_) => None,
+        }
+    }
+
+    /// Lets the client go on from `cursor`, where its snapshot was capped, without paying for another replay.
+    pub(super) async fn allow_continuation(&self, cursor: Position) {
+        if let Self::Client(lease) = self {
+            lease.limits().allow_continuation(lease.user(), cursor).await;
         }
     }
 

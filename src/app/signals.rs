@@ -34,6 +34,7 @@ pub struct Signals {
     ring_bytes: Gauge,
     malformed_topics: SeenTopics,
     stray_hint_logged: AtomicBool,
+    damaged_topics: SeenTopics,
 }
 
 /// The metrics of one channel's streams.
@@ -92,6 +93,7 @@ impl Signals {
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
                 malformed_topics: SeenTopics::default(),
                 stray_hint_logged: AtomicBool::new(false),
+                damaged_topics: SeenTopics::default(),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -169,6 +171,15 @@ impl Signals {
     pub fn missed_broadcasts(&self, what: &dyn Display) {
         metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::MISSED_BROADCASTS)).increment(1);
         tracing::warn!("{what}");
+    }
+
+    /// What a backend holds of a topic can't be used. The log has one line for each topic.
+    pub fn topic_is_damaged(&self, error: &BackendError) {
+        let Some(topic) = &error.topic else { return };
+        if self.damaged_topics.note(topic) {
+            let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%topic, %error, cause, "a topic is damaged: its requests fail until its data is repaired or removed");
+        }
     }
 
     /// A stream is over.

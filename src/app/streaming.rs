@@ -82,6 +82,10 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> Over {
         let mut frames = Vec::new();
         let (action, live) = subscription.advance(&mut frames);
         if !frames.is_empty() {
+            if action == Action::Close(Ending::SnapshotCapped) {
+                // Before the client is asked to come back, so that it finds the allowance wherever it does.
+                subscription.reader.allow_continuation(subscription.session.position()).await;
+            }
             if let Err(over) = write(subscription, &mut wire, &frames).await {
                 return over;
             }

@@ -20,7 +20,7 @@ use crate::{
         access::{Forbidden, Principal},
         category::{Category, CategoryNotAllowed},
         cursor::{Continuity, Cursor},
-        frame::{Format, Frame},
+        frame::{Frame, StreamStyle},
         position::Position,
         replay::Page,
         replay_budget::Exhausted,
@@ -38,8 +38,8 @@ pub struct SubscribeRequest {
     pub cursor: Cursor,
     /// The categories it wants; none for all it may have.
     pub categories: BTreeSet<Category>,
-    /// How it wants them written.
-    pub format: Format,
+    /// How it wants the stream written.
+    pub style: StreamStyle,
 }
 
 /// Why a subscribe request is turned down.
@@ -78,8 +78,8 @@ pub struct SubscriptionOptions {
     pub age_max: Option<Duration>,
     /// Whether anything is pushed at all.
     pub push_enabled: bool,
-    /// The silence after which a message's producer is given up.
-    pub producer_idle: Duration,
+    /// For how long a reader waits for its message to be opened.
+    pub open_wait: Duration,
 }
 
 /// The use case.
@@ -198,11 +198,11 @@ impl Subscriptions {
             }
             Action::Read(position) => {
                 if let Some(head) = subscription.tail.covers(position, oldest_ts) {
-                    self.spend_if(head > position, subscription, spender).await?;
+                    self.spend_if(head > position, position, subscription, spender).await?;
                     subscription.session.handle_covered(head);
                 } else {
                     let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
-                    self.spend_if(has_news(&page, position), subscription, spender).await?;
+                    self.spend_if(has_news(&page, position), position, subscription, spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }
             }
@@ -213,12 +213,12 @@ impl Subscriptions {
         Ok(())
     }
 
-    async fn spend_if(&self, behind: bool, subscription: &Subscription, spender: Option<&UserId>) -> Result<(), Refusal> {
+    async fn spend_if(&self, behind: bool, cursor: Position, subscription: &Subscription, spender: Option<&UserId>) -> Result<(), Refusal> {
         if !behind {
             return Ok(());
         }
         if let Some(user) = spender {
-            self.limits.replay(user).await.map_err(Refusal::ReplayBudgetExhausted)?;
+            self.limits.replay(user, cursor).await.map_err(Refusal::ReplayBudgetExhausted)?;
         }
         self.signals.channel(subscription.session.topic()).replayed();
         Ok(())

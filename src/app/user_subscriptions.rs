@@ -54,9 +54,9 @@ impl Subscriptions {
     ) -> Result<Subscribed, Refusal> {
         let topic = Topic::User(place.reader.user().clone());
         let spender = place.reader.spender().cloned();
-        let SubscribeRequest { cursor, format, .. } = *request;
+        let SubscribeRequest { cursor, style, .. } = *request;
         let now = Instant::now().into_std();
-        let session = Session::open(topic, format, cursor, filter, &self.options.policy, now, self.expiry(principal));
+        let session = Session::open(topic, style, cursor, filter, &self.options.policy, now, self.expiry(principal));
         let mut subscription = self.subscription(place, session);
         self.begin(&mut subscription, self.oldest_ts(), spender.as_ref()).await?;
         Ok(Subscribed::Stream(subscription))

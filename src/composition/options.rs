@@ -30,13 +30,14 @@ pub(super) fn subscription_options(settings: &Settings) -> SubscriptionOptions {
         keepalive: settings.sse.keepalive,
         retry_ms: settings.sse.retry_ms,
         snapshot_entries_max: settings.events.replay_max_per_request,
+        producer_idle: settings.messages.producer_idle,
     };
     SubscriptionOptions {
         policy,
         page_limit: PAGE_LIMIT,
         age_max: settings.events.replay_max_age,
         push_enabled: settings.sse.push_enabled,
-        producer_idle: settings.messages.producer_idle,
+        open_wait: settings.messages.open_wait,
     }
 }
 

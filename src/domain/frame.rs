@@ -2,22 +2,30 @@
 //!
 //! Source: WHATWG HTML, section 9.2 "Server-sent events"; chunk framing: RFC 9112, section 7.1.
 //!
-//! Invariant: a frame is whole blocks, each ended by a blank line, and no text in it can break a line: what could hold
-//! CR or LF is split over several `data:` lines, and nothing else in a frame can. A frame is encoded once and shared;
-//! it carries its HTTP/1.1 chunk framing, and HTTP/2 sends the part inside.
+//! Invariants: a frame is whole lines and whole blocks, and no text in it can break a line: what could hold CR or LF is split over
+//! several `data:` lines, and nothing else in a frame can. A frame is encoded once and shared; it carries its HTTP/1.1 chunk
+//! framing, and HTTP/2 sends the part inside.
+//!
+//! Frames are written for the clients that exist, not only for the standard:
+//! - a block has data, since many clients drop an id that comes without, and others show an empty event;
+//! - `id:` is the last line of its block: several clients take an id when they read its line, and would lose an event whose
+//!   connection is cut before its blank line;
+//! - comments and `retry:` have no blank line of their own, which some clients take for an empty event.
 
 mod blocks;
+mod control;
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use self::blocks::{Blocks, CHUNK_TAIL};
+pub use self::control::Control;
 use super::{
     category::Category,
     event::Event,
     json::Json,
     message_data::message_data,
-    position::EventId,
+    position::{EventId, Position},
     timestamp::Timestamp,
     topic::{MessageId, Topic},
 };
@@ -45,55 +53,47 @@ impl Frame {
 
     /// `: connected`, so that proxies flush, and the delay after which clients reconnect.
     pub fn greeting(retry_ms: u64) -> Self {
-        Blocks::new().comment("connected").end().retry(retry_ms).end().into_frame()
+        Blocks::new().comment("connected").retry(retry_ms).into_frame()
     }
 
-    /// `: keepalive`, which moves the client's cursor to `position` where one is given.
-    pub fn keepalive(position: Option<EventId>) -> Self {
-        let blocks = Blocks::new().comment("keepalive").end();
-        match position {
-            Some(id) => blocks.id(id).end().into_frame(),
-            None => blocks.into_frame(),
-        }
+    /// Shows that the connection lives. It moves the client's cursor to `position`, where one is given.
+    pub fn keepalive(style: StreamStyle, position: Option<EventId>) -> Self {
+        let blocks = match style.keepalive {
+            KeepaliveStyle::Comment => Blocks::new().comment("keepalive"),
+            KeepaliveStyle::Event => Blocks::new().control(style.format, &Control::StreamKeepalive {}),
+        };
+        blocks.position(position.map(Position::After)).into_frame()
     }
 
-    /// An `id:` line alone: it moves a client's cursor and fires no event.
-    pub fn position(id: EventId) -> Self {
-        Blocks::new().id(id).end().into_frame()
+    /// A position frame: it moves a client's cursor, and fires no handler that a page has by default. At the start it takes the
+    /// cursor away, by an empty id.
+    pub fn position(position: Position) -> Self {
+        Blocks::new().position(Some(position)).into_frame()
     }
 
     /// The delay after which the client is to reconnect.
     pub fn retry(ms: u64) -> Self {
-        Blocks::new().retry(ms).end().into_frame()
+        Blocks::new().retry(ms).into_frame()
     }
 
     /// The last words of a stream: an optional move of the cursor, when to come back, and why it closes.
     pub fn farewell(position: Option<EventId>, retry_ms: Option<u64>, reason: &'static str) -> Self {
-        let mut blocks = Blocks::new();
-        if let Some(id) = position {
-            blocks = blocks.id(id).end();
-        }
-        if let Some(retry_ms) = retry_ms {
-            blocks = blocks.retry(retry_ms).end();
-        }
-        blocks.comment(reason).end().into_frame()
+        let blocks = Blocks::new().position(position.map(Position::After));
+        let blocks = match retry_ms {
+            Some(retry_ms) => blocks.retry(retry_ms),
+            None => blocks,
+        };
+        blocks.comment(reason).into_frame()
     }
 
     /// One of the server's own events. It has no id, so the client's cursor stays.
     pub fn control(format: Format, control: &Control) -> Self {
-        let mut blocks = Blocks::new();
-        let event_type = control.event_type();
-        let payload = json_text(control);
-        match format {
-            Format::Named => blocks = blocks.event(event_type).data(&payload),
-            Format::Envelope => blocks = blocks.data(&format!(r#"{{"type":"{event_type}","payload":{payload}}}"#)),
-        }
-        blocks.end().into_frame()
+        Blocks::new().control(format, control).into_frame()
     }
 
-    /// The last words of a message's stream whose producer has been silent for too long. It has no id, so the client's
-    /// cursor stays good.
-    pub fn producer_stale(message: MessageId) -> Self {
+    /// The last words of a message's stream whose producer has been silent for too long: when to come back, and an event
+    /// without an id, so that the client's cursor stays good.
+    pub fn producer_stale(message: MessageId, retry_ms: u64) -> Self {
         #[derive(Serialize)]
         struct ProducerStale {
             r#type: &'static str,
@@ -107,20 +107,20 @@ impl Frame {
             error: "the producer of this message has been silent for too long: rejoin later, or give it up",
             message_id: message.to_string(),
         };
-        Blocks::new().data(&json_text(&stale)).end().into_frame()
+        Blocks::new().retry(retry_ms).data(&json_text(&stale)).end().into_frame()
     }
 
     /// An entry of a topic. A message has one format: the payload, with its type.
     pub fn entry(format: Format, topic: &Topic, id: EventId, event: &Event) -> Self {
         let blocks = Blocks::with_capacity(256 + 2 * event.cost_bytes());
         if let Topic::Message(_) = topic {
-            return blocks.id(id).data(&message_data(event)).end().into_frame();
+            return blocks.data(&message_data(event)).id(id).end().into_frame();
         }
         let blocks = match format {
-            Format::Named => blocks.event(event.event_type.as_str()).id(id).data(event.payload.as_str()),
-            Format::Envelope => blocks.id(id).data(&json_text(&Envelope::of(topic, Some(id), event))),
+            Format::Named => blocks.event(event.event_type.as_str()).data(event.payload.as_str()),
+            Format::Envelope => blocks.data(&json_text(&Envelope::of(topic, Some(id), event))),
         };
-        blocks.end().into_frame()
+        blocks.id(id).end().into_frame()
     }
 
     /// An event for everybody who is connected: it is in no journal, so it has no id and no topic.
@@ -133,7 +133,37 @@ impl Frame {
     }
 }
 
-/// How a user's stream is written.
+/// How a stream is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamStyle {
+    /// Of events.
+    pub format: Format,
+    /// Of keepalives.
+    pub keepalive: KeepaliveStyle,
+}
+
+/// How a stream shows that its connection lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepaliveStyle {
+    /// A comment, which clients don't see.
+    #[default]
+    Comment,
+    /// An event of type `stream.keepalive`, so that a page can notice that its connection is dead.
+    Event,
+}
+
+impl KeepaliveStyle {
+    /// The style of that name, as clients ask for it.
+    pub fn find(name: &str) -> Option<Self> {
+        match name {
+            "comment" => Some(Self::Comment),
+            "event" => Some(Self::Event),
+            _ => None,
+        }
+    }
+}
+
+/// How the events of a user's stream are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// No `event:` line; `data:` is the whole envelope.
@@ -153,39 +183,6 @@ impl Format {
             "envelope" => Some(Self::Envelope),
             "named" => Some(Self::Named),
             _ => None,
-        }
-    }
-}
-
-/// An event of the server's own: its payload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Control {
-    /// Entries behind the client's cursor are gone, or may be.
-    BacklogTruncated {
-        /// The oldest entry that is retained; null if none is.
-        #[serde(serialize_with = "optional_text")]
-        oldest_retained_id: Option<EventId>,
-    },
-    /// The subscribe request was turned down.
-    StreamRefused {
-        /// The HTTP status that the refusal would have had.
-        status: u16,
-        /// The stable name of the reason.
-        code: &'static str,
-        /// What is wrong and what to do.
-        message: String,
-        /// When to try again, if waiting helps.
-        retry_after_seconds: Option<u64>,
-    },
-}
-
-impl Control {
-    /// The type that the client sees.
-    pub const fn event_type(&self) -> &'static str {
-        match self {
-            Self::BacklogTruncated { .. } => "backlog.truncated",
-            Self::StreamRefused { .. } => "stream.refused",
         }
     }
 }

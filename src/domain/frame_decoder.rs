@@ -1,7 +1,7 @@
 //! Reads Server-Sent Events, for the terminal client and for tests.
 //!
-//! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream". Differences: comments are given out too, and an
-//! id-only block is told as [`Decoded::Position`], since both carry meaning here.
+//! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream". Differences: comments are returned too, and what only moves
+//! the cursor, a position frame or a block without data, is returned as [`Decoded::Position`], since both carry meaning here.
 //!
 //! Invariant: how the bytes were cut into pieces on their way makes no difference, and an unfinished block is nothing.
 
@@ -17,13 +17,16 @@ pub enum Decoded {
         /// The `data:` lines, joined by LF.
         data: String,
     },
-    /// A block without data set the cursor.
+    /// The cursor moves, and there is no event; an empty id takes it away.
     Position(String),
     /// `retry:`, in milliseconds.
     Retry(u64),
     /// A comment, without its colon and one space.
     Comment(String),
 }
+
+/// The type of a position frame's event.
+const POSITION: &str = "stream.position";
 
 /// An incremental decoder.
 #[derive(Debug, Default)]
@@ -90,6 +93,7 @@ impl FrameDecoder {
     fn end_block(&mut self, out: &mut Vec<Decoded>) {
         let event_type = std::mem::take(&mut self.event_type);
         match (self.data.take(), self.id.take()) {
+            (Some(_), Some(id)) if event_type == POSITION => out.push(Decoded::Position(id)),
             (Some(data), id) => {
                 let event_type = if event_type.is_empty() { "message".to_owned() } else { event_type };
                 out.push(Decoded::Event { id, event_type, data });
@@ -127,6 +131,7 @@ mod tests {
             decode("id: 5-1\n\nretry: 100\n\nretry: x\n\nid: a\0b\n\nnonsense\n\n"),
             [Decoded::Position("5-1".into()), Decoded::Retry(100)]
         );
+        assert_eq!(decode("event: stream.position\ndata: {}\nid: 5-1\n\n"), [Decoded::Position("5-1".into())]);
         assert_eq!(decode("data: unfinished\n"), []);
     }
 

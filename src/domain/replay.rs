@@ -47,8 +47,8 @@ pub enum Output {
     Entry(Entry),
     /// Entries behind the client's cursor are gone; this is the oldest retained, if any is.
     Truncated(Option<EventId>),
-    /// Nothing to show, but the client's cursor moves here.
-    MoveTo(EventId),
+    /// Nothing to show, but the client's cursor moves here; at the start it has none.
+    MoveTo(Position),
 }
 
 /// How a live entry relates to a position.
@@ -161,19 +161,36 @@ impl Replay {
         }
     }
 
-    /// A page read after the position that [`Next::Read`] named.
+    /// A page read after the position that [`Next::Read`] named. A notice is followed by an id at once: an entry's, or a move of the
+    /// client's cursor. A client that drops it at the notice, as most do, could otherwise lose what comes after (promise 6).
     pub fn page(&mut self, page: &Page, out: &mut impl FnMut(Output)) {
+        let (mut last_id, mut owes_id) = (self.at, false);
+        self.take_page(page, &mut |output| {
+            match &output {
+                Output::Truncated(_) => owes_id = true,
+                Output::Entry(entry) => (last_id, owes_id) = (Position::After(entry.id), false),
+                Output::MoveTo(position) => (last_id, owes_id) = (*position, false),
+            }
+            out(output);
+        });
+        if owes_id && self.at > last_id {
+            out(Output::MoveTo(self.at));
+        }
+    }
+
+    fn take_page(&mut self, page: &Page, out: &mut impl FnMut(Output)) {
         match page.bounds.continuity(self.at) {
             Continuity::Whole => {}
             Continuity::Truncated => {
                 out(Output::Truncated(page.bounds.oldest));
                 let first_prev = page.entries.first().and_then(|entry| entry.prev);
-                self.at = self.at.max(page.bounds.floor.or(first_prev).unwrap_or(page.bounds.origin));
+                let nothing_left = page.bounds.oldest.is_none().then_some(page.bounds.head);
+                self.at = self.at.max(nothing_left.or(page.bounds.floor).or(first_prev).unwrap_or(page.bounds.origin));
             }
             Continuity::Ahead if self.from_start_if_ahead => {
                 out(Output::Truncated(page.bounds.oldest));
                 self.at = Position::Start;
-                return;
+                return out(Output::MoveTo(self.at));
             }
             Continuity::Ahead => return self.start_at_head(&page.bounds, true, out),
         }
@@ -242,9 +259,7 @@ impl Replay {
         self.at = bounds.head;
         self.snapshot = None;
         self.follow();
-        if let Some(head) = bounds.head.id() {
-            out(Output::MoveTo(head));
-        }
+        out(Output::MoveTo(bounds.head));
     }
 
     fn begin_snapshot(&mut self, head: Position) {

@@ -1,16 +1,55 @@
-//! How many snapshots a user may ask for: a true sliding window.
+//! How many snapshots a user may ask for: a true sliding window, and continuations that cost nothing.
 //!
-//! Invariant: at no moment do more than `limit` grants lie within the last `window`, and a refusal leaves no trace: who
-//! keeps trying while the window is full is let in exactly when its oldest grant falls out of it.
+//! Invariants: at no moment do more than `limit` grants lie within the last `window`, and a refusal leaves no trace: who
+//! keeps trying while the window is full is let in exactly when its oldest grant falls out of it. A continuation is used
+//! once, and a bounded number of them is kept.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::timestamp::Timestamp;
+use super::{position::Position, timestamp::Timestamp};
+
+/// Most continuations that are allowed a user at once: more than a user's connections could need.
+pub const CONTINUATIONS_MAX: usize = 64;
 
 /// One user's grants within the window. Holds at most `limit` times.
 #[derive(Clone, Debug, Default)]
 pub struct SlidingWindow {
     granted_at: VecDeque<Timestamp>,
+}
+
+/// Where a user's snapshots were capped, so that their clients may go on from there without paying.
+#[derive(Clone, Debug, Default)]
+pub struct Continuations {
+    /// Each position, and until when it is good; the oldest first. A position may stand here several times.
+    allowed: VecDeque<(Position, Timestamp)>,
+}
+
+impl Continuations {
+    /// Allows one snapshot after `cursor` until a time.
+    pub fn allow(&mut self, cursor: Position, now: Timestamp, until: Timestamp) {
+        self.forget_over(now);
+        if self.allowed.len() == CONTINUATIONS_MAX {
+            self.allowed.pop_front();
+        }
+        self.allowed.push_back((cursor, until));
+    }
+
+    /// Uses one that was allowed after `cursor`. `false` if there is none.
+    pub fn take(&mut self, cursor: Position, now: Timestamp) -> bool {
+        self.forget_over(now);
+        let place = self.allowed.iter().position(|(allowed, _)| *allowed == cursor);
+        place.is_some_and(|place| self.allowed.remove(place).is_some())
+    }
+
+    /// Whether nothing is left to remember.
+    pub fn is_empty_at(&mut self, now: Timestamp) -> bool {
+        self.forget_over(now);
+        self.allowed.is_empty()
+    }
+
+    fn forget_over(&mut self, now: Timestamp) {
+        self.allowed.retain(|(_, until)| *until > now);
+    }
 }
 
 /// The budget is spent.
@@ -60,6 +99,7 @@ impl SlidingWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::position::EventId;
     use proptest::prelude::*;
 
     const WINDOW: Duration = Duration::from_mins(1);
@@ -75,6 +115,32 @@ mod tests {
         }
         assert_eq!(budget.take(Timestamp::from_ms(60_000), 2, WINDOW), Ok(0));
         assert_eq!(budget.take(Timestamp::from_ms(60_001), 2, WINDOW), Err(Exhausted { retry_after: Duration::from_millis(9_999) }));
+    }
+
+    fn at(ms: u64) -> Position {
+        Position::After(EventId::timed(ms, 1))
+    }
+
+    #[test]
+    fn a_continuation_is_used_once_from_its_own_position_and_in_time() {
+        let mut continuations = Continuations::default();
+        continuations.allow(at(5), Timestamp::from_ms(0), Timestamp::from_ms(100));
+        continuations.allow(at(5), Timestamp::from_ms(0), Timestamp::from_ms(100));
+        assert!(!continuations.take(at(6), Timestamp::from_ms(1)));
+        assert!(continuations.take(at(5), Timestamp::from_ms(1)) && continuations.take(at(5), Timestamp::from_ms(99)));
+        assert!(!continuations.take(at(5), Timestamp::from_ms(99)), "each is used once");
+        continuations.allow(at(7), Timestamp::from_ms(0), Timestamp::from_ms(100));
+        assert!(!continuations.take(at(7), Timestamp::from_ms(100)) && continuations.is_empty_at(Timestamp::from_ms(100)));
+    }
+
+    #[test]
+    fn promise_7_a_bounded_number_of_continuations_is_kept() {
+        let (mut continuations, now, until) = (Continuations::default(), Timestamp::from_ms(0), Timestamp::from_ms(100));
+        for n in 0..=CONTINUATIONS_MAX as u64 {
+            continuations.allow(at(n), now, until);
+        }
+        assert!(!continuations.take(at(0), now), "the oldest gave way");
+        assert!((1..=CONTINUATIONS_MAX as u64).all(|n| continuations.take(at(n), now)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     category::Category,
     cursor::Bounds,
     event::Entry,
-    frame::{Control, Format, Frame},
+    frame::{Control, Format, Frame, StreamStyle},
     message::Terminal,
     position::Position,
     replay::{Live, Next, Output, Page, Replay},
@@ -31,6 +31,8 @@ use super::{
 
 /// The delay told to a client whose snapshot was capped: it should come back for the rest at once.
 const CAPPED_RETRY_MS: u64 = 100;
+/// The least delay told to the reader of a message whose producer is silent: it may never go on.
+const STALE_RETRY_MS: u64 = 30_000;
 /// First and longest pause before a journal that failed is read again.
 const READ_RETRY_FIRST: Duration = Duration::from_millis(100);
 const READ_RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -39,7 +41,7 @@ const READ_RETRY_LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Session {
     topic: Topic,
-    format: Format,
+    style: StreamStyle,
     replay: Replay,
     retry_ms: u64,
     keepalive: Duration,
@@ -79,7 +81,12 @@ impl Session {
 
     /// The format that the client asked for.
     pub fn format(&self) -> Format {
-        self.format
+        self.style.format
+    }
+
+    /// Up to where the client has everything, once it has taken what was in `out`.
+    pub fn position(&self) -> Position {
+        self.replay.position()
     }
 
     /// The first frame of every stream.
@@ -187,7 +194,7 @@ impl Session {
         }
         if now >= self.written_at + self.keepalive {
             let position = self.untold_position();
-            out.push(Frame::keepalive(position.id()));
+            out.push(Frame::keepalive(self.style, position.id()));
             self.told = self.told.max(position);
         }
     }
@@ -207,7 +214,7 @@ impl Session {
             Finding::Behind => self.replay.fall_behind(),
             Finding::Gone => self.end(Ending::MessageGone, None, "message deleted", out),
             Finding::Silent => {
-                out.push(Frame::producer_stale(producer.message));
+                out.push(Frame::producer_stale(producer.message, STALE_RETRY_MS.max(self.retry_ms)));
                 self.ending = Some(Ending::ProducerStale);
             }
         }
@@ -224,14 +231,14 @@ impl Session {
     }
 
     fn feed(&mut self, out: &mut Vec<Frame>, input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output))) {
-        let Self { replay, topic, format, told, producer, ending, tally, .. } = self;
+        let Self { replay, topic, style, told, producer, ending, tally, .. } = self;
         input(replay, &mut |output| {
             out.push(match &output {
                 Output::Entry(entry) => {
                     tally.entries_read += 1;
                     *told = Position::After(entry.id);
                     *ending = ending.or_else(|| message_over(topic, entry));
-                    Frame::entry(*format, topic, entry.id, &entry.event)
+                    Frame::entry(style.format, topic, entry.id, &entry.event)
                 }
                 Output::Truncated(oldest) => {
                     tally.truncations += 1;
@@ -239,11 +246,11 @@ impl Session {
                     if let Some(producer) = producer {
                         producer.due = true;
                     }
-                    Frame::control(*format, &Control::BacklogTruncated { oldest_retained_id: *oldest })
+                    Frame::control(style.format, &Control::BacklogTruncated { oldest_retained_id: *oldest })
                 }
-                Output::MoveTo(id) => {
-                    *told = Position::After(*id);
-                    Frame::position(*id)
+                Output::MoveTo(position) => {
+                    *told = *position;
+                    Frame::position(*position)
                 }
             });
         });

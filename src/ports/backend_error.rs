@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use crate::domain::topic::Topic;
+
 /// A backend could not do what was asked. Match on `kind`; `source` is for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}: {kind}")]
@@ -10,6 +12,8 @@ pub struct BackendError {
     pub kind: BackendErrorKind,
     /// What was being done, in a few words.
     pub context: &'static str,
+    /// The topic that is damaged, where one is.
+    pub topic: Option<Box<Topic>>,
     /// The driver's own error.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
@@ -29,6 +33,10 @@ pub enum BackendErrorKind {
     /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
     #[error("the backend did not answer in time")]
     Timeout,
+    /// What the backend holds of one topic can't be used: it is damaged, or another program's. Nothing was done. A retry fails
+    /// alike until somebody repairs or removes it; other topics are not affected.
+    #[error("the backend's data of this topic is damaged, or not Rejoin's")]
+    Damaged,
 }
 
 impl BackendErrorKind {
@@ -38,6 +46,7 @@ impl BackendErrorKind {
             Self::Unavailable => "unavailable",
             Self::Disconnected => "disconnected",
             Self::Timeout => "timeout",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -45,6 +54,11 @@ impl BackendErrorKind {
 impl BackendError {
     /// An error without a driver's error behind it.
     pub const fn new(kind: BackendErrorKind, context: &'static str) -> Self {
-        Self { kind, context, source: None }
+        Self { kind, context, topic: None, source: None }
+    }
+
+    /// What is held of `topic` can't be used; `source` says what is wrong with it.
+    pub fn damaged(context: &'static str, topic: Topic, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: BackendErrorKind::Damaged, context, topic: Some(Box::new(topic)), source: Some(source.into()) }
     }
 }

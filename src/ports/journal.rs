@@ -17,7 +17,7 @@ use crate::domain::{event::Event, position::EventId, topic::Topic};
 /// adapter's module docs.
 #[async_trait]
 pub trait Journal: TopicLog {
-    /// Appends events, each to its topic, and tells their ids in the same order.
+    /// Appends events, each to its topic, and answers for each in the same order.
     ///
     /// Laws:
     /// - ids strictly increase in a topic, in the order of the batch, also when the clock steps back;
@@ -25,11 +25,12 @@ pub trait Journal: TopicLog {
     /// - an acknowledged entry is readable at once, by every process;
     /// - no entry ever appears behind a head that was already told with a smaller id;
     /// - the same idempotency key on the same topic within the window appends once: the repeat gets the first id;
-    /// - a batch is appended whole or not at all.
+    /// - a batch is appended whole or not at all, but for events of damaged topics: each of them is answered by an error of
+    ///   kind [`super::backend_error::BackendErrorKind::Damaged`], and the others are appended.
     ///
     /// # Errors
     /// An error means that nobody will ever see the entries, or that a retry with the same idempotency keys is harmless.
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
 
     /// How many entries of a topic are retained: what reading from the start would give.
     ///
@@ -120,7 +121,7 @@ mockall::mock! {
 
     #[async_trait]
     impl Journal for Journal {
-        async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError>;
+        async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
         async fn length(&self, topic: &Topic) -> Result<u64, BackendError>;
         async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
     }

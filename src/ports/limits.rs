@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::backend_error::BackendError;
-use crate::domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId};
+use crate::domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId};
 
 /// The connection slots of users.
 #[cfg_attr(test, mockall::automock)]
@@ -43,13 +43,25 @@ pub trait ConnectionLeases: Send + Sync {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait ReplayBudget: Send + Sync {
-    /// Takes one snapshot from the budget; the inner answer is how many are left, or when the next one is free.
+    /// Takes one snapshot after `cursor` from the budget; the inner answer is how many are left, or when the next one is free.
     ///
-    /// Laws: never more than `limit` grants within any `window`; a refusal leaves no trace.
+    /// Laws:
+    /// - never more than `limit` grants within any `window`; a refusal leaves no trace;
+    /// - a snapshot after a position where [`ReplayBudget::allow_continuation`] allowed one takes nothing from the budget, and is
+    ///   granted even where nothing is left. Each allowance is used once, by whichever process is asked.
     ///
     /// # Errors
-    /// Any; the grant may have been counted.
-    async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError>;
+    /// Any; the grant may have been counted, or the allowance used.
+    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError>;
+
+    /// Allows one snapshot after `cursor` that takes nothing from the budget, for so long: the server capped a snapshot there, and
+    /// asked its client to go on. Allowances for one position add up.
+    ///
+    /// Law: at most [`crate::domain::replay_budget::CONTINUATIONS_MAX`] are kept of a user; the oldest give way.
+    ///
+    /// # Errors
+    /// Any; the client's next snapshot is then taken from the budget. To try again may allow one too many.
+    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError>;
 
     /// How many snapshots are left. To look spends nothing.
     ///

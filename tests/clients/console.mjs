@@ -64,7 +64,7 @@ const checks = {
       chunks.forEach((chunk) => decoder.feed(chunk));
       return JSON.stringify(told);
     };
-    const stream = ': hello\r\n\r\nretry: 7\n\nid: 1\r\n\r\nid:2-0\rdata: a\rdata:\rdata:  b\r\r\nevent: x\ndata: c\n\nid: 3\0\n\ndata: unfinished';
+    const stream = ': hello\r\n\r\nretry: 7\n\nid: 1\r\n\r\nevent: stream.position\ndata: {}\nid: 1-1\n\nid:2-0\rdata: a\rdata:\rdata:  b\r\r\nevent: x\ndata: c\n\nid: 3\0\n\ndata: unfinished';
     const whole = read(stream);
     for (let cut = 0; cut <= stream.length; cut += 1) {
       const parts = read(stream.slice(0, cut), stream.slice(cut));

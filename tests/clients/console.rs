@@ -107,7 +107,7 @@ async fn an_operator_looks_at_a_user_and_sees_a_test_event_arrive() {
     ];
     let said = run(&server.url("/console"), &steps).await;
     let [decoded, focused, count, elements, connections, replays, overflow] = &said[..] else { panic!("{said:?}") };
-    assert_eq!(decoded.as_array().map(Vec::len), Some(5), "{decoded}");
+    assert_eq!(decoded.as_array().map(Vec::len), Some(6), "{decoded}");
     assert_eq!(focused, "ada", "who opens a user by keyboard is taken there");
     assert_eq!(count, "9 events.");
     assert_eq!(elements, 0, "what an event holds is text");

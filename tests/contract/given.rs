@@ -67,7 +67,7 @@ pub(crate) fn with_key(topic: &Topic, number: usize, key: &str) -> Append {
 
 impl Process {
     pub(crate) async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
-        self.journal.append(batch).await.unwrap()
+        self.journal.append(batch).await.unwrap().into_iter().map(|appended| appended.unwrap()).collect()
     }
 
     /// Appends one event.

@@ -148,13 +148,13 @@ pub(crate) async fn no_user_id_reaches_another_limit(fixture: &dyn Fixture) {
     for user in &users {
         let lease = LeaseId(Uuid::new_v4());
         assert!(process.leases.acquire(user, lease, 1, LONG).await.unwrap(), "{user}");
-        assert_eq!(process.budget.take(user, 1, LONG).await.unwrap(), Ok(0), "{user}");
+        assert_eq!(process.budget.take(user, Position::Start, 1, LONG).await.unwrap(), Ok(0), "{user}");
         held.push((user.clone(), lease));
     }
     for user in &users {
         assert_eq!(process.leases.count(user).await.unwrap(), 1, "{user}");
         assert!(!process.leases.acquire(user, LeaseId(Uuid::new_v4()), 1, LONG).await.unwrap(), "{user}");
-        assert!(process.budget.take(user, 1, LONG).await.unwrap().is_err(), "{user}");
+        assert!(process.budget.take(user, Position::Start, 1, LONG).await.unwrap().is_err(), "{user}");
     }
     // A lease is a user's own: its id under another name gives nothing back.
     let swapped: Vec<_> = held.iter().zip(held.iter().skip(1)).map(|((user, _), (_, lease))| (user.clone(), *lease)).collect();

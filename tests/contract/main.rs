@@ -194,6 +194,9 @@ macro_rules! contract {
                     a_refused_replay_does_not_count
                     looking_at_a_budget_spends_nothing
                     concurrent_replays_stay_within_the_budget
+                    going_on_from_where_a_snapshot_was_capped_is_free_once
+                    a_continuation_is_allowed_for_a_time
+                    promise_7_a_bounded_number_of_continuations_is_kept
                 }
             }
             mod isolation {
@@ -282,5 +285,5 @@ contract! {
     pause: has;
     fill: has;
     lose_topic: has;
-    cut_feeds: has;
+    cut_feeds: (lacks "a feed that is cut misses what is broadcast meanwhile");
 }

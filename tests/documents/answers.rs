@@ -22,8 +22,8 @@ const LOOK_ON: &str = "get /api/admin/users/{id}/events/stream";
 const TEST_EVENT: &str = "post /api/admin/users/{id}/events";
 const MESSAGE: &str = "/api/messages/{id}";
 
-/// Statuses that no request brings about: they need a backend that is away, a panic, or a client that vanishes.
-const OUT_OF_REACH: [&str; 3] = ["internal_error", "backend_unavailable", "incomplete_body"];
+/// Codes that no request brings about: they need a backend that is away or damaged, a panic, or a client that vanishes.
+const OUT_OF_REACH: [&str; 4] = ["internal_error", "backend_unavailable", "topic_damaged", "incomplete_body"];
 /// What is shown of one operation, for all that read a body or check a token.
 const SHOWN_ONCE: [&str; 4] = ["request_timeout", "auth_unavailable", "draining", "message_too_large"];
 
@@ -85,7 +85,12 @@ async fn publishing(server: &TestServer, recorder: &mut Recorder) {
 }
 
 async fn subscribing(server: &TestServer, recorder: &mut Recorder) {
-    for (query, code) in [("?categories=x", "invalid_category"), ("?format=x", "invalid_format"), ("?errors=x", "invalid_errors")] {
+    for (query, code) in [
+        ("?categories=x", "invalid_category"),
+        ("?format=x", "invalid_format"),
+        ("?errors=x", "invalid_errors"),
+        ("?keepalive=x", "invalid_keepalive"),
+    ] {
         let (_, answer) = recorder.record(SUBSCRIBE, call(server, SUBSCRIBE, "", query).bearer_auth(token("u1"))).await;
         assert_eq!(answer["code"], code);
     }
@@ -137,8 +142,10 @@ async fn message(server: &TestServer, recorder: &mut Recorder) {
     assert_eq!(refused["code"], "too_many_connections");
     drop(held);
     eventually("the slot is free", async || server.connections() == 0).await;
-    let refused = call(server, &operation("get", "/events"), &id, "?errors=x").bearer_auth(token("u1"));
-    recorder.record(&operation("get", "/events"), refused).await;
+    for query in ["?errors=x", "?keepalive=x"] {
+        let refused = call(server, &operation("get", "/events"), &id, query).bearer_auth(token("u1"));
+        recorder.record(&operation("get", "/events"), refused).await;
+    }
     assert_eq!(recorder.record(&operation("get", "/events"), ask("get", "/events", &id)).await.0, 200);
     recorder.record(&operation("post", "/stop"), ask("post", "/stop", &id)).await;
     // The answer's end is heard by a producer that goes on, in the middle of an upload too.
@@ -199,7 +206,7 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
             assert_eq!(refused.1["code"], "invalid_user_id");
         }
     }
-    for query in ["?categories=x", "?format=x", "?errors=x"] {
+    for query in ["?categories=x", "?format=x", "?errors=x", "?keepalive=x"] {
         let request = call(server, LOOK_ON, "u1", query).bearer_auth(token("root"));
         assert_eq!(recorder.record(LOOK_ON, request).await.0, 400);
     }

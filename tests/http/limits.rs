@@ -1,7 +1,7 @@
 //! Connection slots and the replay budget.
 
 use rejoin::domain::frame_decoder::Decoded;
-use rejoin_test_support::{Connection, TestServer, eventually};
+use rejoin_test_support::{Connection, EventClient, Seen, TestServer, eventually, soon};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -65,6 +65,34 @@ async fn the_replay_budget_is_spent_by_clients_that_are_behind_alone() {
         assert_eq!(refused.json::<Value>().await.unwrap()["code"], "replay_budget_exhausted");
     }
     eventually("refused connections hold no slot", async || server.connections() <= 8).await;
+}
+
+#[tokio::test]
+async fn going_on_from_a_capped_snapshot_is_free() {
+    const TABS: usize = 7;
+    let server = TestServer::start("").await;
+    let first = server.publish("n", json!(0)).await;
+    for n in 1..=950 {
+        server.publish("n", json!(n)).await;
+    }
+    // With the defaults that is five parts for each tab, and a budget of 30 replays for all of them.
+    let url = server.url("/api/events");
+    let mut tabs: Vec<_> = (0..TABS).map(|_| EventClient::new(url.clone()).with_cursor(first.clone())).collect();
+    let all = tabs.iter_mut().map(|tab| tab.follow_until(|seen| seen.len() >= 950));
+    soon("all tabs have come back", futures_util::future::join_all(all)).await;
+    for tab in &tabs {
+        let numbers = tab.seen.iter().map(|seen| match seen {
+            Seen::Event(_, envelope) => envelope["payload"].as_u64().unwrap(),
+            Seen::Control(control) => panic!("{control}"),
+        });
+        assert!(numbers.eq(1..=950));
+        assert_eq!(tab.connections, 5, "nobody was refused");
+    }
+    let spent = 23;
+    for _ in 0..spent {
+        assert_eq!(Connection::request(&url, Some("0")).await.status(), 200);
+    }
+    assert_eq!(Connection::request(&url, Some("0")).await.status(), 429, "the first part of each tab was paid for");
 }
 
 #[tokio::test]

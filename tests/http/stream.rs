@@ -109,6 +109,34 @@ async fn promise_6_a_cursor_that_nobody_issued_is_told_and_continues_from_the_he
 }
 
 #[tokio::test]
+async fn promise_6_an_id_follows_a_notice_at_once_where_nothing_is_retained_or_shown() {
+    let server = TestServer::start("events.stream_maxlen = 1").await;
+    let ids = [server.publish("n", json!(1)).await, server.publish("n", json!(2)).await, server.publish("n", json!(3)).await];
+    for path in ["/api/events?categories=ai", "/api/v1/events?categories=ai"] {
+        let mut stream = Connection::open(&server.url(path), Some(&ids[0])).await;
+        assert_eq!(stream.event().await.0, None);
+        assert_eq!(position(stream.expect().await), ids[2], "behind what the filter hides");
+    }
+    let purge = reqwest::Client::new().delete(server.url("/api/admin/users/local/events")).send();
+    assert_eq!(purge.await.unwrap().status(), 200);
+    let mut stream = Connection::open(&server.url("/api/events"), Some(&ids[0])).await;
+    assert_eq!(stream.event().await.1["payload"], json!({ "oldest_retained_id": null }));
+    let head = position(stream.expect().await);
+    drop(stream);
+    // The client dropped its old cursor at the notice, and is cut off: nothing that comes now is lost.
+    let id = server.publish("n", json!(4)).await;
+    assert_eq!(Connection::open(&server.url("/api/events"), Some(&head)).await.event().await.0, Some(id));
+}
+
+#[tokio::test]
+async fn keepalives_are_events_where_the_client_wants_them() {
+    let server = TestServer::start("sse.keepalive_seconds = 1").await;
+    let mut stream = Connection::open(&server.url("/api/events?keepalive=event"), None).await;
+    assert_eq!(stream.event().await, (None, json!({ "type": "stream.keepalive", "payload": {} })));
+    assert_eq!(Connection::request(&server.url("/api/events?keepalive=often"), None).await.status(), 400);
+}
+
+#[tokio::test]
 async fn promise_6_truncation_is_told_exactly_when_an_entry_behind_the_cursor_is_gone() {
     let server = TestServer::start("events.stream_maxlen = 3").await;
     let mut ids = Vec::new();

@@ -9,7 +9,7 @@ use crate::server::{Message, answer, path};
 
 #[tokio::test]
 async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
-    let server = TestServer::start("server.max_body_bytes = 1024").await;
+    let server = TestServer::start("server.max_body_bytes = 1024\nmessages.open_wait_seconds = 0").await;
     let message = Message::open(&server).await;
     let open = message.url("");
     let events = message.url("/events");

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::server::{Message, answer};
+use crate::server::{Message, answer, path};
 
 #[tokio::test]
 async fn a_reader_gets_everything_from_the_start_then_what_comes_then_the_end() {
@@ -81,6 +81,7 @@ async fn a_silent_producer_is_told_within_the_configured_time_and_the_cursor_sta
     let appended = Instant::now();
     let mut reader = message.read(None).await;
     assert_eq!(reader.event().await.0.as_deref(), Some("0"));
+    assert_eq!(reader.expect().await, Decoded::Retry(30_000), "it may never go on");
     let (id, notice) = reader.event().await;
     let told_after = appended.elapsed();
     assert_eq!(
@@ -127,17 +128,54 @@ async fn one_cap_counts_the_connections_of_both_channels() {
 }
 
 #[tokio::test]
+async fn a_reader_that_is_faster_than_its_producer_waits_for_the_message() {
+    let server = TestServer::start("messages.open_wait_seconds = 60").await;
+    let id = Uuid::new_v4();
+    let url = server.url(&path(id, "/events"));
+    let reading = tokio::spawn(async move {
+        let mut reader = Connection::open(&url, None).await;
+        reader.event().await.1["text"].clone()
+    });
+    // The reader has asked, and found nothing, before the message is there.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!reading.is_finished());
+    let message = Message::open_as(&server, id).await;
+    message.chunk("a").await;
+    assert_eq!(soon("the first event", reading).await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn promise_10_a_reader_that_waits_for_its_message_is_asked_back_by_a_drain() {
+    let server = TestServer::start("messages.open_wait_seconds = 60\nserver.drain_seconds = 5").await;
+    let url = server.url(&path(Uuid::new_v4(), "/events"));
+    let reading = tokio::spawn(async move { Connection::open(&url, None).await.rest().await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(server.drain().await, "it does not hold the drain up");
+    let said = reading.await.unwrap();
+    assert!(matches!(&said[..], [Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"), "{said:?}");
+}
+
+#[tokio::test]
+async fn keepalives_of_a_message_are_events_where_the_reader_wants_them() {
+    let server = TestServer::start("sse.keepalive_seconds = 1").await;
+    let message = Message::open(&server).await;
+    let mut reader = Connection::open(&message.url("/events?keepalive=event"), None).await;
+    assert_eq!(reader.event().await, (None, json!({ "type": "stream.keepalive", "payload": {} })));
+}
+
+#[tokio::test]
 async fn a_browser_sees_a_refusal_as_an_event_if_it_asks_for_that() {
-    let server = TestServer::start("").await;
+    let server = TestServer::start("messages.open_wait_seconds = 0").await;
     let url = server.url(&format!("/api/messages/{}/events?errors=stream", Uuid::new_v4()));
     let mut stream = Connection::open(&url, None).await;
+    assert_eq!(stream.expect().await, Decoded::Retry(3_000), "the message may be opened soon");
     let (id, refusal) = stream.event().await;
     assert_eq!((id, &refusal["type"], &refusal["payload"]["code"]), (None, &json!("stream.refused"), &json!("message_not_found")));
 }
 
 #[tokio::test]
 async fn deleting_a_message_tells_its_readers_and_frees_their_slots() {
-    let server = TestServer::start("").await;
+    let server = TestServer::start("messages.open_wait_seconds = 0").await;
     let message = Message::open(&server).await;
     message.chunk("a").await;
     let mut reader = message.read(None).await;

@@ -26,7 +26,12 @@ pub(crate) async fn answer(request: RequestBuilder) -> (u16, Value) {
 impl<'a> Message<'a> {
     /// Opens a new message.
     pub(crate) async fn open(server: &'a TestServer) -> Self {
-        let message = Self { server, id: Uuid::new_v4() };
+        Self::open_as(server, Uuid::new_v4()).await
+    }
+
+    /// Opens a new message under an id that somebody may wait for.
+    pub(crate) async fn open_as(server: &'a TestServer, id: Uuid) -> Self {
+        let message = Self { server, id };
         let (status, answer) = message.put(json!({ "user_id": "local" })).await;
         assert_eq!((status, &answer["status"]), (201, &json!("streaming")), "{answer}");
         message

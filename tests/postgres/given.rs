@@ -48,5 +48,5 @@ pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
 
 /// Appends one event, and gives its id.
 pub(crate) async fn appended(postgres: &Postgres, user: &str) -> rejoin::domain::position::EventId {
-    postgres.journal.append(vec![append(user, None)]).await.unwrap()[0].id
+    postgres.journal.append(vec![append(user, None)]).await.unwrap()[0].as_ref().unwrap().id
 }

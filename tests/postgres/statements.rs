@@ -154,6 +154,6 @@ async fn use_everything(process: &Postgres) {
     process.limits.renew(&[(user.clone(), lease)], Duration::from_secs(9)).await.unwrap();
     process.limits.count(&user).await.unwrap();
     process.limits.release(&[(user.clone(), lease)]).await.unwrap();
-    process.limits.take(&user, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+    process.limits.take(&user, Position::Start, 100, Duration::from_secs(9)).await.unwrap().unwrap();
     process.limits.left(&user, 100, Duration::from_secs(9)).await.unwrap();
 }

@@ -76,7 +76,7 @@ impl Backend {
     /// Appends at once.
     pub(crate) async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
         let incarnation = self.incarnation();
-        let told = self.journal().append(batch.clone()).await?;
+        let told = self.journal().append(batch.clone()).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut log = self.log.lock().unwrap();
         for (append, told) in batch.into_iter().zip(&told).filter(|(_, told)| !told.duplicate) {
             let payload = append.event.payload.as_str().to_owned();
@@ -125,10 +125,10 @@ impl FaultyJournal {
 
 #[async_trait]
 impl Journal for FaultyJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         self.faults.delay_journal().await;
         self.faults.request()?;
-        let told = self.backend.append(batch).await?;
+        let told = self.backend.append(batch).await?.into_iter().map(Ok).collect();
         self.faults.delay_journal().await;
         self.faults.answer(told)
     }

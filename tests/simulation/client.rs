@@ -18,7 +18,7 @@ use rejoin::{
         access::Principal,
         category::{Category, CategoryFilter},
         cursor::{Continuity, Cursor},
-        frame::Format,
+        frame::{Format, StreamStyle},
         frame_decoder::Decoded,
         position::Position,
         topic::{Topic, UserId},
@@ -87,7 +87,11 @@ impl Client {
     /// One connection, to its end.
     pub(crate) async fn connect(self: Arc<Self>, process: &Process) {
         let cursor = *self.cursor.lock().unwrap();
-        let request = SubscribeRequest { cursor, categories: self.categories.clone(), format: self.format };
+        let request = SubscribeRequest {
+            cursor,
+            categories: self.categories.clone(),
+            style: StreamStyle { format: self.format, ..StreamStyle::default() },
+        };
         self.met_incarnation.store(self.backend.incarnation(), Ordering::Relaxed);
         // Who is refused has seen nothing, and comes again.
         let Ok(Subscribed::Stream(subscription)) = process.subscriptions.open(&self.principal, request).await else { return };

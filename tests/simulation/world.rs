@@ -113,11 +113,16 @@ impl World {
             backend,
             rings: sizes.rings.clone(),
             subscriptions: SubscriptionOptions {
-                policy: StreamPolicy { keepalive: sizes.keepalive, retry_ms: 1_000, snapshot_entries_max: sizes.snapshot_entries_max },
+                policy: StreamPolicy {
+                    keepalive: sizes.keepalive,
+                    retry_ms: 1_000,
+                    snapshot_entries_max: sizes.snapshot_entries_max,
+                    producer_idle: Duration::from_secs(90),
+                },
                 page_limit: PageLimit { entries_max: sizes.page_entries_max, bytes_max: 64 * 1024 },
                 age_max: sizes.age_max,
                 push_enabled: true,
-                producer_idle: Duration::from_secs(90),
+                open_wait: Duration::ZERO,
             },
             connections_max: sizes.connections_max,
         };
@@ -155,7 +160,7 @@ impl World {
         for _ in 0..4 {
             let process = self.any_process(&self.dice);
             if let Ok(told) = process.journal.append(batch.clone()).await {
-                let told = told.into_iter().map(|appended| appended.id).zip(payloads);
+                let told = told.into_iter().map(|appended| appended.unwrap().id).zip(payloads);
                 self.acknowledged.lock().unwrap().entry(topic.clone()).or_default().extend(told);
                 return;
             }

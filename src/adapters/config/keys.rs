@@ -91,6 +91,7 @@ pub(super) static KEYS: &[Key] = &[
     key("messages.backend", BACKEND),
     older("messages.retention_days", "MESSAGE_EVENTS_RETENTION_DAYS", number(1, 3_650)),
     key("messages.producer_idle_seconds", number(1, 86_400)),
+    key("messages.open_wait_seconds", number(0, 60)),
     key("limits.backend", BACKEND),
     key("memory.max_bytes", number(1 << 20, 1 << 40)),
     key(

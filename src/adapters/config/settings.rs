@@ -130,6 +130,9 @@ pub struct MessagesSettings {
     /// The silence after which a producer is given up.
     #[serde(rename = "producer_idle_seconds", deserialize_with = "fields::seconds")]
     pub producer_idle: Duration,
+    /// For how long a reader waits for its message to be opened.
+    #[serde(rename = "open_wait_seconds", deserialize_with = "fields::seconds")]
+    pub open_wait: Duration,
 }
 
 /// `[limits]`

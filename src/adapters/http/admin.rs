@@ -74,7 +74,14 @@ description::refusals! {
 description::refusals! {
     /// Of a look at what comes.
     FollowRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
-        &[Code::InvalidUserId, Code::InvalidCategory, Code::InvalidFormat, Code::InvalidErrors, Code::CategoryNotAllowed]
+        &[
+            Code::InvalidUserId,
+            Code::InvalidCategory,
+            Code::InvalidFormat,
+            Code::InvalidErrors,
+            Code::InvalidKeepalive,
+            Code::CategoryNotAllowed,
+        ]
 }
 
 description::refusals! {
@@ -127,7 +134,7 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
 async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
     let user = user_id(path)?;
-    let state = api.administration.user(&user).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
+    let state = api.administration.user(&user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let view = UserView {
         success: true,
         user_id: user.to_string(),
@@ -154,7 +161,7 @@ async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery
     let user = user_id(path)?;
     let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
     let limit = PageLimit { entries_max, bytes_max: SHOWN_BYTES_MAX };
-    let page = api.administration.backlog(&user, after, limit).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
+    let page = api.administration.backlog(&user, after, limit).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let topic = Topic::User(user);
     let events: Result<Vec<_>, _> =
         page.entries.iter().map(|entry| RawValue::from_string(envelope_json(&topic, entry.id, &entry.event))).collect();
@@ -169,7 +176,7 @@ async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery
 )]
 async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
-    api.administration.purge(&user_id(path)?).await.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?;
+    api.administration.purge(&user_id(path)?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
@@ -182,7 +189,7 @@ async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resu
 async fn close_connections(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
     let closed = api.administration.close_connections(&user_id(path)?).await;
-    let connections = Some(closed.map_err(|_| Problem::backend_unavailable(BACKEND_AWAY))?);
+    let connections = Some(closed.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
 }
 

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         category::{Category, Registry},
         cursor::Cursor,
-        frame::Format,
+        frame::{Format, KeepaliveStyle, StreamStyle},
     },
 };
 
@@ -22,6 +22,7 @@ pub(super) struct EventsQuery<'a> {
     categories: Vec<Cow<'a, str>>,
     format: Option<Cow<'a, str>>,
     errors: Option<Cow<'a, str>>,
+    keepalive: Option<Cow<'a, str>>,
 }
 
 /// How a refusal reaches the client.
@@ -45,6 +46,7 @@ impl<'a> EventsQuery<'a> {
                 "categories" => query.categories.push(value),
                 "format" => query.format = Some(value),
                 "errors" => query.errors = Some(value),
+                "keepalive" => query.keepalive = Some(value),
                 _ => {}
             }
         }
@@ -68,9 +70,20 @@ impl<'a> EventsQuery<'a> {
         }
     }
 
+    /// How the client wants its stream written.
+    pub(super) fn style(&self, default: Format) -> Result<StreamStyle, Problem> {
+        let keepalive = match self.keepalive.as_deref() {
+            None => KeepaliveStyle::default(),
+            Some(name) => {
+                KeepaliveStyle::find(name).ok_or_else(|| Problem::new(Code::InvalidKeepalive, "`keepalive` is `comment` or `event`"))?
+            }
+        };
+        Ok(StreamStyle { format: self.format(default)?, keepalive })
+    }
+
     /// The whole request.
     pub(super) fn request(&self, headers: &HeaderMap, default: Format, registry: &Registry) -> Result<SubscribeRequest, Problem> {
-        Ok(SubscribeRequest { cursor: self.cursor(headers), categories: self.categories(registry)?, format: self.format(default)? })
+        Ok(SubscribeRequest { cursor: self.cursor(headers), categories: self.categories(registry)?, style: self.style(default)? })
     }
 
     /// The header goes before the query: a browser sends it when it reconnects with the query it began with.
@@ -147,6 +160,7 @@ mod tests {
         assert_eq!(request("format=xml", None).unwrap_err().code, Code::InvalidFormat);
         let uri: Uri = "/?errors=maybe".parse().unwrap();
         assert_eq!(EventsQuery::of(&uri).errors_as().unwrap_err().code, Code::InvalidErrors);
+        assert_eq!(request("keepalive=often", None).unwrap_err().code, Code::InvalidKeepalive);
     }
 
     proptest! {

@@ -102,10 +102,10 @@ impl Upload {
             Ok(published) => (published, None),
             Err(error) => (Vec::new(), Some(Problem::from(error))),
         };
-        let mut published = published.into_iter();
+        let mut published = published.into_iter().map(|published| published.map_err(Problem::from));
         let mut results = Vec::new();
         for (line, parsed) in (first_line..).zip(parsed) {
-            let taken = parsed.and_then(|()| published.next().ok_or_else(|| failure.clone().unwrap_or_else(Problem::internal)));
+            let taken = parsed.and_then(|()| published.next().unwrap_or_else(|| Err(failure.clone().unwrap_or_else(Problem::internal))));
             write_line(&mut results, line, taken);
         }
         if failure.is_some() {

@@ -25,7 +25,10 @@ use crate::{
         frame::Control,
         message::{AppendRefusal, OpenRefusal},
     },
-    ports::authenticator::AuthError,
+    ports::{
+        authenticator::AuthError,
+        backend_error::{BackendError, BackendErrorKind},
+    },
 };
 
 /// An error on its way out.
@@ -109,7 +112,18 @@ impl Problem {
         Self::new(Code::InternalError, "something went wrong on the server: its log has more")
     }
 
-    /// What failed is in the log, once; the outside learns that waiting helps.
+    /// What failed is in the log, once; the outside learns whether waiting helps.
+    pub(super) fn backend(error: &BackendError, message: impl Into<String>) -> Self {
+        match error.kind {
+            BackendErrorKind::Damaged => Self::new(
+                Code::TopicDamaged,
+                "what the backend holds of this user or message is damaged, or another program's: the server's log says what is wrong, and a retry does not help until it is repaired or removed",
+            ),
+            _ => Self::backend_unavailable(message),
+        }
+    }
+
+    /// Waiting helps.
     pub(super) fn backend_unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::BackendUnavailable, message).retry_after(BACKEND_RETRY_AFTER)
     }
@@ -184,7 +198,7 @@ impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Forbidden(forbidden) => forbidden.into(),
-            PublishError::Backend(_) => Self::backend_unavailable(error.to_string()),
+            PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
         }
     }
 }
@@ -205,7 +219,7 @@ impl From<ProduceError> for Problem {
                 Self { expected_sequence_no: Some(expected_sequence_no), ..Self::new(Code::SequenceGap, message) }
             }
             ProduceError::Append(AppendRefusal::TooLarge) => Self::new(Code::MessageTooLarge, message),
-            ProduceError::Backend(_) => Self::backend_unavailable(message),
+            ProduceError::Backend(cause) => Self::backend(&cause, message),
         }
     }
 }
@@ -219,7 +233,7 @@ impl From<Refusal> for Problem {
             Refusal::CategoryNotAllowed(_) => Self::new(Code::CategoryNotAllowed, message),
             Refusal::TooManyConnections(refused) => Self::new(Code::TooManyConnections, message).retry_after(refused.retry_after),
             Refusal::ReplayBudgetExhausted(exhausted) => Self::new(Code::ReplayBudgetExhausted, message).retry_after(exhausted.retry_after),
-            Refusal::Backend(_) => Self::backend_unavailable(message),
+            Refusal::Backend(cause) => Self::backend(&cause, message),
         }
     }
 }

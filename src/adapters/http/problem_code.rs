@@ -51,6 +51,8 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `keepalive` is neither `comment` nor `event`.
+    InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST;
     /// `Producer-Epoch` is not a number.
@@ -107,6 +109,8 @@ codes! {
     ReplayBudgetExhausted = "replay_budget_exhausted", TOO_MANY_REQUESTS;
     /// Something went wrong on the server; its log has more.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR;
+    /// What the backend holds of this user or message is damaged, or another program's; a retry does not help.
+    TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.

@@ -73,6 +73,7 @@ description::refusals! {
         Code::InvalidCategory,
         Code::InvalidFormat,
         Code::InvalidErrors,
+        Code::InvalidKeepalive,
         Code::CategoryNotAllowed,
         Code::TooManyConnections,
         Code::ReplayBudgetExhausted,
@@ -167,7 +168,8 @@ async fn open(api: &Api, entrance: Entrance, query: &EventsQuery<'_>, headers: &
 async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
     query.errors_as()?;
     let principal = reader(api, query, headers).await?;
-    Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers)).await?)
+    let style = query.style(Format::Envelope)?;
+    Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers), style).await?)
 }
 
 async fn open_for_operator(api: &Api, user: IdPath, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
@@ -187,6 +189,8 @@ async fn reader(api: &Api, query: &EventsQuery<'_>, headers: &HeaderMap) -> Resu
 fn refused_stream(problem: &Problem, format: Format, retry_ms: u64) -> Response {
     let retry_ms = match problem.retry_after {
         Some(delay) => retry_ms.max(whole_seconds(delay) * 1_000),
+        // The one refusal without a time that waiting mends: the message may be opened yet.
+        None if problem.code == Code::MessageNotFound => retry_ms,
         None => retry_ms.max(HOPELESS_RETRY_MS),
     };
     let mut body = Frame::retry(retry_ms).body().to_vec();

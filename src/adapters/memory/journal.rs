@@ -184,9 +184,9 @@ fn next_id(head: Position, now_ms: u64) -> EventId {
 
 #[async_trait]
 impl Journal for MemoryJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut state = self.state();
-        Ok(batch.into_iter().map(|append| state.append(append, &self.options)).collect())
+        Ok(batch.into_iter().map(|append| Ok(state.append(append, &self.options))).collect())
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use crate::{
     domain::{
         leases::{LeaseId, Leases},
-        replay_budget::{Exhausted, SlidingWindow},
+        position::Position,
+        replay_budget::{Continuations, Exhausted, SlidingWindow},
+        timestamp::Timestamp,
         topic::UserId,
     },
     ports::{
@@ -34,19 +36,49 @@ pub struct MemoryLimits {
 }
 
 struct Budgets {
-    windows: HashMap<UserId, SlidingWindow>,
+    by_user: HashMap<UserId, Budget>,
     sweep_at: usize,
+}
+
+/// What a user has spent, and may have without paying.
+#[derive(Default)]
+struct Budget {
+    spent: SlidingWindow,
+    /// The window that was last asked for: what lies outside of it need not be kept.
+    window: Duration,
+    continuations: Continuations,
 }
 
 impl MemoryLimits {
     /// Nothing held, nothing spent.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let budgets = Budgets { windows: HashMap::new(), sweep_at: SWEEP_AT_LEAST };
+        let budgets = Budgets { by_user: HashMap::new(), sweep_at: SWEEP_AT_LEAST };
         Self { clock, leases: Mutex::default(), budgets: Mutex::new(budgets) }
     }
 
     fn leases(&self) -> MutexGuard<'_, HashMap<UserId, Leases>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Budgets {
+    /// The user's budget. Now and then those that have run out are removed first.
+    fn of(&mut self, user: &UserId, now: Timestamp) -> &mut Budget {
+        if self.by_user.len() >= self.sweep_at {
+            self.by_user.retain(|_, budget| !budget.is_empty_at(now));
+            self.sweep_at = SWEEP_AT_LEAST.max(2 * self.by_user.len());
+        }
+        self.by_user.entry(user.clone()).or_default()
+    }
+}
+
+impl Budget {
+    fn is_empty_at(&mut self, now: Timestamp) -> bool {
+        self.continuations.is_empty_at(now) && self.spent.is_empty_at(now, self.window)
     }
 }
 
@@ -87,18 +119,26 @@ impl ConnectionLeases for MemoryLimits {
 
 #[async_trait]
 impl ReplayBudget for MemoryLimits {
-    async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
         let now = self.clock.now();
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        if budgets.windows.len() >= budgets.sweep_at {
-            budgets.windows.retain(|_, spent| !spent.is_empty_at(now, window));
-            budgets.sweep_at = SWEEP_AT_LEAST.max(2 * budgets.windows.len());
+        let mut budgets = self.budgets();
+        let budget = budgets.of(user, now);
+        budget.window = window;
+        if budget.continuations.take(cursor, now) {
+            return Ok(Ok(budget.spent.left(now, limit, window)));
         }
-        Ok(budgets.windows.entry(user.clone()).or_default().take(now, limit, window))
+        Ok(budget.spent.take(now, limit, window))
+    }
+
+    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+        let now = self.clock.now();
+        let until = Timestamp::from_ms(now.as_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
+        self.budgets().of(user, now).continuations.allow(cursor, now, until);
+        Ok(())
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(budgets.windows.get_mut(user).map_or(limit, |spent| spent.left(self.clock.now(), limit, window)))
+        let now = self.clock.now();
+        Ok(self.budgets().by_user.get_mut(user).map_or(limit, |budget| budget.spent.left(now, limit, window)))
     }
 }

@@ -71,7 +71,7 @@ impl Failure {
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,
         };
-        BackendError { kind, context, source: Some(Box::new(self)) }
+        BackendError { source: Some(Box::new(self)), ..BackendError::new(kind, context) }
     }
 }
 

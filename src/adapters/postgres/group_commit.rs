@@ -120,7 +120,7 @@ async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: V
         let mut source = failure.source;
         for answer in answers {
             // The first one has the driver's error for the log.
-            let _ = answer.send(Err(BackendError { kind, context, source: source.take() }));
+            let _ = answer.send(Err(BackendError { source: source.take(), ..BackendError::new(kind, context) }));
         }
         return;
     }

@@ -100,7 +100,7 @@ impl PostgresJournal {
 
 #[async_trait]
 impl Journal for PostgresJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         const CONTEXT: &str = "appending to the journal";
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -108,7 +108,7 @@ impl Journal for PostgresJournal {
         if batch.iter().any(|append| !matches!(append.topic, Topic::User(_))) {
             return Err(BackendError::new(BackendErrorKind::Unavailable, "appending to a message as if it were a user's topic"));
         }
-        self.appends.call(CONTEXT, AppendJob(batch)).await
+        Ok(self.appends.call(CONTEXT, AppendJob(batch)).await?.into_iter().map(Ok).collect())
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {

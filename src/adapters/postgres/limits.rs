@@ -13,7 +13,7 @@ use super::{
     numbers::{from_i64, millis},
 };
 use crate::{
-    domain::{leases::LeaseId, replay_budget::Exhausted, topic::UserId},
+    domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -105,7 +105,7 @@ impl ConnectionLeases for PostgresLimits {
 
 #[async_trait]
 impl ReplayBudget for PostgresLimits {
-    async fn take(&self, user: &UserId, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(&self, user: &UserId, _cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
         let take = calling(|connection| {
             let user = user.clone();
             async move {
@@ -119,6 +119,10 @@ impl ReplayBudget for PostgresLimits {
             (Some(left), _) => Ok(u32::try_from(left).unwrap_or(0)),
             (None, retry_ms) => Err(Exhausted { retry_after: Duration::from_millis(from_i64(retry_ms.unwrap_or(1))) }),
         })
+    }
+
+    async fn allow_continuation(&self, _user: &UserId, _cursor: Position, _within: Duration) -> Result<(), BackendError> {
+        Ok(())
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {

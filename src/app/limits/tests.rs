@@ -58,7 +58,7 @@ async fn while_the_backend_is_away_this_process_counts_alone() {
     let mut leases = MockConnectionLeases::new();
     leases.expect_acquire().returning(|_, _, _, _| Err(away()));
     let mut budget = MockReplayBudget::new();
-    budget.expect_take().returning(|_, _, _| Err(away()));
+    budget.expect_take().returning(|_, _, _, _| Err(away()));
     let limits = limits(leases, budget);
     let (u1, u2) = (user("u1"), user("u2"));
     let first = limits.connect(&u1).await.unwrap();
@@ -69,7 +69,7 @@ async fn while_the_backend_is_away_this_process_counts_alone() {
     drop(first);
     assert!(limits.connect(&u1).await.is_ok());
     for _ in 0..10 {
-        assert_eq!(limits.replay(&u1).await, Ok(()), "nobody is kept from what they missed");
+        assert_eq!(limits.replay(&u1, Position::Start).await, Ok(()), "nobody is kept from what they missed");
     }
 }
 
@@ -100,7 +100,7 @@ async fn without_limits_nobody_is_asked() {
     for _ in 0..100 {
         held.push(limits.connect(&user("u1")).await.unwrap());
     }
-    assert_eq!((limits.connections(), limits.replay(&user("u1")).await), (100, Ok(())));
+    assert_eq!((limits.connections(), limits.replay(&user("u1"), Position::Start).await), (100, Ok(())));
     held.clear();
     tokio::task::yield_now().await;
     assert_eq!(limits.connections(), 0);
@@ -114,11 +114,11 @@ async fn the_budget_of_the_backend_is_what_counts() {
     let mut answers = [Ok(1), Ok(0), Err(exhausted)].into_iter();
     budget
         .expect_take()
-        .withf(|_, limit, window| (*limit, *window) == (3, Duration::from_mins(1)))
-        .returning(move |_, _, _| Ok(answers.next().unwrap()));
+        .withf(|_, _, limit, window| (*limit, *window) == (3, Duration::from_mins(1)))
+        .returning(move |_, _, _, _| Ok(answers.next().unwrap()));
     let limits = limits(MockConnectionLeases::new(), budget);
     for expected in [Ok(()), Ok(()), Err(exhausted)] {
-        assert_eq!(limits.replay(&user("u1")).await, expected);
+        assert_eq!(limits.replay(&user("u1"), Position::Start).await, expected);
     }
 }
 

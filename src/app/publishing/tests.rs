@@ -64,7 +64,7 @@ fn journal() -> (MockJournal, Batches) {
     let (mut journal, batches) = (MockJournal::new(), Batches::default());
     let kept = Arc::clone(&batches);
     journal.expect_append().returning(move |batch| {
-        let told = (0..batch.len() as u64).map(appended).collect();
+        let told = (0..batch.len() as u64).map(|number| Ok(appended(number))).collect();
         kept.lock().unwrap().push(batch);
         Ok(told)
     });
@@ -100,6 +100,10 @@ fn publication(recipients: Recipients, event_type: &str) -> Publication {
         category: None,
         idempotency_key: None,
     }
+}
+
+fn all_of(published: Result<Vec<Result<Published, PublishError>>, PublishError>) -> Vec<Published> {
+    published.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
 fn recipients(batch: &[Append]) -> Vec<String> {
@@ -150,7 +154,7 @@ async fn who_is_named_twice_gets_one_entry() {
 async fn the_same_user_in_two_publications_gets_both() {
     let (journal, batches) = journal();
     let publications = vec![publication(to_users(&["a", "b"]), "a"), publication(to_users(&["b", "a"]), "b")];
-    let published = publisher(journal, &Arc::default(), true).publish_all(publications).await.unwrap();
+    let published = all_of(publisher(journal, &Arc::default(), true).publish_all(publications).await);
     assert_eq!(published, [Published::Each([0, 1].map(appended).to_vec()), Published::Each([2, 3].map(appended).to_vec())]);
     assert_eq!(recipients(&batches.lock().unwrap()[0]), ["user:a", "user:b", "user:b", "user:a"]);
 }
@@ -165,7 +169,7 @@ async fn several_publications_are_one_batch_in_their_order() {
         publication(to_users(&[]), "four"),
         publication(Recipients::User(user("a")), "five"),
     ];
-    let published = publisher(journal, &feed, true).publish_all(publications).await.unwrap();
+    let published = all_of(publisher(journal, &feed, true).publish_all(publications).await);
     let each = Published::Each(vec![appended(1), appended(2)]);
     assert_eq!(
         published,
@@ -198,6 +202,21 @@ async fn a_journal_that_fails_is_told_and_nothing_is_broadcast() {
 }
 
 #[tokio::test]
+async fn a_damaged_topic_fails_alone() {
+    let mut journal = MockJournal::new();
+    journal.expect_append().times(1).returning(|batch| {
+        let damaged = |topic| BackendError::damaged("test", topic, "a key of another type");
+        Ok(batch.into_iter().zip(0..).map(|(append, n)| if n == 1 { Err(damaged(append.topic)) } else { Ok(appended(n)) }).collect())
+    });
+    let publications = ["a", "b", "c"].map(|id| publication(Recipients::User(user(id)), "x")).to_vec();
+    let publications = [publications, vec![publication(to_users(&["d", "e"]), "x")]].concat();
+    let published = publisher(journal, &Arc::default(), true).publish_all(publications).await.unwrap();
+    assert!(matches!(&published[0], Ok(Published::One(_))) && matches!(&published[2], Ok(Published::One(_))), "{published:?}");
+    assert!(matches!(&published[1], Err(PublishError::Backend(error)) if error.kind == BackendErrorKind::Damaged), "{published:?}");
+    assert!(matches!(&published[3], Ok(Published::Each(each)) if each.len() == 2), "{published:?}");
+}
+
+#[tokio::test]
 async fn a_feed_that_fails_is_told() {
     let feed = Arc::new(Told { away: true, ..Told::default() });
     let failed = publisher(MockJournal::new(), &feed, true).publish(publication(Recipients::Everybody, "a")).await;
@@ -209,7 +228,7 @@ async fn while_pushing_is_off_nothing_is_stored() {
     let feed = Arc::new(Told::default());
     let publisher = publisher(MockJournal::new(), &feed, false);
     let publications = vec![publication(Recipients::User(user("u1")), "a"), publication(Recipients::Everybody, "b")];
-    assert_eq!(publisher.publish_all(publications).await.unwrap(), [Published::Discarded, Published::Discarded]);
+    assert_eq!(all_of(publisher.publish_all(publications).await), [Published::Discarded, Published::Discarded]);
     assert_eq!(publisher.publish(publication(Recipients::Everybody, "c")).await.unwrap(), Published::Discarded);
     assert!(feed.events.lock().unwrap().is_empty());
 }

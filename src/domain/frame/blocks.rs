@@ -1,13 +1,14 @@
 //! Blocks of Server-Sent Events, as they are being written.
 //!
-//! Invariant: every method writes whole lines, and only `data` takes a text that may have line breaks.
+//! Invariants: every method writes whole lines, and only `data` takes a text that may have line breaks; what ends with a blank line
+//! has data.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::Frame;
-use crate::domain::position::EventId;
+use super::{Control, Format, Frame, json_text};
+use crate::domain::position::{EventId, Position};
 
 /// Room for the chunk's length in hexadecimal and its line end: enough for 4 GiB.
 const CHUNK_HEAD_BYTES_MAX: usize = 10;
@@ -40,6 +41,27 @@ impl Blocks {
         // Writing to a string can't fail.
         let _ = writeln!(self.0, "id: {id}");
         self
+    }
+
+    /// A block of the server's own, without an id.
+    pub(super) fn control(self, format: Format, control: &Control) -> Self {
+        match format {
+            Format::Named => self.event(control.event_type()).data(&json_text(control)).end(),
+            Format::Envelope => self.data(&control.envelope_json()).end(),
+        }
+    }
+
+    /// A block that moves the client's cursor, where there is a place to move it to. Whatever the format, its event has a type
+    /// of its own, so that no handler of a page's shows it; at the start the id is empty.
+    pub(super) fn position(self, position: Option<Position>) -> Self {
+        let Some(position) = position else { return self };
+        let control = Control::StreamPosition {};
+        let blocks = self.event(control.event_type()).data(&control.envelope_json());
+        match position {
+            Position::Start => blocks.line("id:", ""),
+            Position::After(id) => blocks.id(id),
+        }
+        .end()
     }
 
     pub(super) fn retry(mut self, ms: u64) -> Self {

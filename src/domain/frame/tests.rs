@@ -28,11 +28,21 @@ fn user(id: &str) -> Topic {
 
 #[test]
 fn control_frames_read_as_the_contract_says() {
-    assert_eq!(body_text(&Frame::greeting(3000)), ": connected\n\nretry: 3000\n\n");
-    assert_eq!(body_text(&Frame::keepalive(None)), ": keepalive\n\n");
-    assert_eq!(body_text(&Frame::keepalive(Some(EventId::timed(7, 1)))), ": keepalive\n\nid: 7-1\n\n");
-    assert_eq!(body_text(&Frame::position(EventId::timed(7, 0))), "id: 7-0\n\n");
-    assert_eq!(body_text(&Frame::farewell(None, Some(100), "snapshot capped")), "retry: 100\n\n: snapshot capped\n\n");
+    const POSITION: &str = "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid:";
+    let (id, style) = (EventId::timed(7, 1), StreamStyle::default());
+    assert_eq!(body_text(&Frame::greeting(3000)), ": connected\nretry: 3000\n");
+    assert_eq!(body_text(&Frame::keepalive(style, None)), ": keepalive\n");
+    assert_eq!(body_text(&Frame::keepalive(style, Some(id))), format!(": keepalive\n{POSITION} 7-1\n\n"));
+    let event = StreamStyle { keepalive: KeepaliveStyle::Event, ..style };
+    assert_eq!(body_text(&Frame::keepalive(event, None)), "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n");
+    let named = StreamStyle { format: Format::Named, ..event };
+    assert_eq!(body_text(&Frame::keepalive(named, Some(id))), format!("event: stream.keepalive\ndata: {{}}\n\n{POSITION} 7-1\n\n"));
+    assert_eq!(body_text(&Frame::position(Position::After(id))), format!("{POSITION} 7-1\n\n"));
+    assert_eq!(body_text(&Frame::position(Position::Start)), format!("{POSITION}\n\n"));
+    assert_eq!(body_text(&Frame::farewell(None, Some(100), "snapshot capped")), "retry: 100\n: snapshot capped\n");
+    assert_eq!(body_text(&Frame::farewell(Some(id), None, "draining")), format!("{POSITION} 7-1\n\n: draining\n"));
+    let stale = body_text(&Frame::producer_stale(MessageId(uuid::Uuid::nil()), 30_000));
+    assert!(stale.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""), "{stale}");
     let truncated = Control::BacklogTruncated { oldest_retained_id: Some(EventId::timed(5, 1)) };
     assert_eq!(
         body_text(&Frame::control(Format::Envelope, &truncated)),
@@ -49,11 +59,11 @@ fn an_entry_is_the_envelope_or_its_payload() {
     let mut event = event("source.ingest.queued", r#"{"n":1.0}"#);
     let topic = user("u\"1");
     let envelope = concat!(
-        "id: 7-1\ndata: {\"id\":\"7-1\",\"type\":\"source.ingest.queued\",\"ts\":\"2024-06-20T16:13:20.000Z\",",
-        "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":null,\"payload\":{\"n\":1.0}}\n\n"
+        "data: {\"id\":\"7-1\",\"type\":\"source.ingest.queued\",\"ts\":\"2024-06-20T16:13:20.000Z\",",
+        "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":null,\"payload\":{\"n\":1.0}}\nid: 7-1\n\n"
     );
     assert_eq!(body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event)), envelope);
-    let named = "event: source.ingest.queued\nid: 7-1\ndata: {\"n\":1.0}\n\n";
+    let named = "event: source.ingest.queued\ndata: {\"n\":1.0}\nid: 7-1\n\n";
     assert_eq!(body_text(&Frame::entry(Format::Named, &topic, EventId::timed(7, 1), &event)), named);
     event.category = Category::parse("import").ok();
     event.scope = Json::parse(r#"{"kind":"source"}"#).ok();
@@ -93,5 +103,48 @@ proptest! {
         let frame = Frame::entry(Format::Named, &user("u"), EventId::timed(1, 1), &event("t", &payload));
         let decoded = FrameDecoder::default().feed(&frame.body());
         prop_assert_eq!(&decoded[..], &[Decoded::Event { id: Some("1-1".to_owned()), event_type: "t".to_owned(), data: payload }][..]);
+    }
+}
+
+/// What a client that takes an id at its line, and shows a block at each blank line, makes of the bytes.
+fn read_like_the_simplest_clients(bytes: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let (mut has_data, mut has_id) = (false, false);
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        match line.split_once(':').map_or(line, |(field, _)| field) {
+            "" if line.is_empty() && !has_data => return Err(format!("a blank line ends a block without data: {text:?}")),
+            "" if line.is_empty() => (has_data, has_id) = (false, false),
+            _ if has_id => return Err(format!("a line stands between an id and its blank line: {text:?}")),
+            "data" => has_data = true,
+            "id" => has_id = true,
+            _ => {}
+        }
+    }
+    if has_data { Err(format!("the last block has no end: {text:?}")) } else { Ok(()) }
+}
+
+proptest! {
+    #[test]
+    fn promise_1_no_cut_in_a_frame_makes_a_client_lose_its_event(
+        payload in "[a-z]{0,20}", n in 1_u64.., named: bool, message: bool, as_event: bool, at: Option<u64>, retry_ms: Option<u64>,
+    ) {
+        let format = if named { Format::Named } else { Format::Envelope };
+        let keepalive = if as_event { KeepaliveStyle::Event } else { KeepaliveStyle::Comment };
+        let topic = if message { Topic::Message(MessageId(uuid::Uuid::nil())) } else { user("u") };
+        let (event, position) = (event("t", &format!("\"{payload}\"")), at.map(|n| EventId::timed(7, n)));
+        let frames = [
+            Frame::greeting(n),
+            Frame::entry(format, &topic, EventId::timed(n, 1), &event),
+            Frame::broadcast(format, &event),
+            Frame::keepalive(StreamStyle { format, keepalive }, position),
+            Frame::position(position.map_or(Position::Start, Position::After)),
+            Frame::retry(n),
+            Frame::farewell(position, retry_ms, "reason"),
+            Frame::control(format, &Control::BacklogTruncated { oldest_retained_id: position }),
+            Frame::producer_stale(MessageId(uuid::Uuid::nil()), n),
+        ];
+        for frame in frames {
+            prop_assert_eq!(read_like_the_simplest_clients(&frame.body()), Ok(()));
+        }
     }
 }

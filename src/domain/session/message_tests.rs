@@ -13,8 +13,8 @@ use crate::domain::{
     topic::{MessageId, UserId},
 };
 
-const POLICY: StreamPolicy = StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 2 };
-const IDLE: Duration = Duration::from_secs(90);
+const POLICY: StreamPolicy =
+    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 2, producer_idle: Duration::from_secs(90) };
 
 struct Stream {
     session: Session,
@@ -27,7 +27,7 @@ impl Stream {
     /// A stream of a message of three chunks.
     fn open(cursor: Cursor, silent_for: Duration) -> Self {
         let now = any_instant();
-        let session = Session::open_message(MessageId(uuid::Uuid::nil()), cursor, &POLICY, IDLE, silent_for, now, None);
+        let session = Session::open_message(MessageId(uuid::Uuid::nil()), StreamStyle::default(), cursor, &POLICY, silent_for, now, None);
         Self { session, now, appended: 3, silent_for }
     }
 
@@ -83,8 +83,8 @@ fn everything_comes_from_the_start_and_is_not_capped() {
     assert_eq!(stream.session.poll(), Action::Read(Position::Start));
     let sent = stream.page(0..3);
     assert!(
-        sent.starts_with("id: 0\ndata: {\"type\":\"chunk\",\"n\":0}\n\n")
-            && sent.ends_with("id: 2\ndata: {\"type\":\"chunk\",\"n\":2}\n\n"),
+        sent.starts_with("data: {\"type\":\"chunk\",\"n\":0}\nid: 0\n\n")
+            && sent.ends_with("data: {\"type\":\"chunk\",\"n\":2}\nid: 2\n\n"),
         "{sent}"
     );
     assert_eq!(stream.session.poll(), Action::Follow(EventId::sequence(2).into()));
@@ -112,7 +112,7 @@ fn a_silent_producer_is_told_at_the_configured_time_and_no_id_moves_the_cursor()
     assert_eq!(stream.session.poll_timeout(), stream.now + POLICY.keepalive);
     assert!(!stream.pass(29).contains("producer_stale"));
     let told = stream.pass(1);
-    assert!(told.contains(r#"data: {"type":"error","code":"producer_stale","#) && !told.contains("id: "), "{told}");
+    assert!(told.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\",") && !told.contains("id: "), "{told}");
     assert_eq!(stream.session.poll(), Action::Close(Ending::ProducerStale));
 }
 
@@ -159,7 +159,8 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
     stream.page(0..3);
     stream.session.handle_fallen_behind();
     stream.appended = 0;
-    assert!(stream.page([]).contains("backlog.truncated"));
+    let told = stream.page([]);
+    assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
     assert_eq!(stream.session.poll(), Action::Read(Position::Start));
     assert_eq!(stream.page([]), "");
     assert_eq!(stream.session.poll(), Action::AskForProducer);
@@ -172,7 +173,8 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
 #[test]
 fn a_message_that_begins_anew_is_told_from_its_start_behind_a_notice() {
     let mut stream = Stream::open(Cursor::After(EventId::sequence(9)), Duration::ZERO);
-    assert!(stream.page([]).contains("backlog.truncated"));
+    let told = stream.page([]);
+    assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
     assert_eq!(stream.session.poll(), Action::Read(Position::Start));
-    assert!(stream.page(0..3).starts_with("id: 0\n"));
+    assert!(stream.page(0..3).starts_with("data: {\"type\":\"chunk\",\"n\":0}\nid: 0\n"));
 }

@@ -6,7 +6,7 @@ use super::{Session, Tally, producer_watch::ProducerWatch};
 use crate::domain::{
     category::CategoryFilter,
     cursor::Cursor,
-    frame::Format,
+    frame::StreamStyle,
     position::Position,
     replay::Replay,
     topic::{MessageId, Topic},
@@ -21,13 +21,15 @@ pub struct StreamPolicy {
     pub retry_ms: u64,
     /// Most entries of a snapshot that one connection gets.
     pub snapshot_entries_max: u32,
+    /// The silence after which a message's producer is given up.
+    pub producer_idle: Duration,
 }
 
 impl Session {
     /// A client that (re)joins `topic` with `cursor`. `expires_at` is the end of its credentials.
     pub fn open(
         topic: Topic,
-        format: Format,
+        style: StreamStyle,
         cursor: Cursor,
         filter: CategoryFilter,
         policy: &StreamPolicy,
@@ -39,29 +41,28 @@ impl Session {
             Cursor::Absent | Cursor::Oldest | Cursor::Unreadable => Position::Start,
         };
         let replay = Replay::open(cursor, filter, policy.snapshot_entries_max);
-        Self::begin(topic, format, replay, told, policy, now, expires_at)
+        Self::begin(topic, style, replay, told, policy, now, expires_at)
     }
 
-    /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life `silent_for` ago and is
-    /// given up after a silence of `producer_idle`.
+    /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life `silent_for` ago.
     pub fn open_message(
         message: MessageId,
+        style: StreamStyle,
         cursor: Cursor,
         policy: &StreamPolicy,
-        producer_idle: Duration,
         silent_for: Duration,
         now: Instant,
         expires_at: Option<Instant>,
     ) -> Self {
         let replay = Replay::open_message(cursor);
         let told = replay.position();
-        let producer = Some(Box::new(ProducerWatch::new(message, producer_idle, silent_for, now)));
-        Self { producer, ..Self::begin(Topic::Message(message), Format::Envelope, replay, told, policy, now, expires_at) }
+        let producer = Some(Box::new(ProducerWatch::new(message, policy.producer_idle, silent_for, now)));
+        Self { producer, ..Self::begin(Topic::Message(message), style, replay, told, policy, now, expires_at) }
     }
 
     const fn begin(
         topic: Topic,
-        format: Format,
+        style: StreamStyle,
         replay: Replay,
         told: Position,
         policy: &StreamPolicy,
@@ -70,7 +71,7 @@ impl Session {
     ) -> Self {
         Self {
             topic,
-            format,
+            style,
             replay,
             retry_ms: policy.retry_ms,
             keepalive: policy.keepalive,

@@ -7,13 +7,17 @@ use crate::domain::{
     category::{Category, CategoryFilter},
     cursor::Cursor,
     event::{Event, EventType},
+    frame::KeepaliveStyle,
     json::Json,
     position::EventId,
     timestamp::Timestamp,
     topic::UserId,
 };
 
-const POLICY: StreamPolicy = StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 200 };
+/// A position frame up to its id.
+const POSITION: &str = "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid: ";
+const POLICY: StreamPolicy =
+    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 200, producer_idle: Duration::from_secs(90) };
 
 struct Stream {
     session: Session,
@@ -24,7 +28,10 @@ impl Stream {
     fn open(cursor: Cursor, filter: CategoryFilter, expires_in: Option<Duration>) -> Self {
         let now = any_instant();
         let topic = Topic::User(UserId::parse("u1").unwrap());
-        Self { session: Session::open(topic, Format::Envelope, cursor, filter, &POLICY, now, expires_in.map(|after| now + after)), now }
+        Self {
+            session: Session::open(topic, StreamStyle::default(), cursor, filter, &POLICY, now, expires_in.map(|after| now + after)),
+            now,
+        }
     }
 
     fn following(filter: CategoryFilter, expires_in: Option<Duration>) -> Self {
@@ -84,7 +91,7 @@ fn a_new_client_is_told_the_head_before_anything_happens() {
     let mut out = Vec::new();
     stream.session.greet(&mut out);
     stream.session.handle_bounds(&bounds(5), &mut out);
-    assert_eq!(text(&out), ": connected\n\nretry: 3000\n\nid: 5-0\n\n");
+    assert_eq!(text(&out), format!(": connected\nretry: 3000\n{POSITION}5-0\n\n"));
     assert_eq!(stream.session.poll(), Action::Follow(at(5)));
 }
 
@@ -94,10 +101,10 @@ fn keepalives_follow_silence_on_the_wire_not_input() {
     assert_eq!(stream.pass(14), "");
     // An entry that the filter hides writes nothing, so the silence goes on.
     assert_eq!(stream.session.handle_live(&entry(6, 5, "b"), &mut Vec::new()), Live::Skip);
-    assert!(stream.pass(1).starts_with(": keepalive\n\n"));
+    assert!(stream.pass(1).starts_with(": keepalive\n"));
     stream.session.handle_written(stream.now + Duration::from_secs(10));
     assert_eq!(stream.pass(15), "");
-    assert_eq!(stream.pass(10), ": keepalive\n\n");
+    assert_eq!(stream.pass(10), ": keepalive\n");
 }
 
 #[test]
@@ -105,8 +112,8 @@ fn promise_1_a_filtered_clients_cursor_stays_fresh() {
     let mut stream = Stream::following(only("a"), None);
     stream.session.handle_live(&entry(6, 5, "b"), &mut Vec::new());
     stream.session.handle_live(&entry(7, 6, "b"), &mut Vec::new());
-    assert_eq!(stream.pass(15), ": keepalive\n\nid: 7-0\n\n");
-    assert_eq!(stream.pass(15), ": keepalive\n\n");
+    assert_eq!(stream.pass(15), format!(": keepalive\n{POSITION}7-0\n\n"));
+    assert_eq!(stream.pass(15), ": keepalive\n");
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn a_stream_ends_with_its_token() {
     let mut stream = Stream::following(CategoryFilter::All, Some(Duration::from_secs(7)));
     assert_eq!(stream.session.poll_timeout(), stream.now + Duration::from_secs(7));
     assert_eq!(stream.pass(6), "");
-    assert_eq!(stream.pass(1), ": token expired\n\n");
+    assert_eq!(stream.pass(1), ": token expired\n");
     assert_eq!(stream.session.poll(), Action::Close(Ending::TokenExpired));
     assert_eq!(stream.pass(60), "");
 }
@@ -126,7 +133,7 @@ fn promise_10_a_draining_client_is_told_when_to_come_back() {
     stream.session.handle_drain(stream.now + Duration::from_secs(3), 4_321);
     stream.session.handle_drain(stream.now, 1);
     assert_eq!(stream.pass(2), "");
-    assert_eq!(stream.pass(1), "id: 6-0\n\nretry: 4321\n\n: draining\n\n");
+    assert_eq!(stream.pass(1), format!("{POSITION}6-0\n\nretry: 4321\n: draining\n"));
     assert_eq!(stream.session.poll(), Action::Close(Ending::Draining));
 }
 
@@ -155,19 +162,19 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
     stream.pass(5);
     let mut out = Vec::new();
     stream.session.handle_page(&Page { entries: vec![entry(6, 3, "a")], more: false, bounds: bounds(6) }, &mut out);
-    assert!(text(&out).starts_with("id: 6-0\n"));
+    assert!(text(&out).ends_with("id: 6-0\n\n"));
 }
 
 #[test]
 fn promise_1_a_capped_snapshot_closes_and_never_goes_live_over_a_hole() {
     let policy = StreamPolicy { snapshot_entries_max: 2, ..POLICY };
     let topic = Topic::User(UserId::parse("u1").unwrap());
-    let mut session = Session::open(topic, Format::Envelope, Cursor::Oldest, CategoryFilter::All, &policy, any_instant(), None);
+    let mut session = Session::open(topic, StreamStyle::default(), Cursor::Oldest, CategoryFilter::All, &policy, any_instant(), None);
     let page = Page { entries: vec![entry(2, 1, "a"), entry(3, 2, "a"), entry(4, 3, "a")], more: false, bounds: bounds(4) };
     let mut out = Vec::new();
     session.handle_page(&page, &mut out);
     assert_eq!(out.len(), 3);
-    assert_eq!(text(&out[2..]), "retry: 100\n\n: snapshot capped\n\n");
+    assert_eq!(text(&out[2..]), "retry: 100\n: snapshot capped\n");
     assert_eq!(session.poll(), Action::Close(Ending::SnapshotCapped));
     assert_eq!(session.handle_live(&entry(5, 4, "a"), &mut out), Live::Stop);
 }
@@ -178,16 +185,43 @@ fn an_unreadable_cursor_is_told_and_continues_from_the_head() {
     assert_eq!(stream.session.poll(), Action::Locate);
     let mut out = Vec::new();
     stream.session.handle_bounds(&bounds(5), &mut out);
-    let expected = "data: {\"type\":\"backlog.truncated\",\"payload\":{\"oldest_retained_id\":null}}\n\nid: 5-0\n\n";
-    assert_eq!(text(&out), expected);
+    assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));
 }
 
+const TRUNCATED: &str = "data: {\"type\":\"backlog.truncated\",\"payload\":{\"oldest_retained_id\":null}}\n\n";
+
 #[test]
-fn promise_6_a_truncated_client_without_a_snapshot_gets_a_fresh_cursor_with_the_keepalive() {
+fn promise_6_a_notice_is_followed_by_an_id_where_nothing_is_retained() {
     let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), CategoryFilter::All, None);
     let emptied = Bounds { origin: at(1), floor: Some(at(5)), oldest: None, head: at(5) };
     let mut out = Vec::new();
     stream.session.handle_page(&Page { entries: vec![], more: false, bounds: emptied }, &mut out);
-    assert!(text(&out).contains("backlog.truncated"));
-    assert_eq!(stream.pass(15), ": keepalive\n\nid: 5-0\n\n");
+    assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));
+    assert_eq!(stream.pass(15), ": keepalive\n", "the client knows its position");
+}
+
+#[test]
+fn promise_6_a_notice_is_followed_by_an_id_where_a_filter_hides_what_is_retained() {
+    let trimmed = Bounds { floor: Some(at(5)), oldest: Some(EventId::timed(6, 0)), ..bounds(7) };
+    for (more, position) in [(true, "6-0"), (false, "7-0")] {
+        let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), only("a"), None);
+        let mut out = Vec::new();
+        stream.session.handle_page(&Page { entries: vec![entry(6, 5, "b")], more, bounds: trimmed }, &mut out);
+        assert!(text(&out).contains("backlog.truncated") && text(&out).ends_with(&format!("{POSITION}{position}\n\n")), "{}", text(&out));
+    }
+    let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), only("a"), None);
+    let mut out = Vec::new();
+    stream.session.handle_page(&Page { entries: vec![entry(6, 5, "a")], more: true, bounds: trimmed }, &mut out);
+    assert_eq!(text(&out).matches("id: ").count(), 1, "the next event's id is enough");
+}
+
+#[test]
+fn keepalives_are_events_where_the_client_wants_them() {
+    let now = any_instant();
+    let style = StreamStyle { keepalive: KeepaliveStyle::Event, ..StreamStyle::default() };
+    let topic = Topic::User(UserId::parse("u1").unwrap());
+    let session = Session::open(topic, style, Cursor::Absent, CategoryFilter::All, &POLICY, now, None);
+    let mut stream = Stream { session, now };
+    stream.session.handle_bounds(&bounds(5), &mut Vec::new());
+    assert_eq!(stream.pass(15), "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n");
 }

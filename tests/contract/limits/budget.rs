@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use rejoin::domain::replay_budget::Exhausted;
+use rejoin::domain::{
+    position::{EventId, Position},
+    replay_budget::{CONTINUATIONS_MAX, Exhausted},
+};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -26,30 +29,36 @@ pub(crate) async fn a_budget_is_a_sliding_window(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (one, two, user) = (backend.process().await, backend.process().await, user("u1"));
     for (process, left) in [(&one, 2), (&two, 1), (&one, 0)] {
-        assert_eq!(process.budget.take(&user, 3, WINDOW).await.unwrap(), Ok(left));
+        assert_eq!(process.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Ok(left));
         backend.pass(Duration::from_millis(1_500)).await;
     }
     // Granted at 0, 1.5 and 3 seconds; it is 4.5.
-    let retry_after = assert_refused(two.budget.take(&user, 3, WINDOW).await.unwrap(), Duration::from_millis(1_500), fixture);
+    let retry_after =
+        assert_refused(two.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Duration::from_millis(1_500), fixture);
     backend.pass(retry_after).await;
-    assert_eq!(two.budget.take(&user, 3, WINDOW).await.unwrap(), Ok(0));
-    let retry_after = assert_refused(one.budget.take(&user, 3, WINDOW).await.unwrap(), Duration::from_millis(1_500), fixture);
+    assert_eq!(two.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Ok(0));
+    let retry_after =
+        assert_refused(one.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Duration::from_millis(1_500), fixture);
     backend.pass(retry_after).await;
-    assert_eq!(one.budget.take(&user, 3, WINDOW).await.unwrap(), Ok(0));
+    assert_eq!(one.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Ok(0));
     backend.pass(WINDOW + fixture.time_tolerance()).await;
-    assert_eq!(one.budget.take(&user, 3, WINDOW).await.unwrap(), Ok(2), "a window without a replay frees all");
+    assert_eq!(one.budget.take(&user, Position::Start, 3, WINDOW).await.unwrap(), Ok(2), "a window without a replay frees all");
 }
 
 pub(crate) async fn a_refused_replay_does_not_count(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, user) = (backend.process().await, user("u1"));
-    assert_eq!(process.budget.take(&user, 1, WINDOW).await.unwrap(), Ok(0));
+    assert_eq!(process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0));
     for second in 1..6 {
         backend.pass(Duration::from_secs(1)).await;
-        assert_refused(process.budget.take(&user, 1, WINDOW).await.unwrap(), Duration::from_secs(WINDOW_SECONDS - second), fixture);
+        assert_refused(
+            process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(),
+            Duration::from_secs(WINDOW_SECONDS - second),
+            fixture,
+        );
     }
     backend.pass(Duration::from_secs(1) + fixture.time_tolerance()).await;
-    assert_eq!(process.budget.take(&user, 1, WINDOW).await.unwrap(), Ok(0), "who kept trying is let in all the same");
+    assert_eq!(process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0), "who kept trying is let in all the same");
 }
 
 pub(crate) async fn concurrent_replays_stay_within_the_budget(fixture: &dyn Fixture) {
@@ -61,7 +70,7 @@ pub(crate) async fn concurrent_replays_stay_within_the_budget(fixture: &dyn Fixt
         let mut asking = JoinSet::new();
         for n in 0..30 {
             let (process, user) = (processes[n % 2].clone(), user.clone());
-            asking.spawn(async move { process.budget.take(&user, LIMIT, Duration::from_mins(10)).await.unwrap() });
+            asking.spawn(async move { process.budget.take(&user, Position::Start, LIMIT, Duration::from_mins(10)).await.unwrap() });
         }
         let mut left: Vec<_> = asking.join_all().await.into_iter().filter_map(Result::ok).collect();
         left.sort_unstable();
@@ -77,10 +86,48 @@ pub(crate) async fn looking_at_a_budget_spends_nothing(fixture: &dyn Fixture) {
         assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), left);
     }
     for left in [2, 1, 0] {
-        assert_eq!(one.budget.take(&user, 3, window).await.unwrap(), Ok(left));
+        assert_eq!(one.budget.take(&user, Position::Start, 3, window).await.unwrap(), Ok(left));
         assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), left);
     }
-    assert!(one.budget.take(&user, 3, window).await.unwrap().is_err());
+    assert!(one.budget.take(&user, Position::Start, 3, window).await.unwrap().is_err());
     assert_eq!(two.budget.left(&user, 3, window).await.unwrap(), 0);
     assert_eq!(two.budget.left(&user, 2, window).await.unwrap(), 0, "a limit that was lowered leaves nothing");
+}
+
+pub(crate) async fn going_on_from_where_a_snapshot_was_capped_is_free_once(fixture: &dyn Fixture) {
+    const WITHIN: Duration = Duration::from_mins(1);
+    let backend = fixture.open(Options::default()).await;
+    let (one, two, user, another) = (backend.process().await, backend.process().await, user("u1"), user("u2"));
+    let (here, elsewhere) = (Position::After(EventId::timed(7, 1)), Position::After(EventId::timed(7, 2)));
+    assert_eq!(one.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0));
+    for _ in 0..2 {
+        one.budget.allow_continuation(&user, here, WITHIN).await.unwrap();
+    }
+    assert!(two.budget.take(&user, elsewhere, 1, WINDOW).await.unwrap().is_err(), "only from there");
+    assert_eq!(one.budget.take(&another, here, 1, WINDOW).await.unwrap(), Ok(0), "only for that user");
+    assert_eq!(two.budget.take(&user, here, 1, WINDOW).await.unwrap(), Ok(0), "by whichever process");
+    assert_eq!(one.budget.take(&user, here, 1, WINDOW).await.unwrap(), Ok(0), "as often as it was allowed");
+    assert!(one.budget.take(&user, here, 1, WINDOW).await.unwrap().is_err(), "each allowance is used once");
+}
+
+pub(crate) async fn a_continuation_is_allowed_for_a_time(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let (process, user, cursor) = (backend.process().await, user("u1"), Position::After(EventId::timed(7, 1)));
+    let window = Duration::from_mins(10);
+    assert_eq!(process.budget.take(&user, Position::Start, 1, window).await.unwrap(), Ok(0));
+    process.budget.allow_continuation(&user, cursor, Duration::from_secs(1)).await.unwrap();
+    backend.pass(Duration::from_secs(2)).await;
+    assert!(process.budget.take(&user, cursor, 1, window).await.unwrap().is_err());
+}
+
+pub(crate) async fn promise_7_a_bounded_number_of_continuations_is_kept(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let (process, user) = (backend.process().await, user("u1"));
+    let cursor = |n: usize| Position::After(EventId::timed(7, n as u64));
+    assert_eq!(process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0));
+    for n in 0..=CONTINUATIONS_MAX {
+        process.budget.allow_continuation(&user, cursor(n), Duration::from_mins(1)).await.unwrap();
+    }
+    assert!(process.budget.take(&user, cursor(0), 1, WINDOW).await.unwrap().is_err(), "the oldest gave way");
+    assert!(process.budget.take(&user, cursor(CONTINUATIONS_MAX), 1, WINDOW).await.unwrap().is_ok());
 }

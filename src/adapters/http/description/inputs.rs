@@ -28,13 +28,14 @@ macro_rules! inputs {
 
 inputs! {
     /// A subscription to a user's events.
-    Subscribing = [cursor_of_events(), cursor_in_query(), categories(), format(), errors()];
+    Subscribing = [cursor_of_events(), cursor_in_query(), categories(), format(), errors(), keepalive()];
     /// A subscription to a message.
     SubscribingToMessage = [
         message_id(),
         last_event_id("The number of the last event that the client has. Without one, or with what is no number, the stream begins at the message's start."),
         cursor_in_query(),
         errors(),
+        keepalive(),
     ];
     /// A publish.
     Publishing = [idempotency_key()];
@@ -47,7 +48,7 @@ inputs! {
     /// A test event.
     PublishingTo = [user_id(), idempotency_key()];
     /// An operator's look at what comes.
-    LookingOn = [user_id(), cursor_of_events(), cursor_in_query(), categories(), format(), errors()];
+    LookingOn = [user_id(), cursor_of_events(), cursor_in_query(), categories(), format(), errors(), keepalive()];
     /// A user by their id.
     OneUser = [user_id()];
     /// A part of a user's backlog.
@@ -88,6 +89,11 @@ fn choice(name: &str, choices: &'static [&'static str], description: &str) -> Pa
 fn errors() -> Parameter {
     let description = "How a refusal comes. `status` (the default): as an HTTP status. `stream`: as a 200 stream of `retry:` and one event `stream.refused`, since a browser's `EventSource` gives up for good on any other status.";
     choice("errors", &["status", "stream"], description)
+}
+
+fn keepalive() -> Parameter {
+    let description = "How silence is filled. `comment` (the default): `: keepalive`, which clients don't show. `event`: an event of type `stream.keepalive`, so that a page can notice that its connection is dead.";
+    choice("keepalive", &["comment", "event"], description)
 }
 
 fn last_event_id(description: &str) -> Parameter {

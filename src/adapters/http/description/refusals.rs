@@ -27,7 +27,7 @@ pub(in crate::adapters::http) const BODY: &[Code] = &[
     Code::InvalidEvent,
 ];
 /// The backend is away.
-pub(in crate::adapters::http) const BACKEND: &[Code] = &[Code::BackendUnavailable];
+pub(in crate::adapters::http) const BACKEND: &[Code] = &[Code::TopicDamaged, Code::BackendUnavailable];
 /// What any operation may come to.
 pub(super) const INTERNAL: &[Code] = &[Code::InternalError];
 

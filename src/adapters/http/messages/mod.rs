@@ -46,7 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 description::refusals! {
     /// Of a subscription to a message.
     SubscribeRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
-        &[Code::InvalidMessageId, Code::InvalidErrors, Code::MessageNotFound, Code::TooManyConnections]
+        &[Code::InvalidMessageId, Code::InvalidErrors, Code::InvalidKeepalive, Code::MessageNotFound, Code::TooManyConnections]
 }
 
 description::refusals! {

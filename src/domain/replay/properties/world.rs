@@ -230,7 +230,7 @@ impl World {
     fn send(&mut self, outputs: Vec<Output>, notice: &Seen) {
         self.under_way.extend(outputs.into_iter().map(|output| match output {
             Output::Entry(entry) => Seen::Entry(entry.id),
-            Output::MoveTo(id) => Seen::MovedTo(id),
+            Output::MoveTo(position) => Seen::MovedTo(position.id().expect("a user's topic has no start")),
             Output::Truncated(_) => notice.clone(),
         }));
     }

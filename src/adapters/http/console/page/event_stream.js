@@ -8,12 +8,13 @@ const RETRY_MS = 3_000;
 const RETRY_MS_LONGEST = 30_000;
 
 // Takes a stream's text apart (WHATWG HTML, section 9.2). `tell` gets `{ comment }`, `{ retry }` or `{ id, data }`; data is
-// null for a block that only moves the cursor.
+// null for what only moves the cursor: a position frame, or a block without data.
 export class Decoder {
   #tell;
   #rest = '';
   #afterCr = false;
   #id = null;
+  #event = '';
   #data = [];
 
   constructor(tell) {
@@ -36,14 +37,16 @@ export class Decoder {
     const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '');
     if (colon === 0) this.#tell({ comment: value });
     if (field === 'id' && !value.includes('\0')) this.#id = value;
+    if (field === 'event') this.#event = value;
     if (field === 'data') this.#data.push(value);
     if (field === 'retry' && /^\d+$/.test(value)) this.#tell({ retry: Number(value) });
   }
 
   #end() {
-    const [id, data] = [this.#id, this.#data];
-    [this.#id, this.#data] = [null, []];
-    if (id !== null || data.length > 0) this.#tell({ id, data: data.length > 0 ? data.join('\n') : null });
+    const [id, event, data] = [this.#id, this.#event, this.#data];
+    [this.#id, this.#event, this.#data] = [null, '', []];
+    const shows = data.length > 0 && event !== 'stream.position';
+    if (id !== null || shows) this.#tell({ id, data: shows ? data.join('\n') : null });
   }
 }
 
