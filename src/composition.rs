@@ -19,7 +19,7 @@ use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
-        http::{self as http_adapter, Api, Routers},
+        http::{self as http_adapter, Api, Listeners},
         postgres::PostgresSetupError,
         prometheus::Prometheus,
         redis::RedisSetupError,
@@ -27,6 +27,8 @@ use crate::{
     },
     app::{
         administration::Administration,
+        broadcasting::Broadcaster,
+        broadcasts::Broadcasts,
         hub::{DrainPlan, Hub},
         lifecycle::Lifecycle,
         limits::Limits,
@@ -103,14 +105,18 @@ impl Server {
         let lifecycle = Lifecycle::default();
         let stopped = lifecycle.stopped().clone();
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), ring_options(settings), PAGE_LIMIT, stopped.clone());
+        let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
+        let hub =
+            Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), ring_options(settings), PAGE_LIMIT, stopped.clone());
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
         let Source { feed, availability, .. } = sources.users.clone();
         let administration =
             Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
-        let publisher = Publisher::new(journal, availability, feed, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
+        let broadcaster = Broadcaster::new(broadcasts, feed, Arc::clone(&availability), Arc::clone(&signals));
+        let publisher =
+            Publisher::new(journal, availability, broadcaster, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
             sources.clone(),
@@ -137,13 +143,13 @@ impl Server {
             render_metrics: Arc::new(move || prometheus.render()),
             options: Arc::new(api_options(settings)),
         };
-        let Routers { public, ops: ops_router } = http_adapter::routers(api, ops.is_some());
-        let serve = |listener, router| {
-            tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
+        let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
+        let serve = |listener, routes| {
+            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
         };
         let mut serving = vec![serve(listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
-        serving.extend(ops.map(|(listener, _)| serve(listener, ops_router)));
+        serving.extend(ops.map(|(listener, _)| serve(listener, ops_routes)));
         Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
     }
 
@@ -162,21 +168,21 @@ impl Server {
         self.limits.connections()
     }
 
-    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells whether all was
-    /// over in time.
-    pub async fn drain(self) -> bool {
+    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
+    /// requests were cut off, since they were not over in time.
+    pub async fn drain(self) -> usize {
         // The last to be told still needs a moment to be told.
         let spread = self.drain * 4 / 5;
         self.lifecycle.begin_drain();
         self.hub.drain(DrainPlan { started: Instant::now(), spread });
-        let in_time = self.lifecycle.finish(self.drain).await;
+        let cut_off = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
         // Only now the address is free for who comes next.
         for serving in self.serving {
             let _ = serving.await;
         }
-        in_time
+        cut_off
     }
 
     /// Stops at once, as a process that is killed does: nobody is told.

@@ -115,13 +115,15 @@ async fn our_appends(server: &RedisServer) -> f64 {
         idempotency_window: Duration::from_mins(10),
         registry: Arc::new(Registry::default()),
         on_malformed: Arc::new(|_| {}),
+        on_stray_hint: Arc::new(|_| {}),
+        on_missed_broadcasts: Arc::new(|_| {}),
     };
     let journal = Redis::open(options).await.unwrap().journal;
     let event = Arc::new(Event {
         event_type: EventType::parse("load").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(80))).unwrap(),
     });
     let (started, mut appenders) = (Instant::now(), JoinSet::new());

@@ -12,7 +12,7 @@ use crate::domain::{
     category::{Category, Registry},
     event::{Event, EventType, InvalidEventType},
     frame::{broadcast_envelope_json, stored_envelope_json},
-    json::{InvalidJson, Json},
+    json::{self, InvalidJson, Json},
     timestamp::Timestamp,
     topic::Topic,
 };
@@ -26,6 +26,9 @@ pub enum Malformed {
     /// It is not a JSON object with a `type`.
     #[error("not an envelope: {0}")]
     Envelope(#[from] serde_json::Error),
+    /// It is an array.
+    #[error("not an envelope: an array")]
+    Array,
     /// Its type breaks the rules.
     #[error(transparent)]
     Type(#[from] InvalidEventType),
@@ -70,13 +73,16 @@ pub fn encode_broadcast(event: &Event) -> String {
 /// # Errors
 /// [`Malformed`].
 pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, Malformed> {
+    if json::is_array(text) {
+        return Err(Malformed::Array);
+    }
     let envelope: StoredEnvelope<'_> = serde_json::from_slice(text)?;
     let event_type = EventType::parse(&envelope.r#type)?;
     let category = envelope.category.and_then(told::<String>).and_then(|name| Category::parse(&name).ok());
     Ok(Event {
         ts: envelope.ts.and_then(told::<String>).and_then(|ts| Timestamp::parse(&ts)).unwrap_or(ts),
         category: category.or_else(|| registry.category_of(&event_type).cloned()),
-        scope: envelope.scope.map(Json::from_raw).transpose()?,
+        scope: envelope.scope.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
         payload: envelope.payload.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
         event_type,
     })
@@ -113,7 +119,7 @@ mod tests {
                 event_type: EventType::parse("note").unwrap(),
                 ts: Timestamp::from_ms(5),
                 category: category.map(|name| Category::parse(name).unwrap()),
-                scope: scope.map(|scope| Json::parse(scope).unwrap()),
+                scope: scope.map_or_else(Json::empty_object, |scope| Json::parse(scope).unwrap()),
                 payload: Json::parse(payload).unwrap(),
             };
             assert_eq!(read(&encode(&topic, &event)).unwrap(), event);
@@ -124,16 +130,19 @@ mod tests {
     fn what_another_program_leaves_out_is_made_up_for() {
         let event = read(r#"{"type":"ai.done","scope":{"id":"s1"},"extra":[1]}"#).unwrap();
         assert_eq!((event.ts, event.category.as_ref().map(Category::as_str)), (TS, Some("ai")));
-        assert_eq!((event.payload.as_str(), event.scope.as_ref().map(Json::as_str)), ("{}", Some(r#"{"id":"s1"}"#)));
+        assert_eq!((event.payload.as_str(), event.scope.as_str()), ("{}", r#"{"id":"s1"}"#));
         let event = read(r#"{"type":"x","ts":1718900000.5,"scope":null,"category":null,"payload":null}"#).unwrap();
-        assert_eq!((event.ts, event.category, event.scope, event.payload.as_str()), (TS, None, None, "null"));
+        assert_eq!((event.ts, event.category, event.scope.as_str(), event.payload.as_str()), (TS, None, "{}", "null"));
+        assert_eq!(read(r#"{"type":"x"}"#).unwrap().scope.as_str(), "{}");
         assert_eq!(read(r#"{"type":"x","ts":"2024-06-20T16:13:21+00:00"}"#).unwrap().ts.as_ms(), 1_718_900_001_000);
     }
 
     #[test]
     fn what_is_no_event_is_told() {
         let deep = format!(r#"{{"type":"x","payload":{}{}}}"#, "[".repeat(200), "]".repeat(200));
-        for text in ["", "x", "[]", "{}", r#"{"type":1}"#, r#"{"type":"a b"}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"x"} y"#, &deep]
+        let array = r#"["x",null,null,{},null]"#;
+        for text in
+            [array, "", "x", "[]", "{}", r#"{"type":1}"#, r#"{"type":"a b"}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"x"} y"#, &deep]
         {
             assert!(read(text).is_err(), "{text}");
         }

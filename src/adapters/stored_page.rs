@@ -137,7 +137,7 @@ mod tests {
             event_type: EventType::parse("x").unwrap(),
             ts: Timestamp::from_ms(1),
             category: None,
-            scope: None,
+            scope: Json::empty_object(),
             payload: Json::empty_object(),
         };
         let event = if is_event { Ok(event) } else { Err(Malformed::Missing) };

@@ -9,7 +9,10 @@
 
 pub mod administration;
 pub mod availability;
+pub mod broadcasting;
+pub mod broadcasts;
 mod connection_life;
+mod expiry;
 pub mod hub;
 pub mod lifecycle;
 pub mod limits;

@@ -3,12 +3,16 @@
 //! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is as if it were not there
 //! (promise 8). A stop is a wish: it is the producer that ends the message, so that it ends once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
     availability::Availability,
+    expiry::expiry,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -101,6 +105,11 @@ impl Producing {
         principal.require(Scope::MessagesPublish)
     }
 
+    /// When the principal's credentials end: what they produce after that is refused.
+    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
+        expiry(principal, &*self.clock)
+    }
+
     /// Opens a message of `owner`, or takes it over. The principal must have been authorised.
     ///
     /// # Errors
@@ -122,7 +131,7 @@ impl Producing {
         let ts = self.clock.now();
         let events = drafts.len();
         let batch = drafts.into_iter().map(|Draft { event_type, payload, sequence_no, idempotency_key }| {
-            let event = Arc::new(Event { event_type, ts, category: None, scope: None, payload });
+            let event = Arc::new(Event { event_type, ts, category: None, scope: Json::empty_object(), payload });
             MessageAppend { event, sequence_no, idempotency_key }
         });
         let answers = traced("messages append", events, self.messages.append(id, epoch, batch.collect())).await;

@@ -1,9 +1,16 @@
 //! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is connected.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     availability::Availability,
+    broadcasting::{BroadcastError, Broadcaster},
+    broadcasts::NoRoom,
+    expiry::expiry,
     signals::{Outcome, Signals},
     traces::traced,
 };
@@ -18,7 +25,6 @@ use crate::{
     ports::{
         backend_error::BackendError,
         clock::Clock,
-        feed::Feed,
         journal::{Append, Appended, IdempotencyKey, Journal},
     },
 };
@@ -33,8 +39,8 @@ pub struct Publication {
     pub recipients: Recipients,
     /// Its type.
     pub event_type: EventType,
-    /// What it is about.
-    pub scope: Option<Json>,
+    /// What it is about: a JSON object, `{}` where none was given.
+    pub scope: Json,
     /// Its content.
     pub payload: Json,
     /// Its category, if the publisher chose one; else the registry does, by type.
@@ -76,13 +82,25 @@ pub enum PublishError {
     /// The backend could not take it.
     #[error("the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key")]
     Backend(#[from] BackendError),
+    /// Not everybody who is connected could get it.
+    #[error(transparent)]
+    NoRoom(NoRoom),
+}
+
+impl From<BroadcastError> for PublishError {
+    fn from(error: BroadcastError) -> Self {
+        match error {
+            BroadcastError::NoRoom(no_room) => Self::NoRoom(no_room),
+            BroadcastError::Backend(error) => Self::Backend(error),
+        }
+    }
 }
 
 /// The use case.
 pub struct Publisher {
     journal: Arc<dyn Journal>,
     journal_availability: Arc<Availability>,
-    feed: Arc<dyn Feed>,
+    broadcaster: Broadcaster,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
     signals: Arc<Signals>,
@@ -94,13 +112,13 @@ impl Publisher {
     pub fn new(
         journal: Arc<dyn Journal>,
         journal_availability: Arc<Availability>,
-        feed: Arc<dyn Feed>,
+        broadcaster: Broadcaster,
         clock: Arc<dyn Clock>,
         registry: Arc<Registry>,
         signals: Arc<Signals>,
         push_enabled: bool,
     ) -> Self {
-        Self { journal, journal_availability, feed, clock, registry, signals, push_enabled }
+        Self { journal, journal_availability, broadcaster, clock, registry, signals, push_enabled }
     }
 
     /// The categories that events may have.
@@ -114,6 +132,11 @@ impl Publisher {
     /// [`Forbidden`].
     pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
         principal.require(Scope::EventsPublish)
+    }
+
+    /// When the principal's credentials end: what they publish after that is refused.
+    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
+        expiry(principal, &*self.clock)
     }
 
     /// Publishes one event. The principal must have been authorised.
@@ -148,9 +171,7 @@ impl Publisher {
                     indexes.into_iter().map(|index| answer_of(&appended[index])).collect::<Result<_, _>>().map(Published::Each)
                 }
                 Plan::Broadcast(event) => {
-                    self.feed.broadcast(event).await?;
-                    self.signals.published(Outcome::Broadcast, 1);
-                    Ok(Published::Broadcast)
+                    self.broadcaster.broadcast(event).await.map(|()| Published::Broadcast).map_err(PublishError::from)
                 }
             });
         }

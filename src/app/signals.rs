@@ -33,8 +33,8 @@ pub struct Signals {
     topics_followed: Gauge,
     ring_bytes: Gauge,
     malformed_topics: SeenTopics,
-    stray_hint_logged: AtomicBool,
     damaged_topics: SeenTopics,
+    stray_hint_logged: AtomicBool,
 }
 
 /// The metrics of one channel's streams.
@@ -92,8 +92,8 @@ impl Signals {
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
                 malformed_topics: SeenTopics::default(),
-                stray_hint_logged: AtomicBool::new(false),
                 damaged_topics: SeenTopics::default(),
+                stray_hint_logged: AtomicBool::new(false),
                 recorder: Arc::clone(recorder),
                 clock,
             })
@@ -159,6 +159,15 @@ impl Signals {
         }
     }
 
+    /// What a backend holds of a topic can't be used. The log has one line for each topic.
+    pub fn topic_is_damaged(&self, error: &BackendError) {
+        let Some(topic) = &error.topic else { return };
+        if self.damaged_topics.note(topic) {
+            let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%topic, %error, cause, "a topic is damaged: its requests fail until its data is repaired or removed");
+        }
+    }
+
     /// A notification named an event that is not in the journal. The log has one line.
     pub fn heard_stray_hint(&self, what: &dyn Display) {
         metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::STRAY_HINTS)).increment(1);
@@ -171,15 +180,6 @@ impl Signals {
     pub fn missed_broadcasts(&self, what: &dyn Display) {
         metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::MISSED_BROADCASTS)).increment(1);
         tracing::warn!("{what}");
-    }
-
-    /// What a backend holds of a topic can't be used. The log has one line for each topic.
-    pub fn topic_is_damaged(&self, error: &BackendError) {
-        let Some(topic) = &error.topic else { return };
-        if self.damaged_topics.note(topic) {
-            let cause = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%topic, %error, cause, "a topic is damaged: its requests fail until its data is repaired or removed");
-        }
     }
 
     /// A stream is over.

@@ -10,13 +10,9 @@ use std::{
     pin::{Pin, pin},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::{
-    hub::{Content, Reach},
-    sources::Source,
-    subscriptions::Subscription,
-};
+use super::{broadcasts::Missed, hub::Reach, sources::Source, subscriptions::Subscription};
 use crate::domain::{
     frame::Frame,
     position::Position,
@@ -52,7 +48,7 @@ pub enum Over {
     Ended(Ending),
     /// The client went away.
     ClientGone,
-    /// The client took nothing for the write timeout, or until its credentials ended.
+    /// The client took nothing for the write timeout, or too little to keep up with what is sent to everybody.
     Stalled,
 }
 
@@ -80,7 +76,7 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> Over {
     loop {
         let news = bell.rings();
         let mut frames = Vec::new();
-        let (action, live) = subscription.advance(&mut frames);
+        let Ok((action, live)) = subscription.advance(&mut frames) else { return Over::Stalled };
         if !frames.is_empty() {
             if action == Action::Close(Ending::SnapshotCapped) {
                 // Before the client is asked to come back, so that it finds the allowance wherever it does.
@@ -124,11 +120,32 @@ async fn write<W: Wire>(subscription: &mut Subscription, wire: &mut W, frames: &
         None => wire.write(frames).await,
         Some(deadline) => {
             let deadline = Instant::from_std(deadline).max(Instant::now());
-            tokio::time::timeout_at(deadline, wire.write(frames)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            // A client that takes nothing can't be told, but log and metrics can.
+            timeout_at(deadline, wire.write(frames)).await.map_err(|_| Over::Ended(Ending::TokenExpired))?
         }
     };
     subscription.session.handle_written(Instant::now().into_std());
     written.map_err(|error| if error.kind() == io::ErrorKind::TimedOut { Over::Stalled } else { Over::ClientGone })
+}
+
+/// The frames of one write.
+struct Batch<'a> {
+    frames: &'a mut Vec<Frame>,
+    bytes: usize,
+}
+
+impl<'a> Batch<'a> {
+    const fn new(frames: &'a mut Vec<Frame>) -> Self {
+        Self { frames, bytes: 0 }
+    }
+
+    /// Adds a frame, and breaks off where that is enough for one write.
+    fn push(&mut self, frame: Frame) -> ControlFlow<()> {
+        self.bytes += frame.chunk().len();
+        self.frames.push(frame);
+        let is_full = self.frames.len() >= FRAMES_PER_WRITE || self.bytes >= BYTES_PER_WRITE;
+        if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 /// The live events of one write.
@@ -148,10 +165,15 @@ impl Live {
 
 impl Subscription {
     /// Does what can be done without waiting: takes what is due and what is new, and tells what to wait for.
-    fn advance(&mut self, frames: &mut Vec<Frame>) -> (Action, Live) {
+    fn advance(&mut self, frames: &mut Vec<Frame>) -> Result<(Action, Live), Missed> {
         if !self.opening.is_empty() {
             *frames = std::mem::take(&mut self.opening);
-            return (self.session.poll(), Live::default());
+            return Ok((self.session.poll(), Live::default()));
+        }
+        // Before anything may end the stream: who was connected gets what was sent to everybody.
+        let live = self.take_broadcasts(frames)?;
+        if !frames.is_empty() {
+            return Ok((self.session.poll(), live));
         }
         self.heed_drain();
         if self.reader.is_closed() {
@@ -168,33 +190,39 @@ impl Subscription {
                     self.signals.channel(self.session.topic()).missed_ring();
                     self.session.handle_fallen_behind();
                 }
-                (self.session.poll(), live)
+                Ok((self.session.poll(), live))
             }
-            other => (other, Live::default()),
+            other => Ok((other, Live::default())),
         }
+    }
+
+    fn take_broadcasts(&mut self, frames: &mut Vec<Frame>) -> Result<Live, Missed> {
+        let Self { session, tail, .. } = self;
+        let mut live = Live::default();
+        let mut batch = Batch::new(frames);
+        tail.take_broadcasts(|content| {
+            if !session.wants(content.event.category.as_ref()) {
+                return ControlFlow::Continue(());
+            }
+            live.take(content.event.ts);
+            batch.push(content.frame(session.format()))
+        })?;
+        Ok(live)
     }
 
     fn take_live(&mut self, position: Position, frames: &mut Vec<Frame>) -> (Reach, Live) {
         let Self { session, tail, .. } = self;
         let format = session.format();
-        let mut bytes = 0;
         let mut farewell = Vec::new();
         let mut live = Live::default();
+        let mut batch = Batch::new(frames);
         let reach = tail.take(position, |slot| {
-            let verdict = match &slot.content {
-                Content::Entry(entry) => session.handle_live(entry, &mut farewell),
-                Content::Broadcast(event) if session.wants(event.category.as_ref()) => Verdict::Send,
-                Content::Broadcast(_) => Verdict::Skip,
-            };
-            match verdict {
+            match session.handle_live(&slot.entry, &mut farewell) {
                 Verdict::Skip => return ControlFlow::Continue(()),
                 Verdict::Stop => return ControlFlow::Break(()),
-                Verdict::Send => live.take(slot.content.event().ts),
+                Verdict::Send => live.take(slot.entry.event.ts),
             }
-            let frame = slot.frame(session.topic(), format);
-            bytes += frame.chunk().len();
-            frames.push(frame);
-            if frames.len() >= FRAMES_PER_WRITE || bytes >= BYTES_PER_WRITE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            batch.push(slot.frame(session.topic(), format))
         });
         frames.append(&mut farewell);
         (reach, live)

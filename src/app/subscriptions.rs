@@ -5,10 +5,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{
     connection_life::Life,
+    expiry::expiry,
     hub::{DrainPlan, Hub, Tail},
     limits::{Limits, TooManyConnections},
     reader::Reader,
@@ -226,7 +225,7 @@ impl Subscriptions {
 
     /// When the principal's credentials end.
     pub(super) fn expiry(&self, principal: &Principal) -> Option<std::time::Instant> {
-        principal.expires_at.map(|at| (Instant::now() + self.time_until(at)).into_std())
+        expiry(principal, &*self.clock)
     }
 
     /// Tells what is held at the moment.
@@ -237,12 +236,6 @@ impl Subscriptions {
     pub(super) fn oldest_ts(&self) -> Timestamp {
         let age_max_ms = self.options.age_max.map_or(u64::MAX, |age_max| u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
         Timestamp::from_ms(self.clock.now().as_ms().saturating_sub(age_max_ms))
-    }
-
-    fn time_until(&self, at: Timestamp) -> Duration {
-        /// Far enough away, and safe to add to any instant.
-        const LONGEST: Duration = Duration::from_hours(24 * 365);
-        LONGEST.min(Duration::from_millis(at.as_ms().saturating_sub(self.clock.now().as_ms())))
     }
 }
 

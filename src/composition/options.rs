@@ -45,6 +45,7 @@ pub(super) fn api_options(settings: &Settings) -> ApiOptions {
     ApiOptions {
         body_bytes_max: settings.server.max_body_bytes,
         request_timeout: settings.server.request_timeout,
+        write_timeout: settings.server.write_timeout,
         recipients_max: settings.events.recipients_max,
         cors_origins: match &settings.server.cors_origins {
             CorsOrigins::Any => vec![HeaderValue::from_static("*")],
@@ -60,6 +61,7 @@ pub(super) fn server_options(settings: &Settings) -> ServerOptions {
     ServerOptions {
         connections_max: settings.server.max_connections,
         request_timeout: settings.server.request_timeout,
+        keep_alive: settings.server.keep_alive,
         header_bytes_max: settings.server.max_header_bytes,
         write_timeout: settings.server.write_timeout,
     }

@@ -19,23 +19,45 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Reads the cursor of a user's stream. A bare number `n` means `n-0`, as in Redis Streams.
-    pub fn of_user_events(text: Option<&str>) -> Self {
-        match text.map(str::trim) {
-            None | Some("") => Self::Absent,
-            Some("0" | "0-0") => Self::Oldest,
-            Some(text) => match text.parse::<EventId>() {
-                Ok(id) => Self::After(EventId::timed(id.major(), id.minor().unwrap_or(0))),
-                Err(_) => Self::Unreadable,
-            },
+    /// Reads the cursor of a user's stream: of several readable ones, in one text with commas between or in several
+    /// texts, the greatest counts. A bare number `n` means `n-0`, as in Redis Streams.
+    pub fn of_user_events<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let timed = |id: EventId| Some(EventId::timed(id.major(), id.minor().unwrap_or(0)));
+        match greatest(texts, timed) {
+            Ok(Some(id)) if id == EventId::timed(0, 0) => Self::Oldest,
+            Ok(Some(id)) => Self::After(id),
+            Ok(None) => Self::Absent,
+            Err(Unreadable) => Self::Unreadable,
         }
     }
 
-    /// The cursor of a message's reader: a number. Anything else asks for everything.
-    pub fn of_message(text: Option<&str>) -> Self {
-        let id = text.and_then(|text| text.trim().parse::<EventId>().ok());
-        id.filter(|id| id.minor().is_none()).map_or(Self::Oldest, Self::After)
+    /// The cursor of a message's reader: a number, of several the greatest. Anything else asks for everything.
+    pub fn of_message<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        match greatest(texts, |id| id.minor().is_none().then_some(id)) {
+            Ok(Some(id)) => Self::After(id),
+            Ok(None) | Err(Unreadable) => Self::Oldest,
+        }
     }
+
+    /// The cursors in a text, with commas between. An empty one is none.
+    pub fn listed(text: &str) -> impl Iterator<Item = &str> {
+        text.split(',').map(str::trim).filter(|text| !text.is_empty())
+    }
+}
+
+/// There are cursors, but none of them is an id.
+struct Unreadable;
+
+/// The greatest of the ids that `accepts` takes; nothing if there is no cursor at all.
+fn greatest<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    accepts: impl Fn(EventId) -> Option<EventId>,
+) -> Result<Option<EventId>, Unreadable> {
+    let mut cursors = texts.into_iter().flat_map(Cursor::listed).map(|text| text.parse().ok().and_then(&accepts)).peekable();
+    if cursors.peek().is_none() {
+        return Ok(None);
+    }
+    cursors.flatten().max().map(Some).ok_or(Unreadable)
 }
 
 /// What a journal knows of one topic's extent, at the moment of a read.
@@ -116,6 +138,34 @@ mod tests {
     }
 
     #[test]
+    fn promise_1_of_several_cursors_the_greatest_readable_one_counts() {
+        let read = |texts: &[&str]| Cursor::of_user_events(texts.iter().copied());
+        for (texts, expected) in [
+            (&["1-1, 2-1"][..], Cursor::After(EventId::timed(2, 1))),
+            (&["2-1,1-1"], Cursor::After(EventId::timed(2, 1))),
+            (&["1-1", "10-1", "9-9"], Cursor::After(EventId::timed(10, 1))),
+            (&["0", "7-3,"], Cursor::After(EventId::timed(7, 3))),
+            (&["null", "7-3, undefined"], Cursor::After(EventId::timed(7, 3))),
+            (&["null, 0"], Cursor::Oldest),
+            (&["null", "-"], Cursor::Unreadable),
+            (&["", " , ,", ""], Cursor::Absent),
+            (&[], Cursor::Absent),
+        ] {
+            assert_eq!(read(texts), expected, "{texts:?}");
+        }
+        let read = |texts: &[&str]| Cursor::of_message(texts.iter().copied());
+        for (texts, expected) in [
+            (&["1, 2"][..], Cursor::After(EventId::sequence(2))),
+            (&["10", "9"], Cursor::After(EventId::sequence(10))),
+            (&["7-1, 0, null"], Cursor::After(EventId::sequence(0))),
+            (&["7-1", "null"], Cursor::Oldest),
+            (&[", ,"], Cursor::Oldest),
+        ] {
+            assert_eq!(read(texts), expected, "{texts:?}");
+        }
+    }
+
+    #[test]
     fn a_message_is_read_from_the_start_unless_a_number_says_otherwise() {
         for text in [None, Some(""), Some("abc"), Some("-1"), Some("7-1"), Some("99999999999999999999"), Some("null")] {
             assert_eq!(Cursor::of_message(text), Cursor::Oldest, "{text:?}");
@@ -176,8 +226,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,40}|[0-9-]{0,45}") {
-            if let Cursor::After(id) = Cursor::of_user_events(Some(&text)) {
-                prop_assert_eq!(Cursor::of_user_events(Some(&id.to_string())), Cursor::After(id));
+            if let Cursor::After(id) = Cursor::of_user_events([text.as_str()]) {
+                prop_assert_eq!(Cursor::of_user_events([id.to_string().as_str()]), Cursor::After(id));
             }
         }
     }

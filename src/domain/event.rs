@@ -22,6 +22,9 @@ pub enum InvalidEventType {
     /// `backlog.` and `stream.` name the server's own events.
     #[error("types that begin with `backlog.` or `stream.` are the server's own")]
     Reserved,
+    /// A browser's `EventSource` has events of these names itself.
+    #[error("`error` and `open` would call the handlers of a browser's own events: choose another type")]
+    Browsers,
 }
 
 impl EventType {
@@ -38,6 +41,15 @@ impl EventType {
             return Err(InvalidEventType::Reserved);
         }
         Ok(Self(text.into()))
+    }
+
+    /// Checks the rules for the type of a user's event that is to be published. What other programs have put into a
+    /// journal only has to follow those of [`Self::parse`], and a message may end with `error`.
+    ///
+    /// # Errors
+    /// Which rule the text breaks.
+    pub fn parse_for_user(text: &str) -> Result<Self, InvalidEventType> {
+        if matches!(text, "error" | "open") { Err(InvalidEventType::Browsers) } else { Self::parse(text) }
     }
 
     /// The type's text.
@@ -61,8 +73,8 @@ pub struct Event {
     pub ts: Timestamp,
     /// The group of types that it belongs to, if any.
     pub category: Option<Category>,
-    /// What it is about, as the publisher put it: a JSON object.
-    pub scope: Option<Json>,
+    /// What it is about, as the publisher put it: a JSON object, `{}` where none was given.
+    pub scope: Json,
     /// Its content: any JSON value.
     pub payload: Json,
 }
@@ -70,10 +82,7 @@ pub struct Event {
 impl Event {
     /// What this event costs in memory, about, in bytes: for bounds that count bytes.
     pub fn cost_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.event_type.as_str().len()
-            + self.payload.as_str().len()
-            + self.scope.as_ref().map_or(0, |scope| scope.as_str().len())
+        size_of::<Self>() + self.event_type.as_str().len() + self.payload.as_str().len() + self.scope.as_str().len()
     }
 }
 
@@ -106,6 +115,14 @@ mod tests {
             assert_eq!(EventType::parse(text), Err(InvalidEventType::Reserved));
         }
         assert!(EventType::parse("backlogged").is_ok());
+        for text in ["error", "open"] {
+            assert_eq!(EventType::parse_for_user(text), Err(InvalidEventType::Browsers));
+            assert!(EventType::parse(text).is_ok());
+        }
+        assert_eq!(EventType::parse_for_user("stream.refused"), Err(InvalidEventType::Reserved));
+        for text in ["errors", "Error", "error.io", "opened"] {
+            assert!(EventType::parse_for_user(text).is_ok(), "{text}");
+        }
     }
 
     proptest! {

@@ -206,7 +206,7 @@ struct Envelope<'a> {
     user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<&'a Topic>,
-    scope: Option<&'a Json>,
+    scope: &'a Json,
     payload: &'a Json,
     #[serde(skip_serializing_if = "Option::is_none")]
     category: Option<&'a Category>,
@@ -228,7 +228,7 @@ impl<'a> Envelope<'a> {
             ts: event.ts,
             user_id: None,
             topic: None,
-            scope: event.scope.as_ref(),
+            scope: &event.scope,
             payload: &event.payload,
             category: event.category.as_ref(),
         }

@@ -64,6 +64,12 @@ impl Json {
     }
 }
 
+/// Whether a JSON text is an array. Serde fills the fields of a struct from one too, by their order, which no reader of
+/// objects wants.
+pub fn is_array(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'[')
+}
+
 impl PartialEq for Json {
     /// Same text. Two spellings of one value are different.
     fn eq(&self, other: &Self) -> bool {

@@ -70,7 +70,7 @@ mod tests {
             event_type: EventType::parse(event_type).unwrap(),
             ts: Timestamp::from_ms(0),
             category: None,
-            scope: None,
+            scope: Json::empty_object(),
             payload: Json::parse(payload).unwrap(),
         }
     }

@@ -1,6 +1,8 @@
 //! The command line against real servers, and against one that means harm.
 
 #[cfg(test)]
+mod environment;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod program;
@@ -10,6 +12,7 @@ mod publish;
 mod publish_retries;
 #[cfg(test)]
 mod scripted_server;
+mod stop;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package and a crate; and our own pages in that browser.
+//! Clients that others wrote, over real HTTP: a browser, an npm package, a crate and Python's HTTP clients, also behind a
+//! proxy in Node; and our own pages in that browser.
 //! `README.md` says what they need.
 
 #[cfg(test)]
@@ -8,9 +9,13 @@ mod chromium;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
+mod express;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod npm_eventsource;
+#[cfg(test)]
+mod python_uploads;
 #[cfg(test)]
 mod resumable_answer;
 #[cfg(test)]

@@ -11,4 +11,6 @@ mod redis;
 #[cfg(test)]
 mod storm;
 #[cfg(test)]
+mod together;
+#[cfg(test)]
 mod witness;

@@ -35,7 +35,7 @@ pub(crate) fn event_of(payload: &str) -> Arc<Event> {
         event_type: EventType::parse("test.happened").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(payload).unwrap(),
     })
 }

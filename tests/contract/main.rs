@@ -285,5 +285,5 @@ contract! {
     pause: has;
     fill: has;
     lose_topic: has;
-    cut_feeds: (lacks "a feed that is cut misses what is broadcast meanwhile");
+    cut_feeds: has;
 }

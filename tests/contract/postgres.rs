@@ -130,9 +130,20 @@ impl Backend for OfPostgres {
         self.server.resume();
     }
 
-    /// As those who run servers for others do it before a disk is full.
+    /// Refuses every row, in the words of a server whose disk is full.
     async fn fill(&self) {
-        self.server.set("default_transaction_read_only", "on").await;
+        let schema = &self.schema;
+        self.server.run_sql(&format!(
+            "CREATE FUNCTION {schema}.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+            END $$;
+            DO $$ DECLARE of_table text; BEGIN
+                FOR of_table IN SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' LOOP
+                    EXECUTE format('CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {schema}.%I
+                        FOR EACH ROW EXECUTE FUNCTION {schema}.no_room()', of_table);
+                END LOOP;
+            END $$"
+        ));
     }
 
     async fn lose_topic(&self, user_id: &str) {
@@ -144,6 +155,6 @@ impl Backend for OfPostgres {
     }
 
     async fn make_room(&self) {
-        self.server.set("default_transaction_read_only", "off").await;
+        self.server.run_sql(&format!("DROP FUNCTION {}.no_room() CASCADE", self.schema));
     }
 }

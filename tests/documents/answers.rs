@@ -82,6 +82,10 @@ async fn publishing(server: &TestServer, recorder: &mut Recorder) {
     let lines = "{\"user_id\":\"u1\",\"type\":\"t\"}\n{\"user_ids\":[\"u1\"],\"type\":\"t\"}\n{}\nnonsense\n";
     let upload = call(server, PUBLISH, "", "").bearer_auth(token("u1")).header("content-type", "application/x-ndjson").body(lines);
     assert_eq!(recorder.record(PUBLISH, upload).await.0, 200);
+    for (query, status) in [("?results=failures", 200), ("?results=x", 400)] {
+        let upload = call(server, PUBLISH, "", query).bearer_auth(token("u1")).header("content-type", "application/x-ndjson").body(lines);
+        assert_eq!(recorder.record(PUBLISH, upload).await.0, status);
+    }
 }
 
 async fn subscribing(server: &TestServer, recorder: &mut Recorder) {
@@ -132,6 +136,11 @@ async fn message(server: &TestServer, recorder: &mut Recorder) {
     let lines = "{\"type\":\"chunk\"}\n{\"type\":\"chunk\",\"sequence_no\":7}\n";
     let upload = ask("post", "/events", &id).header("content-type", "application/x-ndjson").body(lines);
     recorder.record(&operation("post", "/events"), upload).await;
+    for (query, status) in [("?results=failures", 200), ("?results=x", 400)] {
+        let upload = call(server, &operation("post", "/events"), &id, query).bearer_auth(token("u1"));
+        let upload = upload.header("content-type", "application/x-ndjson").body(lines);
+        assert_eq!(recorder.record(&operation("post", "/events"), upload).await.0, status);
+    }
     recorder.record(&operation("post", "/heartbeat"), ask("post", "/heartbeat", &id)).await;
     recorder.record(&operation("post", "/heartbeat"), ask("post", "/heartbeat", &id).header("producer-epoch", "1")).await;
     recorder.record(&operation("post", "/heartbeat"), ask("post", "/heartbeat", &id).header("producer-epoch", "x")).await;
@@ -181,6 +190,9 @@ async fn bodies(server: &TestServer, recorder: &mut Recorder) {
         }
         let untyped = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1")).body("{}");
         assert_eq!(recorder.record(operation, untyped).await.1["code"], "unsupported_media_type");
+        let compressed = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1")).json(&json!({}));
+        let compressed = compressed.header("content-encoding", "gzip");
+        assert_eq!(recorder.record(operation, compressed).await.1["code"], "unsupported_encoding");
     }
     for operation in [PUBLISH, TEST_EVENT, "post /api/messages/{id}/events"] {
         let request = call(server, operation, &Uuid::new_v4().to_string(), "").bearer_auth(token("u1")).header("idempotency-key", "a b");

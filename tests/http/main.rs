@@ -4,14 +4,19 @@
 
 mod auth;
 mod broadcast;
+mod connections;
 mod cors;
 mod drain;
+mod encodings;
 mod hostile;
 mod http2;
 mod limits;
 mod loss;
+mod methods;
 mod ndjson;
 mod publish;
+mod refusals;
 mod slow_clients;
 mod snapshot;
 mod stream;
+mod token_expiry;

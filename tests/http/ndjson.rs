@@ -4,7 +4,11 @@ use futures_util::StreamExt;
 use rejoin_test_support::{Connection, TestServer, soon};
 use reqwest::{Body, Client};
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+};
 
 async fn upload(server: &TestServer, body: impl Into<Body>, key: Option<&str>) -> Vec<Value> {
     let mut request = Client::new().post(server.url("/api/events")).header("content-type", "application/x-ndjson").body(body);
@@ -43,6 +47,25 @@ async fn each_line_has_its_result_in_order() {
 }
 
 #[tokio::test]
+async fn the_failures_alone_come_with_a_summary() {
+    let server = TestServer::start("").await;
+    let body = "{\"user_id\":\"local\",\"type\":\"a\"}\n\nnonsense\n{\"user_id\":\"local\",\"type\":\"b\"}\n";
+    for (duplicates, query) in [(0, "results=failures"), (2, "results=all&results=failures")] {
+        let request = Client::new().post(server.url(&format!("/api/events?{query}"))).header("content-type", "application/x-ndjson");
+        let text = request.header("idempotency-key", "k").body(body).send().await.unwrap().text().await.unwrap();
+        let results: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&results[0]["line"], &results[0]["code"]), (&json!(2), &json!("invalid_json")), "{text}");
+        assert_eq!(results[1..], [json!({ "success": false, "lines": 3, "taken": 2, "duplicates": duplicates, "failed": 1 })]);
+    }
+    for body in [body, r#"{"user_id":"local","type":"a"}"#] {
+        let request = Client::new().post(server.url("/api/events?results=none")).header("content-type", "application/x-ndjson");
+        let refused = request.body(body).send().await.unwrap();
+        assert_eq!(refused.status(), 400);
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "invalid_results");
+    }
+}
+
+#[tokio::test]
 async fn promise_5_a_repeated_upload_appends_no_line_twice() {
     let server = TestServer::start("").await;
     let body = "{\"user_id\":\"local\",\"type\":\"t\"}\n".repeat(3);
@@ -75,6 +98,23 @@ async fn a_line_is_visible_and_answered_while_the_request_goes_on() {
     }
     drop(lines);
     assert!(soon("the end", results.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn promise_11_a_body_that_breaks_off_is_no_success() {
+    let server = TestServer::start("").await;
+    for query in ["", "?results=failures"] {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        let head =
+            format!("POST /api/events{query} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n");
+        socket.write_all(format!("{head}{{\"user_id\":\"local\",\"type\":\"t\"}}\n{{\"user_id\":").as_bytes()).await.unwrap();
+        // It sends no more, and still listens.
+        socket.shutdown().await.unwrap();
+        let mut answer = String::new();
+        soon("the answer", socket.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.contains(r#"{"line":2,"status":400,"success":false"#) && answer.contains("incomplete_body"), "{answer}");
+        assert!(!answer.contains(r#""success":true,"lines""#), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -62,6 +62,10 @@ async fn promise_11_a_refusal_names_the_field_and_has_a_code() {
         (r#"{"user_id":"local"}"#, 422, "invalid_field", json!("type")),
         (r#"{"user_id":"a\u0000b","type":"t"}"#, 422, "invalid_field", json!("user_id")),
         (r#"{"user_id":"local","type":"stream.refused"}"#, 422, "invalid_field", json!("type")),
+        (r#"{"user_id":"local","type":"stream.position"}"#, 422, "invalid_field", json!("type")),
+        (r#"{"user_id":"local","type":"error"}"#, 422, "invalid_field", json!("type")),
+        (r#"{"user_ids":["local"],"type":"open"}"#, 422, "invalid_field", json!("type")),
+        (r#"{"broadcast":true,"type":"open"}"#, 422, "invalid_field", json!("type")),
         (r#"{"user_id":"local","type":"t","colour":1}"#, 422, "invalid_event", Value::Null),
         (&large, 413, "event_too_large", Value::Null),
     ];

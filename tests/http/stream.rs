@@ -25,13 +25,25 @@ async fn promise_1_a_new_client_has_a_cursor_before_the_first_event() {
 }
 
 #[tokio::test]
+async fn promise_1_a_cursor_is_found_under_every_name_that_clients_give_it() {
+    let server = TestServer::start("").await;
+    let (first, second) = (server.publish("t", json!(1)).await, server.publish("t", json!(2)).await);
+    for name in ["last_event_id", "lastEventId", "Last-Event-ID", "LASTEVENTID", "last-event-id"] {
+        let mut stream = Connection::open(&server.url(&format!("/api/events?{name}={first}")), None).await;
+        assert_eq!(stream.event().await.0.as_ref(), Some(&second), "{name}");
+    }
+    let mut stream = Connection::open(&server.url("/api/events"), Some(&format!("0, {first}, null"))).await;
+    assert_eq!(stream.event().await.0, Some(second), "the greatest of several that can be read");
+}
+
+#[tokio::test]
 async fn the_headers_keep_proxies_and_caches_out_of_the_way() {
     let server = TestServer::start("").await;
     let response = Connection::request(&server.url("/api/events"), None).await;
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     assert_eq!(response.status(), 200);
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("cache-control"), "no-store, no-transform");
     assert_eq!(header("x-accel-buffering"), "no");
     assert_eq!(header("content-encoding"), "");
     assert!(header("date").ends_with(" GMT"));
@@ -54,6 +66,22 @@ async fn the_envelope_is_what_the_contract_says() {
                 "scope": { "kind": "source", "id": "s1" }, "payload": { "a": [1] }, "category": "import" })
     );
     assert!(ts.as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn the_scope_is_an_object_also_where_none_was_given() {
+    let server = TestServer::start("").await;
+    let mut live = Connection::open(&server.url("/api/events"), Some("0")).await;
+    for scope in [json!({}), Value::Null] {
+        assert_eq!(server.post(&json!({ "user_id": "local", "type": "t", "scope": scope })).await.0, 201);
+    }
+    server.publish("t", json!(1)).await;
+    let mut replayed = Connection::open(&server.url("/api/events"), Some("0")).await;
+    for stream in [&mut live, &mut replayed] {
+        for _ in 0..3 {
+            assert_eq!(stream.event().await.1["scope"], json!({}));
+        }
+    }
 }
 
 #[tokio::test]

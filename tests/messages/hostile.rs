@@ -32,6 +32,7 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
         (Method::PATCH, open, "{}", 405, "method_not_allowed"),
         (Method::POST, events.clone(), r#"{"type":"t","payload":{"type":"end"}}"#, 422, "invalid_field"),
         (Method::POST, events.clone(), r#"{"type":"backlog.truncated"}"#, 422, "invalid_field"),
+        (Method::POST, events.clone() + "?results=some", r#"{"type":"chunk"}"#, 400, "invalid_results"),
         (Method::POST, events.clone(), &long, 413, "event_too_large"),
         (Method::HEAD, events, "", 405, ""),
     ];

@@ -36,8 +36,11 @@ async fn promise_1_a_cursor_rejoins_where_it_left_off_and_anything_else_begins_a
     for (cursor, first) in [(Some("0"), "1"), (Some("1"), "2"), (None, "0"), (Some("nonsense"), "0"), (Some("1-1"), "0")] {
         assert_eq!(message.read(cursor).await.event().await.0.as_deref(), Some(first), "{cursor:?}");
     }
-    let mut by_query = Connection::open(&message.url("/events?last_event_id=1"), None).await;
-    assert_eq!(by_query.event().await.0.as_deref(), Some("2"));
+    for query in ["last_event_id=1", "lastEventId=1", "Last-Event-ID=1", "LASTEVENTID=1", "lastEventId=1&last_event_id=0"] {
+        let mut by_query = Connection::open(&message.url(&format!("/events?{query}")), None).await;
+        assert_eq!(by_query.event().await.0.as_deref(), Some("2"), "{query}");
+    }
+    assert_eq!(message.read(Some("1, 2")).await.event().await.0.as_deref(), Some("3"), "the greatest of several");
 }
 
 #[tokio::test]

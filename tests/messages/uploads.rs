@@ -1,7 +1,7 @@
 //! A whole answer in one request.
 
 use rejoin_test_support::{TestServer, soon};
-use reqwest::{Body, Client, Response};
+use reqwest::{Body, Client, Method, Response};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -95,6 +95,28 @@ async fn the_first_line_that_is_refused_ends_the_upload() {
         assert_eq!((&results[1]["line"], &results[1]["status"], &results[1]["code"]), (&json!(2), &json!(status), &json!(code)));
         assert_eq!(message.view().await.1["last_sequence_no"], 0, "nothing behind it was taken");
     }
+}
+
+#[tokio::test]
+async fn a_stop_and_the_first_failure_are_told_where_only_failures_are_wanted() {
+    let server = TestServer::start("").await;
+    let message = Message::open(&server).await;
+    let request = |body: &'static str| {
+        message.request(Method::POST, "/events?results=failures").header("content-type", "application/x-ndjson").body(body)
+    };
+    let results = async |body| {
+        let text = request(body).send().await.unwrap().text().await.unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    let summary =
+        |taken, failed| json!({ "success": failed == 0, "lines": taken + failed, "taken": taken, "duplicates": 0, "failed": failed });
+    assert_eq!(results("{\"type\":\"a\"}\n{\"type\":\"b\"}\n").await, [summary(2, 0)]);
+    assert_eq!(message.post("/stop").await.0, 200);
+    let stopped = json!({ "success": true, "stop": true });
+    assert_eq!(results("{\"type\":\"c\"}\n{\"type\":\"d\"}\n").await, [stopped.clone(), summary(2, 0)]);
+    let ended = results("{\"type\":\"end\"}\n{\"type\":\"e\"}\n{\"type\":\"f\"}\n").await;
+    assert_eq!((&ended[0], &ended[1]["code"], &ended[1]["line"]), (&stopped, &json!("message_complete"), &json!(2)), "{ended:?}");
+    assert_eq!(ended[2..], [summary(1, 1)]);
 }
 
 #[tokio::test]

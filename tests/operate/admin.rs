@@ -39,6 +39,7 @@ async fn a_backlog_is_shown_in_parts_and_purged() {
         assert_eq!(status, 200, "{part}");
         let events = part["events"].as_array().unwrap();
         seen.extend(events.iter().map(|event| event["payload"].as_u64().unwrap()));
+        assert!(events.iter().all(|event| event["scope"] == json!({})), "{events:?}");
         after = format!("&after={}", events.last().unwrap()["id"].as_str().unwrap());
         if part["more"] == false {
             break;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::postgres::{Postgres, PostgresOptions},
     domain::{
@@ -10,7 +11,10 @@ use rejoin::{
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::journal::{Append, IdempotencyKey, Journal},
+    ports::{
+        feed::Signal,
+        journal::{Append, IdempotencyKey, Journal},
+    },
 };
 
 pub(crate) const SCHEMA: &str = "rejoin";
@@ -37,7 +41,7 @@ pub(crate) fn event() -> Arc<Event> {
         event_type: EventType::parse("test.happened").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse("{}").unwrap(),
     })
 }
@@ -49,4 +53,16 @@ pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
 /// Appends one event, and gives its id.
 pub(crate) async fn appended(postgres: &Postgres, user: &str) -> rejoin::domain::position::EventId {
     postgres.journal.append(vec![append(user, None)]).await.unwrap()[0].as_ref().unwrap().id
+}
+
+/// Takes signals up to one that is meant; gives those before it.
+pub(crate) async fn until_signal(signals: &mut BoxStream<'static, Signal>, is_meant: impl Fn(&Signal) -> bool) -> Vec<Signal> {
+    let mut before = Vec::new();
+    loop {
+        let signal = signals.next().await.unwrap();
+        if is_meant(&signal) {
+            return before;
+        }
+        before.push(signal);
+    }
 }

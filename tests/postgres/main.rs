@@ -3,11 +3,23 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod broadcasts;
+#[cfg(test)]
+mod damaged;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod given;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod notifications;
+#[cfg(test)]
+mod poolers;
+#[cfg(test)]
+mod reasons;
+#[cfg(test)]
+mod removed_by_hand;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

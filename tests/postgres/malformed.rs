@@ -61,6 +61,21 @@ async fn what_is_no_event_is_passed_over_and_told_and_is_no_gap() {
 }
 
 #[tokio::test]
+async fn a_row_without_a_scope_is_an_event_with_an_empty_one() {
+    let server = PostgresServer::start().await;
+    let (process, told) = process(&server).await;
+    for _ in 0..3 {
+        appended(&process, "u").await;
+    }
+    // As rows are that were written before a scope was always there, and by other programs.
+    server.run_sql("UPDATE rejoin.user_events SET scope = NULL WHERE ordinal = 1");
+    server.run_sql("UPDATE rejoin.user_events SET scope = 'null', event_type = 'error' WHERE ordinal = 2");
+    let page = read(&process, &topic("u"), Position::Start, 10, 1 << 20).await;
+    assert_eq!(page.entries.iter().map(|entry| entry.event.scope.as_str()).collect::<Vec<_>>(), ["{}"; 3]);
+    assert!(told.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_page_of_what_is_no_event_hides_nothing() {
     let server = PostgresServer::start().await;
     let (process, _) = process(&server).await;

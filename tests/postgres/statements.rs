@@ -10,7 +10,7 @@ use rejoin::{
     adapters::postgres::{Postgres, queries},
     domain::{
         leases::LeaseId,
-        position::Position,
+        position::{EventId, Position},
         topic::{MessageId, Topic, UserId},
     },
     ports::{
@@ -39,9 +39,11 @@ const FILL: &str = "SET search_path TO rejoin;
     INSERT INTO messages SELECT gen_random_uuid(), 'f', 1, 1, false, NULL, NULL, 1, u, u FROM generate_series(1, 50000) u;
     INSERT INTO message_events SELECT message_id, 0, 'x', '{}', now() FROM messages;
     INSERT INTO message_keys SELECT message_id, 'k', 0, producer_seen_ms FROM messages;
-    INSERT INTO announcements (announced_ms, user_id) SELECT u, 'f' FROM generate_series(1, 50000) u;
+    INSERT INTO announcements (announcement_id, announced_ms, user_id) OVERRIDING SYSTEM VALUE
+        SELECT -u, u, 'f' FROM generate_series(1, 50000) u;
     INSERT INTO leases SELECT 'f' || u, gen_random_uuid(), u FROM generate_series(1, 50000) u;
     INSERT INTO replay_windows SELECT 'f' || u, '{1}', u FROM generate_series(1, 50000) u;
+    INSERT INTO continuations (user_id, ms, n, ends_ms) SELECT 'f' || u, 1, 1, u FROM generate_series(1, 50000) u;
     INSERT INTO user_topics SELECT 'e' || u, 1, 0, 1, 0, 0, u, false FROM generate_series(1, 50000) u;
     ANALYZE;";
 
@@ -79,7 +81,7 @@ async fn no_statement_reads_more_than_it_has_to() {
     for _ in 0..8 {
         use_everything(&process).await;
     }
-    // A feed that was deaf looks who was to be closed meanwhile.
+    // A feed that was deaf looks what was announced meanwhile.
     server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rejoin feed'");
     let interrupted = process.feed.signals().filter(|signal| std::future::ready(matches!(signal, Signal::Interrupted)));
     soon("the feed to be back", Box::pin(interrupted).next()).await;
@@ -136,6 +138,7 @@ async fn use_everything(process: &Postgres) {
     }
     process.journal.append((0..100).map(|_| append("long3", None)).collect()).await.unwrap();
     process.journal.purge(&topic("f8")).await.unwrap();
+    process.journal.probe().await.unwrap();
     process.messages.open(message, &user, false).await.unwrap().unwrap();
     let chunk =
         |sequence_no, key: Option<&str>| MessageAppend { event: event(), sequence_no, idempotency_key: append("f", key).idempotency_key };
@@ -154,6 +157,10 @@ async fn use_everything(process: &Postgres) {
     process.limits.renew(&[(user.clone(), lease)], Duration::from_secs(9)).await.unwrap();
     process.limits.count(&user).await.unwrap();
     process.limits.release(&[(user.clone(), lease)]).await.unwrap();
+    for cursor in [Position::Start, Position::After(EventId::timed(7, 1))] {
+        process.limits.allow_continuation(&user, cursor, Duration::from_secs(9)).await.unwrap();
+        process.limits.take(&user, cursor, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+    }
     process.limits.take(&user, Position::Start, 100, Duration::from_secs(9)).await.unwrap().unwrap();
     process.limits.left(&user, 100, Duration::from_secs(9)).await.unwrap();
 }

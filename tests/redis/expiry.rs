@@ -48,7 +48,7 @@ async fn append(redis: &Redis, user: &str) {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(0),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::empty_object(),
     };
     redis.journal.append(vec![Append { topic: topic(user), event: event.into(), idempotency_key: None }]).await.unwrap();

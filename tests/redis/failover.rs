@@ -39,7 +39,7 @@ impl Pair {
     async fn start() -> Self {
         let (first, second) = tokio::join!(RedisServer::start(), RedisServer::start());
         replicate(&second, &first).await;
-        let proxy = CuttingProxy::start_calm(address(&first)).await;
+        let proxy = CuttingProxy::start_uncut(address(&first)).await;
         Self { first, second, proxy }
     }
 
@@ -76,7 +76,7 @@ async fn promise_9_a_fail_over_whose_connections_survive_costs_a_delay() {
 
     pair.second.command(&["REPLICAOF", "NO", "ONE"]).await;
     pair.first.command(&["REPLICAOF", "127.0.0.1", &pair.second.port().to_string()]).await;
-    pair.proxy.lead_to(address(&pair.second));
+    pair.proxy.retarget(address(&pair.second));
     told.push(publish_soon(caller, 1).await);
     for number in 2..6 {
         told.push(caller.publish(number).await);
@@ -102,7 +102,7 @@ async fn promises_1_and_2_nobody_reads_from_an_old_primary_that_lags_behind() {
     // The old primary gets nothing more, and still answers.
     pair.second.command(&["REPLICAOF", "NO", "ONE"]).await;
     pair.first.command(&["REPLICAOF", "127.0.0.1", &nobody.to_string()]).await;
-    pair.proxy.lead_to(address(&pair.second));
+    pair.proxy.retarget(address(&pair.second));
     let (_server, elsewhere) = server(&pair.second, "").await;
     let second = elsewhere.publish(1).await;
     for (cursor, rest) in [(&second, &[][..]), (&first, &[second.clone()])] {
@@ -122,7 +122,7 @@ async fn promise_9_a_replica_that_is_reached_by_mistake_is_not_used() {
     // At the start, for good.
     let misled = Program::start(&pair.second.url(), &[]).await;
     // At the start, for a while.
-    pair.proxy.lead_to(address(&pair.second));
+    pair.proxy.retarget(address(&pair.second));
     let program = pair.program().await;
     for program in [&misled, &program] {
         let caller = program.caller();
@@ -136,7 +136,7 @@ async fn promise_9_a_replica_that_is_reached_by_mistake_is_not_used() {
         }
         assert_eq!(program.logged(&[REPLICA]), 1, "{:#?}", program.log());
     }
-    pair.proxy.lead_to(address(&pair.first));
+    pair.proxy.retarget(address(&pair.first));
     let caller = program.caller();
     eventually("it is ready", async || caller.is_ready().await).await;
     assert_eq!(program.logged(&[AGAIN]), 1, "{:#?}", program.log());
@@ -144,13 +144,13 @@ async fn promise_9_a_replica_that_is_reached_by_mistake_is_not_used() {
     // While it runs.
     let stream = Listener::placed(caller.follow(None).await).await;
     let mut told = vec![caller.publish(1).await];
-    pair.proxy.lead_to(address(&pair.second));
+    pair.proxy.retarget(address(&pair.second));
     pair.first.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     pair.first.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
     let lost_at = Instant::now();
     caller.try_publish(2, Some("k")).await.assert_told_to_come_back();
     eventually("a keepalive", async || stream.comments_since(lost_at, "keepalive") > 1).await;
-    pair.proxy.lead_to(address(&pair.first));
+    pair.proxy.retarget(address(&pair.first));
     told.push(publish_soon(caller, 3).await);
     assert_eq!(stream.ids(2).await, told);
     assert_eq!(stream.events().len(), 2, "nobody was told of a loss");

@@ -35,6 +35,24 @@ async fn write(redis: &RedisServer, event: Value) -> String {
     id
 }
 
+#[tokio::test]
+async fn what_others_write_without_a_scope_has_one_and_their_types_are_their_own() {
+    let redis = RedisServer::start().await;
+    let (_server, caller) = server(&redis, "").await;
+    let live = Listener::placed(caller.follow(None).await).await;
+    let mut ids = Vec::new();
+    // A publisher of ours may not use these types; an entry that is there is an entry.
+    for event in [json!({ "type": "error" }), json!({ "type": "open", "scope": null }), json!({ "type": "t", "scope": {} })] {
+        ids.push(write(&redis, event).await);
+    }
+    assert_eq!(live.ids(ids.len()).await, ids);
+    let replayed = Listener::of(caller.follow(Some("0")).await);
+    assert_eq!(replayed.ids(ids.len()).await, ids);
+    for (_, envelope) in live.events().iter().chain(&replayed.events()) {
+        assert_eq!(envelope["scope"], json!({}), "{envelope}");
+    }
+}
+
 /// The ids in the stream, in its order.
 async fn stream_ids(redis: &RedisServer) -> Vec<String> {
     let entries: redis::streams::StreamRangeReply = redis.ask(redis::cmd("XRANGE").arg(&[STREAM, "-", "+"])).await;

@@ -9,6 +9,7 @@ use rejoin::{
     adapters::memory::MemoryLimits,
     app::{
         availability::Availability,
+        broadcasts::Broadcasts,
         hub::{DrainPlan, Hub, RingOptions},
         limits::{Limits, LimitsOptions},
         signals::Signals,
@@ -63,7 +64,8 @@ impl Process {
         let rings = setup.rings.clone();
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
         let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&signals));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), rings, page_limit, dead.clone());
+        let broadcasts = Arc::new(Broadcasts::new(1 << 20));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, dead.clone());
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(dead.clone()));
         let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
         let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);

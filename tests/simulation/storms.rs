@@ -174,7 +174,7 @@ async fn a_broadcast_reaches_everybody_once() {
         event_type: EventType::parse("maintenance").unwrap(),
         ts: Timestamp::from_ms(0),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::empty_object(),
     });
     for _ in 0..3 {

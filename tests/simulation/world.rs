@@ -182,7 +182,7 @@ impl World {
             event_type: EventType::parse("t").unwrap(),
             ts: self.setup.backend.clock.now(),
             category,
-            scope: None,
+            scope: Json::empty_object(),
             payload: Json::parse(&payload).unwrap(),
         };
         let idempotency_key = Some(IdempotencyKey::parse(&number.to_string()).unwrap());

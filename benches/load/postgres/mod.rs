@@ -47,7 +47,7 @@ fn append(user: usize) -> Append {
         event_type: EventType::parse("load").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(200))).unwrap(),
     };
     Append { topic: Topic::User(UserId::parse(&format!("u{user}")).unwrap()), event: Arc::new(event), idempotency_key: None }

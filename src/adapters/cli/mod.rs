@@ -14,9 +14,9 @@ mod server_problem;
 mod tail;
 mod token;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{error::Error, ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::OsStringValueParser};
 
 use self::{pipe::PipeOptions, printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
 use super::config::Settings;
@@ -28,8 +28,9 @@ pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     /// The settings file. Without one, the defaults and the environment are in force.
-    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE", display_order = 900)]
-    config: Option<PathBuf>,
+    // An empty variable counts as not set, which the usual parser of paths would refuse.
+    #[arg(long, global = true, env = "REJOIN_CONFIG", value_name = "FILE", display_order = 900, value_parser = OsStringValueParser::new())]
+    config: Option<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,10 +62,14 @@ impl CommandLine {
     }
 
     async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
-        let config = self.config.as_deref();
+        let config = self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new);
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(&Settings::load(config)?.settings).await?,
-            Command::Config => output::print(&Settings::load(config)?.listing.to_string())?,
+            Command::Serve => return serve::serve(&Settings::load(config)?).await,
+            Command::Config => {
+                let loaded = Settings::load(config)?;
+                loaded.warning.as_deref().into_iter().for_each(tell);
+                output::print(&loaded.listing.to_string())?;
+            }
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
             Command::Pipe(options) => return pipe::pipe(&options).await,

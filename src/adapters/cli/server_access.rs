@@ -18,11 +18,14 @@ use crate::adapters::config::Secret;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The server of somebody who names none.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
 /// Options.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerAccess {
     /// The server. A path is kept, for a server that a proxy has put under one.
-    #[arg(long, env = "REJOIN_URL", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = base_url)]
+    #[arg(long, env = "REJOIN_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = url_or_default)]
     url: Url,
     /// The token, or the publisher's key. Better in the environment: others can see a command's arguments.
     #[arg(long, env = "REJOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -38,6 +41,11 @@ pub(super) enum InvalidUrl {
     /// They would be seen in messages, and in the list of processes.
     #[error("a name and a password have no place in the URL: use --token")]
     Credentials,
+}
+
+/// An empty variable counts as not set.
+fn url_or_default(text: &str) -> Result<Url, InvalidUrl> {
+    base_url(if text.is_empty() { DEFAULT_URL } else { text })
 }
 
 fn base_url(text: &str) -> Result<Url, InvalidUrl> {
@@ -181,6 +189,8 @@ mod tests {
             assert_eq!(base_url(text), Err(InvalidUrl::Malformed), "{text}");
         }
         assert_eq!(base_url("http://u:p@h"), Err(InvalidUrl::Credentials));
+        assert_eq!(url_or_default(""), base_url(DEFAULT_URL), "an empty variable is none");
+        assert_eq!(url_or_default("h:1"), Err(InvalidUrl::Malformed));
     }
 
     #[test]

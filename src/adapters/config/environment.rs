@@ -2,53 +2,103 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{allowed::Allowed, error::ConfigError, keys, layer, layer::Layer, origin::Origin};
+use super::{allowed::Allowed, error::ConfigError, keys, layer, layer::Layer, nearest::nearest, origin::Origin};
 
 /// How the names of our variables begin.
 const PREFIX: &str = "REJOIN_";
+/// What stands between a section and a key: what has none of it names no setting.
+const SEPARATOR: &str = "__";
 
 /// What the command line takes from the environment: not settings of the server.
 const NOT_SETTINGS: [&str; 3] = ["REJOIN_CONFIG", "REJOIN_URL", "REJOIN_TOKEN"];
 
-/// What Kubernetes puts into the environment of every pod beside a service that is called `rejoin`: these names, and what
-/// begins with them and an underscore.
-const SERVICE_LINKS: [&str; 3] = ["REJOIN_SERVICE_HOST", "REJOIN_SERVICE_PORT", "REJOIN_PORT"];
-
-fn is_setting(name: &str) -> bool {
-    let is_of = |link: &str| name.strip_prefix(link).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
-    !NOT_SETTINGS.contains(&name) && !SERVICE_LINKS.into_iter().any(is_of)
+/// What an environment says.
+#[derive(Debug)]
+pub(super) struct Environment {
+    /// In the order in which they override: legacy names first.
+    pub(super) layers: Vec<Layer>,
+    /// What the operator should know of variables that set nothing.
+    pub(super) warning: Option<String>,
 }
 
-/// The layers of an environment, in the order in which they override: legacy names first.
-pub(super) fn layers(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<Layer>, ConfigError> {
-    let mut variables: Vec<(OsString, OsString)> = environment.into_iter().collect();
+/// What a variable is to us.
+enum Variable<'a> {
+    /// It sets a key.
+    Setting { name: &'a str, key: String, allowed: &'static Allowed },
+    /// It begins as ours do and names no setting. Kubernetes puts such into every pod, for each service of the namespace,
+    /// whatever that is called: `REJOIN_REDIS_PORT` for a service `rejoin-redis`.
+    Unknown(String),
+    /// Another program's, or the command line's.
+    Other,
+}
+
+/// Reads an environment. An empty variable counts as not set, and one line end at the end of a value does not belong to
+/// it: a secret that was made of a file has one.
+pub(super) fn read(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigError> {
+    let mut variables: Vec<(OsString, OsString)> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     // An environment has no order: with one, the same mistakes always give the same message.
     variables.sort();
-    let (mut legacy, mut own) = (Vec::new(), Vec::new());
+    let (mut legacy, mut own, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in &variables {
-        let Some((name, key, allowed)) = setting(name)? else { continue };
+        let (name, key, allowed) = match variable(name)? {
+            Variable::Setting { name, key, allowed } => (name, key, allowed),
+            Variable::Unknown(name) => {
+                unknown.push(name);
+                continue;
+            }
+            Variable::Other => continue,
+        };
         let Some(value) = value.to_str() else { return Err(ConfigError::NotUtf8 { name: name.to_owned() }) };
+        let value = without_line_end(value);
+        if value.is_empty() {
+            continue;
+        }
         let layer = Layer::variable(name, &key, allowed, value)?;
         if name.starts_with(PREFIX) { own.push(layer) } else { legacy.push(layer) }
     }
     legacy.append(&mut own);
-    Ok(legacy)
+    Ok(Environment { layers: legacy, warning: warning(&unknown) })
 }
 
-/// Which key a variable sets, and what that may be; `None` if the variable is none of ours.
-fn setting(name: &OsStr) -> Result<Option<(&str, String, &'static Allowed)>, ConfigError> {
+fn variable(name: &OsStr) -> Result<Variable<'_>, ConfigError> {
     let Some(text) = name.to_str() else {
-        let ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
-        return if ours { Err(ConfigError::NotUtf8 { name: name.to_string_lossy().into_owned() }) } else { Ok(None) };
+        let lossy = name.to_string_lossy();
+        return match lossy.strip_prefix(PREFIX) {
+            Some(rest) if rest.contains(SEPARATOR) => Err(ConfigError::NotUtf8 { name: lossy.into_owned() }),
+            Some(_) => Ok(Variable::Unknown(lossy.into_owned())),
+            None => Ok(Variable::Other),
+        };
     };
     if let Some(key) = keys::KEYS.iter().find(|key| key.legacy == Some(text)) {
-        return Ok(Some((text, key.name.to_owned(), &key.allowed)));
+        return Ok(Variable::Setting { name: text, key: key.name.to_owned(), allowed: &key.allowed });
     }
-    let Some(rest) = text.strip_prefix(PREFIX).filter(|_| is_setting(text)) else { return Ok(None) };
-    let key = rest.to_ascii_lowercase().replace("__", ".");
+    let Some(rest) = text.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&text)) else { return Ok(Variable::Other) };
+    if !rest.contains(SEPARATOR) {
+        return Ok(Variable::Unknown(text.to_owned()));
+    }
+    let key = rest.to_ascii_lowercase().replace(SEPARATOR, ".");
     match keys::allowed(&key) {
         // The way back shows that the name was spelled in capitals.
-        Some(allowed) if keys::variable(&key) == text => Ok(Some((text, key, allowed))),
+        Some(allowed) if keys::variable(&key) == text => Ok(Variable::Setting { name: text, key, allowed }),
         _ => Err(layer::unknown_key(key, Origin::Environment(text.to_owned()))),
     }
+}
+
+fn without_line_end(value: &str) -> &str {
+    value.strip_suffix("\r\n").or_else(|| value.strip_suffix('\n')).unwrap_or(value)
+}
+
+/// One line for all of them: there may be dozens that nobody can help.
+fn warning(unknown: &[String]) -> Option<String> {
+    if unknown.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = unknown.iter().map(|name| format!("{name}{}", suggestion(name))).collect();
+    Some(format!("these environment variables begin with {PREFIX} and are not settings: {}", names.join(", ")))
+}
+
+fn suggestion(name: &str) -> String {
+    let names = keys::KEYS.iter().map(|key| key.name);
+    let near = nearest(name.strip_prefix(PREFIX).unwrap_or(name), names).map(keys::variable);
+    near.map(|variable| format!(" (did you mean {variable}?)")).unwrap_or_default()
 }

@@ -65,6 +65,7 @@ pub(super) static KEYS: &[Key] = &[
     key("server.drain_seconds", number(0, 600)),
     key("server.write_timeout_seconds", number(1, 3600)),
     key("server.request_timeout_seconds", number(1, 3600)),
+    key("server.keep_alive_seconds", number(1, 3600)),
     key("server.max_body_bytes", number(1024, 1 << 30)),
     // hyper panics on less than 8 KiB.
     key("server.max_header_bytes", number(8192, 1 << 20)),
@@ -120,6 +121,7 @@ pub(super) static KEYS: &[Key] = &[
     key("hub.ring_entries_max", number(1, 1_000_000)),
     key("hub.ring_max_bytes", number(1024, 1 << 30)),
     key("hub.rings_max_bytes", number(1024, 1 << 40)),
+    key("hub.broadcasts_max_bytes", number(65_536, 1 << 40)),
     key("auth.mode", Allowed::Text { what: "\"none\" or \"jwt\"", accepts: fits::<AuthMode> }),
     key("auth.allow_insecure", Allowed::Flag),
     key("auth.cookie", Allowed::Text { what: "the name of a cookie, or empty", accepts: cookie }),

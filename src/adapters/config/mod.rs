@@ -3,7 +3,8 @@
 //! Layers, each overriding the one before: `config/default.toml`, which is compiled in; a file; the environment.
 //!
 //! Invariants: a [`Settings`] that exists has passed every rule, so that nothing inward of here checks a setting again;
-//! an unknown key or a bad value stops the start, also where a later layer would override it; of every value it is known
+//! an unknown key or a bad value stops the start, also where a later layer would override it; a variable that only begins as
+//! ours do is warned of; of every value it is known
 //! where it came from; no secret is ever printed.
 //!
 //! Which keys there are, what each may be and by which names the environment knows it, is one table: `keys`. Merging,
@@ -51,6 +52,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The same, key by key, with where each value came from.
     pub listing: Listing,
+    /// What the operator should know, though it does not stop the start.
+    pub warning: Option<String>,
 }
 
 impl Settings {
@@ -83,11 +86,12 @@ fn assemble(file: Option<(&Path, &str)>, environment: impl IntoIterator<Item = (
     if let Some((path, text)) = file {
         figment = figment.merge(Layer::parse(Origin::File(path.to_owned()), text)?);
     }
-    for variable in environment::layers(environment)? {
+    let environment = environment::read(environment)?;
+    for variable in environment.layers {
         figment = figment.merge(variable);
     }
     rules::check_categories(&figment)?;
     let settings: Settings = figment.extract().map_err(Box::new)?;
     rules::check(&settings, &figment)?;
-    Ok(Loaded { settings, listing: Listing::of(&figment) })
+    Ok(Loaded { settings, listing: Listing::of(&figment), warning: environment.warning })
 }

@@ -1,5 +1,6 @@
 //! The settings as a whole: layers, names, and the account of them.
 
+mod environment;
 mod refusals;
 
 use std::{collections::BTreeSet, ffi::OsString, time::Duration};
@@ -46,14 +47,6 @@ fn leaves(section: &str, values: &Dict, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_service_links_of_kubernetes_do_not_stop_the_start() {
-    let links = ["REJOIN_SERVICE_HOST", "REJOIN_SERVICE_PORT", "REJOIN_SERVICE_PORT_HTTP", "REJOIN_PORT", "REJOIN_PORT_8080_TCP_ADDR"];
-    for link in links {
-        settings("", &[(link, "tcp://10.0.0.1:8080")]);
-    }
-}
-
-#[test]
 fn the_default_file_has_every_key_and_nothing_else() {
     let mut found = BTreeSet::new();
     leaves("", &Toml::from_str(DEFAULT).unwrap(), &mut found);
@@ -85,6 +78,7 @@ fn the_defaults_are_those_of_the_contract() {
     let settings = settings("", &[]);
     assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.server.drain, Duration::from_secs(10));
+    assert_eq!(settings.server.keep_alive, Duration::from_secs(90));
     assert_eq!(settings.server.cors_origins, CorsOrigins::Only(Vec::new()));
     assert!(settings.sse.push_enabled);
     assert_eq!(settings.sse.max_concurrent_per_user, Some(8));
@@ -151,6 +145,16 @@ fn a_variable_means_what_its_key_says() {
         ("0", false),
         ("no", false),
         ("OFF", false),
+        ("t", true),
+        ("T", true),
+        ("y", true),
+        ("Y", true),
+        ("Yes", true),
+        ("On", true),
+        ("f", false),
+        ("F", false),
+        ("n", false),
+        ("N", false),
     ] {
         assert_eq!(settings("", &[("ENABLE_SSE_PUSH", spelling)]).sse.push_enabled, expected, "{spelling}");
     }

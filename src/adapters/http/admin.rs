@@ -12,10 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::value::RawValue;
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
-    routes,
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::view::{BacklogView, ConnectedView, Done, StatusView, UserView};
 use super::{
@@ -49,8 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(status))
         .routes(routes!(user))
         .routes(routes!(backlog, test_event::publish, purge))
-        // Without this a HEAD would open a stream.
-        .routes(routes!(follow).map(|methods| methods.head(async || Problem::method_not_allowed())))
+        .routes(routes!(follow))
         .routes(routes!(close_connections))
         .routes(routes!(message))
 }

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct EventsQuery<'a> {
     pub(super) access_token: Option<Cow<'a, str>>,
-    last_event_id: Option<Cow<'a, str>>,
+    cursors: Vec<Cow<'a, str>>,
     categories: Vec<Cow<'a, str>>,
     format: Option<Cow<'a, str>>,
     errors: Option<Cow<'a, str>>,
@@ -36,17 +36,18 @@ pub(super) enum ErrorsAs {
 }
 
 impl<'a> EventsQuery<'a> {
-    /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last counts.
+    /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last counts, but for the
+    /// cursor and the categories, which are all kept.
     pub(super) fn of(uri: &'a Uri) -> Self {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*key {
                 "access_token" => query.access_token = Some(value),
-                "last_event_id" | "Last-Event-ID" => query.last_event_id = Some(value),
                 "categories" => query.categories.push(value),
                 "format" => query.format = Some(value),
                 "errors" => query.errors = Some(value),
                 "keepalive" => query.keepalive = Some(value),
+                name if names_cursor(name) => query.cursors.push(value),
                 _ => {}
             }
         }
@@ -86,25 +87,32 @@ impl<'a> EventsQuery<'a> {
         Ok(SubscribeRequest { cursor: self.cursor(headers), categories: self.categories(registry)?, style: self.style(default)? })
     }
 
-    /// The header goes before the query: a browser sends it when it reconnects with the query it began with.
     fn cursor(&self, headers: &HeaderMap) -> Cursor {
-        Cursor::of_user_events(self.last_event_id(headers).as_deref())
+        Cursor::of_user_events(self.cursors(headers).iter().map(|text| &**text))
     }
 
     /// The cursor of a message's reader.
     pub(super) fn message_cursor(&self, headers: &HeaderMap) -> Cursor {
-        Cursor::of_message(self.last_event_id(headers).as_deref())
+        Cursor::of_message(self.cursors(headers).iter().map(|text| &**text))
     }
 
-    fn last_event_id<'b>(&'b self, headers: &'b HeaderMap) -> Option<Cow<'b, str>> {
-        let header = headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()));
-        header.filter(|text| !text.trim().is_empty()).or_else(|| self.last_event_id.as_deref().map(Cow::Borrowed))
+    /// What the client presents as its cursor. The header goes before the query: a browser sends it when it reconnects
+    /// with the query it began with.
+    fn cursors<'b>(&'b self, headers: &'b HeaderMap) -> Vec<Cow<'b, str>> {
+        let in_headers = headers.get_all("last-event-id").iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let in_headers: Vec<_> = in_headers.filter(|text| Cursor::listed(text).next().is_some()).collect();
+        if in_headers.is_empty() { self.cursors.iter().map(|text| Cow::Borrowed(&**text)).collect() } else { in_headers }
     }
 
     fn categories(&self, registry: &Registry) -> Result<BTreeSet<Category>, Problem> {
         let names = self.categories.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty());
         names.map(|name| registry.find(name).cloned().ok_or_else(|| unknown_category(registry))).collect()
     }
+}
+
+/// Whether a parameter of that name is the cursor: clients have many spellings of `last_event_id`.
+fn names_cursor(name: &str) -> bool {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).eq("lasteventid".chars())
 }
 
 fn unknown_category(registry: &Registry) -> Problem {
@@ -124,29 +132,56 @@ mod tests {
         Registry::build([("ai", &patterns[..]), ("import", &more[..])]).unwrap()
     }
 
-    fn request(query: &str, last_event_id: Option<&str>) -> Result<SubscribeRequest, Problem> {
+    fn request(query: &str, last_event_ids: &[&str]) -> Result<SubscribeRequest, Problem> {
         let uri: Uri = format!("/api/events?{query}").parse().unwrap();
         let mut headers = HeaderMap::new();
-        if let Some(text) = last_event_id {
-            headers.insert("last-event-id", text.parse().unwrap());
+        for text in last_event_ids {
+            headers.append("last-event-id", text.parse().unwrap());
         }
         EventsQuery::of(&uri).request(&headers, Format::Envelope, &registry())
     }
 
     #[test]
     fn the_cursor_comes_from_the_header_or_else_from_the_query() {
-        let cursor = |query, header| request(query, header).unwrap().cursor;
-        assert_eq!(cursor("", None), Cursor::Absent);
-        assert_eq!(cursor("last_event_id=7-1", None), Cursor::After(EventId::timed(7, 1)));
-        assert_eq!(cursor("Last-Event-ID=0", None), Cursor::Oldest);
-        assert_eq!(cursor("last_event_id=7-1", Some("9-1")), Cursor::After(EventId::timed(9, 1)));
-        assert_eq!(cursor("last_event_id=7-1", Some(" ")), Cursor::After(EventId::timed(7, 1)));
-        assert_eq!(cursor("last_event_id=%00%ff", None), Cursor::Unreadable);
+        let cursor = |query, headers: &[&str]| request(query, headers).unwrap().cursor;
+        assert_eq!(cursor("", &[]), Cursor::Absent);
+        assert_eq!(cursor("last_event_id=7-1", &[]), Cursor::After(EventId::timed(7, 1)));
+        assert_eq!(cursor("Last-Event-ID=0", &[]), Cursor::Oldest);
+        assert_eq!(cursor("last_event_id=7-1", &["5-1"]), Cursor::After(EventId::timed(5, 1)));
+        for empty in [&[" "][..], &["", " , "]] {
+            assert_eq!(cursor("last_event_id=7-1", empty), Cursor::After(EventId::timed(7, 1)));
+            assert_eq!(cursor("", empty), Cursor::Absent);
+        }
+        assert_eq!(cursor("last_event_id=%00%ff", &[]), Cursor::Unreadable);
+    }
+
+    #[test]
+    fn promise_1_the_cursor_is_read_in_every_spelling_and_of_several_the_greatest_counts() {
+        let after = Cursor::After(EventId::timed(7, 1));
+        for name in [
+            "last_event_id",
+            "lastEventId",
+            "lastEventID",
+            "Last-Event-ID",
+            "LASTEVENTID",
+            "last-event-id",
+            "LAST_EVENT_ID",
+            "last%20event%20id",
+        ] {
+            assert_eq!(request(&format!("{name}=7-1"), &[]).unwrap().cursor, after, "{name}");
+        }
+        for name in ["event_id", "last_event", "last_event_ids", "last_event_id2"] {
+            assert_eq!(request(&format!("{name}=7-1"), &[]).unwrap().cursor, Cursor::Absent, "{name}");
+        }
+        assert_eq!(request("lastEventId=7-1&last_event_id=5-1&Last-Event-ID=null", &[]).unwrap().cursor, after);
+        assert_eq!(request("lastEventId=9-1", &["5-1, 7-1", "null"]).unwrap().cursor, after);
+        assert_eq!(request("lastEventId=9-1", &["5-1", "7-1", "6-1"]).unwrap().cursor, after);
+        assert_eq!(request("", &["null, undefined"]).unwrap().cursor, Cursor::Unreadable);
     }
 
     #[test]
     fn categories_are_repeated_or_separated_by_commas() {
-        let names = |query| request(query, None).map(|request| request.categories.iter().map(Category::to_string).collect::<Vec<_>>());
+        let names = |query| request(query, &[]).map(|request| request.categories.iter().map(Category::to_string).collect::<Vec<_>>());
         assert_eq!(names("categories=ai,import").unwrap(), ["ai", "import"]);
         assert_eq!(names("categories=import&categories=ai&categories=").unwrap(), ["ai", "import"]);
         assert!(names("").unwrap().is_empty());
@@ -157,10 +192,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_choice_is_refused() {
-        assert_eq!(request("format=xml", None).unwrap_err().code, Code::InvalidFormat);
+        assert_eq!(request("format=xml", &[]).unwrap_err().code, Code::InvalidFormat);
         let uri: Uri = "/?errors=maybe".parse().unwrap();
         assert_eq!(EventsQuery::of(&uri).errors_as().unwrap_err().code, Code::InvalidErrors);
-        assert_eq!(request("keepalive=often", None).unwrap_err().code, Code::InvalidKeepalive);
+        assert_eq!(request("keepalive=often", &[]).unwrap_err().code, Code::InvalidKeepalive);
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! answer in one place (`problem`); nothing here decides who gets which event.
 
 mod admin;
+mod body_encoding;
 mod body_wire;
 mod connection;
 mod console;
@@ -14,6 +15,7 @@ mod health;
 mod line_splitter;
 mod line_upload;
 mod messages;
+mod methods;
 mod metrics;
 mod ndjson;
 mod problem;
@@ -26,6 +28,8 @@ mod server;
 mod socket_wire;
 mod subscribe;
 mod trace;
+mod upload;
+mod upload_results;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,18 +39,14 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::MethodRouter,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, Any, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, Any, CorsLayer},
 };
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
-    routes,
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::problem::Problem;
+use self::{methods::Methods, problem::Problem};
 pub use self::{
     problem_code::Code,
     server::{ServerOptions, serve},
@@ -91,6 +91,8 @@ pub struct ApiOptions {
     pub body_bytes_max: usize,
     /// Within this time the body of one event must have arrived.
     pub request_timeout: Duration,
+    /// A client that takes nothing of an answer for so long is given up.
+    pub write_timeout: Duration,
     /// Most recipients of one event.
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.
@@ -103,19 +105,37 @@ pub struct ApiOptions {
     pub retry_ms: u64,
 }
 
+/// The routes of one listener.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// What is there.
+    pub all: Router,
+    /// What a connection gets that comes when there are as many as may be: how the server is, and that there is no room.
+    pub over_limit: Router,
+}
+
 /// The routes of both listeners.
-pub struct Routers {
+pub struct Listeners {
     /// What applications and clients use, and what operators use unless they have a listener of their own.
-    pub public: Router,
+    pub public: Routes,
     /// What operators use.
-    pub ops: Router,
+    pub ops: Routes,
 }
 
 /// All routes. Those for operators are among the public ones unless they are to be `ops_apart`.
-pub fn routers(api: Api, ops_apart: bool) -> Routers {
+pub fn routes(api: Api, ops_apart: bool) -> Listeners {
+    let metrics = || OpenApiRouter::new().routes(routes!(metrics::metrics));
     let public = public_routes().merge(common_routes());
-    let public = if ops_apart { public } else { public.merge(ops_routes()) };
-    Routers { public: finish(public, api.clone()), ops: finish(ops_routes().merge(common_routes()), api) }
+    let (public, public_health) =
+        if ops_apart { (public, health_routes()) } else { (public.merge(ops_routes()), health_routes().merge(metrics())) };
+    let listener = |all, health, api: Api| Routes {
+        all: finish(all, api.clone(), Problem::not_found),
+        over_limit: finish(health, api, Problem::server_full),
+    };
+    Listeners {
+        public: listener(public, public_health, api.clone()),
+        ops: listener(ops_routes().merge(common_routes()), health_routes().merge(metrics()), api),
+    }
 }
 
 /// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their own.
@@ -124,11 +144,9 @@ pub fn description() -> String {
 }
 
 fn public_routes() -> OpenApiRouter<Api> {
-    // Without this a HEAD would open a stream.
-    let no_head = |methods: MethodRouter<Api>| methods.head(async || Problem::method_not_allowed());
     OpenApiRouter::with_openapi(description::blank())
-        .routes(routes!(subscribe::subscribe, publish::publish).map(no_head))
-        .routes(routes!(subscribe::subscribe_v1, publish::publish_v1).map(no_head))
+        .routes(routes!(subscribe::subscribe, publish::publish))
+        .routes(routes!(subscribe::subscribe_v1, publish::publish_v1))
         .merge(messages::routes())
 }
 
@@ -137,17 +155,22 @@ fn ops_routes() -> OpenApiRouter<Api> {
 }
 
 fn common_routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz)).routes(routes!(description::openapi))
+    health_routes().routes(routes!(description::openapi))
 }
 
-/// What all routes have in common.
-fn finish(routes: OpenApiRouter<Api>, api: Api) -> Router {
+fn health_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
+}
+
+/// What all routes have in common; `elsewhere` is the answer where there is no route.
+fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> Router {
     let cors = cors(&api.options.cors_origins);
     let (routes, openapi) = routes.split_for_parts();
     routes
-        .fallback(async || Problem::not_found())
+        .fallback(async move || elsewhere())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
+        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::heed))
         .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())
@@ -165,15 +188,8 @@ async fn never_sniff(mut response: Response) -> Response {
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::CACHE_CONTROL,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("producer-epoch"),
-            HeaderName::from_static("traceparent"),
-        ])
+        // Whatever the page asks for: `*` would not cover `Authorization`, and a list would not cover what tracing adds.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")])
         .max_age(Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::problem_code::Code;
 use crate::{
     app::{
+        broadcasts::NoRoom,
         producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
         subscriptions::Refusal,
@@ -92,8 +93,18 @@ impl Problem {
         Self::new(Code::UnsupportedMediaType, message)
     }
 
+    pub(super) fn incomplete_body() -> Self {
+        Self::new(Code::IncompleteBody, "the body broke off: send it again")
+    }
+
+    /// The end of an upload, with what its client can do to have the next one taken.
+    pub(super) fn results_not_read(advice: &str) -> Self {
+        let message = format!("the results were not read, so this line and those behind it were not taken: send them again, and {advice}");
+        Self::new(Code::ResultsNotRead, message)
+    }
+
     pub(super) fn request_timeout() -> Self {
-        Self::new(Code::RequestTimeout, "the request's body took too long to arrive: send it again")
+        Self::new(Code::RequestTimeout, "the request took too long to arrive: send it again")
     }
 
     pub(super) fn not_found() -> Self {
@@ -133,6 +144,13 @@ impl Problem {
         const RETRY_AFTER: Duration = Duration::from_secs(1);
         let message = "this server is shutting down: send the request again";
         Self::new(Code::Draining, message).retry_after(RETRY_AFTER)
+    }
+
+    pub(super) fn server_full() -> Self {
+        /// Places are free when streams end, which is not at once.
+        const RETRY_AFTER: Duration = Duration::from_secs(5);
+        let message = "the server has as many connections as it may have: try again later, or raise server.max_connections";
+        Self::new(Code::ServerFull, message).retry_after(RETRY_AFTER)
     }
 
     pub(super) const fn status(&self) -> StatusCode {
@@ -199,6 +217,8 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Forbidden(forbidden) => forbidden.into(),
             PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
+            PublishError::NoRoom(NoRoom::TooLarge { .. }) => Self::new(Code::EventTooLarge, error.to_string()),
+            PublishError::NoRoom(NoRoom::Full) => Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER),
         }
     }
 }

@@ -51,6 +51,10 @@ codes! {
     InvalidFormat = "invalid_format", BAD_REQUEST;
     /// `errors` is neither `status` nor `stream`.
     InvalidErrors = "invalid_errors", BAD_REQUEST;
+    /// `results` is neither `all` nor `failures`.
+    InvalidResults = "invalid_results", BAD_REQUEST;
+    /// The results of an upload were not read while it was sent.
+    ResultsNotRead = "results_not_read", BAD_REQUEST;
     /// `keepalive` is neither `comment` nor `event`.
     InvalidKeepalive = "invalid_keepalive", BAD_REQUEST;
     /// `Idempotency-Key` is not 1 to 256 visible ASCII characters.
@@ -81,7 +85,7 @@ codes! {
     MessageNotFound = "message_not_found", NOT_FOUND;
     /// The path does not know the method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
-    /// The body took too long to arrive.
+    /// The request took too long to arrive.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
     /// The message belongs to another user.
     MessageOwnedByAnother = "message_owned_by_another", CONFLICT;
@@ -93,12 +97,14 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`.
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
     /// The body is neither `application/json` nor, where it may be, `application/x-ndjson`.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE;
+    /// The body is compressed, or in another character encoding than UTF-8.
+    UnsupportedEncoding = "unsupported_encoding", UNSUPPORTED_MEDIA_TYPE;
     /// A field is wrong; `field` names it.
     InvalidField = "invalid_field", UNPROCESSABLE_ENTITY;
     /// The body is JSON, but not of the right form.
@@ -113,8 +119,12 @@ codes! {
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
+    /// Some connections have not taken the broadcasts before this one.
+    BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
+    /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz` and `/metrics` are answered.
+    ServerFull = "server_full", SERVICE_UNAVAILABLE;
     /// The process is shutting down.
     Draining = "draining", SERVICE_UNAVAILABLE;
 }

@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{description::UserIdText, problem::Problem, problem_code::Code};
+use super::{body_encoding, description::UserIdText, problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
         category::{Category, Registry},
-        event::EventType,
-        json::Json,
+        event::{EventType, InvalidEventType},
+        json::{self, Json},
         topic::UserId,
     },
     ports::journal::IdempotencyKey,
@@ -36,15 +36,16 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<bool>)]
     broadcast: Option<&'a RawValue>,
-    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own.
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own, and `error` and `open` would call
+    /// the handlers of a browser's own events.
     #[serde(borrow)]
-    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
+    #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.|(?:error|open)$)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
     /// Its content: any JSON, carried as it was written; `{}` without one.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
-    /// What it is about.
+    /// What it is about; `{}` without one.
     #[schema(value_type = Option<Object>)]
     scope: Option<Box<RawValue>>,
     /// Its category, one of those in `[categories]`; without one the type decides.
@@ -93,7 +94,7 @@ fn publication(
 ) -> Result<Publication, Problem> {
     Ok(Publication {
         recipients,
-        event_type: event_type(fields.r#type)?,
+        event_type: event_type(fields.r#type, EventType::parse_for_user)?,
         category: category(fields.category, registry)?,
         scope: scope(fields.scope)?,
         payload: payload(fields.payload)?,
@@ -101,11 +102,19 @@ fn publication(
     })
 }
 
-/// Takes a body apart.
-pub(super) fn fields<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+/// Takes a body apart, or a line.
+pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
+    let text = body_encoding::without_bom(text);
+    if json::is_array(text) {
+        return Err(Problem::unprocessable(
+            "a JSON array, where one JSON object should be: send several events as NDJSON, an object a line, with `Content-Type: application/x-ndjson`",
+        ));
+    }
+    serde_json::from_slice(text).map_err(|error| match error.classify() {
         JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
-        _ => Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")),
+        _ => {
+            body_encoding::explain(text).unwrap_or_else(|| Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")))
+        }
     })
 }
 
@@ -137,9 +146,13 @@ pub(super) fn user_id(field: &'static str, text: &str) -> Result<UserId, Problem
     UserId::parse(text).map_err(|reason| Problem::invalid_field(field, reason))
 }
 
-pub(super) fn event_type(raw: Option<&RawValue>) -> Result<EventType, Problem> {
+/// Reads a type by the rules of `parse`.
+pub(super) fn event_type(
+    raw: Option<&RawValue>,
+    parse: impl Fn(&str) -> Result<EventType, InvalidEventType>,
+) -> Result<EventType, Problem> {
     let raw = raw.ok_or_else(|| Problem::invalid_field("type", "missing"))?;
-    EventType::parse(&value::<String>("type", raw, "a string")?).map_err(|reason| Problem::invalid_field("type", reason))
+    parse(&value::<String>("type", raw, "a string")?).map_err(|reason| Problem::invalid_field("type", reason))
 }
 
 fn category(raw: Option<&RawValue>, registry: &Registry) -> Result<Option<Category>, Problem> {
@@ -151,10 +164,10 @@ fn category(raw: Option<&RawValue>, registry: &Registry) -> Result<Option<Catego
     })
 }
 
-fn scope(raw: Option<Box<RawValue>>) -> Result<Option<Json>, Problem> {
-    let Some(raw) = raw else { return Ok(None) };
+fn scope(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
+    let Some(raw) = raw else { return Ok(Json::empty_object()) };
     let scope = Json::from_raw(raw).map_err(|reason| Problem::invalid_field("scope", reason))?;
-    if scope.is_object() { Ok(Some(scope)) } else { Err(Problem::invalid_field("scope", must_be("an object"))) }
+    if scope.is_object() { Ok(scope) } else { Err(Problem::invalid_field("scope", must_be("an object"))) }
 }
 
 pub(super) fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
@@ -192,7 +205,16 @@ mod tests {
             read(r#"{"user_id":"u1","type":"ai.done","payload":{"n":1.0},"scope":{"kind":"source"},"category":"ai"}"#).unwrap();
         assert!(matches!(&publication.recipients, Recipients::User(user) if user.as_str() == "u1"));
         assert_eq!(publication.payload.as_str(), r#"{"n":1.0}"#);
-        assert_eq!(publication.scope.unwrap().as_str(), r#"{"kind":"source"}"#);
+        assert_eq!(publication.scope.as_str(), r#"{"kind":"source"}"#);
+    }
+
+    #[test]
+    fn promise_11_what_an_array_and_a_compressed_body_should_be_is_told() {
+        let array = read(r#"[{"user_id":"u","type":"t"}]"#).unwrap_err();
+        assert!(array.message.contains("application/x-ndjson"), "{}", array.message);
+        let compressed = parse(b"\x1f\x8b\x08\0rubbish", None, 3, &registry()).unwrap_err();
+        assert_eq!(compressed.code, Code::UnsupportedEncoding);
+        assert!(read("\u{feff}{\"user_id\":\"u\",\"type\":\"t\"}").is_ok(), "the mark of UTF-8 is passed over");
     }
 
     #[test]
@@ -212,6 +234,8 @@ mod tests {
             ("", 400, None),
             ("\"x\"", 422, None),
             ("[]", 422, None),
+            (r#"["u",null,null,"t",{"x":1},null,null]"#, 422, None),
+            (r#" [{"user_id":"u","type":"t"}]"#, 422, None),
             ("{}", 422, Some("user_id")),
             (r#"{"user_id":"u","type":"t","extra":1}"#, 422, None),
             (r#"{"user_id":"u","user_id":"v","type":"t"}"#, 422, None),
@@ -228,6 +252,9 @@ mod tests {
             (r#"{"user_id":"u"}"#, 422, Some("type")),
             (r#"{"user_id":"u","type":""}"#, 422, Some("type")),
             (r#"{"user_id":"u","type":"backlog.truncated"}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":"stream.position"}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":"error"}"#, 422, Some("type")),
+            (r#"{"broadcast":true,"type":"open"}"#, 422, Some("type")),
             (r#"{"user_id":"u","type":"t","scope":[]}"#, 422, Some("scope")),
             (r#"{"user_id":"u","type":"t","category":"nonsense"}"#, 422, Some("category")),
             (r#"{"user_id":"u","type":"t","category":7}"#, 422, Some("category")),

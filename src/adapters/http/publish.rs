@@ -11,11 +11,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Api, credentials, description, ndjson,
+    Api, credentials, description,
+    ndjson::{self, PublishLines},
     problem::Problem,
     problem_code::Code,
     publication,
     request_body::{self, MediaType},
+    upload::{self, Upload},
+    upload_results::Wanted,
 };
 use crate::{
     app::publishing::Published,
@@ -46,6 +49,10 @@ enum ReceiptIds {
 }
 
 impl Receipt {
+    pub(super) const fn is_duplicate(&self) -> bool {
+        self.duplicate
+    }
+
     pub(super) fn of(published: &Published) -> (StatusCode, Self) {
         let text = |appended: &Appended| EventId::to_string(&appended.id);
         let (ids, duplicate) = match published {
@@ -65,13 +72,14 @@ impl Receipt {
 description::refusals! {
     /// Of a publish.
     PublishRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND,
-        &[Code::InvalidIdempotencyKey]
+        &[Code::InvalidIdempotencyKey, Code::InvalidResults, Code::BroadcastsFull]
 }
 
 /// Publish an event, or a stream of them.
 ///
 /// With `application/x-ndjson` the body is a stream of events, one a line, and the answer a stream of results, one for each, as they
-/// come. A line that is refused leaves the others alone; when the backend fails, the answer ends with that.
+/// come. A line that is refused leaves the others alone; when the backend fails, the answer ends with that. A client that sends
+/// everything before it reads sends `results=failures`.
 #[utoipa::path(
     post, path = "/api/events", tag = "user events", operation_id = "publish", params(description::Publishing),
     security(("bearer" = ["events:publish"])),
@@ -80,7 +88,7 @@ description::refusals! {
     )),
     responses(
         (status = 200, description = "A repeat: the first id. Or the results of an upload.", content(
-            (Receipt = "application/json"), (ndjson::LineResult<Receipt> = "application/x-ndjson"),
+            (Receipt = "application/json"), (ndjson::PublishLine = "application/x-ndjson"),
         )),
         (status = 201, description = "Published.", body = Receipt),
         (status = 202, description = "Pushing is switched off (`sse.push_enabled`): nothing was stored.", body = Receipt),
@@ -91,10 +99,13 @@ pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<
     let principal = api.authenticator.authenticate(credentials::bearer(request.headers())).await?;
     api.publisher.authorise(&principal)?;
     let idempotency_key = request_body::idempotency_key(request.headers())?;
-    match request_body::media_type(request.headers()) {
+    let wanted = Wanted::of(request.uri())?;
+    match request_body::media_type(request.headers())? {
         MediaType::Json => publish_one(&api, request.into_body(), idempotency_key).await,
-        MediaType::Ndjson => Ok(ndjson::publish_lines(api, request.into_body(), idempotency_key)),
-        MediaType::Other => Err(Problem::unsupported_media_type()),
+        MediaType::Ndjson => {
+            let upload = Upload { body: request.into_body(), wanted, expires_at: api.publisher.expiry(&principal) };
+            Ok(upload::answer(&api, upload, PublishLines { api: api.clone(), idempotency_key }))
+        }
     }
 }
 
@@ -107,7 +118,7 @@ pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<
     )),
     responses(
         (status = 200, description = "A repeat: the first id. Or the results of an upload.", content(
-            (Receipt = "application/json"), (ndjson::LineResult<Receipt> = "application/x-ndjson"),
+            (Receipt = "application/json"), (ndjson::PublishLine = "application/x-ndjson"),
         )),
         (status = 201, description = "Published.", body = Receipt),
         (status = 202, description = "Pushing is switched off (`sse.push_enabled`): nothing was stored.", body = Receipt),

@@ -6,22 +6,24 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, header},
 };
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{ApiOptions, problem::Problem, problem_code::Code};
+use super::{ApiOptions, body_encoding, problem::Problem, problem_code::Code};
 use crate::ports::journal::IdempotencyKey;
 
 /// Reads a body to its end.
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {
     let bytes_max = options.body_bytes_max;
+    // A client that asks before it sends is not told to send what is too large.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::too_large(bytes_max));
+    }
     let arrival = tokio::time::timeout(options.request_timeout, Limited::new(body, bytes_max).collect());
-    let body = arrival.await.map_err(|_| Problem::request_timeout())?.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::too_large(bytes_max)
-        } else {
-            Problem::new(Code::IncompleteBody, "the body broke off: send it again")
-        }
-    })?;
+    let body = arrival
+        .await
+        .map_err(|_| Problem::request_timeout())?
+        .map_err(|error| if error.is::<LengthLimitError>() { Problem::too_large(bytes_max) } else { Problem::incomplete_body() })?;
     Ok(body.to_bytes())
 }
 
@@ -39,16 +41,23 @@ pub(super) enum MediaType {
     Json,
     /// One event a line.
     Ndjson,
-    /// Nothing that is taken.
-    Other,
 }
 
-/// A type has to be named: a browser sends `text/plain` and forms across sites without asking, but neither of these.
-pub(super) fn media_type(headers: &HeaderMap) -> MediaType {
-    let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
-    match essence.map(|essence| essence.trim().to_ascii_lowercase()).as_deref() {
-        Some("application/json") => MediaType::Json,
-        Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => MediaType::Ndjson,
-        _ => MediaType::Other,
-    }
+/// What the body holds, by what its headers say. A type has to be named: a browser sends `text/plain` and forms across
+/// sites without asking, but neither of these.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = match essence.as_str() {
+        "application/json" => MediaType::Json,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => MediaType::Ndjson,
+        _ => return Err(Problem::unsupported_media_type()),
+    };
+    body_encoding::check(headers, content_type)?;
+    Ok(media_type)
+}
+
+/// Refuses all but a single JSON value.
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if media_type(headers)? == MediaType::Json { Ok(()) } else { Err(Problem::unsupported_media_type()) }
 }

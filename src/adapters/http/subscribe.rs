@@ -201,7 +201,7 @@ fn refused_stream(problem: &Problem, format: Format, retry_ms: u64) -> Response 
 fn event_stream(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
         // nginx and those that learnt from it buffer a response unless they are told not to.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];

@@ -1,23 +1,24 @@
 //! Appends to users' topics, written together.
 //!
 //! Invariant: a batch is one statement, and so one transaction of one round trip: it is there whole or not at all, and no
-//! head stays locked for longer than the server takes. Heads are locked in the order of their topics' ids.
+//! head stays locked for longer than the server takes. Heads are locked in the order of their topics' ids. Only where a topic
+//! is damaged, a transaction has a statement for each topic, so that the others are there all the same.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::{
-    failure::Failure,
+    failure::{Failure, is_about_rows},
     group_commit::{Job, Write},
     hint::Hint,
-    lane::{Lane, Repeat},
+    lane::{Lane, Repeat, calling},
     numbers::{from_i64, millis, to_i64},
 };
 use crate::{
@@ -38,8 +39,11 @@ pub(super) const APPEND: &str = "SELECT ids_ms, ids_n, duplicates FROM append_ev
 /// A batch of one caller. All its topics are users'.
 pub(super) struct AppendJob(pub(super) Vec<Append>);
 
+/// What one append is answered with.
+pub(super) type AppendAnswer = Result<Appended, BackendError>;
+
 impl Job for AppendJob {
-    type Answer = Vec<Appended>;
+    type Answer = Vec<AppendAnswer>;
 
     fn size(&self) -> (usize, usize) {
         (self.0.len(), self.0.iter().map(|append| append.event.cost_bytes()).sum())
@@ -49,32 +53,102 @@ impl Job for AppendJob {
 /// Writes batches of users' events.
 pub(super) struct AppendWriter {
     pub(super) lane: Lane,
-    pub(super) channel: String,
-    pub(super) topic_entries_max: usize,
-    pub(super) idempotency_window: Duration,
+    pub(super) bounds: AppendBounds,
 }
+
+/// What appends are told beside their events.
+#[derive(Clone)]
+pub(super) struct AppendBounds {
+    channel: String,
+    topic_entries_max: i64,
+    key_window_ms: i64,
+}
+
+impl AppendBounds {
+    pub(super) fn new(channel: String, topic_entries_max: usize, idempotency_window: Duration) -> Self {
+        Self { channel, topic_entries_max: to_i64(topic_entries_max as u64), key_window_ms: millis(idempotency_window) }
+    }
+}
+
+const CONTEXT: &str = "appending to the journal";
 
 #[async_trait]
 impl Write<AppendJob> for AppendWriter {
-    async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Appended>>, BackendError> {
-        let sheet = Arc::new(Sheet::of(jobs.iter().flat_map(|job| &job.0)));
-        let bounds = (self.channel.clone(), to_i64(self.topic_entries_max as u64), millis(self.idempotency_window));
-        let written = self
-            .lane
-            .call("appending to the journal", Repeat::Harmful, |connection| {
-                let (sheet, bounds) = (Arc::clone(&sheet), bounds.clone());
-                async move { sheet.append(connection, &bounds).await }.boxed()
-            })
-            .await?;
-        // Each append finds the answer of its event, or of the first that had its key.
-        let mut places = sheet.places.iter();
-        let mut seen = vec![false; written.len()];
-        let mut answer = |place: usize| {
-            let Appended { id, duplicate } = written[place];
-            Appended { id, duplicate: duplicate || std::mem::replace(&mut seen[place], true) }
+    async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<AppendAnswer>>, BackendError> {
+        let appends: Vec<&Append> = jobs.iter().flat_map(|job| &job.0).collect();
+        let answers = match self.write_together(&appends).await {
+            Err(error) if is_about_rows(&error) => self.write_apart(&appends).await?,
+            written => written?.into_iter().map(Ok).collect(),
         };
-        Ok(jobs.iter().map(|job| places.by_ref().take(job.0.len()).map(|place| answer(*place)).collect()).collect())
+        let mut answers = answers.into_iter();
+        Ok(jobs.iter().map(|job| answers.by_ref().take(job.0.len()).collect()).collect())
     }
+}
+
+impl AppendWriter {
+    async fn write_together(&self, appends: &[&Append]) -> Result<Vec<Appended>, BackendError> {
+        let sheet = Arc::new(Sheet::of(appends.iter().copied()));
+        let write = calling(|connection| {
+            let (sheet, bounds) = (Arc::clone(&sheet), self.bounds.clone());
+            async move { sheet.append(connection, &bounds).await }.boxed()
+        });
+        self.lane.call(CONTEXT, Repeat::Harmful, write).await
+    }
+
+    /// Writes each topic apart, in one transaction all the same, where the rows of a topic are what is wrong: that topic is
+    /// damaged, and the others are not to suffer by it.
+    async fn write_apart(&self, appends: &[&Append]) -> Result<Vec<AppendAnswer>, BackendError> {
+        let mut by_topic: BTreeMap<&Topic, Vec<usize>> = BTreeMap::new();
+        for (place, append) in appends.iter().enumerate() {
+            by_topic.entry(&append.topic).or_default().push(place);
+        }
+        let sheets = by_topic.values().map(|places| Sheet::of(places.iter().map(|place| appends[*place])));
+        let sheets: Arc<[Sheet]> = sheets.collect();
+        let write = calling(|connection| {
+            let (sheets, bounds) = (Arc::clone(&sheets), self.bounds.clone());
+            async move { append_each(connection, &sheets, &bounds).await }.boxed()
+        });
+        let written = self.lane.call(CONTEXT, Repeat::Harmful, write).await?;
+        let mut answers: Vec<Option<AppendAnswer>> = appends.iter().map(|_| None).collect();
+        for ((topic, places), written) in by_topic.into_iter().zip(written) {
+            match written {
+                Ok(appended) => places.into_iter().zip(appended).for_each(|(place, appended)| answers[place] = Some(Ok(appended))),
+                Err(why) => {
+                    places.into_iter().for_each(|place| {
+                        answers[place] = Some(Err(BackendError::damaged(CONTEXT, topic.clone(), why.clone())));
+                    });
+                }
+            }
+        }
+        let unanswered = || Failure::Unexpected("an append that was not answered").told(CONTEXT);
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unanswered()))).collect())
+    }
+}
+
+/// Appends each sheet; tells why a sheet was not, where that is for what its rows hold.
+async fn append_each(
+    connection: &mut PgConnection,
+    sheets: &[Sheet],
+    bounds: &AppendBounds,
+) -> Result<Vec<Result<Vec<Appended>, String>>, Failure> {
+    let mut transaction = connection.begin().await?;
+    let mut written = Vec::with_capacity(sheets.len());
+    for sheet in sheets {
+        let mut savepoint = transaction.begin().await?;
+        written.push(match sheet.append(&mut savepoint, bounds).await {
+            Ok(appended) => {
+                savepoint.commit().await?;
+                Ok(appended)
+            }
+            Err(failure) if failure.is_about_rows() => {
+                savepoint.rollback().await?;
+                Err(failure.to_string())
+            }
+            Err(failure) => return Err(failure),
+        });
+    }
+    transaction.commit().await?;
+    Ok(written)
 }
 
 /// The columns of a batch.
@@ -87,7 +161,7 @@ struct Sheet {
     times: Vec<i64>,
     types: Vec<String>,
     categories: Vec<Option<String>>,
-    scopes: Vec<Option<String>>,
+    scopes: Vec<String>,
     payloads: Vec<String>,
     keys: Vec<Option<String>>,
     /// For each append the place of its event in the columns.
@@ -128,13 +202,12 @@ impl Sheet {
         self.times.push(to_i64(event.ts.as_ms()));
         self.types.push(event.event_type.as_str().to_owned());
         self.categories.push(event.category.as_ref().map(|category| category.as_str().to_owned()));
-        self.scopes.push(event.scope.as_ref().map(|scope| scope.as_str().to_owned()));
+        self.scopes.push(event.scope.as_str().to_owned());
         self.payloads.push(event.payload.as_str().to_owned());
         self.keys.push(idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
     }
 
-    async fn append(&self, connection: &mut PgConnection, bounds: &(String, i64, i64)) -> Result<Vec<Appended>, Failure> {
-        let (channel, entries_max, key_window_ms) = bounds;
+    async fn append(&self, connection: &mut PgConnection, bounds: &AppendBounds) -> Result<Vec<Appended>, Failure> {
         let (ms, n, duplicates): (Vec<i64>, Vec<i64>, Vec<bool>) = sqlx::query_as(APPEND)
             .bind(&self.topic_ids)
             .bind(&self.user_ids)
@@ -146,9 +219,9 @@ impl Sheet {
             .bind(&self.payloads)
             .bind(&self.keys)
             .bind(self.keys.iter().any(Option::is_some))
-            .bind(entries_max)
-            .bind(key_window_ms)
-            .bind(channel)
+            .bind(bounds.topic_entries_max)
+            .bind(bounds.key_window_ms)
+            .bind(&bounds.channel)
             .bind(Hint::grown(&self.topics).text())
             .fetch_one(connection)
             .await?;
@@ -156,6 +229,13 @@ impl Sheet {
             return Err(Failure::Unexpected("an append that was answered by halves"));
         }
         let ids = ms.into_iter().zip(n).map(|(ms, n)| EventId::timed(from_i64(ms), from_i64(n)));
-        Ok(ids.zip(duplicates).map(|(id, duplicate)| Appended { id, duplicate }).collect())
+        let written: Vec<(EventId, bool)> = ids.zip(duplicates).collect();
+        // Each append finds the answer of its event, or of the first that had its key.
+        let mut seen = vec![false; written.len()];
+        let answer = |place: &usize| {
+            let (id, duplicate) = written[*place];
+            Appended { id, duplicate: duplicate || std::mem::replace(&mut seen[*place], true) }
+        };
+        Ok(self.places.iter().map(answer).collect())
     }
 }

@@ -1,26 +1,37 @@
 //! Connections to the server, as all of this adapter's are: with the schema in their path, bounded in time, and never
-//! to a server whose schema is not what this version needs.
+//! to a server that takes no writes, or whose schema is not what this version needs.
 //!
-//! Invariant: a connection that is handed out can be used at once; of those that were open when one was lost, none is
-//! handed out again without a look.
+//! Invariant: a connection that is handed out can be used at once, and its server said that it takes writes when the
+//! connection was opened; of those that were open when one was lost, none is used again. After a fail-over the address
+//! leads to another server, while connections to the old one may live on.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
+
+use uuid::Uuid;
 
 use super::{
     failure::{Cause, Failure},
     options::SchemaName,
-    schema,
+    schema::{self, PrepareError},
+    unreachable,
 };
 
 /// Every statement finds its rows by an index, in the index's order, and stops when it has enough. The planner prefers to
 /// gather and sort all that lies behind a cursor where it takes a topic for small, as it does with statistics of yesterday.
 const BY_INDEX: &str = "SET enable_seqscan TO off; SET enable_bitmapscan TO off; SET enable_hashjoin TO off; \
     SET enable_mergejoin TO off; SET jit TO off; SET plan_cache_mode TO force_generic_plan;";
+
+/// Whether the server is a standby, and whether it takes no writes. It is asked without a prepared statement, so that it
+/// needs nothing of the session.
+const ASK_FOR_WRITES: &str = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
+
+/// The number that a session gave itself.
+const ASK_FOR_SESSION: &str = "SELECT current_setting('rejoin.session', true)";
 
 /// What every session is told first. An abandoned statement ends by itself, and an abandoned transaction lets go of its
 /// locks; the functions count on read-committed isolation, whatever the database's default is.
@@ -59,7 +70,8 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(server: PgConnectOptions, schema: SchemaName) -> Self {
-        let server = server.disable_statement_logging();
+        // There is no float to read, and poolers refuse a start parameter that they don't know.
+        let server = server.disable_statement_logging().extra_float_digits(None);
         Self { server, schema, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
     }
 
@@ -72,25 +84,64 @@ impl Connector {
         self.server.clone().application_name(purpose.name)
     }
 
-    /// Counts the connections that were lost: one that is older than the latest loss is not to be trusted.
+    /// Counts the connections that were lost: one that was opened before the latest loss is not used again.
     pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Relaxed)
     }
 
     /// Opens a connection. The caller bounds the time that it takes.
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<PgConnection, Failure> {
-        let mut connection = self.server(purpose).connect().await.map_err(Failure::Unreachable)?;
+        let mut connection = self.open(purpose).await?;
         self.begin_session(&mut connection, purpose).await?;
         Ok(connection)
     }
 
+    async fn open(&self, purpose: Purpose) -> Result<PgConnection, Failure> {
+        self.server(purpose).connect().await.map_err(|error| self.unreachable(error))
+    }
+
+    /// What an error says about the way to the server.
+    pub(super) fn unreachable(&self, error: sqlx::Error) -> Failure {
+        Failure::Unreachable { why: unreachable::why(&self.server, &error), source: error }
+    }
+
     /// Makes a new connection one of ours.
     pub(super) async fn begin_session(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<(), Failure> {
-        let settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await.map_err(Failure::Unreachable)?;
+        let number = self.set_up(connection, purpose).await?;
+        self.require_writable(connection).await?;
         if !self.prepared.load(Ordering::Acquire) {
+            self.require_session(connection, purpose, number).await?;
             schema::prepare(connection, &self.schema).await?;
             self.prepared.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Sets a session up; gives the number that it has.
+    async fn set_up(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<Uuid, Failure> {
+        let number = Uuid::new_v4();
+        let mut settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
+        settings.push_str(&format!("SET rejoin.session TO '{number}';"));
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map_err(|error| self.unreachable(error))?;
+        Ok(number)
+    }
+
+    /// Sees that a session belongs to its connection alone. Through a pooler that shares them, what another connection has set
+    /// since is seen here, or nothing of what this one has set.
+    async fn require_session(&self, connection: &mut PgConnection, purpose: Purpose, number: Uuid) -> Result<(), Failure> {
+        let mut other = self.open(purpose).await?;
+        self.set_up(&mut other, purpose).await?;
+        let seen: Option<String> = sqlx::raw_sql(ASK_FOR_SESSION).fetch_one(connection).await?.try_get(0)?;
+        other.close().await?;
+        if seen == Some(number.to_string()) { Ok(()) } else { Err(PrepareError::NoSessions.into()) }
+    }
+
+    /// Asks the server whether it takes writes: a standby does not, and neither does a primary that was replaced and fenced.
+    pub(super) async fn require_writable(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+        let row = sqlx::raw_sql(ASK_FOR_WRITES).fetch_one(connection).await.map_err(|error| self.unreachable(error))?;
+        let (is_standby, is_read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+        if is_standby || is_read_only {
+            return Err(Failure::NotWritable { server: unreachable::address(&self.server), is_standby });
         }
         Ok(())
     }
@@ -99,7 +150,7 @@ impl Connector {
     pub(super) fn learn(&self, failure: &Failure) -> Cause {
         let cause = failure.cause();
         match cause {
-            Cause::Lost => self.lose(),
+            Cause::Lost | Cause::ReadOnly => self.lose(),
             Cause::Wiped => {
                 self.prepared.store(false, Ordering::Release);
                 self.lose();
@@ -109,7 +160,7 @@ impl Connector {
         cause
     }
 
-    /// A connection was lost, or answers no more.
+    /// A connection was lost, answers no more, or leads to a server that takes no writes any more.
     pub(super) fn lose(&self) {
         self.losses.fetch_add(1, Ordering::Relaxed);
     }

@@ -4,23 +4,48 @@
 //! server could not be reached, or it answered with a refusal, which rolls back.
 
 use super::schema::PrepareError;
-use crate::ports::backend_error::{BackendError, BackendErrorKind};
+use crate::{
+    domain::topic::Topic,
+    ports::backend_error::{BackendError, BackendErrorKind},
+};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// No connection could be had.
-    #[error("no connection")]
-    Unreachable(#[source] sqlx::Error),
+    #[error("{why}")]
+    Unreachable {
+        /// In words that say what to do.
+        why: String,
+        /// The driver's own error.
+        source: sqlx::Error,
+    },
+    /// The server takes no writes, and what it has may lag behind what was acknowledged.
+    #[error(
+        "the server at {server} {}, and what it has may be old: Rejoin uses the primary only, and tries again until the address leads to it",
+        if *is_standby { "is a standby" } else { "is set to take no writes (transaction_read_only is on)" }
+    )]
+    NotWritable {
+        /// Its address.
+        server: String,
+        /// Or a primary that is set to take none.
+        is_standby: bool,
+    },
     /// The server can't serve as a backend, or its schema can't be made.
     #[error(transparent)]
     Unprepared(#[from] PrepareError),
     /// A statement failed, or its connection was lost.
-    #[error("the statement failed")]
+    #[error(transparent)]
     Statement(#[from] sqlx::Error),
     /// There was no answer in time.
     #[error("no answer in time")]
     Late,
+    /// Appends find no room.
+    #[error("the server had no room for what was appended a moment ago: see its log, and make room on its disk")]
+    Full,
+    /// What is kept of events for everybody takes all the room that it may.
+    #[error("the events for everybody of the last minute take as many bytes as they may: try again when they are older")]
+    TooManyBroadcasts,
     /// The server's answer makes no sense.
     #[error("unexpected answer: {0}")]
     Unexpected(&'static str),
@@ -31,6 +56,8 @@ pub(super) enum Failure {
 pub(super) enum Cause {
     /// The connection is gone, and so may be the server. What was asked may have been done.
     Lost,
+    /// The server takes no writes any more: it was replaced, perhaps. Nothing was done.
+    ReadOnly,
     /// The schema is not there, or not whole: somebody has wiped it.
     Wiped,
     /// It collided with another transaction, and was rolled back.
@@ -52,22 +79,27 @@ impl Failure {
             Self::Late => Cause::Lost,
             // The row that every incarnation of the journal has.
             Self::Statement(sqlx::Error::RowNotFound) => Cause::Wiped,
-            Self::Unreachable(_) | Self::Unprepared(_) | Self::Statement(_) | Self::Unexpected(_) => Cause::Refused,
+            Self::Unreachable { .. }
+            | Self::NotWritable { .. }
+            | Self::Unprepared(_)
+            | Self::Statement(_)
+            | Self::Full
+            | Self::TooManyBroadcasts
+            | Self::Unexpected(_) => Cause::Refused,
         }
     }
 
-    /// Whether the server takes no writes at the moment: it is set to that, or has no room.
-    pub(super) fn is_for_want_of_writes(&self) -> bool {
+    /// Whether the server has no room for a write at the moment.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
         let Self::Statement(sqlx::Error::Database(error)) = self else { return false };
-        error.code().is_some_and(|code| code == "25006" || code.starts_with("53"))
+        error.code().is_some_and(|code| code.starts_with("53"))
     }
 
     /// The error as callers see it.
     pub(super) fn told(self, context: &'static str) -> BackendError {
         let kind = match &self {
             Self::Late => BackendErrorKind::Timeout,
-            // An answer, if only that this is the end: what was asked is rolled back.
-            Self::Statement(sqlx::Error::Database(_)) => BackendErrorKind::Unavailable,
+            // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,
         };
@@ -80,6 +112,8 @@ fn cause_of(code: &str) -> Cause {
         // The server shuts down, or ended this session.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Cause::Lost,
         _ if code.starts_with("08") => Cause::Lost,
+        // "cannot execute .. in a read-only transaction", or "during recovery".
+        "25006" => Cause::ReadOnly,
         // No such table, function or schema; no journal row (a function looks for it strictly).
         "42P01" | "42883" | "3F000" | "P0002"
         // A table was dropped and made anew under a statement that was prepared before.
@@ -89,8 +123,34 @@ fn cause_of(code: &str) -> Cause {
     }
 }
 
-/// Whether the server itself refused a statement, for what it held.
-pub(super) fn is_refusal(error: &BackendError) -> bool {
+/// Classes of errors that say something of the server, the session or the role, and nothing of rows.
+const NOT_ABOUT_ROWS: [&str; 11] = ["08", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58"];
+
+impl Failure {
+    /// Whether it is what some rows hold that the server, or we, can't work with: a constraint or trigger that refuses them, a
+    /// number out of range, a damaged page, a value that makes no sense. Other rows may be well.
+    pub(super) fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Statement(sqlx::Error::Database(error)) => {
+                let class_is_known = error.code().is_some_and(|code| NOT_ABOUT_ROWS.iter().any(|class| code.starts_with(class)));
+                self.cause() == Cause::Refused && !class_is_known
+            }
+            Self::Statement(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) | Self::Unexpected(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The same of an error that has been told.
+pub(super) fn is_about_rows(error: &BackendError) -> bool {
     let failure = error.source.as_ref().and_then(|source| source.downcast_ref::<Failure>());
-    matches!(failure, Some(Failure::Statement(sqlx::Error::Database(_))) if failure.is_some_and(|failure| failure.cause() == Cause::Refused))
+    failure.is_some_and(Failure::is_about_rows)
+}
+
+/// An error of a call that concerned one topic alone: where it is about rows, that topic is damaged.
+pub(super) fn of_topic(error: BackendError, topic: &Topic) -> BackendError {
+    if !is_about_rows(&error) {
+        return error;
+    }
+    BackendError { kind: BackendErrorKind::Damaged, topic: Some(Box::new(topic.clone())), ..error }
 }

@@ -112,10 +112,8 @@ async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: V
         }
         Err(failure) => failure,
     };
-    // Where the server turned the batch away, nothing was done; one job may be what it does not like, and the others
-    // are not to suffer by it.
-    let was_refused = failure.kind == BackendErrorKind::Unavailable && super::failure::is_refusal(&failure);
-    if !was_refused || jobs.len() == 1 {
+    // Where the rows of one job are what is wrong, nothing was done, and the others are not to suffer by it.
+    if !super::failure::is_about_rows(&failure) || jobs.len() == 1 {
         let (kind, context) = (failure.kind, failure.context);
         let mut source = failure.source;
         for answer in answers {

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     append::{AppendJob, AppendWriter},
+    failure::{Failure, of_topic},
     group_commit::GroupCommit,
     lane::{Lane, Repeat, calling},
     message_reading, reading,
@@ -30,8 +31,9 @@ use crate::{
 
 /// Removes a topic's entries.
 pub(super) const PURGE: &str = "SELECT purge_topic($1)";
-/// Looks whether the journal is there.
-pub(super) const PROBE: &str = "SELECT origin_ms FROM journal";
+/// Looks whether the journal is there and can be written to.
+pub(super) const PROBE: &str =
+    "UPDATE probes SET probed_ms = now_ms() FROM journal WHERE probes.is_only AND journal.is_only RETURNING probed_ms";
 
 /// Both channels' topics, as they can be read.
 pub(super) struct PostgresLog {
@@ -49,7 +51,8 @@ impl PostgresLog {
             let user = user.clone();
             async move { reading::extent(connection, &user, age_ms).await }.boxed()
         });
-        self.reads.call("asking for a topic's bounds", Repeat::Harmless, ask).await
+        let asked = self.reads.call("asking for a topic's bounds", Repeat::Harmless, ask).await;
+        asked.map_err(|error| of_topic(error, &Topic::User(user.clone())))
     }
 
     pub(super) async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
@@ -68,7 +71,7 @@ impl PostgresLog {
             }
             .boxed()
         });
-        self.reads.call("reading a topic", Repeat::Harmless, read).await
+        self.reads.call("reading a topic", Repeat::Harmless, read).await.map_err(|error| of_topic(error, topic))
     }
 
     pub(super) async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
@@ -77,7 +80,8 @@ impl PostgresLog {
             Topic::Message(id) => {
                 let id = *id;
                 let ask = calling(|connection| async move { message_reading::bounds(connection, id).await }.boxed());
-                self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await
+                let asked = self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await;
+                asked.map_err(|error| of_topic(error, topic))
             }
         }
     }
@@ -108,7 +112,7 @@ impl Journal for PostgresJournal {
         if batch.iter().any(|append| !matches!(append.topic, Topic::User(_))) {
             return Err(BackendError::new(BackendErrorKind::Unavailable, "appending to a message as if it were a user's topic"));
         }
-        Ok(self.appends.call(CONTEXT, AppendJob(batch)).await?.into_iter().map(Ok).collect())
+        self.appends.call(CONTEXT, AppendJob(batch)).await
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
@@ -124,7 +128,7 @@ impl Journal for PostgresJournal {
             let user = user.clone();
             async move { Ok(sqlx::query(PURGE).bind(user.as_str()).execute(connection).await.map(drop)?) }.boxed()
         });
-        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await
+        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await.map_err(|error| of_topic(error, topic))
     }
 }
 
@@ -143,8 +147,12 @@ impl TopicLog for PostgresJournal {
     }
 }
 
-/// Looks whether appends on this lane, and reads, would be answered.
+/// Looks whether appends on this lane, and reads, would be answered: by a write, since a server that takes none is no use.
 pub(super) async fn probe(lane: &Lane) -> Result<(), BackendError> {
-    let look = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
-    lane.call("asking whether the server answers", Repeat::Harmless, look).await
+    const CONTEXT: &str = "asking whether the server takes writes";
+    if lane.is_full() {
+        return Err(Failure::Full.told(CONTEXT));
+    }
+    let write = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
+    lane.call(CONTEXT, Repeat::Harmless, write).await
 }

@@ -1,7 +1,8 @@
 //! A lane: a bounded number of connections for one purpose, so that no purpose starves another.
 //!
 //! Invariants: a call is answered within its time, whatever the server does; a connection whose call failed or was given
-//! up is closed, never used again; what may have been done is not done again unless that is harmless.
+//! up is closed, never used again, and so is one that was opened before the latest loss of any; what may have been done is
+//! not done again unless that is harmless.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,6 +24,8 @@ use crate::ports::backend_error::BackendError;
 
 /// A connection that rested for longer is asked whether it lives before something is sent that must not be sent twice.
 const RESTED_FOR: Duration = Duration::from_secs(1);
+/// For so long after a write found no room, the server counts as full, unless one was taken since.
+const FULL_FOR: Duration = Duration::from_secs(10);
 /// Most tries of one call.
 const TRIES_MAX: usize = 3;
 
@@ -41,18 +44,28 @@ pub(super) struct Lane {
     call_timeout: Duration,
     turns: Semaphore,
     resting: Mutex<Vec<Resting>>,
+    /// When an append last found no room.
+    full_at: Mutex<Option<Instant>>,
 }
 
 struct Resting {
     connection: PgConnection,
     since: Instant,
+    /// How many losses there had been when it was opened.
     losses: u64,
+}
+
+/// A connection in use.
+struct Lent {
+    connection: PgConnection,
+    losses: u64,
+    was_resting: bool,
 }
 
 impl Lane {
     pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, connections_max: usize, call_timeout: Duration) -> Self {
         let turns = Semaphore::new(connections_max);
-        Self { connector: Arc::clone(connector), purpose, call_timeout, turns, resting: Mutex::default() }
+        Self { connector: Arc::clone(connector), purpose, call_timeout, turns, resting: Mutex::default(), full_at: Mutex::default() }
     }
 
     /// Makes a call on one of the lane's connections, as soon as one is free.
@@ -66,7 +79,27 @@ impl Lane {
             self.connector.lose();
             Err(Failure::Late)
         });
+        if repeat == Repeat::Harmful {
+            self.learn_of_room(called.as_ref().err());
+        }
         called.map_err(|failure| failure.told(context))
+    }
+
+    /// Whether the server has no room for appends, as far as is known: a small write may still find some where an append does not.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_at().is_some_and(|at| at.elapsed() < FULL_FOR)
+    }
+
+    fn learn_of_room(&self, failure: Option<&Failure>) {
+        match failure {
+            None => *self.full_at() = None,
+            Some(failure) if failure.is_for_want_of_room() => *self.full_at() = Some(Instant::now()),
+            Some(_) => {}
+        }
+    }
+
+    fn full_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.full_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn try_call<T: Send>(
@@ -79,15 +112,14 @@ impl Lane {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (mut connection, was_resting) = self.connection(repeat).await?;
-            let losses = self.connector.losses();
+            let Lent { mut connection, losses, was_resting } = self.connection(repeat).await?;
             match act(&mut connection).await {
                 Ok(answer) => {
                     self.resting().push(Resting { connection, since: Instant::now(), losses });
                     return Ok(answer);
                 }
                 Err(failure) => match self.connector.learn(&failure) {
-                    Cause::Wiped | Cause::Collision if tries < TRIES_MAX => {}
+                    Cause::Wiped | Cause::Collision | Cause::ReadOnly if tries < TRIES_MAX => {}
                     Cause::Lost if tries < TRIES_MAX && was_resting && repeat == Repeat::Harmless => {}
                     _ => return Err(failure),
                 },
@@ -95,16 +127,17 @@ impl Lane {
         }
     }
 
-    /// A connection that can be used, and whether it has been used before.
-    async fn connection(&self, repeat: Repeat) -> Result<(PgConnection, bool), Failure> {
+    /// A connection that can be used.
+    async fn connection(&self, repeat: Repeat) -> Result<Lent, Failure> {
         loop {
-            let Some(mut resting) = self.resting().pop() else {
-                return Ok((self.connector.connect(self.purpose).await?, false));
+            let Some(Resting { mut connection, since, losses }) = self.resting().pop() else {
+                let losses = self.connector.losses();
+                return Ok(Lent { connection: self.connector.connect(self.purpose).await?, losses, was_resting: false });
             };
-            let is_suspect = resting.losses != self.connector.losses();
-            let has_rested = resting.since.elapsed() >= RESTED_FOR;
-            if !is_suspect && (repeat == Repeat::Harmless || !has_rested) || resting.connection.ping().await.is_ok() {
-                return Ok((resting.connection, true));
+            let is_trusted = losses == self.connector.losses();
+            let is_fresh = repeat == Repeat::Harmless || since.elapsed() < RESTED_FOR;
+            if is_trusted && (is_fresh || connection.ping().await.is_ok()) {
+                return Ok(Lent { connection, losses, was_resting: true });
             }
         }
     }

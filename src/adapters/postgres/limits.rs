@@ -10,10 +10,15 @@ use uuid::Uuid;
 
 use super::{
     lane::{Lane, Repeat, calling},
-    numbers::{from_i64, millis},
+    numbers::{columns_of, from_i64, millis, to_i64},
 };
 use crate::{
-    domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
+    domain::{
+        leases::LeaseId,
+        position::Position,
+        replay_budget::{CONTINUATIONS_MAX, Exhausted},
+        topic::UserId,
+    },
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -32,7 +37,9 @@ pub(super) const RELEASE_LEASES: &str = "DELETE FROM leases WHERE (user_id, leas
 /// Counts leases.
 pub(super) const COUNT_LEASES: &str = "SELECT count(*) FROM leases WHERE user_id = $1 AND expires_ms > now_ms()";
 /// Takes a replay, if there is one left.
-pub(super) const TAKE_REPLAY: &str = "SELECT left_over, retry_ms FROM take_replay($1, $2, $3)";
+pub(super) const TAKE_REPLAY: &str = "SELECT left_over, retry_ms FROM take_replay($1, $2, $3, $4, $5)";
+/// Allows one replay that costs nothing.
+pub(super) const ALLOW_CONTINUATION: &str = "SELECT allow_continuation($1, $2, $3, $4, $5)";
 /// Counts replays in the window.
 pub(super) const COUNT_REPLAYS: &str = "SELECT count(*) FROM replay_windows w, now_ms() AS now_at, unnest(w.granted_ms) AS g
     WHERE w.user_id = $1 AND g <= now_at AND g > now_at - $2";
@@ -105,11 +112,12 @@ impl ConnectionLeases for PostgresLimits {
 
 #[async_trait]
 impl ReplayBudget for PostgresLimits {
-    async fn take(&self, user: &UserId, _cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
         let take = calling(|connection| {
             let user = user.clone();
             async move {
-                let query = sqlx::query_as(TAKE_REPLAY).bind(user.as_str()).bind(i64::from(limit)).bind(millis(window));
+                let (ms, n) = columns_of(cursor);
+                let query = sqlx::query_as(TAKE_REPLAY).bind(user.as_str()).bind(ms).bind(n).bind(i64::from(limit)).bind(millis(window));
                 Ok(query.fetch_one(connection).await?)
             }
             .boxed()
@@ -121,8 +129,17 @@ impl ReplayBudget for PostgresLimits {
         })
     }
 
-    async fn allow_continuation(&self, _user: &UserId, _cursor: Position, _within: Duration) -> Result<(), BackendError> {
-        Ok(())
+    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+        let allow = calling(|connection| {
+            let user = user.clone();
+            async move {
+                let (ms, n) = columns_of(cursor);
+                let query = sqlx::query(ALLOW_CONTINUATION).bind(user.as_str()).bind(ms).bind(n).bind(millis(within));
+                Ok(query.bind(to_i64(CONTINUATIONS_MAX as u64)).execute(connection).await.map(drop)?)
+            }
+            .boxed()
+        });
+        self.lane.call("allowing a continuation", Repeat::Harmless, allow).await
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {

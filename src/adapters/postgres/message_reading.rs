@@ -1,6 +1,7 @@
 //! Reading messages' events.
 //!
-//! Invariant: a message without its row in `messages` is not there, whatever events there may be.
+//! Invariants: a message without its row in `messages` is not there, whatever events there may be; a server that takes no
+//! writes answers no read.
 
 use sqlx::PgConnection;
 
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// How far a message has come.
-pub(super) const MESSAGE_BOUNDS: &str = "SELECT next_sequence_no FROM messages WHERE message_id = $1";
+pub(super) const MESSAGE_BOUNDS: &str = "SELECT next_sequence_no FROM messages WHERE message_id = $1 AND require_writable()";
 
 /// Events behind number $2: at most $3 of them, and no more behind the first that brings what is stored of them over $4
 /// bytes, but for the second, which shows that there is more.
@@ -29,7 +30,7 @@ pub(super) const MESSAGE_READ: &str = "SELECT m.next_sequence_no, e.sequence_no,
                 FROM message_events WHERE message_id = $1 AND sequence_no > $2 ORDER BY sequence_no LIMIT $3
             ) s WINDOW w AS (ORDER BY s.sequence_no)
         ) r WHERE r.bytes_before <= $4 OR r.nth <= 2
-    ) e ON true WHERE m.message_id = $1 ORDER BY e.sequence_no";
+    ) e ON true WHERE m.message_id = $1 AND require_writable() ORDER BY e.sequence_no";
 
 /// The number that is beyond every event's.
 const BEYOND: i32 = i32::MAX;

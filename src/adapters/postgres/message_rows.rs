@@ -31,7 +31,7 @@ macro_rules! columns {
 /// Messages, locked in one order.
 pub(super) const LOCK_MESSAGES: &str = columns!("WHERE message_id = ANY ($1) ORDER BY message_id FOR UPDATE");
 /// One message.
-pub(super) const OBSERVE_MESSAGE: &str = columns!("WHERE message_id = $1");
+pub(super) const OBSERVE_MESSAGE: &str = columns!("WHERE message_id = $1 AND require_writable()");
 
 /// Makes a message, if it is not there.
 pub(super) const OPEN_MESSAGE: &str = "INSERT INTO messages (message_id, owner, epoch, next_sequence_no, stop_requested, created_ms,

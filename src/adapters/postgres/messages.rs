@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use sqlx::Connection;
 
 use super::{
-    failure::Failure,
+    failure::{Failure, of_topic},
     group_commit::GroupCommit,
     journal::{PostgresLog, probe},
     lane::{Lane, Repeat, calling},
@@ -51,6 +51,11 @@ impl PostgresMessages {
         Self { log, writer, appends, sweeps }
     }
 
+    /// The answer of a call that concerned one message.
+    fn of<T>(id: MessageId, answer: Result<T, BackendError>) -> Result<T, BackendError> {
+        answer.map_err(|error| of_topic(error, &Topic::Message(id)))
+    }
+
     /// Changes a message under its lock; `None` if it is not there, and nothing is written where it refuses.
     async fn change<R: Send + 'static>(
         &self,
@@ -61,7 +66,7 @@ impl PostgresMessages {
             let change = change.clone();
             change_locked(connection, id, change).boxed()
         });
-        self.log.reads.call("changing a message", Repeat::Harmless, act).await
+        Self::of(id, self.log.reads.call("changing a message", Repeat::Harmless, act).await)
     }
 }
 
@@ -103,7 +108,7 @@ impl Messages for PostgresMessages {
                 let owner = owner.as_str().to_owned();
                 async move { Ok(sqlx::query_scalar(OPEN_MESSAGE).bind(id.0).bind(owner).fetch_optional(connection).await?) }.boxed()
             });
-            let created_ms: Option<i64> = self.log.reads.call("opening a message", Repeat::Harmless, make).await?;
+            let created_ms: Option<i64> = Self::of(id, self.log.reads.call("opening a message", Repeat::Harmless, make).await)?;
             if let Some(created_ms) = created_ms {
                 let message = Message::opened(owner.clone(), Timestamp::from_ms(from_i64(created_ms)));
                 return Ok(Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true }));
@@ -121,7 +126,7 @@ impl Messages for PostgresMessages {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await
+        Self::of(id, self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await)
     }
 
     async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
@@ -145,7 +150,7 @@ impl Messages for PostgresMessages {
             }
             .boxed()
         });
-        Ok(self.log.reads.call("asking for a message", Repeat::Harmless, ask).await?.map(observed))
+        Ok(Self::of(id, self.log.reads.call("asking for a message", Repeat::Harmless, ask).await)?.map(observed))
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
@@ -153,7 +158,7 @@ impl Messages for PostgresMessages {
             let channel = self.writer.channel.clone();
             async move { message_removal::delete(connection, id, &channel).await }.boxed()
         });
-        self.log.reads.call("deleting a message", Repeat::Harmless, remove).await
+        Self::of(id, self.log.reads.call("deleting a message", Repeat::Harmless, remove).await)
     }
 
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {

@@ -12,16 +12,24 @@
 //!   whichever process appends, and an entry is visible before any later one is made. Counters begin at 1.
 //! - **Truncation** is exact. Each entry has its `prev`, so the **floor** is that of the oldest entry retained, and where
 //!   none is, the id of the last one that there was, which the head row keeps for ever (about 150 bytes for each user who
-//!   was ever written to). The **head** is the last entry's id; of a topic that was never written to, the time at which it
+//!   was ever written to; a trigger keeps it when it is deleted by hand, and removes the entries instead). The **head** is the last entry's id; of a topic that was never written to, the time at which it
 //!   was first asked for, in a head row of its own. A topic that stays unwritten is forgotten after a day; the journal
 //!   remembers the latest head that was told of those, so none goes back.
 //! - **Bounds**: a tenth more than the most entries of a topic may be kept; they are trimmed by the appends that bring them
 //!   over it. Entries over the age limit are not shown, and removed by the sweep. A message is never trimmed, and goes whole.
+//! - **A damaged topic** (rows that a constraint or trigger refuses, numbers out of range, values that make no sense) fails
+//!   alone, with [`crate::ports::backend_error::BackendErrorKind::Damaged`], also where it is written or read with others.
+//! - **Events for everybody** are rows that processes read on from the last one that they heard: kept for a minute, in at
+//!   most 16 MiB, beyond which they are refused.
 //! - **What it needs**: Postgres 13 or later, a UTF8 database, a direct connection to its primary (through a pooler only
-//!   in session mode: it listens, and sets its session), and a role that owns the schema, or may make it. No extension.
+//!   in session mode: it listens, and sets its session; the start sees whether sessions are kept), and a role that owns the schema, or may make it. No extension.
 //! - **When the server restarts**, calls fail within their time, connections come back by themselves with the next call
 //!   that needs them, and the feed says [`crate::ports::feed::Signal::Interrupted`] once it listens again. The same holds
-//!   for a server that vanishes without a word: calls have times of their own, and the feed asks for signs of life.
+//!   for a server that vanishes without a word: calls have times of their own, and the feed asks every other second.
+//! - **When another server takes over** while connections to the old one live on: every connection is asked at its opening
+//!   whether its server takes writes, every reading statement asks again, and the first one that is told "no" has all
+//!   connections of the process opened anew. A server that takes no writes, a standby or a primary that is set so, counts
+//!   as away: nothing tells whether it has what was acknowledged elsewhere.
 //!
 //! One connection for each purpose, so that none starves another: appends to users' topics, and to messages, each with
 //! group commit; listening, and reading what was heard of; the sweep; two for leases and budgets; the rest for reads.
@@ -52,6 +60,7 @@ mod reading;
 mod schema;
 mod stored_event;
 mod sweeping;
+mod unreachable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,7 +69,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
-    append::AppendWriter,
+    append::{AppendBounds, AppendWriter},
     connector::{Connector, Purpose},
     failure::Failure,
     journal::PostgresLog,
@@ -107,9 +116,9 @@ pub enum PostgresSetupError {
     /// It is not what is needed, or its schema can't be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// It does not let us in.
-    #[error("the server refuses the connection")]
-    Refused(#[source] sqlx::Error),
+    /// It does not let us in, and says what has to change first.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Postgres {
@@ -138,12 +147,8 @@ impl Postgres {
             on_malformed: options.on_malformed,
             _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
         });
-        let events = AppendWriter {
-            lane: lane("rejoin events", 1),
-            channel: channel.clone(),
-            topic_entries_max: options.topic_entries_max,
-            idempotency_window,
-        };
+        let bounds = AppendBounds::new(channel.clone(), options.topic_entries_max, idempotency_window);
+        let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
         let messages = MessageWriter { lane: lane("rejoin messages", 1), channel, idempotency_window };
         let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
         let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
@@ -163,9 +168,9 @@ impl Postgres {
 async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duration) -> Result<(), PostgresSetupError> {
     match timeout(call_timeout, connector.connect(purpose)).await {
         Ok(Err(Failure::Unprepared(error))) if !error.may_pass() => Err(error.into()),
-        Ok(Err(Failure::Unreachable(error))) if is_refusal(&error) => Err(PostgresSetupError::Refused(error)),
+        Ok(Err(Failure::Unreachable { why, source })) if unreachable::is_for_good(&source) => Err(PostgresSetupError::Refused(why)),
         Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "postgres can't be reached yet");
+            tracing::warn!(%error, "postgres can't be used yet");
             Ok(())
         }
         Err(_) => {
@@ -174,10 +179,4 @@ async fn try_once(connector: &Connector, purpose: Purpose, call_timeout: Duratio
         }
         Ok(Ok(_)) => Ok(()),
     }
-}
-
-/// Wrong credentials, no such database, no right to it.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.starts_with(class)))
 }

@@ -3,7 +3,7 @@
 use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 41] = [
+pub const ALL: [(&str, &str); 44] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
@@ -24,7 +24,7 @@ pub const ALL: [(&str, &str); 41] = [
     ("remove messages", message_removal::REMOVE_MESSAGES),
     ("announce", feed::ANNOUNCE),
     ("find announcements", feed::FIND_ANNOUNCEMENTS),
-    ("find closed", feed::FIND_CLOSED),
+    ("latest announcement", feed::LATEST_ANNOUNCEMENT),
     ("feed user heads", feed::FEED_USER_HEADS),
     ("feed message heads", feed::FEED_MESSAGE_HEADS),
     ("feed user events", feed::FEED_USER_EVENTS),
@@ -34,13 +34,16 @@ pub const ALL: [(&str, &str); 41] = [
     ("release leases", limits::RELEASE_LEASES),
     ("count leases", limits::COUNT_LEASES),
     ("take replay", limits::TAKE_REPLAY),
+    ("allow continuation", limits::ALLOW_CONTINUATION),
     ("count replays", limits::COUNT_REPLAYS),
     ("sweep events", sweeping::SWEEP_EVENTS),
     ("sweep keys", sweeping::SWEEP_KEYS),
     ("sweep message keys", sweeping::SWEEP_MESSAGE_KEYS),
-    ("sweep announcements", sweeping::SWEEP_ANNOUNCEMENTS),
+    ("sweep closings", sweeping::SWEEP_CLOSINGS),
+    ("sweep broadcasts", sweeping::SWEEP_BROADCASTS),
     ("sweep leases", sweeping::SWEEP_LEASES),
     ("sweep replays", sweeping::SWEEP_REPLAYS),
+    ("sweep continuations", sweeping::SWEEP_CONTINUATIONS),
     ("take turn", sweeping::TAKE_TURN),
     ("end turn", sweeping::END_TURN),
     ("take turn for messages", message_removal::TAKE_TURN),

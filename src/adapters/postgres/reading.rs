@@ -1,12 +1,13 @@
 //! Reading users' topics.
 //!
-//! Invariant: a page and its bounds come from one statement, and so from one moment of the server.
+//! Invariant: a page and its bounds come from one statement, and so from one moment of the server, at which it took
+//! writes: one that was replaced, and may lack what was acknowledged since, answers no read.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     failure::Failure,
-    numbers::{from_i64, to_i64},
+    numbers::{columns_of, from_i64, to_i64},
     stored_event::StoredEvent,
 };
 use crate::{
@@ -26,7 +27,7 @@ macro_rules! extent {
         concat!(
             "SELECT j.origin_ms, t.last_ms, t.last_n, t.told_ms, t.appended, o.ms, o.n, o.prev_ms, o.prev_n, o.ordinal",
             $columns,
-            " FROM (SELECT origin_ms, greatest(origin_ms, now_ms() - $2) AS since_ms FROM journal LIMIT 1) j
+            " FROM (SELECT origin_ms, greatest(origin_ms, now_ms() - $2) AS since_ms FROM journal WHERE require_writable() LIMIT 1) j
             JOIN user_topics t ON t.user_id = $1
             LEFT JOIN LATERAL (
                 SELECT ms, n, prev_ms, prev_n, ordinal FROM user_events
@@ -58,7 +59,7 @@ pub(super) const READ: &str = extent!(
 pub(super) const MAKE_KNOWN: &str = "SELECT make_topic_known($1)";
 /// The extent of a topic that has no row.
 pub(super) const BOUNDS_OF_UNKNOWN: &str = "SELECT origin_ms, origin_ms, 0::bigint, greatest(now_ms(), origin_ms, forgotten_ms), 0::bigint,
-    NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint FROM journal";
+    NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint FROM journal WHERE require_writable()";
 
 /// A topic as its head row and its oldest entry tell.
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +97,7 @@ pub(super) async fn page(
     after: Position,
     limit: PageLimit,
 ) -> Result<StoredPage, Failure> {
-    let (after_ms, after_n) = match after {
-        Position::Start => (-1, -1),
-        Position::After(id) => (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))),
-    };
+    let (after_ms, after_n) = columns_of(after);
     for _ in 0..2 {
         let rows = sqlx::query(READ)
             .bind(user.as_str())
@@ -121,14 +119,12 @@ pub(super) async fn page(
     Err(sqlx::Error::RowNotFound.into())
 }
 
-/// Gives a topic its head row. Where the server takes no writes, reading goes on all the same, with the extent that the
+/// Gives a topic its head row. Where the server has no room for it, reading goes on all the same, with the extent that the
 /// row would have; that its head holds when the clock steps back as well is not promised then.
 async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<Option<Extent>, Failure> {
     match sqlx::query(MAKE_KNOWN).bind(user.as_str()).execute(&mut *connection).await.map_err(Failure::from) {
         Ok(_) => Ok(None),
-        Err(failure) if failure.is_for_want_of_writes() => {
-            Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?))
-        }
+        Err(failure) if failure.is_for_want_of_room() => Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?)),
         Err(failure) => Err(failure),
     }
 }

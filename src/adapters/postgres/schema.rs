@@ -11,8 +11,15 @@ use super::options::SchemaName;
 const SERVER_VERSION_MIN: i32 = 13_00_00;
 
 /// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_functions.sql"), include_str!("migrations/0003_turns.sql")];
+const MIGRATIONS: [&str; 7] = [
+    include_str!("migrations/0001_tables.sql"),
+    include_str!("migrations/0002_functions.sql"),
+    include_str!("migrations/0003_turns.sql"),
+    include_str!("migrations/0004_writable.sql"),
+    include_str!("migrations/0005_heads_stay.sql"),
+    include_str!("migrations/0006_continuations.sql"),
+    include_str!("migrations/0007_announcements_in_order.sql"),
+];
 
 /// Why a server can't serve as the backend.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +30,6 @@ pub enum PrepareError {
     /// Another encoding than UTF-8 can't hold every event.
     #[error("the database's encoding is {0}: it must be UTF8")]
     Encoding(String),
-    /// It takes no writes.
-    #[error("the server is a standby, which takes no writes: name the primary")]
-    Standby,
     /// The schema was made by a later version of this program.
     #[error("the schema is at version {found}, this program knows {known}: run a later version of it")]
     Newer {
@@ -34,8 +38,33 @@ pub enum PrepareError {
         /// The latest that is known here.
         known: usize,
     },
+    /// A pooler is in between that gives a connection's session to others.
+    #[error(
+        "the server is reached through a pooler that keeps no sessions (PgBouncer's pool_mode transaction or statement), but Rejoin \
+         listens for notifications on them: use pool_mode = session, or a direct connection"
+    )]
+    NoSessions,
+    /// The role may not do what is needed.
+    #[error(
+        "the role may not make or use what Rejoin needs in the schema {schema} ({message}): as a superuser, run \
+         CREATE SCHEMA {schema} AUTHORIZATION the_role, or have all in it belong to the role"
+    )]
+    Denied {
+        /// The schema.
+        schema: String,
+        /// The server's own words.
+        message: String,
+    },
+    /// There is something else of the same name.
+    #[error("the schema {schema} holds something that is not Rejoin's ({message}): name another one as postgres.schema, or move that away")]
+    Foreign {
+        /// The schema.
+        schema: String,
+        /// The server's own words.
+        message: String,
+    },
     /// A statement failed.
-    #[error("the schema can't be prepared")]
+    #[error("the schema can't be prepared: {0}")]
     Sql(#[from] sqlx::Error),
 }
 
@@ -43,9 +72,25 @@ impl PrepareError {
     /// Whether it may pass by itself: the server went away meanwhile, or is starting.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
-            Self::Sql(_) | Self::Standby => true,
-            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } => false,
+            Self::Sql(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| ["08", "25", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
+            }
+            Self::Sql(_) => true,
+            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } | Self::NoSessions | Self::Denied { .. } | Self::Foreign { .. } => {
+                false
+            }
+        }
+    }
+
+    /// The same with what to do, where that is known.
+    fn explained(self, schema: &SchemaName) -> Self {
+        let Self::Sql(sqlx::Error::Database(error)) = &self else { return self };
+        let (schema, message) = (schema.as_str().to_owned(), error.message().to_owned());
+        match error.code().as_deref() {
+            Some("42501") => Self::Denied { schema, message },
+            // It is there already, or is of another kind, or lacks a column.
+            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => Self::Foreign { schema, message },
+            _ => self,
         }
     }
 }
@@ -53,6 +98,10 @@ impl PrepareError {
 /// Makes the schema what this version needs, where it is not, and sees that the journal has its origin.
 pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
     check_server(connection).await?;
+    migrate(connection, schema).await.map_err(|error| error.explained(schema))
+}
+
+async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
     let mut transaction = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rejoin'), hashtext($1))").bind(schema.as_str()).execute(&mut *transaction).await?;
     // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.
@@ -84,15 +133,15 @@ pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) 
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), PrepareError> {
     const ASK: &str = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
-        pg_encoding_to_char(encoding)::text, pg_is_in_recovery() FROM pg_database WHERE datname = current_database()";
-    let (number, version, encoding, is_standby): (i32, String, String, bool) = sqlx::query_as(ASK).fetch_one(connection).await?;
+        pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()";
+    let (number, version, encoding): (i32, String, String) = sqlx::query_as(ASK).fetch_one(connection).await?;
     if number < SERVER_VERSION_MIN {
         return Err(PrepareError::Version(version));
     }
     if encoding != "UTF8" {
         return Err(PrepareError::Encoding(encoding));
     }
-    if is_standby { Err(PrepareError::Standby) } else { Ok(()) }
+    Ok(())
 }
 
 async fn run(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {

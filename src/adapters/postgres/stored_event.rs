@@ -26,7 +26,8 @@ impl StoredEvent<'_> {
             event_type: EventType::parse(self.event_type)?,
             ts: Timestamp::from_ms(from_i64(self.ts_ms)),
             category: self.category.and_then(|name| Category::parse(name).ok()),
-            scope: self.scope.map(Json::parse).transpose()?,
+            // What was written before a scope was always there, or by somebody else.
+            scope: self.scope.filter(|scope| *scope != "null").map(Json::parse).transpose()?.unwrap_or_else(Json::empty_object),
             payload: Json::parse(self.payload)?,
         })
     }

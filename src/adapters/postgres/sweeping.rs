@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     failure::Failure,
+    feed::BROADCASTS_KEPT,
     lane::{Lane, Repeat, calling},
     numbers::millis,
 };
@@ -27,8 +28,8 @@ const ROWS_AT_ONCE: i64 = 1_000;
 const REST_FACTOR: u32 = 2;
 const REST_MIN: Duration = Duration::from_millis(5);
 
-/// How long announcements are kept, for processes that were cut off when they were made.
-const ANNOUNCEMENTS_KEPT: Duration = Duration::from_hours(1);
+/// How long it is kept that a user's connections are to end, for processes that were cut off when that was announced.
+const CLOSINGS_KEPT: Duration = Duration::from_hours(1);
 /// After so long, a topic that nobody ever wrote to is forgotten.
 const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
 
@@ -80,12 +81,16 @@ pub(super) const SWEEP_EVENTS: &str = remove_older!("user_events", "ms", " AND m
 pub(super) const SWEEP_KEYS: &str = remove_older!("idempotency_keys", "seen_ms");
 /// The same of messages.
 pub(super) const SWEEP_MESSAGE_KEYS: &str = remove_older!("message_keys", "seen_ms");
-/// Announcements that everybody has heard.
-pub(super) const SWEEP_ANNOUNCEMENTS: &str = remove_older!("announcements", "announced_ms");
+/// Announcements that everybody has heard who may: users whose connections were to end.
+pub(super) const SWEEP_CLOSINGS: &str = remove_older!("announcements", "announced_ms");
+/// The same of events for everybody.
+pub(super) const SWEEP_BROADCASTS: &str = remove_older!("announcements", "announced_ms", " AND user_id IS NULL", "");
 /// Leases that ended.
 pub(super) const SWEEP_LEASES: &str = remove_older!("leases", "expires_ms");
 /// Replay windows without a replay in them.
 pub(super) const SWEEP_REPLAYS: &str = remove_older!("replay_windows", "ends_ms");
+/// Continuations that nobody has used in time.
+pub(super) const SWEEP_CONTINUATIONS: &str = remove_older!("continuations", "ends_ms");
 /// Topics that nobody ever wrote to. What was told of them is not forgotten.
 pub(super) const SWEEP_TOPICS: &str = remove_older!(
     "user_topics",
@@ -144,9 +149,11 @@ impl PostgresSweeper {
         for (statement, kept) in [
             (SWEEP_KEYS, self.idempotency_window),
             (SWEEP_MESSAGE_KEYS, self.idempotency_window),
-            (SWEEP_ANNOUNCEMENTS, ANNOUNCEMENTS_KEPT),
+            (SWEEP_CLOSINGS, CLOSINGS_KEPT),
+            (SWEEP_BROADCASTS, BROADCASTS_KEPT),
             (SWEEP_LEASES, Duration::ZERO),
             (SWEEP_REPLAYS, Duration::ZERO),
+            (SWEEP_CONTINUATIONS, Duration::ZERO),
             (SWEEP_TOPICS, NEVER_WRITTEN_KEPT),
         ] {
             while self.batch(turn, statement, kept, None).await?.is_some() {}

@@ -17,7 +17,7 @@ use super::{
     ring::{Ring, TotalBytes},
 };
 use crate::domain::{
-    event::{Entry, Event},
+    event::Entry,
     position::Position,
     replay::{Page, Step},
     timestamp::Timestamp,
@@ -89,10 +89,6 @@ impl Followed {
         if state.ring.push(entry, &hub.0.ring_options) == Step::Gap {
             self.need_catch_up(&mut state, hub);
         }
-    }
-
-    pub(super) fn broadcast(&self, hub: &Hub, event: &Arc<Event>) {
-        self.state().ring.push_broadcast(event, &hub.0.ring_options);
     }
 
     /// The journal may have more than the ring.

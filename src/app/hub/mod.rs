@@ -23,11 +23,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::tail::Reach;
 use self::{followed::Followed, ring::TotalBytes};
-pub(super) use self::{ring::Content, tail::Reach};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
-    app::{limits::Limits, sources::Sources},
+    app::{
+        broadcasts::Broadcasts,
+        limits::Limits,
+        sources::{Source, Sources},
+    },
     domain::topic::Topic,
     ports::{backend_error::BackendError, feed::Signal, topic_log::PageLimit},
 };
@@ -54,6 +58,7 @@ struct Inner {
     sources: Sources,
     /// Who knows the connections of a user, for when they are to end.
     limits: Arc<Limits>,
+    broadcasts: Arc<Broadcasts>,
     ring_options: RingOptions,
     page_limit: PageLimit,
     total_bytes: Arc<TotalBytes>,
@@ -68,11 +73,19 @@ struct Inner {
 
 impl Hub {
     /// A hub over the feeds of both channels. Its tasks end with `stop`.
-    pub fn start(sources: Sources, limits: Arc<Limits>, ring_options: RingOptions, page_limit: PageLimit, stop: CancellationToken) -> Self {
+    pub fn start(
+        sources: Sources,
+        limits: Arc<Limits>,
+        broadcasts: Arc<Broadcasts>,
+        ring_options: RingOptions,
+        page_limit: PageLimit,
+        stop: CancellationToken,
+    ) -> Self {
         let signals = sources.signals();
         let hub = Self(Arc::new(Inner {
             sources,
             limits,
+            broadcasts,
             ring_options,
             page_limit,
             total_bytes: Arc::default(),
@@ -106,10 +119,12 @@ impl Hub {
             }
         };
         // From here on the tail's drop takes the follower back.
-        let mut tail = Tail::new(self.clone(), Arc::clone(&followed));
+        let broadcasts = matches!(topic, Topic::User(_)).then(|| self.0.broadcasts.tail());
+        let mut tail = Tail::new(self.clone(), Arc::clone(&followed), broadcasts);
         let mut watching = followed.watching.lock().await;
         if !*watching {
-            self.0.sources.of(topic).feed.watch(topic).await?;
+            let Source { feed, availability, .. } = self.0.sources.of(topic);
+            availability.observe(feed.watch(topic).await)?;
             *watching = true;
             followed.state().ring.restart(None);
         }
@@ -175,10 +190,8 @@ impl Hub {
                     touched.extend(self.topics().values().cloned());
                 }
                 Signal::Broadcast(event) => {
-                    for followed in self.topics().values().filter(|followed| matches!(followed.topic, Topic::User(_))) {
-                        followed.broadcast(self, &event);
-                        touched.push(Arc::clone(followed));
-                    }
+                    self.0.broadcasts.add(event);
+                    touched.extend(self.topics().values().filter(|followed| matches!(followed.topic, Topic::User(_))).cloned());
                 }
             }
         }

@@ -14,10 +14,10 @@ use std::{
     },
 };
 
-pub(crate) use self::slot::{Content, Slot};
+pub(crate) use self::slot::Slot;
 use crate::domain::{
     cursor::Continuity,
-    event::{Entry, Event},
+    event::Entry,
     position::Position,
     replay::{Page, Step, step},
     timestamp::Timestamp,
@@ -100,7 +100,7 @@ impl Ring {
             (None, None) => Step::Gap,
         };
         if verdict == Step::Next {
-            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options);
+            self.add(entry.clone(), options);
         }
         verdict
     }
@@ -132,20 +132,13 @@ impl Ring {
     /// whether or not its writer knew its `prev`.
     fn extend(&mut self, entry: &Entry, options: &RingOptions) {
         if self.head().is_some_and(|head| head.is_before(entry.id)) {
-            self.add(Content::Entry(entry.clone()), Position::After(entry.id), options);
+            self.add(entry.clone(), options);
         }
     }
 
-    /// Takes an event for everybody. Where the ring has no place yet, nobody has come far enough to be told.
-    pub(super) fn push_broadcast(&mut self, event: &Arc<Event>, options: &RingOptions) {
-        if let Some(head) = self.head() {
-            self.add(Content::Broadcast(Arc::clone(event)), head, options);
-        }
-    }
-
-    fn add(&mut self, content: Content, position: Position, options: &RingOptions) {
-        let slot = Slot::new(content, position);
-        let cost = slot.cost_bytes();
+    fn add(&mut self, entry: Entry, options: &RingOptions) {
+        let slot = Slot::new(entry);
+        let (cost, position) = (slot.cost_bytes(), slot.position());
         self.bytes += cost;
         self.total.0.fetch_add(cost, Ordering::Relaxed);
         self.slots.push_back(slot);
@@ -166,7 +159,7 @@ impl Ring {
         self.bytes -= oldest.cost_bytes();
         self.total.0.fetch_sub(oldest.cost_bytes(), Ordering::Relaxed);
         if let Some(extent) = &mut self.extent {
-            extent.floor = oldest.position;
+            extent.floor = oldest.position();
         }
         true
     }
@@ -175,7 +168,7 @@ impl Ring {
     pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
         let extent = self.extent.filter(|extent| extent.floor <= position && position <= extent.head)?;
         let next = self.slots.get(self.index_behind(position));
-        next.is_none_or(|slot| slot.content.event().ts >= oldest_ts).then_some(extent.head)
+        next.is_none_or(|slot| slot.entry.event.ts >= oldest_ts).then_some(extent.head)
     }
 
     /// The number of the first slot behind `position`; `None` if the ring doesn't reach back so far.
@@ -187,7 +180,7 @@ impl Ring {
     }
 
     fn index_behind(&self, position: Position) -> usize {
-        self.slots.partition_point(|slot| slot.position <= position)
+        self.slots.partition_point(|slot| slot.position() <= position)
     }
 
     /// Whether the slot of this number is still here, or the next to come.

@@ -7,7 +7,10 @@ use std::{ops::ControlFlow, sync::Arc};
 use tokio::sync::futures::Notified;
 
 use super::{DrainPlan, Hub, followed::Followed, ring::Slot};
-use crate::domain::{position::Position, timestamp::Timestamp};
+use crate::{
+    app::broadcasts::{BroadcastTail, Content, Missed},
+    domain::{position::Position, timestamp::Timestamp},
+};
 
 /// Follows one topic. Dropping it stops that.
 pub struct Tail {
@@ -18,6 +21,8 @@ pub struct Tail {
     /// The ring's incarnation when the connection was last sure of its place. It is noted *before* the journal is read,
     /// so that a ring that begins anew during the read is noticed after it.
     incarnation: u32,
+    /// Of a user's topic.
+    broadcasts: Option<BroadcastTail>,
 }
 
 /// Wakes one connection. Apart from the [`Tail`], so that waiting does not borrow it.
@@ -33,8 +38,8 @@ pub(crate) enum Reach {
 }
 
 impl Tail {
-    pub(super) fn new(hub: Hub, followed: Arc<Followed>) -> Self {
-        Self { hub, followed, next: None, incarnation: 0 }
+    pub(super) const fn new(hub: Hub, followed: Arc<Followed>, broadcasts: Option<BroadcastTail>) -> Self {
+        Self { hub, followed, next: None, incarnation: 0, broadcasts }
     }
 
     /// The feed listens to the topic.
@@ -55,6 +60,11 @@ impl Tail {
         let number = self.next.filter(|number| state.ring.has(*number)).or_else(|| state.ring.number_behind(position));
         self.next = number.map(|number| state.ring.visit(number, visit));
         if self.next.is_some() { Reach::Whole } else { Reach::Behind }
+    }
+
+    /// Shows the events for everybody that are new, until `visit` breaks off.
+    pub(in crate::app) fn take_broadcasts(&mut self, visit: impl FnMut(&Content) -> ControlFlow<()>) -> Result<(), Missed> {
+        self.broadcasts.as_mut().map_or(Ok(()), |broadcasts| broadcasts.take(visit))
     }
 
     /// The ring's head, if it has all that lies behind `position` and nothing of that is older than `oldest_ts`.

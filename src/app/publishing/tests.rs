@@ -7,8 +7,13 @@ use futures_util::stream::{BoxStream, StreamExt, pending};
 
 use super::*;
 use crate::{
+    app::broadcasts::Broadcasts,
     domain::{position::EventId, timestamp::Timestamp},
-    ports::{backend_error::BackendErrorKind, feed::Signal, journal::MockJournal},
+    ports::{
+        backend_error::BackendErrorKind,
+        feed::{Feed, Signal},
+        journal::MockJournal,
+    },
 };
 
 const NOW: Timestamp = Timestamp::from_ms(1_718_900_000_007);
@@ -21,11 +26,17 @@ impl Clock for Fixed {
     }
 }
 
-/// A feed that keeps what was broadcast, or fails.
-#[derive(Default)]
+/// A feed that keeps what was broadcast and brings it back, or fails.
 struct Told {
     away: bool,
     events: Mutex<Vec<Arc<Event>>>,
+    broadcasts: Arc<Broadcasts>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { away: false, events: Mutex::default(), broadcasts: Arc::new(Broadcasts::new(10_000)) }
+    }
 }
 
 #[async_trait]
@@ -44,6 +55,7 @@ impl Feed for Told {
         if self.away {
             return Err(away());
         }
+        self.broadcasts.add(Arc::clone(&event));
         self.events.lock().unwrap().push(event);
         Ok(())
     }
@@ -80,7 +92,9 @@ fn publisher(journal: MockJournal, feed: &Arc<Told>, push_enabled: bool) -> Publ
     let registry = Registry::build(patterns.iter().map(|(name, patterns)| (*name, patterns.as_slice()))).unwrap();
     let availability = Arc::new(Availability::new("journal", Signals::unheard_in_tests()));
     let signals = Signals::unheard_in_tests();
-    Publisher::new(Arc::new(journal), availability, Arc::clone(feed) as _, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
+    let broadcasts = Arc::clone(&feed.broadcasts);
+    let broadcaster = Broadcaster::new(broadcasts, Arc::clone(feed) as _, Arc::clone(&availability), Arc::clone(&signals));
+    Publisher::new(Arc::new(journal), availability, broadcaster, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
 }
 
 fn user(id: &str) -> UserId {
@@ -95,7 +109,7 @@ fn publication(recipients: Recipients, event_type: &str) -> Publication {
     Publication {
         recipients,
         event_type: EventType::parse(event_type).unwrap(),
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse("1.10").unwrap(),
         category: None,
         idempotency_key: None,
@@ -127,7 +141,7 @@ async fn the_registry_assigns_the_category_unless_the_publisher_did() {
 #[tokio::test]
 async fn an_event_is_stored_as_it_came_with_the_servers_time() {
     let (journal, batches) = journal();
-    let scope = Json::parse(r#"{"kind":"source"}"#).ok();
+    let scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
     let sent = Publication { scope: scope.clone(), ..publication(Recipients::User(user("u1")), "a") };
     let published = publisher(journal, &Arc::default(), true).publish(sent).await.unwrap();
     assert_eq!(published, Published::One(appended(0)));
@@ -221,6 +235,25 @@ async fn a_feed_that_fails_is_told() {
     let feed = Arc::new(Told { away: true, ..Told::default() });
     let failed = publisher(MockJournal::new(), &feed, true).publish(publication(Recipients::Everybody, "a")).await;
     assert!(matches!(failed, Err(PublishError::Backend(_))));
+}
+
+#[tokio::test]
+async fn a_broadcast_that_not_everybody_could_get_is_refused_and_the_others_are_published() {
+    let (journal, _) = journal();
+    let feed = Arc::new(Told::default());
+    let slow = feed.broadcasts.tail();
+    let large = |bytes: usize| {
+        let payload = Json::parse(&format!("\"{}\"", "x".repeat(bytes))).unwrap();
+        Publication { payload, ..publication(Recipients::Everybody, "large") }
+    };
+    let publications = vec![large(5_000), large(2_000), large(2_000), publication(Recipients::User(user("a")), "x")];
+    let published = publisher(journal, &feed, true).publish_all(publications).await.unwrap();
+    assert!(matches!(published[0], Err(PublishError::NoRoom(NoRoom::TooLarge { .. }))), "{published:?}");
+    assert!(matches!(published[1], Ok(Published::Broadcast)), "{published:?}");
+    assert!(matches!(published[2], Err(PublishError::NoRoom(NoRoom::Full))), "{published:?}");
+    assert!(matches!(published[3], Ok(Published::One(_))), "{published:?}");
+    assert_eq!(feed.events.lock().unwrap().len(), 1, "nobody got those that were refused");
+    drop(slow);
 }
 
 #[tokio::test]

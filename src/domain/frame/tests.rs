@@ -13,7 +13,7 @@ fn event(event_type: &str, payload: &str) -> Event {
         event_type: EventType::parse(event_type).unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(payload).unwrap(),
     }
 }
@@ -60,13 +60,13 @@ fn an_entry_is_the_envelope_or_its_payload() {
     let topic = user("u\"1");
     let envelope = concat!(
         "data: {\"id\":\"7-1\",\"type\":\"source.ingest.queued\",\"ts\":\"2024-06-20T16:13:20.000Z\",",
-        "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":null,\"payload\":{\"n\":1.0}}\nid: 7-1\n\n"
+        "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":{},\"payload\":{\"n\":1.0}}\nid: 7-1\n\n"
     );
     assert_eq!(body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event)), envelope);
     let named = "event: source.ingest.queued\ndata: {\"n\":1.0}\nid: 7-1\n\n";
     assert_eq!(body_text(&Frame::entry(Format::Named, &topic, EventId::timed(7, 1), &event)), named);
     event.category = Category::parse("import").ok();
-    event.scope = Json::parse(r#"{"kind":"source"}"#).ok();
+    event.scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
     let frame = body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event));
     assert!(frame.contains(r#""scope":{"kind":"source"},"payload":{"n":1.0},"category":"import"}"#), "{frame}");
 }
@@ -74,7 +74,7 @@ fn an_entry_is_the_envelope_or_its_payload() {
 #[test]
 fn a_broadcast_has_no_id_and_no_topic() {
     let frame = body_text(&Frame::broadcast(Format::Envelope, &event("notice", "1")));
-    assert_eq!(frame, "data: {\"type\":\"notice\",\"ts\":\"2024-06-20T16:13:20.000Z\",\"scope\":null,\"payload\":1}\n\n");
+    assert_eq!(frame, "data: {\"type\":\"notice\",\"ts\":\"2024-06-20T16:13:20.000Z\",\"scope\":{},\"payload\":1}\n\n");
 }
 
 proptest! {

@@ -67,7 +67,7 @@ fn entry(number: u64, event_type: &str) -> Entry {
         event_type: EventType::parse(event_type).unwrap(),
         ts: Timestamp::from_ms(0),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!(r#"{{"n":{number}}}"#)).unwrap(),
     };
     Entry { id: EventId::sequence(number), prev: Some(prev), event: Arc::new(event) }

@@ -74,7 +74,7 @@ fn entry(ms: u64, prev: u64, category: &str) -> Entry {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(ms),
         category: Category::parse(category).ok(),
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::empty_object(),
     };
     Entry { id: EventId::timed(ms, 0), prev: Some(at(prev)), event: Arc::new(event) }

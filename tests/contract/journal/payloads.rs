@@ -72,7 +72,7 @@ pub(crate) async fn an_event_keeps_all_its_parts(fixture: &dyn Fixture) {
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut events = Vec::new();
     for category in [None, Some(Category::parse("a-very_long-name0").unwrap())] {
-        for scope in [None, Some(Json::parse(r#"{"kind":"source","id":1.0,"\u0000":"\ud800"}"#).unwrap())] {
+        for scope in [Json::empty_object(), Json::parse(r#"{"kind":"source","id":1.0,"\u0000":"\ud800"}"#).unwrap()] {
             for (event_type, ms) in [("a", 0), (&*"x:Y.z_-9".repeat(16), 1_718_900_000_007)] {
                 events.push(Arc::new(Event {
                     event_type: EventType::parse(event_type).unwrap(),

@@ -4,6 +4,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod client;
+mod pgbouncer;
 mod postgres;
 mod proxy;
 mod redis;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub use self::{
     client::{Connection, EventClient, Seen},
+    pgbouncer::PgBouncer,
     postgres::{PostgresServer, program},
     proxy::CuttingProxy,
     redis::{RedisCluster, RedisServer},

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -51,22 +51,40 @@ impl PostgresServer {
     /// The same with more settings, as lines of `postgresql.conf`.
     pub async fn start_with(settings: &str) -> Self {
         let folder = fresh_folder();
-        let data = folder.join("data");
-        let made = as_user(&program("initdb"))
-            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let conf = data.join("postgresql.conf");
+        run_to_end(
+            as_user(&program("initdb"))
+                .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+                .arg(folder.join("data")),
+        );
+        Self::start_in(folder, &format!("{SETTINGS}{settings}")).await
+    }
+
+    /// Makes a standby that follows this server, and starts it.
+    pub async fn start_standby(&self) -> Self {
+        let folder = fresh_folder();
+        run_to_end(
+            as_user(&program("pg_basebackup"))
+                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", &self.url(), "-D"])
+                .arg(folder.join("data")),
+        );
+        Self::start_in(folder, "").await
+    }
+
+    async fn start_in(folder: PathBuf, settings: &str) -> Self {
+        let conf = folder.join("data").join("postgresql.conf");
         let socket = format!("unix_socket_directories = '{}'\n", folder.display());
-        fs::write(&conf, fs::read_to_string(&conf).unwrap() + SETTINGS + &socket + settings).unwrap();
+        fs::write(&conf, fs::read_to_string(&conf).unwrap() + settings + "\n" + &socket).unwrap();
         let mut undertaker = Command::new("sh");
         undertaker.args(["-c", UNDERTAKER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self { folder, port: free_port(), undertaker: undertaker.spawn().unwrap() };
         server.run();
         server.answers().await;
         server
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        assert_eq!(self.run_sql("SELECT pg_promote()").trim(), "t");
     }
 
     /// The URL of its database `postgres`, for its superuser.
@@ -82,6 +100,11 @@ impl PostgresServer {
     /// Where it listens.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The same as an address.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// The folder of its data.
@@ -202,8 +225,13 @@ fn is_alive(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
 }
 
+fn run_to_end(command: &mut Command) {
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// Postgres refuses to run as root.
-fn as_user(program: &Path) -> Command {
+pub(crate) fn as_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -217,7 +245,7 @@ fn is_root() -> bool {
 }
 
 /// A folder that the server's user may write to.
-fn fresh_folder() -> PathBuf {
+pub(crate) fn fresh_folder() -> PathBuf {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     // A socket's path has at most 107 bytes.
@@ -236,7 +264,7 @@ fn give_to_postgres(path: &Path) {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -27,21 +27,14 @@ pub struct CuttingProxy {
 
 /// What all connections of a proxy share.
 struct Cutter {
+    server: Mutex<SocketAddr>,
     spares_heads: bool,
     calm: AtomicBool,
     unplugged: watch::Sender<bool>,
-    server: watch::Sender<SocketAddr>,
     cuts: AtomicUsize,
 }
 
 impl CuttingProxy {
-    /// Starts a proxy before `server`, which cuts nothing by itself.
-    pub async fn start_calm(server: SocketAddr) -> Self {
-        let proxy = Self::start(server, 0, u64::MAX).await;
-        proxy.calm_down();
-        proxy
-    }
-
     /// Starts a proxy before `server`, which cuts after at most `bytes_max` bytes of answer.
     pub async fn start(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
         Self::start_cutter(server, seed, bytes_max, false).await
@@ -53,22 +46,28 @@ impl CuttingProxy {
         Self::start_cutter(server, seed, bytes_max, true).await
     }
 
+    /// Starts a proxy that cuts nothing by itself.
+    pub async fn start_uncut(server: SocketAddr) -> Self {
+        let proxy = Self::start(server, 1, u64::MAX).await;
+        proxy.calm_down();
+        proxy
+    }
+
     async fn start_cutter(server: SocketAddr, seed: u64, bytes_max: u64, spares_heads: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let (unplugged, server) = (watch::Sender::new(false), watch::Sender::new(server));
-        let cutter = Arc::new(Cutter { spares_heads, calm, unplugged, server, cuts });
+        let cutter = Arc::new(Cutter { server: Mutex::new(server), spares_heads, calm, unplugged: watch::Sender::new(false), cuts });
         let random = AtomicU64::new(seed);
         let accepting = tokio::spawn({
             let cutter = Arc::clone(&cutter);
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let budget = next_random(&random) % bytes_max;
-                    let (cutter, mut unplugged, server) = (Arc::clone(&cutter), cutter.unplugged.subscribe(), *cutter.server.borrow());
+                    let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = cutter.pass(client, server, budget) => {}
+                            () = cutter.pass(client, budget) => {}
                             _ = unplugged.wait_for(|unplugged| *unplugged) => {}
                         }
                     });
@@ -81,6 +80,11 @@ impl CuttingProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads new connections to another server; those that are open stay where they are.
+    pub fn retarget(&self, server: SocketAddr) {
+        *self.cutter.server.lock().unwrap() = server;
     }
 
     /// Stops cutting.
@@ -96,11 +100,6 @@ impl CuttingProxy {
     /// Lets connections through again.
     pub fn plug_in(&self) {
         self.cutter.unplugged.send_replace(false);
-    }
-
-    /// Leads new connections to another server. Those that are open stay where they are.
-    pub fn lead_to(&self, server: SocketAddr) {
-        self.cutter.server.send_replace(server);
     }
 
     /// How many connections were cut.
@@ -126,7 +125,8 @@ fn next_random(state: &AtomicU64) -> u64 {
 }
 
 impl Cutter {
-    async fn pass(&self, client: TcpStream, server: SocketAddr, budget: u64) {
+    async fn pass(&self, client: TcpStream, budget: u64) {
+        let server = *self.server.lock().unwrap();
         let Ok(server) = TcpStream::connect(server).await else { return };
         // The port of a server that is gone may be given to this very connection, which then talks to itself.
         if server.local_addr().ok() == server.peer_addr().ok() {

@@ -65,7 +65,7 @@ impl<'a> Envelope<'a> {
         if let Some(category) = &self.category {
             line.word(Style::Coloured, format!("[{category}]").chars());
         }
-        if let Some(scope) = self.scope {
+        if let Some(scope) = self.scope.filter(|scope| !matches!(scope.get(), "{}" | "null")) {
             match serde_json::from_str::<UsualScope<'_>>(scope.get()) {
                 Ok(UsualScope { kind, id }) => line.word(Style::Faint, format!("({kind}/{id})").chars()),
                 Err(_) => line.word(Style::Faint, compact(scope.get())),

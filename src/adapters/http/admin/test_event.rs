@@ -7,14 +7,7 @@ use axum::{
 };
 
 use super::{IdPath, operator, private, user_id};
-use crate::adapters::http::{
-    Api, description,
-    problem::Problem,
-    problem_code::Code,
-    publication,
-    publish::Receipt,
-    request_body::{self, MediaType},
-};
+use crate::adapters::http::{Api, description, problem::Problem, problem_code::Code, publication, publish::Receipt, request_body};
 
 description::refusals! {
     /// Of a test event.
@@ -39,9 +32,7 @@ pub(super) async fn publish(State(api): State<Api>, path: IdPath, request: Reque
     let (parts, body) = request.into_parts();
     operator(&api, &parts.headers).await?;
     let user = user_id(path)?;
-    if request_body::media_type(&parts.headers) != MediaType::Json {
-        return Err(Problem::unsupported_media_type());
-    }
+    request_body::require_json(&parts.headers)?;
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
     let body = request_body::whole(&api.options, body).await?;
     let publication = publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;

@@ -38,13 +38,13 @@ inputs! {
         keepalive(),
     ];
     /// A publish.
-    Publishing = [idempotency_key()];
+    Publishing = [idempotency_key(), results()];
     /// A message by its id.
     OneMessage = [message_id()];
     /// What a producer says of itself.
     Producing = [message_id(), producer_epoch()];
     /// An append.
-    Appending = [message_id(), producer_epoch(), idempotency_key()];
+    Appending = [message_id(), producer_epoch(), idempotency_key(), results()];
     /// A test event.
     PublishingTo = [user_id(), idempotency_key()];
     /// An operator's look at what comes.
@@ -91,6 +91,11 @@ fn errors() -> Parameter {
     choice("errors", &["status", "stream"], description)
 }
 
+fn results() -> Parameter {
+    let description = "Which results an upload is answered with. `all` (the default): one for each line; the client has to read them while it sends, or the upload ends with `results_not_read`. `failures`: those of lines that failed, and a last line that sums up.";
+    choice("results", &["all", "failures"], description)
+}
+
 fn keepalive() -> Parameter {
     let description = "How silence is filled. `comment` (the default): `: keepalive`, which clients don't show. `event`: an event of type `stream.keepalive`, so that a page can notice that its connection is dead.";
     choice("keepalive", &["comment", "event"], description)
@@ -112,7 +117,11 @@ fn format() -> Parameter {
 }
 
 fn cursor_in_query() -> Parameter {
-    query("last_event_id", String::schema(), "The same, where the header is missing or empty. `Last-Event-ID` is understood as well.")
+    query(
+        "last_event_id",
+        String::schema(),
+        "The same, where the header is missing or empty. Every spelling of the name is understood, as `lastEventId` and `Last-Event-ID`. Of several cursors, in one header or parameter with commas or in several, the greatest counts; one that can't be read counts only where it is alone.",
+    )
 }
 
 fn categories() -> Parameter {

@@ -32,13 +32,14 @@ pub(in crate::adapters::http) struct UserIdText(String);
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is there to be described: `publication` reads it")]
 pub(in crate::adapters::http) struct TestEvent {
-    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own.
-    #[schema(min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own, and `error` and `open` would call
+    /// the handlers of a browser's own events.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.|(?:error|open)$)[A-Za-z0-9._:-]+$")]
     r#type: String,
     /// Its content: any JSON, carried as it was written; `{}` without one.
     #[schema(value_type = Value)]
     payload: Option<Value>,
-    /// What it is about.
+    /// What it is about; `{}` without one.
     #[schema(value_type = Option<Object>)]
     scope: Option<Value>,
     /// Its category, one of those in `[categories]`; without one the type decides.

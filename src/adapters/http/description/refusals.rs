@@ -23,6 +23,7 @@ pub(in crate::adapters::http) const BODY: &[Code] = &[
     Code::RequestTimeout,
     Code::EventTooLarge,
     Code::UnsupportedMediaType,
+    Code::UnsupportedEncoding,
     Code::InvalidField,
     Code::InvalidEvent,
 ];

@@ -29,9 +29,9 @@ pub(in crate::adapters::http) struct Event {
     /// `user:` and the user's id; it is missing from a broadcast.
     #[schema(nullable = false)]
     topic: Option<String>,
-    /// What it is about: the publisher's own object, or null.
-    #[schema(value_type = Option<Object>, required = true)]
-    scope: Option<Value>,
+    /// What it is about: the publisher's own object, `{}` where none was given.
+    #[schema(value_type = Object)]
+    scope: Value,
     /// Its content: the publisher's own JSON, to the letter.
     #[schema(value_type = Value)]
     payload: Value,

@@ -9,13 +9,19 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{IdPath, draft, epoch, lines, message_id, producer};
+use super::{
+    IdPath, draft, epoch,
+    lines::{self, AppendLines},
+    message_id, producer,
+};
 use crate::{
     adapters::http::{
         Api, description,
         problem::Problem,
         problem_code::Code,
         request_body::{self, MediaType},
+        upload::{self, Upload},
+        upload_results::Wanted,
     },
     app::producing::ProduceError,
     domain::message::AppendRefusal,
@@ -48,6 +54,7 @@ description::refusals! {
         Code::InvalidMessageId,
         Code::InvalidProducerEpoch,
         Code::InvalidIdempotencyKey,
+        Code::InvalidResults,
         Code::MessageNotFound,
         Code::MessageComplete,
         Code::ProducerFenced,
@@ -61,7 +68,7 @@ description::refusals! {
 ///
 /// With `application/x-ndjson` the body is a stream of events, one a line, each visible to readers at once, and the answer a stream of
 /// results, one for each. The first line that is refused ends it. When the reader wants no more, a line of `{"success": true, "stop": true}`
-/// comes between the results.
+/// comes between the results. A client that sends everything before it reads sends `results=failures`.
 #[utoipa::path(
     post, path = "/api/messages/{id}/events", tag = "message events", operation_id = "append", params(description::Appending),
     security(("bearer" = ["messages:publish"])),
@@ -78,10 +85,11 @@ description::refusals! {
 )]
 pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    producer(&api, &parts.headers).await?;
+    let producer = producer(&api, &parts.headers).await?;
     let (id, epoch) = (message_id(path)?, epoch(&parts.headers)?);
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
-    match request_body::media_type(&parts.headers) {
+    let wanted = Wanted::of(&parts.uri)?;
+    match request_body::media_type(&parts.headers)? {
         MediaType::Json => {
             let draft = draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
             let mut answers = api.producing.append(id, epoch, vec![draft]).await.map_err(ProduceError::Backend)?;
@@ -89,7 +97,9 @@ pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Reques
             let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, Json(AppendReceipt::from(appended))).into_response())
         }
-        MediaType::Ndjson => Ok(lines::append_lines(api, body, id, epoch, idempotency_key)),
-        MediaType::Other => Err(Problem::unsupported_media_type()),
+        MediaType::Ndjson => {
+            let upload = Upload { body, wanted, expires_at: api.producing.expiry(&producer) };
+            Ok(upload::answer(&api, upload, AppendLines::new(api.clone(), id, epoch, idempotency_key)))
+        }
     }
 }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     adapters::http::{description, problem::Problem, publication},
     app::producing::Draft,
-    domain::{message_data::check_payload, topic::UserId},
+    domain::{event::EventType, message_data::check_payload, topic::UserId},
     ports::journal::IdempotencyKey,
 };
 
@@ -65,7 +65,7 @@ pub(super) fn opening(body: &[u8]) -> Result<Opening, Problem> {
 /// Reads one event.
 pub(super) fn draft(body: &[u8], idempotency_key: Option<IdempotencyKey>) -> Result<Draft, Problem> {
     let fields: DraftFields<'_> = publication::fields(body)?;
-    let event_type = publication::event_type(fields.r#type)?;
+    let event_type = publication::event_type(fields.r#type, EventType::parse)?;
     let payload = publication::payload(fields.payload)?;
     check_payload(&event_type, &payload).map_err(|reason| Problem::invalid_field("payload", reason))?;
     let sequence_no =
@@ -98,6 +98,7 @@ mod tests {
         let cases = [
             ("{", 400, None),
             ("[]", 422, None),
+            (r#"["t",{},0]"#, 422, None),
             ("{}", 422, Some("type")),
             (r#"{"type":"a b"}"#, 422, Some("type")),
             (r#"{"type":"stream.x"}"#, 422, Some("type")),
@@ -115,6 +116,7 @@ mod tests {
         for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
             assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");
         }
+        assert!(opening(br#"["u",false]"#).unwrap_err().message.contains("a JSON array"));
     }
 
     proptest! {

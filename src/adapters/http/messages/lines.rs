@@ -4,13 +4,8 @@
 //! upload, since a text with a silent hole is worse than one that breaks off; a stop is told at once, also to a producer
 //! that is waiting for its model.
 
-use std::{convert::Infallible, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
-use axum::{
-    body::{Body, Bytes},
-    response::Response,
-};
-use futures_util::{Stream, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,9 +14,9 @@ use crate::{
     adapters::http::{
         Api,
         line_splitter::Line,
-        line_upload::{LineUpload, Next},
-        ndjson::{LineResult, line_results, write_json, write_result},
         problem::Problem,
+        upload::Worker,
+        upload_results::{LineResult, Results, Summary, Wanted},
     },
     app::producing::{Draft, ProduceError},
     domain::topic::MessageId,
@@ -51,43 +46,46 @@ pub(super) enum AppendLine<'a> {
     Result(LineResult<'a, AppendReceipt>),
     /// A word in between.
     Stop(Stop),
+    /// The last line, with `results=failures`.
+    Summary(Summary),
 }
 
-struct Upload {
+/// Appends the lines of an upload.
+pub(super) struct AppendLines {
     api: Api,
-    lines: LineUpload,
     id: MessageId,
     epoch: Option<u64>,
     idempotency_key: Option<IdempotencyKey>,
     stop_told: bool,
 }
 
-/// Appends line by line while the answer is being sent.
-pub(super) fn append_lines(api: Api, body: Body, id: MessageId, epoch: Option<u64>, idempotency_key: Option<IdempotencyKey>) -> Response {
-    let lines = LineUpload::new(body, api.options.body_bytes_max, api.lifecycle.clone());
-    line_results(Upload { api, lines, id, epoch, idempotency_key, stop_told: false }.results())
-}
-
-impl Upload {
-    fn results(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        stream::unfold(self, |mut upload| async move {
-            let mut results = Vec::new();
-            while results.is_empty() {
-                let look_for_stop = tokio::time::sleep(LOOK_FOR_STOP_EVERY);
-                tokio::select! {
-                    next = upload.lines.next() => match next {
-                        Next::Lines(first_line, lines) => upload.append(first_line, &lines, &mut results).await,
-                        Next::Draining(line) => write_result(&mut results, line, Err::<(), _>(Problem::draining())),
-                        Next::End => return None,
-                    },
-                    () = look_for_stop, if !upload.stop_told => upload.look_for_stop(&mut results).await,
-                }
-            }
-            Some((Ok(results.into()), upload))
-        })
+impl AppendLines {
+    pub(super) const fn new(api: Api, id: MessageId, epoch: Option<u64>, idempotency_key: Option<IdempotencyKey>) -> Self {
+        Self { api, id, epoch, idempotency_key, stop_told: false }
     }
 
-    async fn append(&mut self, first_line: u64, lines: &[Line], results: &mut Vec<u8>) {
+    fn tell(&mut self, line: u64, appended: MessageAppended, results: &mut Results) {
+        results.taken(line, appended.duplicate, AppendReceipt::from(appended));
+        if appended.stop_requested && !self.stop_told {
+            self.stop_told = true;
+            if results.wanted() == Wanted::Failures {
+                results.write(&STOP);
+            }
+        }
+    }
+
+    fn parse(&self, number: u64, line: &Line) -> Result<Draft, Problem> {
+        match line {
+            Line::Whole(text) => draft::draft(text, self.idempotency_key.as_ref().map(|key| key.of_line(number))),
+            Line::TooLong => Err(Problem::too_large(self.api.options.body_bytes_max)),
+        }
+    }
+}
+
+const STOP: Stop = Stop { success: true, stop: true };
+
+impl Worker for AppendLines {
+    async fn take(&mut self, first_line: u64, lines: &[Line], results: &mut Results) -> ControlFlow<()> {
         let mut drafts = Vec::with_capacity(lines.len());
         let mut refused = None;
         for (number, line) in (first_line..).zip(lines) {
@@ -102,8 +100,8 @@ impl Upload {
         let answers = match self.api.producing.append(self.id, self.epoch, drafts).await {
             Ok(answers) => answers,
             Err(error) => {
-                self.lines.close();
-                return write_result(results, first_line, Err::<(), _>(Problem::from(ProduceError::Backend(error))));
+                results.refused(first_line, &ProduceError::Backend(error).into());
+                return ControlFlow::Break(());
             }
         };
         for (line, answer) in (first_line..).zip(answers) {
@@ -113,29 +111,21 @@ impl Upload {
                 Err(refusal) => refused = Some((line, ProduceError::Append(refusal).into())),
             }
         }
-        if let Some((line, problem)) = refused {
-            self.lines.close();
-            write_result(results, line, Err::<(), _>(problem));
-        }
+        let Some((line, problem)) = refused else { return ControlFlow::Continue(()) };
+        results.refused(line, &problem);
+        ControlFlow::Break(())
     }
 
-    fn tell(&mut self, line: u64, appended: MessageAppended, results: &mut Vec<u8>) {
-        self.stop_told |= appended.stop_requested;
-        write_result(results, line, Ok(AppendReceipt::from(appended)));
-    }
-
-    async fn look_for_stop(&mut self, results: &mut Vec<u8>) {
-        // What the backend fails to say now, the next line's result will.
-        if matches!(self.api.producing.stop_requested(self.id).await, Ok(true)) {
-            self.stop_told = true;
-            write_json(results, &Stop { success: true, stop: true });
+    /// A stop that was asked for while no line came.
+    async fn remark(&mut self, results: &mut Results) {
+        while !self.stop_told {
+            tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
+            // What the backend fails to say now, the next line's result will.
+            if matches!(self.api.producing.stop_requested(self.id).await, Ok(true)) {
+                self.stop_told = true;
+                return results.write(&STOP);
+            }
         }
-    }
-
-    fn parse(&self, number: u64, line: &Line) -> Result<Draft, Problem> {
-        match line {
-            Line::Whole(text) => draft::draft(text, self.idempotency_key.as_ref().map(|key| key.of_line(number))),
-            Line::TooLong => Err(Problem::too_large(self.api.options.body_bytes_max)),
-        }
+        std::future::pending().await
     }
 }

@@ -16,29 +16,19 @@ use axum::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt as _},
-    routes,
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 pub(super) use self::view::MessageView;
 use self::{draft::Opening, view::StopView};
-use super::{
-    Api, credentials, description,
-    problem::Problem,
-    problem_code::Code,
-    request_body::{self, MediaType},
-    subscribe,
-};
+use super::{Api, credentials, description, problem::Problem, problem_code::Code, request_body, subscribe};
 use crate::domain::{access::Principal, topic::MessageId};
 
 /// A message's routes.
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(view, open, delete))
-        // Without this a HEAD would open a stream.
-        .routes(routes!(subscribe, append::append).map(|methods| methods.head(async || Problem::method_not_allowed())))
+        .routes(routes!(subscribe, append::append))
         .routes(routes!(heartbeat))
         .routes(routes!(stop))
 }
@@ -99,8 +89,10 @@ async fn principal(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem>
     Ok(api.authenticator.authenticate(credentials::bearer(headers)).await?)
 }
 
-async fn producer(api: &Api, headers: &HeaderMap) -> Result<(), Problem> {
-    Ok(api.producing.authorise(&principal(api, headers).await?)?)
+async fn producer(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let principal = principal(api, headers).await?;
+    api.producing.authorise(&principal)?;
+    Ok(principal)
 }
 
 /// Follow a message.
@@ -137,9 +129,7 @@ async fn open(State(api): State<Api>, path: IdPath, request: Request) -> Result<
     let (parts, body) = request.into_parts();
     producer(&api, &parts.headers).await?;
     let id = message_id(path)?;
-    if request_body::media_type(&parts.headers) != MediaType::Json {
-        return Err(Problem::unsupported_media_type());
-    }
+    request_body::require_json(&parts.headers)?;
     let Opening { owner, takeover } = draft::opening(&request_body::whole(&api.options, body).await?)?;
     let opened = api.producing.open(id, &owner, takeover).await?;
     let status = if opened.created { StatusCode::CREATED } else { StatusCode::OK };

@@ -48,7 +48,7 @@ fn append(journal: &MemoryJournal, user: usize, payload_bytes: usize) {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(0),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
     };
     let append = Append { topic: topic(user), event: Arc::new(event), idempotency_key: None };

@@ -1,6 +1,9 @@
 //! What is told to every process beside entries: events for everybody, and users whose connections are to end.
 //!
-//! Invariant: an announcement is a row, and its notification carries its number, so its size has no bound of Postgres's.
+//! Invariants: an announcement is a row, and its notification carries its number, so its size has no bound of Postgres's;
+//! numbers go up in the order of commits, and a process reads on from the last one that it heard, so it hears each once and
+//! in order, also where it was cut off meanwhile; what is kept for that is bounded in time and bytes, and who would go
+//! beyond the bytes is refused.
 
 use std::time::Duration;
 
@@ -12,24 +15,28 @@ use crate::{
         numbers::{millis, to_i64},
         stored_event::StoredEvent,
     },
-    domain::{category::Category, event::Event, json::Json, topic::UserId},
+    domain::{category::Category, event::Event, topic::UserId},
     ports::feed::Signal,
 };
 
-/// Announces, and tells of it in the same transaction.
-pub(in crate::adapters::postgres) const ANNOUNCE: &str = "WITH announced AS (
-        INSERT INTO announcements (announced_ms, user_id, ts, event_type, category, scope, payload)
-        VALUES (now_ms(), $1, $2, $3, $4, $5::text::json, $6::text::json) RETURNING announcement_id
-    ) SELECT pg_notify($7, 'a' || announcement_id) FROM announced";
+/// How long an event for everybody is kept for processes that were cut off when it was announced.
+pub(in crate::adapters::postgres) const BROADCASTS_KEPT: Duration = Duration::from_mins(1);
+/// Most bytes of them.
+const BROADCASTS_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Most announcements that are read together.
+pub(super) const READ_AT_ONCE: usize = 64;
 
-/// Announcements by their numbers.
+/// Announces, and notifies in the same transaction.
+pub(in crate::adapters::postgres) const ANNOUNCE: &str = "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+/// Announcements behind number $1, at most $3, without events that are older than $2 milliseconds.
 pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
     "SELECT announcement_id, user_id, ts, event_type, category, scope::text, payload::text
-    FROM announcements WHERE announcement_id = ANY ($1) ORDER BY announcement_id";
+    FROM announcements WHERE announcement_id > $1 AND (user_id IS NOT NULL OR announced_ms >= now_ms() - $2)
+    ORDER BY announcement_id LIMIT $3";
 
-/// The users whose connections were to end within the last $1 milliseconds.
-pub(in crate::adapters::postgres) const FIND_CLOSED: &str = "SELECT DISTINCT a.user_id FROM (SELECT now_ms() - $1 AS ms) since
-    CROSS JOIN LATERAL (SELECT user_id FROM announcements WHERE announced_ms >= since.ms AND user_id IS NOT NULL) a";
+/// The number of the latest announcement.
+pub(in crate::adapters::postgres) const LATEST_ANNOUNCEMENT: &str = "SELECT coalesce(max(announcement_id), 0) FROM announcements";
 
 /// What is announced.
 #[derive(Clone, Debug)]
@@ -43,29 +50,30 @@ pub(super) async fn announce(connection: &mut PgConnection, announcement: &Annou
         Announcement::Event(event) => (None, Some(event)),
         Announcement::Close(user) => (Some(user), None),
     };
-    sqlx::query(ANNOUNCE)
+    let has_room: bool = sqlx::query_scalar(ANNOUNCE)
         .bind(user.map(UserId::as_str))
         .bind(event.map(|event| to_i64(event.ts.as_ms())))
         .bind(event.map(|event| event.event_type.as_str()))
         .bind(event.and_then(|event| event.category.as_ref()).map(Category::as_str))
-        .bind(event.and_then(|event| event.scope.as_ref()).map(Json::as_str))
+        .bind(event.map(|event| event.scope.as_str()))
         .bind(event.map(|event| event.payload.as_str()))
+        .bind(millis(BROADCASTS_KEPT))
+        .bind(BROADCASTS_BYTES_MAX)
         .bind(channel)
-        .execute(connection)
+        .fetch_one(connection)
         .await?;
-    Ok(())
+    if has_room { Ok(()) } else { Err(Failure::TooManyBroadcasts) }
 }
 
-/// The announcements of these numbers, as signals.
-pub(super) async fn find(connection: &mut PgConnection, numbers: &[i64]) -> Result<Vec<Signal>, Failure> {
-    let rows = sqlx::query(FIND_ANNOUNCEMENTS).bind(numbers).fetch_all(connection).await?;
-    rows.iter().filter_map(|row| signal(row).transpose()).collect()
+/// The number of the latest announcement.
+pub(super) async fn latest(connection: &mut PgConnection) -> Result<i64, Failure> {
+    Ok(sqlx::query_scalar(LATEST_ANNOUNCEMENT).fetch_one(connection).await?)
 }
 
-/// Who was to be closed while nobody listened here.
-pub(super) async fn closed_within(connection: &mut PgConnection, time: Duration) -> Result<Vec<Signal>, Failure> {
-    let users: Vec<String> = sqlx::query_scalar(FIND_CLOSED).bind(millis(time)).fetch_all(connection).await?;
-    Ok(users.iter().filter_map(|user| UserId::parse(user).ok()).map(Signal::CloseConnections).collect())
+/// What was announced behind a number, as signals with their numbers; none where one makes no sense.
+pub(super) async fn find(connection: &mut PgConnection, behind: i64) -> Result<Vec<(i64, Option<Signal>)>, Failure> {
+    let query = sqlx::query(FIND_ANNOUNCEMENTS).bind(behind).bind(millis(BROADCASTS_KEPT)).bind(to_i64(READ_AT_ONCE as u64));
+    query.fetch_all(connection).await?.iter().map(|row| Ok((row.try_get(0)?, signal(row)?))).collect()
 }
 
 fn signal(row: &PgRow) -> Result<Option<Signal>, Failure> {

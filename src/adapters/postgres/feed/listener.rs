@@ -1,7 +1,8 @@
 //! The task that listens: one connection that hears notifications, for all topics of the process.
 //!
-//! Invariants: a connection that says nothing is asked for a sign of life, and one that gives none in time is given up,
-//! so a server that vanished without a word is noticed; who begins to watch is answered by a round trip on this very
+//! Invariants: every few seconds the server is asked whether it still takes writes, and one that takes none, or gives no
+//! answer in time, is given up, with all other connections, so a server that vanished without a word, or was replaced, is
+//! noticed also where nothing is appended; who begins to watch is answered by a round trip on this very
 //! connection; when it comes back, every position is asked for anew, and only then is it told that something may be
 //! missing.
 
@@ -18,14 +19,15 @@ use tokio::{
 };
 
 use super::{
-    Shared, State, announcements,
+    Shared, State,
+    announcements::{self, READ_AT_ONCE},
     reading::{self, Growth, TOPICS_AT_ONCE},
 };
 use crate::{
     adapters::{
         postgres::{
             connector::{Connector, Purpose},
-            failure::Failure,
+            failure::{Failure, is_about_rows},
             hint::Hint,
             lane::{Lane, Repeat, calling},
         },
@@ -35,7 +37,7 @@ use crate::{
     ports::{backend_error::BackendError, feed::Signal},
 };
 
-/// After so long without a notification the connection is asked for a sign of life, and has so long to give it.
+/// After so long the server is asked again whether it takes writes, and has so long to answer.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -44,8 +46,8 @@ const RECONNECT_LONGEST: Duration = Duration::from_secs(2);
 const HINTS_AT_ONCE: usize = 1_000;
 /// Most heads that are asked for together.
 const HEADS_AT_ONCE: usize = 1_000;
-/// What clocks and latencies may hide of the time that nobody listened.
-const DEAF_MARGIN: Duration = Duration::from_secs(5);
+/// How long to wait for room among the signals that wait, before an announcement is tried again.
+const ROOM_AWAITED: Duration = Duration::from_millis(5);
 
 /// Who waits for its topic to be listened to.
 pub(super) type Confirmation = oneshot::Sender<()>;
@@ -59,6 +61,8 @@ pub(super) struct Listener {
     pub(super) state: watch::Sender<State>,
     pub(super) confirmations: mpsc::Receiver<Confirmation>,
     pub(super) connect_timeout: Duration,
+    /// The number of the last announcement that was heard; nothing until it has listened once.
+    pub(super) heard: Option<i64>,
 }
 
 /// Why listening ended.
@@ -84,18 +88,14 @@ impl Listener {
     /// Listens, again and again, for as long as it is polled.
     pub(super) async fn run(mut self) {
         let mut pause = RECONNECT_FIRST;
-        // Since when nothing may have been heard; nothing was missed before the first time.
-        let mut deaf_since = None;
         loop {
-            let deaf = match timeout(self.connect_timeout, self.connect(deaf_since)).await {
+            let deaf = match timeout(self.connect_timeout, self.connect()).await {
                 Err(_) => Deaf::Silent,
                 Ok(Err(deaf)) => deaf,
                 Ok(Ok((mut listener, pool))) => {
                     pause = RECONNECT_FIRST;
                     self.state.send_replace(State::Listening);
-                    let mut alive_at = Instant::now();
-                    let deaf = self.listen(&mut listener, &mut alive_at).await;
-                    deaf_since = Some(alive_at);
+                    let deaf = self.listen(&mut listener).await;
                     // It closes what it gets back, where it would else ask it for a sign of life without a limit of time.
                     pool.close().now_or_never();
                     deaf
@@ -114,27 +114,30 @@ impl Listener {
     }
 
     /// A connection that listens, with all positions as they are now. What was missed has been told.
-    async fn connect(&self, deaf_since: Option<Instant>) -> Result<(PgListener, PgPool), Deaf> {
+    async fn connect(&mut self) -> Result<(PgListener, PgPool), Deaf> {
+        // A pool tries until its time is over, and does not tell why it failed; a connection does.
+        self.connector.connect(self.purpose).await?.close().await?;
         let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
         let pool = pool.acquire_timeout(timeout).acquire_slow_threshold(timeout).connect_lazy_with(self.connector.server(self.purpose));
-        let mut listener = PgListener::connect_with(&pool).await.map_err(Failure::Unreachable)?;
+        let mut listener = PgListener::connect_with(&pool).await.map_err(|error| self.connector.unreachable(error))?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         self.connector.begin_session(listener.acquire().await?, self.purpose).await?;
         listener.listen(&self.connector.schema().channel()).await?;
         self.shared.watched().doubt_all();
         self.settle(listener.acquire().await?).await?;
-        if let Some(deaf_since) = deaf_since {
-            let closed = announcements::closed_within(listener.acquire().await?, deaf_since.elapsed() + DEAF_MARGIN).await?;
+        if self.heard.is_some() {
             self.queue.tell(Signal::Interrupted);
-            for signal in closed {
-                self.queue.tell(signal);
-            }
+            self.hear_announcements().await?;
+        } else {
+            // What was announced before is not for this process.
+            self.heard = Some(announcements::latest(listener.acquire().await?).await?);
         }
         Ok((listener, pool))
     }
 
-    async fn listen(&mut self, listener: &mut PgListener, alive_at: &mut Instant) -> Deaf {
+    async fn listen(&mut self, listener: &mut PgListener) -> Deaf {
+        let mut asked_at = Instant::now();
         loop {
             let heard = tokio::select! {
                 notification = listener.try_recv() => match notification {
@@ -147,13 +150,20 @@ impl Listener {
                     // The feed is gone, and this task with it.
                     None => Err(Deaf::Ended),
                 },
-                () = sleep_until(*alive_at + HEARTBEAT_EVERY) => ask_for_sign_of_life(listener).await,
+                () = sleep_until(asked_at + HEARTBEAT_EVERY) => {
+                    asked_at = Instant::now();
+                    self.require_writable(listener).await
+                }
             };
-            match heard {
-                Ok(()) => *alive_at = Instant::now(),
-                Err(deaf) => return deaf,
+            if let Err(deaf) = heard {
+                return deaf;
             }
         }
+    }
+
+    async fn require_writable(&self, listener: &mut PgListener) -> Result<(), Deaf> {
+        let asked = timeout(HEARTBEAT_TIMEOUT, async { self.connector.require_writable(listener.acquire().await?).await });
+        Ok(asked.await.map_err(|_| Deaf::Silent)??)
     }
 
     /// Topics that begin to be watched: one round trip for all that wait.
@@ -188,7 +198,7 @@ impl Listener {
     }
 
     /// Takes a notification, and what came with it.
-    async fn take(&self, listener: &mut PgListener, first: &str) -> Result<(), Deaf> {
+    async fn take(&mut self, listener: &mut PgListener, first: &str) -> Result<(), Deaf> {
         let mut hints: Vec<Hint> = Hint::parse(first).into_iter().collect();
         while hints.len() < HINTS_AT_ONCE {
             match listener.try_recv().now_or_never() {
@@ -199,7 +209,7 @@ impl Listener {
                 None => break,
             }
         }
-        let (mut grown, mut removed, mut announced) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut grown, mut removed, mut is_announced) = (Vec::new(), Vec::new(), false);
         {
             let watched = self.shared.watched();
             for hint in hints {
@@ -208,7 +218,7 @@ impl Listener {
                     Hint::AnyGrown => grown.extend(watched.all()),
                     Hint::Removed(numbers) => removed.extend(watched.find(&numbers)),
                     Hint::AnyRemoved => removed.extend(watched.all()),
-                    Hint::Announced(number) => announced.push(number),
+                    Hint::Announced(_) => is_announced = true,
                 }
             }
         }
@@ -221,21 +231,42 @@ impl Listener {
             }
         }
         self.tell_entries(grown).await?;
-        self.tell_announcements(announced).await
+        if is_announced {
+            self.hear_announcements().await?;
+        }
+        Ok(())
     }
 
     async fn tell_entries(&self, grown: Vec<(Topic, Position)>) -> Result<(), Deaf> {
         for topics in grown.chunks(TOPICS_AT_ONCE) {
-            let topics: Arc<[(Topic, Position)]> = topics.into();
-            let read = calling(|connection| {
-                let topics = Arc::clone(&topics);
-                async move { reading::growth(connection, &topics).await }.boxed()
-            });
-            for growth in self.reads.call("reading what topics have grown by", Repeat::Harmless, read).await? {
-                self.tell(growth);
+            match self.growth(topics).await {
+                Err(error) if is_about_rows(&error) => self.tell_each(topics).await?,
+                growth => growth?.into_iter().for_each(|growth| self.tell(growth)),
             }
         }
         Ok(())
+    }
+
+    /// The same of each topic alone, where one of them is damaged. Who reads that one is told what is wrong.
+    async fn tell_each(&self, topics: &[(Topic, Position)]) -> Result<(), Deaf> {
+        for topic in topics {
+            match self.growth(std::slice::from_ref(topic)).await {
+                Err(error) if is_about_rows(&error) => {
+                    self.queue.tell(Signal::Grown(topic.0.clone()));
+                }
+                growth => growth?.into_iter().for_each(|growth| self.tell(growth)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn growth(&self, topics: &[(Topic, Position)]) -> Result<Vec<Growth>, BackendError> {
+        let topics: Arc<[(Topic, Position)]> = topics.into();
+        let read = calling(|connection| {
+            let topics = Arc::clone(&topics);
+            async move { reading::growth(connection, &topics).await }.boxed()
+        });
+        self.reads.call("reading what topics have grown by", Repeat::Harmless, read).await
     }
 
     fn tell(&self, growth: Growth) {
@@ -245,22 +276,23 @@ impl Listener {
         }
     }
 
-    async fn tell_announcements(&self, numbers: Vec<i64>) -> Result<(), Deaf> {
-        if numbers.is_empty() {
-            return Ok(());
+    /// Reads on from the last announcement that was heard.
+    async fn hear_announcements(&mut self) -> Result<(), Deaf> {
+        loop {
+            let behind = self.heard.unwrap_or(0);
+            let read = calling(|connection| async move { announcements::find(connection, behind).await }.boxed());
+            let announced = self.reads.call("reading announcements", Repeat::Harmless, read).await?;
+            let is_last = announced.len() < READ_AT_ONCE;
+            for (number, signal) in announced {
+                // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
+                while signal.as_ref().is_some_and(|signal| !self.queue.tell(signal.clone())) {
+                    tokio::time::sleep(ROOM_AWAITED).await;
+                }
+                self.heard = Some(number);
+            }
+            if is_last {
+                return Ok(());
+            }
         }
-        let read = calling(|connection| {
-            let numbers = numbers.clone();
-            async move { announcements::find(connection, &numbers).await }.boxed()
-        });
-        for signal in self.reads.call("reading announcements", Repeat::Harmless, read).await? {
-            self.queue.tell(signal);
-        }
-        Ok(())
     }
-}
-
-async fn ask_for_sign_of_life(listener: &mut PgListener) -> Result<(), Deaf> {
-    let asked = timeout(HEARTBEAT_TIMEOUT, async { listener.acquire().await?.ping().await });
-    Ok(asked.await.map_err(|_| Deaf::Silent)??)
 }

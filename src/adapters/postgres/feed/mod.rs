@@ -30,7 +30,7 @@ use self::{
     watched::Watched,
 };
 pub(super) use self::{
-    announcements::{ANNOUNCE, FIND_ANNOUNCEMENTS, FIND_CLOSED},
+    announcements::{ANNOUNCE, BROADCASTS_KEPT, FIND_ANNOUNCEMENTS, LATEST_ANNOUNCEMENT},
     reading::{FEED_MESSAGE_EVENTS, FEED_MESSAGE_HEADS, FEED_USER_EVENTS, FEED_USER_HEADS},
 };
 use super::{
@@ -101,6 +101,7 @@ impl PostgresFeed {
             state,
             confirmations,
             connect_timeout: call_timeout,
+            heard: None,
         };
         Self {
             shared,

@@ -11,7 +11,7 @@ use crate::{
         postgres::{
             failure::Failure,
             message_reading::{bounds_before, entry, number_of},
-            numbers::{from_i64, to_i64},
+            numbers::{columns_of, from_i64, to_i64},
             stored_event::StoredEvent,
         },
         stored_page::StoredEntry,
@@ -107,9 +107,12 @@ pub(super) async fn heads(connection: &mut PgConnection, topics: &[Topic]) -> Re
     let mut heads = vec![Position::Start; topics.len()];
     let ids: Vec<&str> = split.users.iter().map(|(_, id, _)| id.as_str()).collect();
     // Also where no user's topic is asked for: who asks wants to know that the connection lives.
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(FEED_USER_HEADS).bind(ids).fetch_all(&mut *connection).await?;
+    let rows: Vec<(i64, Option<i64>, Option<i64>)> = sqlx::query_as(FEED_USER_HEADS).bind(ids).fetch_all(&mut *connection).await?;
     for (told, ms, n) in rows {
-        heads[place(&split.users, told)?] = EventId::timed(from_i64(ms), from_i64(n)).into();
+        // A row without a head is damaged, which who reads its topic is told; the others are not to suffer by it.
+        if let Some((ms, n)) = ms.zip(n) {
+            heads[place(&split.users, told)?] = EventId::timed(from_i64(ms), from_i64(n)).into();
+        }
     }
     if !split.messages.is_empty() {
         let ids: Vec<Uuid> = split.messages.iter().map(|(_, id, _)| *id).collect();
@@ -145,8 +148,7 @@ async fn read_users(connection: &mut PgConnection, users: &[(usize, String, Posi
         return Ok(());
     }
     let ids: Vec<&str> = users.iter().map(|(_, id, _)| id.as_str()).collect();
-    let timed = |position: Position| position.id().map_or((-1, -1), |id| (to_i64(id.major()), to_i64(id.minor().unwrap_or(0))));
-    let (ms, n): (Vec<i64>, Vec<i64>) = users.iter().map(|(.., position)| timed(*position)).unzip();
+    let (ms, n): (Vec<i64>, Vec<i64>) = users.iter().map(|(.., position)| columns_of(*position)).unzip();
     let query = sqlx::query(FEED_USER_EVENTS).bind(ids).bind(ms).bind(n).bind(ENTRIES_MAX).bind(EVENT_BYTES_MAX);
     for row in query.fetch_all(connection).await? {
         read[place(users, row.try_get(0)?)?].push(read_of_user(&row)?);

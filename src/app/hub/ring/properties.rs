@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    tests::{at, entry, event},
+    tests::{at, entry},
     *,
 };
 
@@ -19,9 +19,6 @@ enum Act {
     PushAgain,
     /// An entry read from the journal behind the head.
     Extend {
-        payload_bytes: usize,
-    },
-    Broadcast {
         payload_bytes: usize,
     },
     Anchor,
@@ -43,7 +40,6 @@ fn act() -> impl Strategy<Value = Act> {
         12 => push.prop_map(|(missed, prev_known, payload_bytes)| Act::Push { missed, prev_known, payload_bytes }),
         1 => Just(Act::PushAgain),
         3 => payload_bytes().prop_map(|payload_bytes| Act::Extend { payload_bytes }),
-        2 => payload_bytes().prop_map(|payload_bytes| Act::Broadcast { payload_bytes }),
         1 => Just(Act::Anchor),
         1 => any::<bool>().prop_map(|known| Act::Restart { known }),
         1 => proptest::option::of(payload_bytes()).prop_map(|payload_bytes| Act::Elsewhere { payload_bytes }),
@@ -58,6 +54,8 @@ struct World {
     options: RingOptions,
     /// The newest entry of the topic, whether or not the ring got it.
     newest: u64,
+    /// The newest entry of the other ring's topic.
+    elsewhere: u64,
     /// Everything the ring took, by number: the position behind it.
     taken: Vec<Position>,
     /// The number of the first since the ring began, and the position it began at.
@@ -69,7 +67,7 @@ impl World {
     fn new(options: RingOptions) -> Self {
         let total = Arc::<TotalBytes>::default();
         let (ring, other) = (Ring::new(Arc::clone(&total)), Ring::new(Arc::clone(&total)));
-        Self { ring, other, total, options, newest: 10, taken: Vec::new(), began: 0, floor: None }
+        Self { ring, other, total, options, newest: 10, elsewhere: 0, taken: Vec::new(), began: 0, floor: None }
     }
 
     fn head(&self) -> Option<Position> {
@@ -108,10 +106,6 @@ impl World {
                     self.taken.push(at(self.newest));
                 }
             }
-            Act::Broadcast { payload_bytes } => {
-                self.ring.push_broadcast(&event(self.newest, payload_bytes), &self.options);
-                self.taken.extend(self.head());
-            }
             Act::Anchor => {
                 self.ring.anchor(at(self.newest));
                 self.floor.get_or_insert(at(self.newest));
@@ -124,7 +118,8 @@ impl World {
             }
             Act::Elsewhere { payload_bytes: Some(payload_bytes) } => {
                 self.other.anchor(at(0));
-                self.other.push_broadcast(&event(0, payload_bytes), &self.options);
+                self.elsewhere += 1;
+                self.other.extend(&entry(self.elsewhere, None, payload_bytes), &self.options);
             }
             Act::Elsewhere { payload_bytes: None } => self.other.restart(None),
         }
@@ -145,7 +140,7 @@ impl World {
         prop_assert_eq!(ring.head(), self.head());
         let first = self.taken.len() - ring.slots.len();
         prop_assert!(first >= self.began, "it holds something from before it began anew");
-        let held: Vec<Position> = ring.slots.iter().map(|slot| slot.position).collect();
+        let held: Vec<Position> = ring.slots.iter().map(|slot| slot.position()).collect();
         prop_assert_eq!(&held, &self.taken[first..]);
         let floor = if first == self.began { self.floor } else { Some(self.taken[first - 1]) };
         prop_assert_eq!(ring.extent.map(|extent| extent.floor), floor);
@@ -191,7 +186,7 @@ impl World {
         loop {
             let shown = seen.len();
             next = self.ring.visit(next, |slot| {
-                seen.push(slot.position);
+                seen.push(slot.position());
                 ControlFlow::Break(())
             });
             if seen.len() == shown {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::{
     cursor::Bounds,
-    event::EventType,
+    event::{Event, EventType},
     frame::{Format, Frame},
     json::Json,
     position::EventId,
@@ -19,7 +19,7 @@ pub(super) fn event(sequence: u64, payload_bytes: usize) -> Arc<Event> {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(sequence),
         category: None,
-        scope: None,
+        scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
     })
 }
@@ -34,7 +34,7 @@ const AMPLE: RingOptions = RingOptions { entries_max: 100, bytes_max: 1 << 20, t
 fn a_slot_is_encoded_once_per_format_and_shared() {
     let mut ring = Ring::new(Arc::default());
     ring.push(&entry(11, Some(at(10)), 5), &AMPLE);
-    ring.push_broadcast(&event(11, 5), &AMPLE);
+    ring.push(&entry(12, Some(at(11)), 5), &AMPLE);
     let topic = Topic::User(UserId::parse("u1").unwrap());
     let frames = |format| {
         let mut frames = Vec::new();
@@ -84,7 +84,7 @@ fn page(position: u64, oldest: u64, newest: u64, floor_is_known: bool) -> Page {
 }
 
 fn positions(ring: &Ring) -> Vec<Position> {
-    ring.slots.iter().map(|slot| slot.position).collect()
+    ring.slots.iter().map(Slot::position).collect()
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl World {
             event_type: EventType::parse("t").unwrap(),
             ts: Timestamp::from_ms(self.now_ms),
             category: category.map(|name| Category::parse(name).unwrap()),
-            scope: None,
+            scope: Json::empty_object(),
             payload: Json::empty_object(),
         };
         let entry = Entry { id: EventId::timed(self.now_ms, n), prev: (!foreign).then_some(prev), event: Arc::new(event) };

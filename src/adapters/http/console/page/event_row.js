@@ -29,7 +29,7 @@ export function details(event, summary, { withId = false } = {}) {
     notes.push(element('span', {}, event.id ? `id ${event.id}` : 'for everybody who is connected: it has no id'));
     notes.push(element('span', {}, `${utc(event.ts)} UTC`));
   }
-  if (event.scope) notes.push(element('span', {}, `scope ${cut(inOneLine(event.scope), LINE_CHARS_MAX)}`));
+  if (event.scope && Object.keys(event.scope).length > 0) notes.push(element('span', {}, `scope ${cut(inOneLine(event.scope), LINE_CHARS_MAX)}`));
   if (whole.length > PAYLOAD_CHARS_MAX) notes.push(element('span', {}, `the first ${number(PAYLOAD_CHARS_MAX)} of ${number(whole.length)} characters`));
   const body = element('pre', { class: 'code' }, cut(whole, PAYLOAD_CHARS_MAX));
   return element('details', {}, element('summary', { tabindex: '-1' }, ...summary), element('p', { class: 'notes' }, ...notes), body);
