@@ -19,7 +19,7 @@ use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
-        http::{self as http_adapter, Api, Routers},
+        http::{self as http_adapter, Api, Listeners},
         postgres::PostgresSetupError,
         prometheus::Prometheus,
         redis::RedisSetupError,
@@ -143,13 +143,13 @@ impl Server {
             render_metrics: Arc::new(move || prometheus.render()),
             options: Arc::new(api_options(settings)),
         };
-        let Routers { public, ops: ops_router } = http_adapter::routers(api, ops.is_some());
-        let serve = |listener, router| {
-            tokio::spawn(http_adapter::serve(listener, router, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
+        let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
+        let serve = |listener, routes| {
+            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
         };
         let mut serving = vec![serve(listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
-        serving.extend(ops.map(|(listener, _)| serve(listener, ops_router)));
+        serving.extend(ops.map(|(listener, _)| serve(listener, ops_routes)));
         Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
     }
 
@@ -168,21 +168,21 @@ impl Server {
         self.limits.connections()
     }
 
-    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells whether all was
-    /// over in time.
-    pub async fn drain(self) -> bool {
+    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
+    /// requests were cut off, since they were not over in time.
+    pub async fn drain(self) -> usize {
         // The last to be told still needs a moment to be told.
         let spread = self.drain * 4 / 5;
         self.lifecycle.begin_drain();
         self.hub.drain(DrainPlan { started: Instant::now(), spread });
-        let in_time = self.lifecycle.finish(self.drain).await;
+        let cut_off = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
         // Only now the address is free for who comes next.
         for serving in self.serving {
             let _ = serving.await;
         }
-        in_time
+        cut_off
     }
 
     /// Stops at once, as a process that is killed does: nobody is told.

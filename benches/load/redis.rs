@@ -115,6 +115,8 @@ async fn our_appends(server: &RedisServer) -> f64 {
         idempotency_window: Duration::from_mins(10),
         registry: Arc::new(Registry::default()),
         on_malformed: Arc::new(|_| {}),
+        on_stray_hint: Arc::new(|_| {}),
+        on_missed_broadcasts: Arc::new(|_| {}),
     };
     let journal = Redis::open(options).await.unwrap().journal;
     let event = Arc::new(Event {

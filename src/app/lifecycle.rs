@@ -1,18 +1,18 @@
 //! From start to stop: draining, and the tasks that a stop waits for.
 //!
 //! Invariant: once draining has begun nothing new begins, and everything that runs is told; what is still there when the
-//! time is over is cut off.
+//! time is over is cut off, and counted.
 
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    sync::{CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned},
     task::TaskTracker,
 };
 
@@ -21,6 +21,7 @@ use tokio_util::{
 pub struct Lifecycle {
     tasks: TaskTracker,
     draining: CancellationToken,
+    ending: CancellationToken,
     stopped: CancellationToken,
 }
 
@@ -33,6 +34,25 @@ impl Lifecycle {
     /// Cancelled when draining begins.
     pub const fn draining(&self) -> &CancellationToken {
         &self.draining
+    }
+
+    /// Cancelled when the time to drain is nearly over: who only waits for a client goes, so that the drain is not late for
+    /// its sake.
+    pub const fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    /// What a stop asks from now on, step by step.
+    pub fn stop_signs(&self) -> StopSigns<'_> {
+        let next = if self.is_draining() { StopSign::End } else { StopSign::Drain };
+        StopSigns { lifecycle: self, next: Some(next), wait: Box::pin(self.sign(next).cancelled()) }
+    }
+
+    const fn sign(&self, sign: StopSign) -> &CancellationToken {
+        match sign {
+            StopSign::Drain => &self.draining,
+            StopSign::End => &self.ending,
+        }
     }
 
     /// Cancelled when the time to drain is over.
@@ -55,13 +75,52 @@ impl Lifecycle {
         self.tasks.close();
     }
 
-    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Tells whether all ended in time.
-    pub async fn finish(&self, within: Duration) -> bool {
-        let in_time = tokio::time::timeout(within, self.tasks.wait()).await.is_ok();
+    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Tells how many those were.
+    pub async fn finish(&self, within: Duration) -> usize {
+        let all_over = async {
+            if tokio::time::timeout(within * 9 / 10, self.tasks.wait()).await.is_err() {
+                self.ending.cancel();
+                self.tasks.wait().await;
+            }
+        };
+        let in_time = tokio::time::timeout(within, all_over).await.is_ok();
+        let cut_off = if in_time { 0 } else { self.tasks.len() };
         self.stopped.cancel();
         // What is cut off is dropped at its next poll, for which it has just been woken.
         self.tasks.wait().await;
-        in_time
+        cut_off
+    }
+}
+
+/// What a stop asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSign {
+    /// To begin nothing new.
+    Drain,
+    /// To wait for no client any more.
+    End,
+}
+
+/// The signs of a stop, in their order. See [`Lifecycle::stop_signs`].
+pub struct StopSigns<'a> {
+    lifecycle: &'a Lifecycle,
+    next: Option<StopSign>,
+    wait: Pin<Box<WaitForCancellationFuture<'a>>>,
+}
+
+impl StopSigns<'_> {
+    /// The next sign, once.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<StopSign> {
+        let Some(sign) = self.next else { return Poll::Pending };
+        ready!(self.wait.as_mut().poll(context));
+        self.next = match sign {
+            StopSign::Drain => Some(StopSign::End),
+            StopSign::End => None,
+        };
+        if let Some(next) = self.next {
+            self.wait.set(self.lifecycle.sign(next).cancelled());
+        }
+        Poll::Ready(sign)
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn server_options(settings: &Settings) -> ServerOptions {
     ServerOptions {
         connections_max: settings.server.max_connections,
         request_timeout: settings.server.request_timeout,
+        keep_alive: settings.server.keep_alive,
         header_bytes_max: settings.server.max_header_bytes,
         write_timeout: settings.server.write_timeout,
     }

@@ -13,6 +13,8 @@ mod publish_retries;
 #[cfg(test)]
 mod scripted_server;
 #[cfg(test)]
+mod stop;
+#[cfg(test)]
 mod tail;
 #[cfg(test)]
 mod tail_reconnects;

@@ -1,6 +1,7 @@
 //! The `rejoin` program, run as a person would.
 
 use std::{
+    net::SocketAddr,
     process::Stdio,
     sync::{Arc, Mutex},
 };
@@ -95,6 +96,15 @@ impl Running {
     /// Waits until its standard output has these words.
     pub(crate) async fn says(&self, words: &str) {
         eventually(words, async || self.out.text().contains(words)).await;
+    }
+
+    /// Waits until it says where it listens.
+    pub(crate) async fn address(&self) -> SocketAddr {
+        const BEFORE: &str = "listens on http://";
+        self.says(BEFORE).await;
+        let text = self.out.text();
+        let address = text.split_once(BEFORE).unwrap().1.split_once(',').unwrap().0;
+        address.parse().unwrap()
     }
 
     /// Waits until its standard error has these words.

@@ -43,7 +43,8 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
         ("another version", b"GET / HTTP/9.9\r\n\r\n".to_vec(), "400"),
         ("a huge header", post(b"{}", &huge_header), "431"),
         ("too many headers", post(b"{}", &many_headers), "431"),
-        ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414"),
+        // Whether hyper sees the target's end before its buffer is full depends on how the bytes arrive.
+        ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414 or 431"),
         ("NUL in a header", post(b"{}", "x: a\0b\r\n"), "400"),
         ("two lengths", b"POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx".to_vec(), "400"),
         ("an empty body", post(b"", ""), "400"),
@@ -63,7 +64,8 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
     for (name, request, status) in cases {
         let answer = raw(&server, &request).await;
         let first_line = answer.lines().next().unwrap_or_default();
-        assert!(first_line.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {first_line:?}");
+        let expected = status.split(" or ").any(|status| first_line.starts_with(&format!("HTTP/1.1 {status} ")));
+        assert!(expected, "{name}: {first_line:?}");
         server.publish("alive", json!(name)).await;
     }
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod broadcast;
+mod connections;
 mod cors;
 mod drain;
 mod encodings;
@@ -14,6 +15,7 @@ mod loss;
 mod methods;
 mod ndjson;
 mod publish;
+mod refusals;
 mod slow_clients;
 mod snapshot;
 mod stream;

@@ -64,7 +64,7 @@ impl CommandLine {
     async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
         let config = self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new);
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::serve(&Settings::load(config)?).await?,
+            Command::Serve => return serve::serve(&Settings::load(config)?).await,
             Command::Config => {
                 let loaded = Settings::load(config)?;
                 loaded.warning.as_deref().into_iter().for_each(tell);

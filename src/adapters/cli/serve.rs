@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io::{IsTerminal, Write},
+    process::ExitCode,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +18,8 @@ use crate::{
     composition::Server,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once.
-pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<(), Box<dyn Error>> {
+/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once. It fails unless the drain is over in time.
+pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
     let traces = start_traces(&settings.telemetry)?;
     start_log(&settings.log, traces.as_ref())?;
     if let Some(warning) = warning {
@@ -34,16 +35,30 @@ pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<(
         _ = interrupt.recv() => {}
     }
     tracing::info!(connections = server.connections(), seconds = settings.server.drain.as_secs(), "draining");
-    let in_time = tokio::select! {
-        in_time = server.drain() => in_time,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+    // Nothing where a second signal did not wait for it.
+    let cut_off = tokio::select! {
+        cut_off = server.drain() => Some(cut_off),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
     };
     if let Some(traces) = traces {
         traces.finish().await;
     }
-    tracing::info!(in_time, "stopped");
-    Ok(())
+    Ok(report_end(cut_off))
+}
+
+fn report_end(cut_off: Option<usize>) -> ExitCode {
+    match cut_off {
+        Some(0) => {
+            tracing::info!("stopped");
+            return ExitCode::SUCCESS;
+        }
+        Some(cut_off) => {
+            tracing::error!(cut_off, "stopped late: streams or requests were not over in server.drain_seconds, and were cut off");
+        }
+        None => tracing::error!("stopped by a second signal, before the drain was over"),
+    }
+    ExitCode::FAILURE
 }
 
 fn start_traces(telemetry: &TelemetrySettings) -> Result<Option<Traces>, TracesError> {

@@ -65,6 +65,7 @@ pub(super) static KEYS: &[Key] = &[
     key("server.drain_seconds", number(0, 600)),
     key("server.write_timeout_seconds", number(1, 3600)),
     key("server.request_timeout_seconds", number(1, 3600)),
+    key("server.keep_alive_seconds", number(1, 3600)),
     key("server.max_body_bytes", number(1024, 1 << 30)),
     // hyper panics on less than 8 KiB.
     key("server.max_header_bytes", number(8192, 1 << 20)),

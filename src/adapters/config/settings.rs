@@ -65,6 +65,9 @@ pub struct ServerSettings {
     /// Within this, head and body of a request must arrive.
     #[serde(rename = "request_timeout_seconds", deserialize_with = "fields::seconds")]
     pub request_timeout: Duration,
+    /// A connection may rest for so long behind an answer.
+    #[serde(rename = "keep_alive_seconds", deserialize_with = "fields::seconds")]
+    pub keep_alive: Duration,
     /// Most bytes of one event's JSON, and of one line of NDJSON.
     pub max_body_bytes: usize,
     /// Most bytes of a request's head.

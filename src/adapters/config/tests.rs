@@ -78,6 +78,7 @@ fn the_defaults_are_those_of_the_contract() {
     let settings = settings("", &[]);
     assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.server.drain, Duration::from_secs(10));
+    assert_eq!(settings.server.keep_alive, Duration::from_secs(90));
     assert_eq!(settings.server.cors_origins, CorsOrigins::Only(Vec::new()));
     assert!(settings.sse.push_enabled);
     assert_eq!(settings.sse.max_concurrent_per_user, Some(8));

@@ -3,144 +3,139 @@
 //! Why: hyper's buffers are most of what an idle connection costs, and hyper asks a body for nothing while the peer does
 //! not read. The stream's own task needs neither buffers nor hyper's leave for its timers (`docs/decisions/`).
 //!
-//! Invariant: a connection is taken over only when its request has been read to the end, and then nothing else uses it.
+//! Invariants: a connection that waits for its client does so for a bounded time, and holds up no stop; an answer can be
+//! read by a client that sends its whole request first.
+
+mod activity;
+mod http1;
+mod http2;
+mod io;
+mod unread;
 
 use std::{
-    convert::Infallible,
-    fmt::Write as _,
-    future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, response};
-use http_body::Body as _;
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::{OwnedSemaphorePermit, oneshot::error::TryRecvError},
+    time::{Instant, sleep_until},
 };
 use tower::ServiceExt;
 
-use super::{body_wire::BodyWire, server::ServerOptions, subscribe::Handoff};
+use self::{
+    activity::{Activity, Deadline, Exchange},
+    io::FirstBytes,
+    unread::RequestBody,
+};
+use super::{Routes, body_wire::BodyWire, server::ServerOptions, socket_wire::SocketWire};
 use crate::{
     app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription},
-    domain::timestamp::Timestamp,
     ports::clock::Clock,
 };
 
+/// The first byte of a connection that is accepted during a drain must come within this time.
+const FIRST_BYTE_WHILE_DRAINING: Duration = Duration::from_secs(1);
+/// A connection over the limit has this time for a request: there are few places for such.
+const REQUEST_TIMEOUT_OVER_LIMIT: Duration = Duration::from_secs(5);
+
 /// What all connections have in common.
 pub(super) struct Connections {
-    pub(super) router: Router,
+    pub(super) routes: Routes,
     pub(super) options: ServerOptions,
     pub(super) lifecycle: Lifecycle,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// An event stream that is about to leave hyper.
-struct Departure {
-    head: response::Parts,
-    subscription: Box<Subscription>,
+/// A connection's coming.
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    /// There are as many connections as may be: only its server's health is told, and nothing else.
+    pub(super) over_limit: bool,
 }
 
-type DepartureSlot = Arc<Mutex<Option<Departure>>>;
-
 impl Connections {
-    pub(super) async fn http1(self: Arc<Self>, socket: TcpStream) -> Option<(TcpStream, response::Parts, Box<Subscription>)> {
-        let slot = DepartureSlot::default();
-        let service = {
-            let (connections, slot) = (Arc::clone(&self), Arc::clone(&slot));
-            service_fn(move |request| Box::pin(Arc::clone(&connections).answer_http1(request, Arc::clone(&slot))))
-        };
-        // Who comes while the process drains is answered once, if only to be told so.
-        let mut told_to_drain = self.lifecycle.is_draining();
-        let mut connection = http1::Builder::new()
-            .keep_alive(!told_to_drain)
-            // A client that has said all it has to say may still listen.
-            .half_close(true)
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.options.request_timeout)
-            .max_buf_size(self.options.header_bytes_max)
-            .serve_connection(TokioIo::new(socket), service);
-        let mut draining = Box::pin(self.lifecycle.draining().cancelled());
-        let departure = poll_fn(|context| {
-            if !told_to_drain && draining.as_mut().poll(context).is_ready() {
-                told_to_drain = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            let polled = connection.poll_without_shutdown(context);
-            match slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(departure) => Poll::Ready(Some(departure)),
-                None => polled.map(|_| None),
-            }
-        })
-        .await;
-        let socket = connection.into_parts().io.into_inner();
-        if let Some(Departure { head, subscription }) = departure {
-            return Some((socket, head, subscription));
-        }
-        linger(socket).await;
-        None
-    }
-
-    async fn answer_http1(self: Arc<Self>, request: Request<Incoming>, slot: DepartureSlot) -> Result<Response<Body>, Infallible> {
-        let may_leave = request.version() == Version::HTTP_11 && request.method() == Method::GET && request.body().is_end_stream();
-        let mut response = self.call(request).await;
-        match response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
-            Some(subscription) if may_leave => {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Departure { head: response.into_parts().0, subscription });
-                // The connection's own loop has been woken by this very poll, sees the slot, and drops this future.
-                std::future::pending().await
-            }
-            Some(subscription) => Ok(self.stream_as_body(response, subscription)),
-            None => Ok(response),
+    /// Serves a connection, to its end or to that of the stream that it became.
+    pub(super) async fn serve(self: Arc<Self>, mut socket: TcpStream, arrival: Arrival, place: OwnedSemaphorePermit) {
+        let Some(first) = self.first_bytes(&mut socket, &arrival).await else { return };
+        if first.speak_http2() {
+            self.http2(socket, first, &arrival).await;
+        } else if let Some((socket, head, subscription)) = self.http1(socket, first, &arrival).await {
+            let wire = SocketWire::new(socket, head, self.options.write_timeout, place);
+            // A task of its own is no larger than the stream needs; this one had to have room for hyper.
+            self.lifecycle.spawn(stream(subscription, wire));
         }
     }
 
-    pub(super) async fn http2(self: Arc<Self>, socket: TcpStream) {
-        let service = {
-            let connections = Arc::clone(&self);
-            service_fn(move |request| Arc::clone(&connections).answer_http2(request))
-        };
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_PING_EVERY)
-            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .max_concurrent_streams(HTTP2_STREAMS_MAX)
-            .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
-            .max_header_list_size(u32::try_from(self.options.header_bytes_max).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(socket), service);
-        let mut connection = std::pin::pin!(connection);
+    /// What the client says first, if it does so in time: a connection that has said nothing does not hold up a stop.
+    async fn first_bytes(&self, socket: &mut TcpStream, arrival: &Arrival) -> Option<FirstBytes> {
+        let draining = self.lifecycle.is_draining();
+        let timeout = if draining { FIRST_BYTE_WHILE_DRAINING } else { self.request_timeout(arrival) };
         tokio::select! {
-            _ = connection.as_mut() => return,
-            () = self.lifecycle.draining().cancelled() => connection.as_mut().graceful_shutdown(),
+            biased;
+            first = FirstBytes::read(socket) => first.ok(),
+            () = sleep_until(arrival.at + timeout) => None,
+            () = self.lifecycle.draining().cancelled(), if !draining => None,
         }
-        // What goes wrong on a connection ends it, and concerns nobody else.
-        let _ = connection.await;
     }
 
-    async fn answer_http2(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let mut response = self.call(request).await;
-        Ok(match response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
-            Some(subscription) => self.stream_as_body(response, subscription),
-            None => response,
-        })
+    fn request_timeout(&self, arrival: &Arrival) -> Duration {
+        let timeout = self.options.request_timeout;
+        if arrival.over_limit { timeout.min(REQUEST_TIMEOUT_OVER_LIMIT) } else { timeout }
     }
 
-    async fn call(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.router.clone().oneshot(request.map(Body::new)).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+    /// Whether a connection is for one request alone: who comes while the process drains is answered, if only to be told so.
+    fn answers_once(&self, arrival: &Arrival) -> bool {
+        arrival.over_limit || self.lifecycle.is_draining()
+    }
+
+    fn deadline(&self, activity: Arc<Activity>, arrival: &Arrival) -> Deadline {
+        let keep_alive = if self.answers_once(arrival) { Duration::ZERO } else { self.options.keep_alive };
+        Deadline::new(activity, arrival.at, self.request_timeout(arrival), keep_alive)
+    }
+
+    /// Answers a request. What is left of its body then is read behind the answer.
+    async fn answer(&self, request: Request<Incoming>, exchange: &Exchange, over_limit: bool) -> Response<Body> {
+        let router = if over_limit { &self.routes.over_limit } else { &self.routes.all };
+        let (head, body) = request.into_parts();
+        if body.is_end_stream() {
+            return call(router, Request::from_parts(head, Body::empty())).await;
         }
+        let waits_for_leave = head.headers.contains_key(header::EXPECT);
+        let http1 = head.version <= Version::HTTP_11;
+        let (body, mut rest) = RequestBody::new(body, exchange.part().elsewhere());
+        let mut response = call(router, Request::from_parts(head, Body::new(body))).await;
+        match rest.try_recv() {
+            Ok(rest) => {
+                let may_never_come = waits_for_leave || response.status() == StatusCode::REQUEST_TIMEOUT;
+                if http1 && (may_never_come || !rest.is_brief()) {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                self.spawn_until_ending(rest.discard());
+            }
+            // It is read while the answer is sent, and maybe not to its end.
+            Err(TryRecvError::Empty) => self.spawn_until_ending(async {
+                if let Ok(rest) = rest.await {
+                    rest.discard().await;
+                }
+            }),
+            Err(TryRecvError::Closed) => {}
+        }
+        response
+    }
+
+    /// Does what only waits for a client, so long as a stop leaves time for that.
+    fn spawn_until_ending(&self, waiting: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.lifecycle.ending().clone();
+        self.lifecycle.spawn(async move { ending.run_until_cancelled(waiting).await });
     }
 
     fn stream_as_body(&self, response: Response<Body>, subscription: Box<Subscription>) -> Response<Body> {
@@ -150,35 +145,38 @@ impl Connections {
     }
 }
 
-const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(20);
-const HTTP2_STREAMS_MAX: u32 = 250;
-/// What one stream may hold that its client has not taken.
-const HTTP2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-
-/// The response's head, as HTTP/1.1 text (RFC 9112, section 4), with what hyper would have added.
-pub(super) fn head_text(head: &response::Parts, now: Timestamp) -> Bytes {
-    let mut text = String::from("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n");
-    for (name, value) in &head.headers {
-        // A header of ours is visible ASCII; what a middleware might add that isn't can be done without.
-        if let Ok(value) = value.to_str() {
-            let _ = write!(text, "{name}: {value}\r\n");
-        }
+async fn call(router: &Router, request: Request<Body>) -> Response<Body> {
+    match router.clone().oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
-    if let Some(date) = now.to_http_date() {
-        let _ = write!(text, "date: {date}\r\n");
-    }
-    text.push_str("\r\n");
-    text.into()
 }
 
-/// Ends a connection so that its last answer arrives: closing a socket with unread input would cut it off.
-async fn linger(mut socket: TcpStream) {
-    const LINGER: Duration = Duration::from_millis(500);
-    const LINGER_BYTES_MAX: u64 = 1024 * 1024;
-    let drained = async {
-        socket.shutdown().await?;
-        tokio::io::copy(&mut socket.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
-    };
-    let _ = tokio::time::timeout(LINGER, drained).await;
+/// The body of an answer: its request is not over before it is.
+struct Answer {
+    body: Body,
+    _exchange: Exchange,
+}
+
+impl Answer {
+    const fn new(body: Body, exchange: Exchange) -> Self {
+        Self { body, _exchange: exchange }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

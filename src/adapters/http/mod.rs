@@ -105,19 +105,37 @@ pub struct ApiOptions {
     pub retry_ms: u64,
 }
 
+/// The routes of one listener.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// What is there.
+    pub all: Router,
+    /// What a connection gets that comes when there are as many as may be: how the server is, and that there is no room.
+    pub over_limit: Router,
+}
+
 /// The routes of both listeners.
-pub struct Routers {
+pub struct Listeners {
     /// What applications and clients use, and what operators use unless they have a listener of their own.
-    pub public: Router,
+    pub public: Routes,
     /// What operators use.
-    pub ops: Router,
+    pub ops: Routes,
 }
 
 /// All routes. Those for operators are among the public ones unless they are to be `ops_apart`.
-pub fn routers(api: Api, ops_apart: bool) -> Routers {
+pub fn routes(api: Api, ops_apart: bool) -> Listeners {
+    let metrics = || OpenApiRouter::new().routes(routes!(metrics::metrics));
     let public = public_routes().merge(common_routes());
-    let public = if ops_apart { public } else { public.merge(ops_routes()) };
-    Routers { public: finish(public, api.clone()), ops: finish(ops_routes().merge(common_routes()), api) }
+    let (public, public_health) =
+        if ops_apart { (public, health_routes()) } else { (public.merge(ops_routes()), health_routes().merge(metrics())) };
+    let listener = |all, health, api: Api| Routes {
+        all: finish(all, api.clone(), Problem::not_found),
+        over_limit: finish(health, api, Problem::server_full),
+    };
+    Listeners {
+        public: listener(public, public_health, api.clone()),
+        ops: listener(ops_routes().merge(common_routes()), health_routes().merge(metrics()), api),
+    }
 }
 
 /// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their own.
@@ -137,18 +155,22 @@ fn ops_routes() -> OpenApiRouter<Api> {
 }
 
 fn common_routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz)).routes(routes!(description::openapi))
+    health_routes().routes(routes!(description::openapi))
 }
 
-/// What all routes have in common.
-fn finish(routes: OpenApiRouter<Api>, api: Api) -> Router {
+fn health_routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz))
+}
+
+/// What all routes have in common; `elsewhere` is the answer where there is no route.
+fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> Router {
     let cors = cors(&api.options.cors_origins);
     let (routes, openapi) = routes.split_for_parts();
     routes
-        .fallback(async || Problem::not_found())
+        .fallback(async move || elsewhere())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
-        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::heed))
+        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::enforce))
         .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())

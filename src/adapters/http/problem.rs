@@ -104,7 +104,7 @@ impl Problem {
     }
 
     pub(super) fn request_timeout() -> Self {
-        Self::new(Code::RequestTimeout, "the request's body took too long to arrive: send it again")
+        Self::new(Code::RequestTimeout, "the request took too long to arrive: send it again")
     }
 
     pub(super) fn not_found() -> Self {
@@ -144,6 +144,13 @@ impl Problem {
         const RETRY_AFTER: Duration = Duration::from_secs(1);
         let message = "this server is shutting down: send the request again";
         Self::new(Code::Draining, message).retry_after(RETRY_AFTER)
+    }
+
+    pub(super) fn server_full() -> Self {
+        /// Places are free when streams end, which is not at once.
+        const RETRY_AFTER: Duration = Duration::from_secs(5);
+        let message = "the server has as many connections as it may have: try again later, or raise server.max_connections";
+        Self::new(Code::ServerFull, message).retry_after(RETRY_AFTER)
     }
 
     pub(super) const fn status(&self) -> StatusCode {

@@ -85,7 +85,7 @@ codes! {
     MessageNotFound = "message_not_found", NOT_FOUND;
     /// The path does not know the method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
-    /// The body took too long to arrive.
+    /// The request took too long to arrive.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT;
     /// The message belongs to another user.
     MessageOwnedByAnother = "message_owned_by_another", CONFLICT;
@@ -123,6 +123,8 @@ codes! {
     BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
+    /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz` and `/metrics` are answered.
+    ServerFull = "server_full", SERVICE_UNAVAILABLE;
     /// The process is shutting down.
     Draining = "draining", SERVICE_UNAVAILABLE;
 }

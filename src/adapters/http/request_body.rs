@@ -6,6 +6,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, header},
 };
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{ApiOptions, body_encoding, problem::Problem, problem_code::Code};
@@ -14,6 +15,10 @@ use crate::ports::journal::IdempotencyKey;
 /// Reads a body to its end.
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {
     let bytes_max = options.body_bytes_max;
+    // A client that asks before it sends is not told to send what is too large.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Problem::too_large(bytes_max));
+    }
     let arrival = tokio::time::timeout(options.request_timeout, Limited::new(body, bytes_max).collect());
     let body = arrival
         .await

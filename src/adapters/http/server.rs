@@ -1,25 +1,22 @@
 //! The listener: connections in, each with a task of its own.
 //!
-//! Invariant: there are never more connections than allowed; a peer that vanishes is noticed by the kernel within the
-//! write timeout of the first byte that it does not acknowledge.
+//! Invariant: there are never more connections than allowed, but for a few that are told so, or how the server is; a peer
+//! that vanishes is noticed by the kernel within the write timeout of the first byte that it does not acknowledge.
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 
 use super::{
-    connection::{Connections, head_text},
-    socket_wire::SocketWire,
+    Routes,
+    connection::{Arrival, Connections},
 };
-use crate::{
-    app::{lifecycle::Lifecycle, streaming::stream},
-    ports::clock::Clock,
-};
+use crate::{app::lifecycle::Lifecycle, ports::clock::Clock};
 
 /// The settings of the listener and its connections.
 #[derive(Clone, Debug)]
@@ -28,6 +25,8 @@ pub struct ServerOptions {
     pub connections_max: Option<usize>,
     /// Within this time the head of a request must have arrived.
     pub request_timeout: Duration,
+    /// A connection may rest for so long behind an answer.
+    pub keep_alive: Duration,
     /// Most bytes of a request's head.
     pub header_bytes_max: usize,
     /// A client that takes nothing for so long is closed.
@@ -35,19 +34,69 @@ pub struct ServerOptions {
 }
 
 /// Serves until the lifecycle's stop. Connections run on the lifecycle's tasks.
-pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, lifecycle: Lifecycle, clock: Arc<dyn Clock>) {
-    let places = Arc::new(Semaphore::new(options.connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)));
-    let connections = Arc::new(Connections { router, options, lifecycle, clock });
+pub async fn serve(listener: TcpListener, routes: Routes, options: ServerOptions, lifecycle: Lifecycle, clock: Arc<dyn Clock>) {
+    let places = Places::new(options.connections_max);
+    let connections = Arc::new(Connections { routes, options, lifecycle, clock });
     let stopped = connections.lifecycle.stopped().clone();
     stopped.run_until_cancelled(accept_all(listener, places, connections)).await;
 }
 
-async fn accept_all(listener: TcpListener, places: Arc<Semaphore>, connections: Arc<Connections>) {
-    // The semaphore is never closed, so this goes on.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+async fn accept_all(listener: TcpListener, places: Places, connections: Arc<Connections>) {
+    loop {
+        let vacancy = places.vacancy().await;
         match listener.accept().await {
-            Ok((socket, _)) => connections.lifecycle.spawn(Arc::clone(&connections).serve(socket, place)),
+            Ok((socket, _)) => {
+                let at = Instant::now();
+                tune(&socket, connections.options.write_timeout);
+                let (place, over_limit) = places.fill(vacancy);
+                connections.lifecycle.spawn(Arc::clone(&connections).serve(socket, Arrival { at, over_limit }, place));
+            }
             Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// How many more connections there may be.
+struct Places {
+    usual: Arc<Semaphore>,
+    /// For those over the limit, which are answered and closed.
+    over_limit: Arc<Semaphore>,
+}
+
+/// A place for the connection that comes next.
+enum Vacancy {
+    Usual(OwnedSemaphorePermit),
+    OverLimit(OwnedSemaphorePermit),
+}
+
+impl Places {
+    /// How many connections may be over the limit at once. Further ones wait in the kernel's queue, not for long.
+    const OVER_LIMIT: usize = 32;
+
+    fn new(connections_max: Option<usize>) -> Self {
+        let usual = connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self { usual: Arc::new(Semaphore::new(usual)), over_limit: Arc::new(Semaphore::new(Self::OVER_LIMIT)) }
+    }
+
+    async fn vacancy(&self) -> Vacancy {
+        let (usual, over_limit) = (Arc::clone(&self.usual), Arc::clone(&self.over_limit));
+        tokio::select! {
+            biased;
+            // Neither semaphore is ever closed.
+            Ok(place) = usual.acquire_owned() => Vacancy::Usual(place),
+            Ok(place) = over_limit.acquire_owned() => Vacancy::OverLimit(place),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// The place of a connection that has come, and whether it is over the limit: another may have gone since.
+    fn fill(&self, vacancy: Vacancy) -> (OwnedSemaphorePermit, bool) {
+        match vacancy {
+            Vacancy::Usual(place) => (place, false),
+            Vacancy::OverLimit(over_limit) => match Arc::clone(&self.usual).try_acquire_owned() {
+                Ok(place) => (place, false),
+                Err(_) => (over_limit, true),
+            },
         }
     }
 }
@@ -62,23 +111,6 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-impl Connections {
-    async fn serve(self: Arc<Self>, socket: TcpStream, place: OwnedSemaphorePermit) {
-        tune(&socket, self.options.write_timeout);
-        match tokio::time::timeout(self.options.request_timeout, speaks_http2(&socket)).await {
-            Ok(Ok(true)) => Arc::clone(&self).http2(socket).await,
-            Ok(Ok(false)) => {
-                if let Some((socket, head, subscription)) = Arc::clone(&self).http1(socket).await {
-                    let wire = SocketWire::new(socket, head_text(&head, self.clock.now()), self.options.write_timeout, place);
-                    // A task of its own is no larger than the stream needs; this one had to have room for hyper.
-                    self.lifecycle.spawn(stream(subscription, wire));
-                }
-            }
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-}
-
 fn tune(socket: &TcpStream, write_timeout: Duration) {
     /// What the kernel holds for one connection that its peer has not even been sent.
     const UNSENT_BYTES_MAX: u32 = 64 * 1024;
@@ -87,23 +119,4 @@ fn tune(socket: &TcpStream, write_timeout: Duration) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_user_timeout(Some(write_timeout));
     let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-}
-
-/// Looks at the first bytes, without taking them, for HTTP/2's preface (RFC 9113, section 3.4). Three bytes tell: no
-/// method of HTTP/1 begins with `PRI`.
-async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
-    const BEGINNING: &[u8] = b"PRI";
-    /// A client that sends its first bytes one by one is rare enough to be looked after by the clock.
-    const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
-    let mut seen = [0; BEGINNING.len()];
-    loop {
-        let count = socket.peek(&mut seen).await?;
-        if count == 0 || !BEGINNING.starts_with(&seen[..count]) {
-            return Ok(false);
-        }
-        if count == BEGINNING.len() {
-            return Ok(true);
-        }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    }
 }
