@@ -31,12 +31,15 @@ async fn refusal(response: Response) -> (u16, String, String) {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// Headers, a body, and a word of the answer.
+type Case<'a> = (&'a [(&'a str, &'a str)], Vec<u8>, &'a str);
+
 #[tokio::test]
 async fn promise_11_a_body_in_another_encoding_is_told_what_to_do() {
     let server = TestServer::start("").await;
     for (method, path, body) in calls() {
         let utf16: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let cases: [(&[(&str, &str)], Vec<u8>, &str); 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[JSON, ("content-encoding", "gzip")], body.into(), "gzip"),
             (&[JSON, ("content-encoding", "deflate")], body.into(), "deflate"),
             (&[JSON, ("content-encoding", "br")], body.into(), "br"),

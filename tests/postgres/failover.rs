@@ -77,10 +77,12 @@ fn is_last(seen: &Seen) -> bool {
 }
 
 fn ids(seen: &[Seen]) -> Vec<&str> {
-    let id = |seen| match seen {
-        &Seen::Event(ref id, _) => id.as_str(),
-        Seen::Control(control) => panic!("a needless notice: {control}"),
-    };
+    fn id(seen: &Seen) -> &str {
+        match seen {
+            Seen::Event(id, _) => id,
+            Seen::Control(control) => panic!("a needless notice: {control}"),
+        }
+    }
     seen.iter().map(id).collect()
 }
 

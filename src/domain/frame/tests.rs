@@ -41,8 +41,8 @@ fn control_frames_read_as_the_contract_says() {
     assert_eq!(body_text(&Frame::position(Position::Start)), format!("{POSITION}\n\n"));
     assert_eq!(body_text(&Frame::farewell(None, Some(100), "snapshot capped")), "retry: 100\n: snapshot capped\n");
     assert_eq!(body_text(&Frame::farewell(Some(id), None, "draining")), format!("{POSITION} 7-1\n\n: draining\n"));
-    let stale = body_text(&Frame::producer_stale(MessageId(uuid::Uuid::nil()), 30_000));
-    assert!(stale.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""), "{stale}");
+    let silent = body_text(&Frame::producer_stale(MessageId(uuid::Uuid::nil()), 30_000));
+    assert!(silent.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""), "{silent}");
     let truncated = Control::BacklogTruncated { oldest_retained_id: Some(EventId::timed(5, 1)) };
     assert_eq!(
         body_text(&Frame::control(Format::Envelope, &truncated)),

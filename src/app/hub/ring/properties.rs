@@ -140,7 +140,7 @@ impl World {
         prop_assert_eq!(ring.head(), self.head());
         let first = self.taken.len() - ring.slots.len();
         prop_assert!(first >= self.began, "it holds something from before it began anew");
-        let held: Vec<Position> = ring.slots.iter().map(|slot| slot.position()).collect();
+        let held: Vec<Position> = ring.slots.iter().map(Slot::position).collect();
         prop_assert_eq!(&held, &self.taken[first..]);
         let floor = if first == self.began { self.floor } else { Some(self.taken[first - 1]) };
         prop_assert_eq!(ring.extent.map(|extent| extent.floor), floor);
