@@ -1,6 +1,6 @@
 //! Promise 11 for uploads that are refused: the sender can read the refusal, though it sends all before it reads.
 
-use std::process::Stdio;
+use std::{fmt::Write as _, process::Stdio};
 
 use rejoin::{
     adapters::{
@@ -56,7 +56,7 @@ impl Case {
     fn to_bytes(&self, header: &str) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nhost: x\r\n{header}", self.method, self.path);
         for (name, value) in &self.headers {
-            head += &format!("{name}: {}\r\n", value.as_str().unwrap());
+            write!(head, "{name}: {}\r\n", value.as_str().unwrap()).unwrap();
         }
         let framing = if self.chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {}", self.bytes) };
         let mut bytes = format!("{head}{framing}\r\n\r\n").into_bytes();
