@@ -184,7 +184,8 @@ impl Replay {
             Continuity::Truncated => {
                 out(Output::Truncated(page.bounds.oldest));
                 let first_prev = page.entries.first().and_then(|entry| entry.prev);
-                self.at = self.at.max(page.bounds.floor.or(first_prev).unwrap_or(page.bounds.origin));
+                let nothing_left = page.bounds.oldest.is_none().then_some(page.bounds.head);
+                self.at = self.at.max(nothing_left.or(page.bounds.floor).or(first_prev).unwrap_or(page.bounds.origin));
             }
             Continuity::Ahead if self.from_start_if_ahead => {
                 out(Output::Truncated(page.bounds.oldest));

@@ -32,10 +32,13 @@ pub trait Feed: Send + Sync {
     /// is harmless.
     async fn unwatch(&self, topic: &Topic);
 
-    /// Tells every process's feed of an event for everybody. It is not kept anywhere.
+    /// Has every process's feed signal an event for everybody. It is not journaled.
+    ///
+    /// Law: every process that listens by now signals it once, in the order of the broadcasts, also one whose feed is cut
+    /// meanwhile, or that does not come to its signals.
     ///
     /// # Errors
-    /// Nobody, or not everybody, heard it.
+    /// Nobody, or not everybody, will hear of it.
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError>;
 
     /// Tells every process's feed to end a user's connections.

@@ -32,7 +32,7 @@ pub trait TopicLog: Send + Sync {
     /// Any; asking has no effect.
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError>;
 
-    /// Whether the backend answers, within a bounded time.
+    /// Whether the backend answers, and may be written to, within a bounded time.
     ///
     /// # Errors
     /// What an append or a read would meet.

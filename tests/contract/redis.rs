@@ -1,19 +1,27 @@
 //! Redis: a server for each law, and a cluster for all.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},
     domain::{category::Registry, position::EventId},
+    ports::feed::Signal,
 };
-use rejoin_test_support::{RedisCluster, RedisServer};
+use rejoin_test_support::{RedisCluster, RedisServer, soon};
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
 use crate::{
     backend::{Backend, Fixture, Options, Process},
-    given::topic,
+    given::{event, event_of, topic},
 };
 
 /// Redis trims whole nodes of a stream, of at most so many entries.
@@ -205,5 +213,76 @@ async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
         let told = process.append_batch(&topic, 1..4).await;
         assert!(told.is_sorted_by(|before, after| before < after) && before.is_before(told[0]), "{told:?} behind {before:?}");
         assert_eq!(process.read_all(&topic, before).await.len(), 3);
+    }
+}
+
+/// Broadcasts wait for a process that does not come to its signals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_reaches_a_process_whose_signals_overran() {
+    const FLOOD: usize = 10_000;
+    const BROADCASTS: usize = 20;
+    let backend = OneServer::start(&Options::default()).await;
+    let (deaf, writer, topic) = (backend.process().await, backend.process().await, topic("u1"));
+    let mut signals = deaf.feed.signals();
+    deaf.feed.watch(&topic).await.unwrap();
+    for number in 0..BROADCASTS {
+        writer.append_batch(&topic, 0..FLOOD / BROADCASTS).await;
+        writer.feed.broadcast(event(number)).await.unwrap();
+    }
+    let (mut heard, mut interruptions) = (0, 0);
+    while heard < BROADCASTS || interruptions == 0 {
+        match soon("a signal", signals.next()).await.unwrap() {
+            Signal::Broadcast(broadcast) => {
+                assert_eq!(broadcast, event(heard), "each comes once, in order");
+                heard += 1;
+            }
+            Signal::Interrupted => interruptions += 1,
+            _ => {}
+        }
+    }
+}
+
+/// A process that was away for longer than broadcasts are kept says so, and goes on with those that are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broadcasts_that_are_gone_are_reported_and_too_many_are_refused() {
+    let mut backend = OneServer::start(&Options::default()).await;
+    let missed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&missed);
+    backend.options.on_missed_broadcasts = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let (away, writer) = (backend.process().await, backend.process().await);
+    let mut signals = [away.feed.signals(), writer.feed.signals()];
+    // What is trimmed here before it was read would be over its time.
+    let stream = "law:rejoin:announcements:0";
+    writer.feed.broadcast(event(0)).await.unwrap();
+    for signals in &mut signals {
+        assert_next_broadcast(signals, 0).await;
+    }
+    let server = backend.server.lock().await;
+    server.command(&["XADD", stream, "*", "event", "{}", "prev", "0-0", "bytes_before", "0"]).await;
+    server.command(&["XTRIM", stream, "MAXLEN", "0"]).await;
+    writer.feed.broadcast(event(1)).await.unwrap();
+    for signals in &mut signals {
+        assert_next_broadcast(signals, 1).await;
+    }
+    assert_eq!(missed.load(Ordering::Relaxed), 2, "once in each process");
+
+    let large = event_of(&format!("\"{}\"", "x".repeat(1 << 20)));
+    let mut taken = 0;
+    while let Ok(()) = writer.feed.broadcast(Arc::clone(&large)).await {
+        taken += 1;
+        assert!(taken <= 16, "more than 16 MiB are kept");
+    }
+    assert!(taken >= 14, "only {taken} of a MiB found room");
+    for _ in 0..taken {
+        assert!(matches!(soon("a large one", signals[0].next()).await, Some(Signal::Broadcast(_))));
+    }
+}
+
+async fn assert_next_broadcast(signals: &mut BoxStream<'static, Signal>, number: usize) {
+    match soon("the broadcast", signals.next()).await {
+        Some(Signal::Broadcast(heard)) => assert_eq!(heard, event(number)),
+        other => panic!("{other:?}"),
     }
 }

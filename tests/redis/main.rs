@@ -4,6 +4,7 @@
 
 mod access;
 mod caller;
+mod damaged;
 mod expiry;
 mod failover;
 mod feed;

@@ -45,7 +45,9 @@ async fn assert_logs(mistake: usize, url: &str, environment: &[(&str, &str)]) {
 async fn a_wrong_or_missing_password() {
     let redis = RedisServer::start().await;
     redis.command(&["ACL", "SETUSER", "app", "on", ">right", "~*", "&*", "+@all"]).await;
-    assert_logs(0, &format!("redis://app:wrong@127.0.0.1:{}", redis.port()), &[]).await;
+    for cluster in ["false", "true"] {
+        assert_logs(0, &format!("redis://app:wrong@127.0.0.1:{}", redis.port()), &[("REJOIN_REDIS__CLUSTER", cluster)]).await;
+    }
     redis.command(&["ACL", "SETUSER", "default", "resetpass", ">right"]).await;
     assert_logs(0, &redis.url(), &[]).await;
 }
@@ -80,6 +82,9 @@ async fn a_database_that_is_not_there() {
 async fn a_node_of_a_cluster() {
     let redis = RedisServer::start_with(&["--cluster-enabled", "yes", "--save", ""]).await;
     assert_logs(5, &redis.url(), &[]).await;
+    let plain = RedisServer::start().await;
+    let program = Program::start_without_waiting(&plain.url(), &[("REJOIN_REDIS__CLUSTER", "true")]);
+    eventually("the reverse", async || program.logged(&["WARN", "set redis.cluster = false"]) == 1).await;
 }
 
 #[tokio::test]

@@ -48,10 +48,10 @@ type Answer = (String, bool, Vec<String>);
 
 /// The announcements, as one process writes and reads them.
 pub(super) struct Announcements {
-    pub(super) appends: Arc<Connection>,
-    pub(super) reads: Arc<Connection>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) on_missed: OnTrouble,
+    appends: Arc<Connection>,
+    reads: Arc<Connection>,
+    registry: Arc<Registry>,
+    on_missed: OnTrouble,
     name: String,
     /// The last one that was handed on, once that is known.
     position: Mutex<Option<EventId>>,

@@ -4,7 +4,10 @@ use std::fmt;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::ports::backend_error::{BackendError, BackendErrorKind};
+use crate::{
+    domain::topic::Topic,
+    ports::backend_error::{BackendError, BackendErrorKind},
+};
 
 /// How the system says that it knows no address for a name.
 const UNKNOWN_HOST: &str = "failed to lookup address information";
@@ -46,6 +49,7 @@ pub(super) enum Cause {
     TooOld,
     Full,
     Disk,
+    Damaged,
     Connection,
     Other,
 }
@@ -79,6 +83,7 @@ impl Cause {
             Self::TooOld => "the server is too old: Redis 6.2 or Valkey 7.2 or later is needed",
             Self::Full => "the server's memory is full: raise its maxmemory, or keep less",
             Self::Disk => "the server can't write to its disk, or lacks replicas: see its log",
+            Self::Damaged => "the key is of another type than Rejoin's, or not understood: rename or remove it",
             Self::Connection => "the connection to the server failed",
             Self::Other => "the server refused",
         }
@@ -131,6 +136,18 @@ impl Failure {
     }
 }
 
+/// The error of a call that was about one topic alone: where a key is of another type, the topic is damaged and the backend is not
+/// away.
+pub(super) fn about(topic: &Topic) -> impl Fn(BackendError) -> BackendError {
+    |error| {
+        let cause = error.source.as_ref().and_then(|source| source.downcast_ref()).map(Failure::cause);
+        match error.source {
+            Some(source) if cause == Some(Cause::Damaged) => BackendError::damaged(error.context, topic.clone(), source),
+            source => BackendError { source, ..error },
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.cause().advice())?;
@@ -151,8 +168,8 @@ impl From<RedisError> for Failure {
 
 fn cause_of(error: &RedisError) -> Cause {
     let says = |words: &str| error.detail().is_some_and(|detail| detail.contains(words));
-    // Redis 6 puts the code of a script's error into its text.
-    let has_code = |code: &str| error.code() == Some(code) || says(&format!("-{code} "));
+    // Redis 6 puts the code of a script's error into its text, and the driver that of a cluster's first node.
+    let has_code = |code: &str| error.code() == Some(code) || says(&format!("-{code} ")) || says(&format!("\"{code}\""));
     let codes = [
         (&["WRONGPASS", "NOAUTH"][..], Cause::Password),
         (&["NOPERM"], Cause::MissingRight),
@@ -161,6 +178,7 @@ fn cause_of(error: &RedisError) -> Cause {
         (&["MOVED", "ASK", "CROSSSLOT"], Cause::ClusterNode),
         (&["CLUSTERDOWN"], Cause::ClusterDown),
         (&["OOM"], Cause::Full),
+        (&["WRONGTYPE"], Cause::Damaged),
         (&["MISCONF", "NOREPLICAS"], Cause::Disk),
     ];
     if says("The user executing the script") {
@@ -183,7 +201,7 @@ fn cause_of(error: &RedisError) -> Cause {
 
 fn cause_of_connection(error: &RedisError) -> Cause {
     let text = error.to_string();
-    if error.is_timeout() {
+    if error.is_timeout() || text.contains("timed out") {
         Cause::Silent
     } else if text.contains(UNKNOWN_HOST) {
         Cause::UnknownHost

@@ -62,8 +62,9 @@ impl Hints {
         }
         newest.remove(topic);
         drop(newest);
-        let never_had_any = bounds.oldest.is_none() && !bounds.head.names_entry();
-        if bounds.head.is_before(expected) || never_had_any && bounds.head != expected.into() {
+        // The head of a topic that never had an entry is the time of the read; of one that was emptied it is the last entry's place.
+        let had_entries = bounds.oldest.is_some() || bounds.floor == Some(bounds.head);
+        if bounds.head.is_before(expected) || !had_entries {
             (self.on_stray)(&StrayHint { topic, id: expected });
         }
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{
     RedisOptions,
     connection::{CALL_TIMEOUT, Connection},
+    failure::{Cause, about},
     hints::Hints,
     keys::Keys,
     primary::write_nothing,
@@ -66,7 +67,7 @@ impl RedisJournal {
         self.options.stream_life().map_or(0, ms)
     }
 
-    async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Appended>, BackendError> {
+    async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let Some((_, Append { topic, .. })) = group.first() else { return Ok(Vec::new()) };
         let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
         let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
@@ -84,12 +85,10 @@ impl RedisJournal {
             arguments.push(key.map_or(0, |_| ms(known)).to_string());
         }
         let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
-        let appended = group.iter().zip(&ids).map(|((_, append), id)| {
-            let first = id.strip_prefix('=');
-            let id = first.unwrap_or(id).parse().ok()?;
-            Some(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() })
-        });
-        appended.collect::<Option<Vec<_>>>().filter(|all| all.len() == group.len()).ok_or_else(senseless)
+        if ids.len() != group.len() {
+            return Err(senseless());
+        }
+        Ok(group.iter().zip(&ids).map(|((_, append), answer)| answer_for(append, answer)).collect())
     }
 
     /// The driver sends a command to a cluster once more when a connection breaks under it; the key of an attempt keeps that
@@ -119,7 +118,8 @@ impl RedisJournal {
         };
         // The wait for the turn counts too: a server that is silent would be waited for by one crowd after the other.
         let extent = tokio::time::timeout(CALL_TIMEOUT, reading).await;
-        let extent: Extent = extent.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "read the stream in time"))??;
+        let extent = extent.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "read the stream in time"))?;
+        let extent: Extent = extent.map_err(about(topic))?;
         let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
         Ok(StoredPage { entries: stored(topic, raw, &self.options.registry).collect(), more, bounds })
@@ -169,6 +169,21 @@ impl redis::FromRedisValue for FlatEntries {
             entries.push((text(id).unwrap_or_default(), envelope, text(prev)));
         }
         Ok(Self(entries))
+    }
+}
+
+/// What `append.lua` answers for one event.
+fn answer_for(append: &Append, answer: &str) -> Result<Appended, BackendError> {
+    const CONTEXT: &str = "append to the stream";
+    if let Some(error) = answer.strip_prefix('!') {
+        return Err(BackendError::damaged(CONTEXT, append.topic.clone(), format!("{} ({error})", Cause::Damaged.advice())));
+    }
+    let first = answer.strip_prefix('=');
+    match first.unwrap_or(answer).parse() {
+        Ok(id) => Ok(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() }),
+        Err(_) => {
+            Err(BackendError::damaged(CONTEXT, append.topic.clone(), "what its idempotency key holds is no event id: remove that key"))
+        }
     }
 }
 
@@ -232,25 +247,25 @@ impl Journal for RedisJournal {
         for (place, append) in batch.into_iter().enumerate() {
             groups.entry(self.keys.group(&append.topic)).or_default().push((place, append));
         }
-        let mut appended: Vec<Option<Appended>> = vec![None; count];
+        let mut appended: Vec<Option<Result<Appended, BackendError>>> = (0..count).map(|_| None).collect();
         let calls = groups.values().map(|group| self.append_group(group));
         for (group, answer) in groups.values().zip(futures_util::future::join_all(calls).await) {
             for ((place, _), answer) in group.iter().zip(answer?) {
                 appended[*place] = Some(answer);
             }
         }
-        appended.into_iter().map(|appended| appended.map(Ok)).collect::<Option<Vec<_>>>().ok_or_else(senseless)
+        appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(senseless)
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
         let age_ms = self.options.age_max.map_or(0, ms).to_string();
-        self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await
+        self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
     }
 
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
         // The emptied stream stays, since it knows its last id.
         let mut trim = redis::cmd("XTRIM");
         trim.arg(self.keys.stream(topic)).arg("MAXLEN").arg(0);
-        self.appends.send::<u64>("purge the stream", &trim).await.map(drop)
+        self.appends.send::<u64>("purge the stream", &trim).await.map(drop).map_err(about(topic))
     }
 }

@@ -181,6 +181,11 @@ impl Keys {
         groups.into_iter().map(|slot| self.shared(name, Group(slot))).collect()
     }
 
+    /// Where a user's snapshots were capped.
+    pub(super) fn continuations(&self, user: &UserId) -> String {
+        format!("{}continuations:{{{}}}", self.prefix, braceless(user.as_str()))
+    }
+
     /// A key that the topics of a group share.
     fn shared(&self, name: &str, Group(slot): Group) -> String {
         match slot.and_then(|slot| SLOT_TAGS.get(&slot)) {
@@ -270,10 +275,11 @@ mod tests {
             let names = |id: &str| {
                 let (topic, id) = (user(id), UserId::parse(id).unwrap());
                 let idempotency = [keys.idempotency(&topic, &key(&k)), keys.idempotency(&topic, &key(&l))];
-                [keys.stream(&topic), keys.leases(&id), keys.replay_budget(&id)].into_iter().chain(idempotency).collect::<HashSet<_>>()
+                let of_user = [keys.stream(&topic), keys.leases(&id), keys.replay_budget(&id), keys.continuations(&id)];
+                of_user.into_iter().chain(idempotency).collect::<HashSet<_>>()
             };
             let (of_a, of_b) = (names(&a), names(&b));
-            prop_assert_eq!(of_a.len(), if k == l { 4 } else { 5 });
+            prop_assert_eq!(of_a.len(), if k == l { 5 } else { 6 });
             prop_assert!(of_a.is_disjoint(&of_b), "{:?} {:?}", of_a, of_b);
         }
     }

@@ -8,12 +8,18 @@ use async_trait::async_trait;
 
 use super::{
     connection::Connection,
+    failure::about,
     journal::ms,
     keys::Keys,
-    scripts::{ACQUIRE_LEASE, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES, REPLAY_BUDGET, Script},
+    scripts::{ACQUIRE_LEASE, ALLOW_CONTINUATION, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES, REPLAY_BUDGET, Script},
 };
 use crate::{
-    domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
+    domain::{
+        leases::LeaseId,
+        position::Position,
+        replay_budget::{CONTINUATIONS_MAX, Exhausted},
+        topic::{Topic, UserId},
+    },
     ports::{
         backend_error::BackendError,
         limits::{ConnectionLeases, ReplayBudget},
@@ -49,17 +55,29 @@ impl RedisLimits {
         futures_util::future::try_join_all(calls).await.map(|_: Vec<()>| ())
     }
 
-    async fn budget(&self, user: &UserId, limit: u32, window: Duration, takes: bool) -> Result<(bool, u64), BackendError> {
-        let arguments = [limit.to_string(), ms(window).to_string(), u8::from(takes).to_string()];
-        self.connection.run("ask for a replay", &REPLAY_BUDGET, &[self.keys.replay_budget(user)], &arguments).await
+    async fn budget(&self, user: &UserId, cursor: Option<Position>, limit: u32, window: Duration) -> Result<(bool, u64), BackendError> {
+        let takes = u8::from(cursor.is_some()).to_string();
+        let arguments = [limit.to_string(), ms(window).to_string(), takes, cursor.map(text_of).unwrap_or_default()];
+        let keys = [self.keys.replay_budget(user), self.keys.continuations(user)];
+        self.connection.run("ask for a replay", &REPLAY_BUDGET, &keys, &arguments).await.map_err(about_user(user))
     }
+}
+
+/// A position as it stands among a user's continuations.
+fn text_of(position: Position) -> String {
+    position.id().map(|id| id.to_string()).unwrap_or_default()
+}
+
+fn about_user(user: &UserId) -> impl Fn(BackendError) -> BackendError {
+    let topic = Topic::User(user.clone());
+    move |error| about(&topic)(error)
 }
 
 #[async_trait]
 impl ConnectionLeases for RedisLimits {
     async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
         let arguments = [lease.0.to_string(), cap.to_string(), ms(ttl).to_string()];
-        self.connection.run("acquire a lease", &ACQUIRE_LEASE, &[self.keys.leases(user)], &arguments).await
+        self.connection.run("acquire a lease", &ACQUIRE_LEASE, &[self.keys.leases(user)], &arguments).await.map_err(about_user(user))
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
@@ -72,26 +90,28 @@ impl ConnectionLeases for RedisLimits {
 
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
         const NOTHING: [&str; 0] = [];
-        self.connection.run("count leases", &COUNT_LEASES, &[self.keys.leases(user)], &NOTHING).await
+        self.connection.run("count leases", &COUNT_LEASES, &[self.keys.leases(user)], &NOTHING).await.map_err(about_user(user))
     }
 }
 
 #[async_trait]
 impl ReplayBudget for RedisLimits {
-    async fn take(&self, user: &UserId, _cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
-        let (granted, number) = self.budget(user, limit, window, true).await?;
+    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+        let (granted, number) = self.budget(user, Some(cursor), limit, window).await?;
         if granted {
             return Ok(Ok(u32::try_from(number).unwrap_or(u32::MAX)));
         }
         Ok(Err(Exhausted { retry_after: Duration::from_millis(number).min(window) }))
     }
 
-    async fn allow_continuation(&self, _user: &UserId, _cursor: Position, _within: Duration) -> Result<(), BackendError> {
-        Ok(())
+    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+        let arguments = [text_of(cursor), ms(within).to_string(), CONTINUATIONS_MAX.to_string()];
+        let keys = [self.keys.continuations(user)];
+        self.connection.run("allow a continuation", &ALLOW_CONTINUATION, &keys, &arguments).await.map_err(about_user(user))
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
-        let (_, left) = self.budget(user, limit, window, false).await?;
+        let (_, left) = self.budget(user, None, limit, window).await?;
         Ok(u32::try_from(left).unwrap_or(u32::MAX))
     }
 }

@@ -9,6 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::{
+    failure::about,
     journal::{RedisJournal, ms, senseless},
     message_state::{MessageState, unique},
     scripts::{CHANGE_MESSAGE, DELETE_MESSAGE, LOOK_AT_MESSAGE, SILENT_MESSAGES},
@@ -71,11 +72,15 @@ impl RedisJournal {
         let names: Vec<String> = names.into_iter().chain(keys.iter().map(|key| self.keys.idempotency(&topic, key))).collect();
         let stream_ids: Vec<String> = numbers.iter().map(|number| stream_id_of(*number)).collect();
         let (now_ms, fields, held, envelopes): LookAnswer =
-            self.appends.run("look at the message", &LOOK_AT_MESSAGE, &names, &stream_ids).await?;
+            self.appends.run("look at the message", &LOOK_AT_MESSAGE, &names, &stream_ids).await.map_err(about(&topic))?;
+        let state = MessageState::read(&fields);
+        if state.is_none() && !fields.is_empty() {
+            return Err(BackendError::damaged("look at the message", topic, "its state is not understood: remove its keys"));
+        }
         let event = |envelope: Vec<u8>| stored_event::decode(&envelope, Timestamp::from_ms(0), &self.options.registry).ok();
         Ok(Look {
             now: Timestamp::from_ms(now_ms),
-            state: MessageState::read(&fields),
+            state,
             numbers_of_keys: keys.into_iter().cloned().zip(held).filter_map(|(key, held)| Some((key, held?))).collect(),
             events: numbers.into_iter().zip(envelopes).filter_map(|(number, envelope)| Some((number, event(envelope?)?))).collect(),
         })
@@ -103,7 +108,7 @@ impl RedisJournal {
             arguments.extend([stream_id_of(*number), number.to_string(), stored_event::encode(&topic, event)]);
         }
         arguments.extend(numbers_of_keys.iter().map(|(_, number)| format!("{}:{number}", state.incarnation)));
-        self.appends.run("change the message", &CHANGE_MESSAGE, &keys, &arguments).await
+        self.appends.run("change the message", &CHANGE_MESSAGE, &keys, &arguments).await.map_err(about(&topic))
     }
 
     /// Decides on what there is, and carries it out, until that succeeds. `decide` gives its answer, and a change unless
@@ -136,7 +141,7 @@ impl RedisJournal {
         let topic = Topic::Message(id);
         let keys = [self.keys.message_state(id), self.keys.stream(&topic), self.keys.messages_by_silence(id)];
         let arguments = [id.to_string(), self.keys.channel(&topic), seen_before.to_owned()];
-        self.appends.run("delete the message", &DELETE_MESSAGE, &keys, &arguments).await
+        self.appends.run("delete the message", &DELETE_MESSAGE, &keys, &arguments).await.map_err(about(&topic))
     }
 }
 
@@ -275,8 +280,13 @@ impl Messages for RedisJournal {
                 for id in ids {
                     let Ok(place) = room.try_acquire() else { break };
                     let id = id.parse().map(MessageId).map_err(|_| senseless())?;
-                    if self.remove(id, &seen_before).await? {
-                        place.forget();
+                    match self.remove(id, &seen_before).await {
+                        Ok(true) => place.forget(),
+                        Ok(false) => {}
+                        Err(error) if error.kind == BackendErrorKind::Damaged => {
+                            tracing::debug!(%id, %error, "a message that is over its retention can't be removed");
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
                 Ok(())

@@ -35,4 +35,5 @@ script!(RENEW_LEASES, "renew_leases");
 script!(RELEASE_LEASES, "release_leases");
 script!(COUNT_LEASES, "count_leases");
 script!(REPLAY_BUDGET, "replay_budget");
+script!(ALLOW_CONTINUATION, "allow_continuation");
 script!(TRY_RIGHTS, "try_rights");

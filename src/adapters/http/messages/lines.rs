@@ -126,6 +126,6 @@ impl Worker for AppendLines {
                 return results.write(&STOP);
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -180,7 +180,7 @@ impl Listener {
     async fn settle(&self, connection: &mut PgConnection) -> Result<(), Deaf> {
         let doubtful = self.shared.watched().doubtful();
         if doubtful.is_empty() {
-            connection.ping().await?;
+            self.connector.require_writable(connection).await?;
         }
         for topics in doubtful.chunks(HEADS_AT_ONCE) {
             let heads = reading::heads(connection, topics).await?;

@@ -5,15 +5,16 @@
 -- ARGV  most entries of a stream (about); ms that a stream outlives its newest entry (0: for ever); what is said of the
 --       database; then for each event its user, its channel, its envelope, and ms that its idempotency key is known (0: it
 --       has none)
--- Gives for each event its id, behind a `=` if it had been appended before.
+-- Gives for each event its id, behind a `=` if it had been appended before; or, behind a `!`, why its topic's keys can't be used.
 
 local index, entries_max, life_ms, database_mark = KEYS[3], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now = time_ms()
 
--- The position before the next entry of a stream.
+-- The position before the next entry of a stream, or an error of its key.
 local function head(stream, user)
-  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  if last then return last[1] end
+  local found = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  if found.err then return found end
+  if found[1] then return found[1][1] end
   local info = stream_info(stream) or begin_again_if_removed(stream, index, user, KEYS[2])
   if info then return field(info, 'last-generated-id') end
   -- There is no stream, so nothing was appended within its life.
@@ -33,6 +34,9 @@ end
 
 local function append(stream, user, channel, envelope)
   local prev = head(stream, user)
+  if type(prev) == 'table' then return prev end
+  -- Another program's entries may come later than this one, so when the stream ends is not known now: a sweep will see.
+  redis.call('ZADD', index, 'NX', text(now), user)
   local function add(id)
     return redis.pcall('XADD', stream, 'MAXLEN', '~', entries_max, id, 'event', envelope, 'prev', prev)
   end
@@ -42,9 +46,7 @@ local function append(stream, user, channel, envelope)
     id = add(next_id(field(stream_info(stream), 'last-generated-id')))
   end
   if type(id) == 'table' then return id end
-  -- Another program's entries may come later than ours, so when a stream ends is not known now.
   redis.call('PERSIST', stream)
-  redis.call('ZADD', index, 'NX', text(now), user)
   redis.call('PUBLISH', channel, '{"id":"' .. id .. '","prev":"' .. prev .. '",' .. database_mark .. string.sub(envelope, 2))
   return id
 end
@@ -53,12 +55,15 @@ local ids = {}
 for n = 1, (#KEYS - 3) / 2 do
   local stream, key = KEYS[2 * n + 2], KEYS[2 * n + 3]
   local user, channel, envelope, known_ms = unpack(ARGV, 4 * n, 4 * n + 3)
-  local first = known_ms ~= '0' and redis.call('GET', key)
-  if first then
+  local first = known_ms ~= '0' and redis.pcall('GET', key)
+  local id = first or append(stream, user, channel, envelope)
+  if type(id) == 'table' then
+    -- What is wrong with one topic's keys is no matter of the others.
+    if not string.find(id.err, 'WRONGTYPE', 1, true) then return id end
+    ids[n] = '!' .. id.err
+  elseif first then
     ids[n] = '=' .. first
   else
-    local id = append(stream, user, channel, envelope)
-    if type(id) == 'table' then return id end
     ids[n] = id
     if known_ms ~= '0' then redis.call('SET', key, id, 'PX', known_ms) end
   end

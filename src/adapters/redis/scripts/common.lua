@@ -55,9 +55,31 @@ local function stream_info(stream)
 end
 
 -- A user's stream that is in the index, and is not there, was removed by somebody else. It begins again as one that has lost
--- everything up to now, so that whoever comes back to it is told. Gives what is known of it then, or nothing if there was none.
+-- everything up to now, so that whoever comes back to it is told. Its last id lies behind all that it can have had. Gives what is
+-- known of it then, or nothing if there was none.
 local function begin_again_if_removed(stream, index, user, clock_key)
   if not redis.call('ZSCORE', index, user) then return nil end
-  redis.pcall('XADD', stream, 'MAXLEN', 0, text(steady_ms(clock_key)) .. '-1', 'event', '')
+  redis.pcall('XADD', stream, 'MAXLEN', 0, text(steady_ms(clock_key) + 1) .. '-1', 'event', '')
   return stream_info(stream)
+end
+
+-- Removes what is over of a user's continuations, which are kept as times and positions. Gives those that are left.
+local function continuations_at(key, now)
+  local left = {}
+  for _, allowed in ipairs(redis.call('LRANGE', key, 0, -1)) do
+    if tonumber(string.match(allowed, '^%d+')) > now then
+      left[#left + 1] = allowed
+    else
+      redis.call('LREM', key, 1, allowed)
+    end
+  end
+  return left
+end
+
+-- Uses a continuation from a position, if there is one.
+local function take_continuation(key, position, now)
+  for _, allowed in ipairs(continuations_at(key, now)) do
+    if string.match(allowed, ' (.*)$') == position then return redis.call('LREM', key, 1, allowed) == 1 end
+  end
+  return false
 end

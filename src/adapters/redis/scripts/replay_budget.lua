@@ -1,7 +1,7 @@
 -- A user's replays within a sliding window.
 --
--- KEYS  the times of the replays that were granted
--- ARGV  most replays within the window; ms of the window; 1 to take one (0 only looks)
+-- KEYS  the times of the replays that were granted; where snapshots were capped, as `allow_continuation.lua` keeps it
+-- ARGV  most replays within the window; ms of the window; 1 to take one (0 only looks); the position of the client that asks
 -- Gives 1 and how many are left, or 0 and in how many ms the next one is free.
 
 local limit, window_ms, takes, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', time_ms()
@@ -15,7 +15,8 @@ for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
     redis.call('LREM', KEYS[1], 1, at)
   end
 end
-if not takes then return { 1, math.max(0, limit - #granted) } end
+local left = math.max(0, limit - #granted)
+if not takes or take_continuation(KEYS[2], ARGV[4], now) then return { 1, left } end
 if #granted < limit then
   redis.call('RPUSH', KEYS[1], text(now))
   redis.call('PEXPIRE', KEYS[1], window_ms)
