@@ -12,6 +12,7 @@ mod publish;
 mod publish_retries;
 #[cfg(test)]
 mod scripted_server;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod tail;

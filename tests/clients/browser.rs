@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    node::Script,
+    script::Script,
     site::Site,
     witness::{Record, Witness, witness},
 };

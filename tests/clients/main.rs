@@ -1,5 +1,5 @@
-//! Clients that others wrote, over real HTTP: a browser, an npm package, a crate and Python's HTTP clients, also behind a
-//! proxy in Node; and our own pages in that browser.
+//! Clients that others wrote, over real HTTP: a browser, packages of npm and Python, crates, also behind a proxy in Node; and
+//! our own pages in that browser.
 //! `README.md` says what they need.
 
 #[cfg(test)]
@@ -11,8 +11,6 @@ mod console;
 #[cfg(test)]
 mod express;
 #[cfg(test)]
-mod node;
-#[cfg(test)]
 mod npm_eventsource;
 #[cfg(test)]
 mod python_uploads;
@@ -21,7 +19,11 @@ mod resumable_answer;
 #[cfg(test)]
 mod rust_eventsource;
 #[cfg(test)]
+mod script;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod token;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rejoin_test_support::{CuttingProxy, TestServer};
 
 use crate::{
-    node::Script,
+    script::Script,
     token::{self, Publisher},
     witness::{Saw, Witness, ids, witness},
 };

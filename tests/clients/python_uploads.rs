@@ -1,7 +1,5 @@
 //! Uploads by Python's `http.client`, `requests` and `httpx`, which send everything before they read anything.
 
-use std::process::Stdio;
-
 use rejoin_test_support::{TestServer, soon};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -25,8 +23,9 @@ async fn upload(client: &str, url: &str, line: &str) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/upload.py");
     let mut python = Command::new("/usr/bin/python3");
     let python = python.args([script, client, url, line, &LINES.to_string()]).env("NO_PROXY", "*").kill_on_drop(true);
-    let output = soon("the client", python.stderr(Stdio::inherit()).output()).await.unwrap();
-    assert!(output.status.success(), "{client} failed: it needs Debian's packages python3-requests and python3-httpx");
+    let output = soon("the client", python.output()).await.unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{client} failed, or Debian's packages python3-requests and python3-httpx are missing: {complaints}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

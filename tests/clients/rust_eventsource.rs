@@ -1,4 +1,4 @@
-//! The crate `eventsource-client`, which goes by its own delays and not by the server's.
+//! The crate `eventsource-client`. It takes the server's delay from an event's block, where `retry:` stands before an event.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// Follows a stream for as long as anybody listens to what comes.
-fn follow(url: &str) -> mpsc::Receiver<SSE> {
+pub(crate) fn follow(url: &str) -> mpsc::Receiver<SSE> {
     let at_once = ReconnectOptions::reconnect(true).retry_initial(true).delay(Duration::from_millis(10)).backoff_factor(1).build();
     let client = ClientBuilder::for_url(url).unwrap().reconnect(at_once).build_with_transport(HyperTransport::new().unwrap());
     let (sender, receiver) = mpsc::channel(16);
@@ -28,10 +28,12 @@ fn follow(url: &str) -> mpsc::Receiver<SSE> {
     receiver
 }
 
-/// The next event's cursor, and its envelope.
+/// The next event's cursor, and its envelope. A position frame is none.
 async fn event(following: &mut mpsc::Receiver<SSE>) -> (Option<String>, Value) {
     loop {
-        if let SSE::Event(event) = soon("an event", following.recv()).await.unwrap() {
+        if let SSE::Event(event) = soon("an event", following.recv()).await.unwrap()
+            && event.event_type != "stream.position"
+        {
             return (event.id, serde_json::from_str(&event.data).unwrap());
         }
     }
@@ -39,7 +41,7 @@ async fn event(following: &mut mpsc::Receiver<SSE>) -> (Option<String>, Value) {
 
 #[tokio::test]
 async fn promises_1_and_2_nothing_is_lost_or_repeated_over_cut_connections() {
-    let server = TestServer::start("events.replay_budget_requests_per_window = 0").await;
+    let server = TestServer::start("sse.retry_ms = 10\nevents.replay_budget_requests_per_window = 0").await;
     let proxy = CuttingProxy::start(server.address(), 5, 6_000).await;
     let mut following = follow(&format!("http://{}/api/events?last_event_id=0", proxy.address()));
     let mut published = Vec::new();

@@ -1,12 +1,14 @@
 //! A web site whose page follows a stream of another server.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+
+use crate::script;
 
 const PAGE: &str = include_str!("page.html");
 const WATCH: &str = include_str!("watch.mjs");
@@ -46,6 +48,11 @@ impl Site {
         query.append_pair("stream", stream).extend_pairs(types.iter().map(|event_type| ("type", event_type)));
         format!("{}/?{}", self.origin(), query.finish())
     }
+
+    /// The same, for a page that uses this npm package instead of the browser's `EventSource`.
+    pub(crate) fn page_with(&self, package: &str, stream: &str, types: &[&str]) -> String {
+        format!("{}&client={package}", self.page(stream, types))
+    }
 }
 
 impl Drop for Site {
@@ -61,9 +68,21 @@ async fn answer(mut visitor: TcpStream, cookie: String) {
             return;
         }
     }
-    let (media_type, body) = if request.starts_with(b"GET /watch.mjs ") { ("text/javascript", WATCH) } else { ("text/html", PAGE) };
+    let (media_type, body) = find(&String::from_utf8_lossy(&request));
     let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {media_type}\r\nSet-Cookie: {cookie}\r\n");
     let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     // A visitor who is gone already misses nothing.
     drop(visitor.write_all(text.as_bytes()).await);
+}
+
+/// What is asked for: the page, its module, or one of an npm package that pages use.
+fn find(request: &str) -> (&'static str, String) {
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    if path == "/watch.mjs" {
+        return ("text/javascript", WATCH.to_owned());
+    }
+    match fs::read_to_string(script::directory().join("node_modules").join(path.trim_start_matches('/'))) {
+        Ok(module) => ("text/javascript", module),
+        Err(_) => ("text/html", PAGE.to_owned()),
+    }
 }

@@ -1,4 +1,4 @@
-//! What a client saw, as the client tells it.
+//! What a client saw, as the client reports it.
 
 use rejoin_test_support::PATIENCE;
 use serde::Deserialize;
@@ -13,11 +13,14 @@ pub(crate) enum Saw {
     Open,
     /// An event: its type, the cursor with it, and its data.
     Event { r#type: String, id: String, data: Value },
+    /// An event whose data is no JSON: it is empty, for example.
+    Unreadable { r#type: String, data: String },
     /// The stream has ended. Unless the client has given up for good, it comes back by itself.
     Error { closed: bool },
 }
 
 /// Reads what one client saw.
+#[derive(Clone)]
 pub(crate) struct Witness(watch::Receiver<Vec<Saw>>);
 
 /// Writes what one client saw.
@@ -66,7 +69,7 @@ pub(crate) fn openings(seen: &[Saw]) -> usize {
 pub(crate) fn ids(seen: &[Saw]) -> Vec<String> {
     let id = |saw: &Saw| match saw {
         Saw::Event { data, .. } => data["id"].as_str().map(ToOwned::to_owned),
-        Saw::Open | Saw::Error { .. } => None,
+        Saw::Open | Saw::Unreadable { .. } | Saw::Error { .. } => None,
     };
     seen.iter().filter_map(id).collect()
 }

@@ -22,8 +22,9 @@ const LOOK_ON: &str = "get /api/admin/users/{id}/events/stream";
 const TEST_EVENT: &str = "post /api/admin/users/{id}/events";
 const MESSAGE: &str = "/api/messages/{id}";
 
-/// Codes that no request brings about: they need a backend that is away or damaged, a panic, or a client that vanishes.
-const OUT_OF_REACH: [&str; 4] = ["internal_error", "backend_unavailable", "topic_damaged", "incomplete_body"];
+/// Codes that no request brings about: they need a backend that is away or damaged, a panic, or a client that vanishes or takes
+/// nothing.
+const OUT_OF_REACH: [&str; 5] = ["internal_error", "backend_unavailable", "topic_damaged", "incomplete_body", "broadcasts_full"];
 /// What is shown of one operation, for all that read a body or check a token.
 const SHOWN_ONCE: [&str; 4] = ["request_timeout", "auth_unavailable", "draining", "message_too_large"];
 

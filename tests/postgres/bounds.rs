@@ -6,6 +6,7 @@ use rejoin::{
     adapters::postgres::{Postgres, PostgresOptions},
     domain::position::Position,
     ports::{
+        backend_error::BackendErrorKind,
         journal::Journal,
         topic_log::{PageLimit, TopicLog},
     },
@@ -50,4 +51,28 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
     assert!(connections.trim().parse::<usize>().unwrap() <= 12, "{connections}");
     // Whoever waited behind the burst would have published once or twice.
     assert!(published > 20, "{published} publishes beside {BURST} reads");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_room_for_appends_is_not_ready_and_is_when_one_was_taken() {
+    let server = PostgresServer::start().await;
+    let process = Postgres::open(options(server.url())).await.unwrap();
+    appended(&process, "u").await;
+    // As a full disk does it: a small change of a row still finds room in its page.
+    server.run_sql(
+        "CREATE FUNCTION rejoin.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON rejoin.user_events FOR EACH ROW EXECUTE FUNCTION rejoin.no_room()",
+    );
+    process.journal.probe().await.unwrap();
+    let refused = process.journal.append(vec![append("u", None)]).await.unwrap_err();
+    assert_eq!(refused.kind, BackendErrorKind::Unavailable);
+    assert!(refused.source.unwrap().to_string().contains("No space left on device"));
+    assert!(process.journal.probe().await.is_err());
+    let limit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };
+    assert_eq!(process.journal.read(&topic("u"), Position::Start, limit).await.unwrap().entries.len(), 1, "reading goes on");
+    server.run_sql("DROP FUNCTION rejoin.no_room() CASCADE");
+    appended(&process, "u").await;
+    process.journal.probe().await.unwrap();
 }

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use rejoin_test_support::{Connection, CuttingProxy, EventClient, PostgresServer, Seen, TestServer, eventually, soon};
 use serde_json::{Value, json};
 
+use crate::log::Log;
+
 /// A primary, a standby that follows it, and the address that processes know.
 struct Pair {
     old: PostgresServer,
@@ -177,6 +179,30 @@ async fn a_primary_that_takes_no_writes_is_away_until_it_does() {
     assert!(is_ready(&process).await);
     told.push(process.publish("test.last", json!({})).await);
     assert_eq!(ids(&soon("the open stream", open).await.unwrap()), told);
+}
+
+// On one thread, so that the log of the test's thread has all that is said.
+#[tokio::test]
+async fn each_change_of_state_is_logged_once_and_says_what_the_server_is() {
+    let log = Log::begin();
+    let server = PostgresServer::start().await;
+    let process = process_at(server.address()).await;
+    let event = json!({ "user_id": "local", "type": "test.happened", "payload": {} });
+    for round in 1..=2 {
+        published(&process).await;
+        server.set("default_transaction_read_only", "on").await;
+        for _ in 0..5 {
+            assert_eq!(process.post(&event).await.0, 503);
+            assert_eq!(Connection::request(&process.url("/api/events"), Some("0")).await.status(), 503);
+            assert!(!is_ready(&process).await);
+        }
+        server.set("default_transaction_read_only", "off").await;
+        published(&process).await;
+        eventually("the process is ready", async || is_ready(&process).await).await;
+        assert_eq!(log.count(&["backend is away", "journal"]), round, "{}", log.text());
+        assert_eq!(log.count(&["backend is back", "journal"]), round, "{}", log.text());
+    }
+    assert!(log.count(&["backend is away", "is set to take no writes"]) > 0, "{}", log.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,8 @@ mod failover;
 #[cfg(test)]
 mod given;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod notifications;

@@ -1,51 +1,17 @@
 //! Why Postgres can't be used: each mistake has words of its own, which stand in the log, or end the start, at once.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write,
-    net::TcpListener,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, fs, net::TcpListener};
 
 use rejoin::adapters::postgres::Postgres;
 use rejoin_test_support::{PgBouncer, PostgresServer};
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::given::options;
-
-/// A log that a test can read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use crate::{given::options, log::Log};
 
 /// What the start ends with, or says in its log before it is over.
 async fn said_at_the_start(url: &str) -> String {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::begin();
     let started = Postgres::open(options(url.to_owned())).await;
-    drop(guard);
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    started.err().map_or(logged, |error| error.to_string())
+    started.err().map_or_else(|| log.text(), |error| error.to_string())
 }
 
 // On one thread, so that the log of the test's thread has all that is said.

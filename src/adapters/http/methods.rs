@@ -52,7 +52,7 @@ fn is_stream(operation: &Operation) -> bool {
 }
 
 /// Refuses a HEAD that would open a stream, and adds `Allow` to every 405.
-pub(super) async fn heed(State(methods): State<Methods>, request: Request, next: Next) -> Response {
+pub(super) async fn enforce(State(methods): State<Methods>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let taken = path.and_then(|path| methods.0.get(path.as_str()));
     let mut response = match taken {

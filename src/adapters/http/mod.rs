@@ -170,7 +170,7 @@ fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> R
         .fallback(async move || elsewhere())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
-        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::heed))
+        .layer(middleware::from_fn_with_state(Methods::of(&openapi), methods::enforce))
         .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())

@@ -2,12 +2,13 @@
 //!
 //! Invariants: it runs on a task of its own, so that it goes on while the client does not read, as long as there is nothing
 //! to be read; what waits for the client is the results of two batches at the most. A client that does not take its results
-//! is told so when it reads at last: until then the rest of its body is read and thrown away, since most clients read
+//! gets the reason when it reads at last: until then the rest of its body is read and thrown away, since most clients read
 //! only when they have sent everything.
 
 use std::{
     convert::Infallible,
     ops::ControlFlow,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -38,8 +39,8 @@ pub(super) trait Worker: Send + 'static {
     /// Takes lines, the first of which has this number, and writes their results. Tells whether more are taken.
     fn take(&mut self, first_line: u64, lines: &[Line], results: &mut Results) -> impl Future<Output = ControlFlow<()>> + Send;
 
-    /// Waits for something to tell between lines, and writes it. It may be cancelled at any moment.
-    fn remark(&mut self, _results: &mut Results) -> impl Future<Output = ()> + Send {
+    /// Waits for something to report between lines, and writes it. It may be cancelled at any moment.
+    fn report_between(&mut self, _results: &mut Results) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 }
@@ -94,12 +95,12 @@ impl Task {
                     }
                     Next::End => ControlFlow::Break(()),
                 },
-                () = worker.remark(&mut self.results) => ControlFlow::Continue(()),
+                () = worker.report_between(&mut self.results) => ControlFlow::Continue(()),
                 // The client is gone.
                 () = self.sender.closed() => return,
             };
             if flow.is_break() {
-                return self.end().await;
+                return self.end_after(Bytes::new()).await;
             }
             let results = self.results.take();
             if results.is_empty() {
@@ -110,39 +111,36 @@ impl Task {
                 Err(SendTimeoutError::Closed(_)) => return,
                 Err(SendTimeoutError::Timeout(unread)) => {
                     self.results.refused(self.lines.next_line(), &not_read(self.results.wanted()));
-                    return self.end_behind(unread).await;
+                    return self.end_after(unread).await;
                 }
             }
         }
     }
 
-    async fn end(self) {
-        self.end_behind(Bytes::new()).await;
-    }
-
-    /// Sends the last results, behind those that could not be sent yet.
-    async fn end_behind(mut self, unread: Bytes) {
+    /// Sends the last results, after those that a client that has stalled did not take.
+    async fn end_after(mut self, unread: Bytes) {
         self.results.end();
+        let stalled = !unread.is_empty();
         let last = [unread, self.results.take()].concat();
         let stalled_after = self.stalled_after();
         let Self { mut lines, sender, write_timeout, lifecycle, .. } = self;
-        let told = async {
+        let delivered = async {
             if !last.is_empty() && sender.send(last.into()).await.is_err() {
                 return;
             }
             // There is room again when they have been taken.
             let _ = sender.reserve().await;
         };
-        let mut told = std::pin::pin!(told);
-        let waited = async {
+        let ended = async {
+            let (mut delivered, mut discarded) = (pin!(delivered), pin!(lines.discard(write_timeout)));
             tokio::select! {
-                () = told.as_mut() => return,
-                () = lines.discard(write_timeout) => {}
+                // What has been taken is in some buffer: the client may still be sending, and read later.
+                () = delivered.as_mut() => if stalled { discarded.await },
+                () = discarded.as_mut() => drop(tokio::time::timeout(write_timeout, delivered).await),
             }
-            let _ = tokio::time::timeout(write_timeout, told).await;
         };
         tokio::select! {
-            () = waited => {}
+            () = ended => {}
             // A process that drains does not wait for long.
             () = async { lifecycle.draining().cancelled().await; tokio::time::sleep(stalled_after).await } => {}
         }

@@ -111,13 +111,12 @@ impl AppendWriter {
         let written = self.lane.call(CONTEXT, Repeat::Harmful, write).await?;
         let mut answers: Vec<Option<AppendAnswer>> = appends.iter().map(|_| None).collect();
         for ((topic, places), written) in by_topic.into_iter().zip(written) {
-            match written {
-                Ok(appended) => places.into_iter().zip(appended).for_each(|(place, appended)| answers[place] = Some(Ok(appended))),
-                Err(why) => {
-                    places.into_iter().for_each(|place| {
-                        answers[place] = Some(Err(BackendError::damaged(CONTEXT, topic.clone(), why.clone())));
-                    });
-                }
+            let mut appended = written.map(Vec::into_iter);
+            for place in places {
+                answers[place] = match &mut appended {
+                    Ok(appended) => appended.next().map(Ok),
+                    Err(why) => Some(Err(BackendError::damaged(CONTEXT, topic.clone(), why.clone()))),
+                };
             }
         }
         let unanswered = || Failure::Unexpected("an append that was not answered").told(CONTEXT);

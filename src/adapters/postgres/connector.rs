@@ -35,14 +35,14 @@ const ASK_FOR_SESSION: &str = "SELECT current_setting('rejoin.session', true)";
 
 /// What every session is told first. An abandoned statement ends by itself, and an abandoned transaction lets go of its
 /// locks; the functions count on read-committed isolation, whatever the database's default is.
-fn session(schema: &SchemaName, statement_timeout: Duration, is_durable: bool) -> String {
-    let timeout_ms = statement_timeout.as_millis();
+fn session(schema: &SchemaName, purpose: Purpose, number: Uuid) -> String {
+    let timeout_ms = purpose.statement_timeout.as_millis();
     let mut settings = format!(
         "SET search_path TO {schema}; SET default_transaction_isolation TO 'read committed'; SET statement_timeout TO {timeout_ms}; \
-         SET idle_in_transaction_session_timeout TO {timeout_ms}; SET client_min_messages TO warning; {BY_INDEX}",
+         SET idle_in_transaction_session_timeout TO {timeout_ms}; SET client_min_messages TO warning; SET rejoin.session TO '{number}'; {BY_INDEX}",
         schema = schema.as_str()
     );
-    if !is_durable {
+    if !purpose.is_durable {
         settings.push_str("SET synchronous_commit TO off;");
     }
     settings
@@ -120,8 +120,7 @@ impl Connector {
     /// Sets a session up; gives the number that it has.
     async fn set_up(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<Uuid, Failure> {
         let number = Uuid::new_v4();
-        let mut settings = session(&self.schema, purpose.statement_timeout, purpose.is_durable);
-        settings.push_str(&format!("SET rejoin.session TO '{number}';"));
+        let settings = session(&self.schema, purpose, number);
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map_err(|error| self.unreachable(error))?;
         Ok(number)
     }
@@ -138,7 +137,7 @@ impl Connector {
 
     /// Asks the server whether it takes writes: a standby does not, and neither does a primary that was replaced and fenced.
     pub(super) async fn require_writable(&self, connection: &mut PgConnection) -> Result<(), Failure> {
-        let row = sqlx::raw_sql(ASK_FOR_WRITES).fetch_one(connection).await.map_err(|error| self.unreachable(error))?;
+        let row = sqlx::raw_sql(ASK_FOR_WRITES).fetch_one(connection).await?;
         let (is_standby, is_read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
         if is_standby || is_read_only {
             return Err(Failure::NotWritable { server: unreachable::address(&self.server), is_standby });

@@ -29,7 +29,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that many share.
 pub(super) enum Connection {
     One(OneServer),
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// A connection to each node of a cluster. The driver follows the nodes: it asks a key's primary, whichever that is.
@@ -64,7 +64,8 @@ impl Connection {
                 Some(certificates) => builder.certs(certificates),
                 None => builder,
             };
-            return Ok(Self::Cluster(Cluster { client: builder.build()?, connection: OnceCell::new(), purpose, outages }));
+            let cluster = Cluster { client: builder.build()?, connection: OnceCell::new(), purpose, outages };
+            return Ok(Self::Cluster(Box::new(cluster)));
         }
         let [node] = &address.nodes[..] else { return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into()) };
         let client: Client = client(node.clone(), certificates)?;

@@ -201,14 +201,12 @@ impl Listener {
         if !self.state().watched.contains(&topic) {
             return None;
         }
-        Some(match announced(&topic, text, self.keys.database(), &self.registry) {
-            Some(entry) => Signal::Appended(topic, entry),
-            None => {
-                if let Some(id) = hinted(&topic, text) {
-                    self.hints.heard(&topic, id);
-                }
-                Signal::Grown(topic)
-            }
-        })
+        if let Some(entry) = announced(&topic, text, self.keys.database(), &self.registry) {
+            return Some(Signal::Appended(topic, entry));
+        }
+        if let Some(id) = hinted(&topic, text) {
+            self.hints.heard(&topic, id);
+        }
+        Some(Signal::Grown(topic))
     }
 }

@@ -101,7 +101,7 @@ impl OneServer {
             }
             if state.changed().await.is_err() {
                 // The task that connects lasts as long as this.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

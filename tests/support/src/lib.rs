@@ -16,7 +16,7 @@ pub use self::{
     client::{Connection, EventClient, Seen},
     pgbouncer::PgBouncer,
     postgres::{PostgresServer, program},
-    proxy::CuttingProxy,
+    proxy::{CuttingProxy, Spared},
     redis::{RedisCluster, RedisServer},
     server::{ServerProcess, TestServer},
 };

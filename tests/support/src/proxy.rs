@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -25,10 +26,39 @@ pub struct CuttingProxy {
     accepting: JoinHandle<()>,
 }
 
+/// Places in an answer at which a proxy does not cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// It cuts everywhere.
+    Nothing,
+    /// The answer's head, whose bytes do not count.
+    Heads,
+    /// The line end that ends a block of events. Some clients keep an id as soon as its line has ended; where the connection ends
+    /// right behind it, they lose that event, whoever sends it.
+    BlockEnds,
+    /// All of a block behind its data. Some clients keep what they have read of a block when the connection ends, and join it with
+    /// the first block of the next one.
+    BehindData,
+}
+
+impl Spared {
+    /// Whether no cut may come before this byte, behind so much of a block.
+    fn covers(self, block: &[u8], next: u8) -> bool {
+        match self {
+            Self::Nothing | Self::Heads => false,
+            Self::BlockEnds => block.ends_with(b"\n") && next == b'\n',
+            Self::BehindData => {
+                let data = block.windows(6).position(|bytes| bytes == b"\ndata:");
+                data.is_some_and(|at| block[at + 1..].contains(&b'\n'))
+            }
+        }
+    }
+}
+
 /// What all connections of a proxy share.
 struct Cutter {
     server: Mutex<SocketAddr>,
-    spares_heads: bool,
+    spared: Spared,
     calm: AtomicBool,
     unplugged: watch::Sender<bool>,
     cuts: AtomicUsize,
@@ -37,13 +67,13 @@ struct Cutter {
 impl CuttingProxy {
     /// Starts a proxy before `server`, which cuts after at most `bytes_max` bytes of answer.
     pub async fn start(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
-        Self::start_cutter(server, seed, bytes_max, false).await
+        Self::start_sparing(server, seed, 0..bytes_max, Spared::Nothing).await
     }
 
     /// The same, but it counts from behind the answer's head. Chromium takes half a head of plain HTTP for a whole one
     /// that lacks the media type, and gives up for good.
     pub async fn start_sparing_heads(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
-        Self::start_cutter(server, seed, bytes_max, true).await
+        Self::start_sparing(server, seed, 0..bytes_max, Spared::Heads).await
     }
 
     /// Starts a proxy that cuts nothing by itself.
@@ -53,17 +83,18 @@ impl CuttingProxy {
         proxy
     }
 
-    async fn start_cutter(server: SocketAddr, seed: u64, bytes_max: u64, spares_heads: bool) -> Self {
+    /// Starts a proxy before `server`, which cuts after so many bytes of answer, or a little later where places are spared.
+    pub async fn start_sparing(server: SocketAddr, seed: u64, bytes: Range<u64>, spared: Spared) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let cutter = Arc::new(Cutter { server: Mutex::new(server), spares_heads, calm, unplugged: watch::Sender::new(false), cuts });
+        let cutter = Arc::new(Cutter { server: Mutex::new(server), spared, calm, unplugged: watch::Sender::new(false), cuts });
         let random = AtomicU64::new(seed);
         let accepting = tokio::spawn({
             let cutter = Arc::clone(&cutter);
             async move {
                 while let Ok((client, _)) = listener.accept().await {
-                    let budget = next_random(&random) % bytes_max;
+                    let budget = bytes.start + next_random(&random) % (bytes.end - bytes.start);
                     let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
                     tokio::spawn(async move {
                         tokio::select! {
@@ -148,11 +179,16 @@ impl Cutter {
 
     async fn pass_answer(&self, mut from_server: OwnedReadHalf, mut to_client: OwnedWriteHalf, budget: u64) {
         let mut left = usize::try_from(budget).unwrap_or(usize::MAX);
-        let mut head = self.spares_heads.then(Vec::new);
-        let mut buffer = vec![0; 16 * 1024];
+        let mut head = (self.spared == Spared::Heads).then(Vec::new);
+        let (mut buffer, mut block) = (vec![0; 16 * 1024], Vec::new());
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             let spared = head.as_mut().map_or(0, |head| rest_of_head(head, &buffer[..count]));
-            let allowed = if self.calm.load(Ordering::Relaxed) { count } else { count.min(left.saturating_add(spared)) };
+            let mut allowed = if self.calm.load(Ordering::Relaxed) { count } else { count.min(left.saturating_add(spared)) };
+            extend_block(&mut block, &buffer[..allowed]);
+            while allowed < count && self.spared.covers(&block, buffer[allowed]) {
+                extend_block(&mut block, &buffer[allowed..=allowed]);
+                allowed += 1;
+            }
             if to_client.write_all(&buffer[..allowed]).await.is_err() {
                 return;
             }
@@ -162,6 +198,14 @@ impl Cutter {
             }
             left = left.saturating_sub(count - spared);
         }
+    }
+}
+
+/// Takes what was passed on of an answer, and keeps what belongs to the last block of events, where that has not ended.
+fn extend_block(block: &mut Vec<u8>, passed: &[u8]) {
+    block.extend_from_slice(passed);
+    if let Some(at) = block.windows(2).rposition(|bytes| bytes == b"\n\n") {
+        block.drain(..at + 2);
     }
 }
 

@@ -117,7 +117,7 @@ impl Worker for AppendLines {
     }
 
     /// A stop that was asked for while no line came.
-    async fn remark(&mut self, results: &mut Results) {
+    async fn report_between(&mut self, results: &mut Results) {
         while !self.stop_told {
             tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
             // What the backend fails to say now, the next line's result will.
@@ -126,6 +126,6 @@ impl Worker for AppendLines {
                 return results.write(&STOP);
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

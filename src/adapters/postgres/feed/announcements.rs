@@ -7,16 +7,22 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use sqlx::{PgConnection, Row, postgres::PgRow};
+use tokio::time::Instant;
 
 use crate::{
-    adapters::postgres::{
-        failure::Failure,
-        numbers::{millis, to_i64},
-        stored_event::StoredEvent,
+    adapters::{
+        postgres::{
+            failure::Failure,
+            lane::{Lane, Repeat, calling},
+            numbers::{millis, to_i64},
+            stored_event::StoredEvent,
+        },
+        signal_queue::SignalQueue,
     },
     domain::{category::Category, event::Event, topic::UserId},
-    ports::feed::Signal,
+    ports::{backend_error::BackendError, feed::Signal},
 };
 
 /// How long an event for everybody is kept for processes that were cut off when it was announced.
@@ -24,7 +30,11 @@ pub(in crate::adapters::postgres) const BROADCASTS_KEPT: Duration = Duration::fr
 /// Most bytes of them.
 const BROADCASTS_BYTES_MAX: i64 = 16 * 1024 * 1024;
 /// Most announcements that are read together.
-pub(super) const READ_AT_ONCE: usize = 64;
+const READ_AT_ONCE: usize = 64;
+/// How long to wait for room among the signals that wait, before an announcement is tried again.
+const ROOM_AWAITED: Duration = Duration::from_millis(5);
+/// By how much later than it happened it may be noticed that a process is cut off.
+const CUT_OFF_UNNOTICED: Duration = Duration::from_secs(5);
 
 /// Announces, and notifies in the same transaction.
 pub(in crate::adapters::postgres) const ANNOUNCE: &str = "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -65,13 +75,62 @@ pub(super) async fn announce(connection: &mut PgConnection, announcement: &Annou
     if has_room { Ok(()) } else { Err(Failure::TooManyBroadcasts) }
 }
 
-/// The number of the latest announcement.
-pub(super) async fn latest(connection: &mut PgConnection) -> Result<i64, Failure> {
-    Ok(sqlx::query_scalar(LATEST_ANNOUNCEMENT).fetch_one(connection).await?)
+/// What a process has heard of announcements.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// The number of the last one that was heard; nothing until it has listened once.
+    heard: Option<i64>,
+    /// Since when it hears nothing.
+    cut_off_since: Option<Instant>,
+}
+
+impl Hearing {
+    /// The connection that listened is lost.
+    pub(super) fn cut_off(&mut self) {
+        self.cut_off_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Begins to listen, on a connection that does; `false` if it had begun before. What was announced before the first time is
+    /// not for this process.
+    pub(super) async fn begin(&mut self, connection: &mut PgConnection) -> Result<bool, Failure> {
+        if self.heard.is_some() {
+            return Ok(false);
+        }
+        self.heard = Some(sqlx::query_scalar(LATEST_ANNOUNCEMENT).fetch_one(connection).await?);
+        self.cut_off_since = None;
+        Ok(true)
+    }
+
+    /// Reads on from the last announcement that was heard.
+    pub(super) async fn read_on(&mut self, reads: &Lane, queue: &SignalQueue) -> Result<(), BackendError> {
+        loop {
+            let behind = self.heard.unwrap_or(0);
+            let read = calling(|connection| async move { find(connection, behind).await }.boxed());
+            let announced = reads.call("reading announcements", Repeat::Harmless, read).await?;
+            let is_last = announced.len() < READ_AT_ONCE;
+            for (number, signal) in announced {
+                // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
+                while signal.as_ref().is_some_and(|signal| !queue.tell(signal.clone())) {
+                    tokio::time::sleep(ROOM_AWAITED).await;
+                }
+                self.heard = Some(number);
+            }
+            if is_last {
+                break;
+            }
+        }
+        if let Some(since) = self.cut_off_since.take()
+            && since.elapsed() + CUT_OFF_UNNOTICED > BROADCASTS_KEPT
+        {
+            let seconds = since.elapsed().as_secs();
+            tracing::warn!(seconds, "the feed was cut off for so long that events for everybody may have been missed here");
+        }
+        Ok(())
+    }
 }
 
 /// What was announced behind a number, as signals with their numbers; none where one makes no sense.
-pub(super) async fn find(connection: &mut PgConnection, behind: i64) -> Result<Vec<(i64, Option<Signal>)>, Failure> {
+async fn find(connection: &mut PgConnection, behind: i64) -> Result<Vec<(i64, Option<Signal>)>, Failure> {
     let query = sqlx::query(FIND_ANNOUNCEMENTS).bind(behind).bind(millis(BROADCASTS_KEPT)).bind(to_i64(READ_AT_ONCE as u64));
     query.fetch_all(connection).await?.iter().map(|row| Ok((row.try_get(0)?, signal(row)?))).collect()
 }

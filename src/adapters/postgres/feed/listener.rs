@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     Shared, State,
-    announcements::{self, READ_AT_ONCE},
+    announcements::Hearing,
     reading::{self, Growth, TOPICS_AT_ONCE},
 };
 use crate::{
@@ -46,8 +46,6 @@ const RECONNECT_LONGEST: Duration = Duration::from_secs(2);
 const HINTS_AT_ONCE: usize = 1_000;
 /// Most heads that are asked for together.
 const HEADS_AT_ONCE: usize = 1_000;
-/// How long to wait for room among the signals that wait, before an announcement is tried again.
-const ROOM_AWAITED: Duration = Duration::from_millis(5);
 
 /// Who waits for its topic to be listened to.
 pub(super) type Confirmation = oneshot::Sender<()>;
@@ -61,8 +59,7 @@ pub(super) struct Listener {
     pub(super) state: watch::Sender<State>,
     pub(super) confirmations: mpsc::Receiver<Confirmation>,
     pub(super) connect_timeout: Duration,
-    /// The number of the last announcement that was heard; nothing until it has listened once.
-    pub(super) heard: Option<i64>,
+    pub(super) hearing: Hearing,
 }
 
 /// Why listening ended.
@@ -106,6 +103,7 @@ impl Listener {
                 tracing::info!(reason = %deaf, "the feed is not connected, and will be again");
             }
             self.connector.lose();
+            self.hearing.cut_off();
             // Who waits is told by the end of their channel.
             while self.confirmations.try_recv().is_ok() {}
             tokio::time::sleep(pause).await;
@@ -126,12 +124,9 @@ impl Listener {
         listener.listen(&self.connector.schema().channel()).await?;
         self.shared.watched().doubt_all();
         self.settle(listener.acquire().await?).await?;
-        if self.heard.is_some() {
+        if !self.hearing.begin(listener.acquire().await?).await? {
             self.queue.tell(Signal::Interrupted);
-            self.hear_announcements().await?;
-        } else {
-            // What was announced before is not for this process.
-            self.heard = Some(announcements::latest(listener.acquire().await?).await?);
+            self.hearing.read_on(&self.reads, &self.queue).await?;
         }
         Ok((listener, pool))
     }
@@ -185,7 +180,7 @@ impl Listener {
     async fn settle(&self, connection: &mut PgConnection) -> Result<(), Deaf> {
         let doubtful = self.shared.watched().doubtful();
         if doubtful.is_empty() {
-            connection.ping().await?;
+            self.connector.require_writable(connection).await?;
         }
         for topics in doubtful.chunks(HEADS_AT_ONCE) {
             let heads = reading::heads(connection, topics).await?;
@@ -232,7 +227,7 @@ impl Listener {
         }
         self.tell_entries(grown).await?;
         if is_announced {
-            self.hear_announcements().await?;
+            self.hearing.read_on(&self.reads, &self.queue).await?;
         }
         Ok(())
     }
@@ -273,26 +268,6 @@ impl Listener {
         let Growth { topic, to, entry } = growth;
         if self.shared.watched().advance(&topic, to) {
             self.queue.tell(entry.map_or_else(|| Signal::Grown(topic.clone()), |entry| Signal::Appended(topic.clone(), entry)));
-        }
-    }
-
-    /// Reads on from the last announcement that was heard.
-    async fn hear_announcements(&mut self) -> Result<(), Deaf> {
-        loop {
-            let behind = self.heard.unwrap_or(0);
-            let read = calling(|connection| async move { announcements::find(connection, behind).await }.boxed());
-            let announced = self.reads.call("reading announcements", Repeat::Harmless, read).await?;
-            let is_last = announced.len() < READ_AT_ONCE;
-            for (number, signal) in announced {
-                // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
-                while signal.as_ref().is_some_and(|signal| !self.queue.tell(signal.clone())) {
-                    tokio::time::sleep(ROOM_AWAITED).await;
-                }
-                self.heard = Some(number);
-            }
-            if is_last {
-                return Ok(());
-            }
         }
     }
 }

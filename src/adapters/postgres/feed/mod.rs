@@ -24,14 +24,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{
-    announcements::Announcement,
-    listener::{Confirmation, Listener},
-    watched::Watched,
-};
 pub(super) use self::{
     announcements::{ANNOUNCE, BROADCASTS_KEPT, FIND_ANNOUNCEMENTS, LATEST_ANNOUNCEMENT},
     reading::{FEED_MESSAGE_EVENTS, FEED_MESSAGE_HEADS, FEED_USER_EVENTS, FEED_USER_HEADS},
+};
+use self::{
+    announcements::{Announcement, Hearing},
+    listener::{Confirmation, Listener},
+    watched::Watched,
 };
 use super::{
     connector::{Connector, Purpose},
@@ -101,7 +101,7 @@ impl PostgresFeed {
             state,
             confirmations,
             connect_timeout: call_timeout,
-            heard: None,
+            hearing: Hearing::default(),
         };
         Self {
             shared,

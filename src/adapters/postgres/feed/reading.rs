@@ -33,7 +33,7 @@ const EVENT_BYTES_MAX: i32 = 16 * 1024;
 /// The heads of users' topics.
 pub(in crate::adapters::postgres) const FEED_USER_HEADS: &str =
     "SELECT w.place, t.last_ms, t.last_n FROM unnest($1::text[]) WITH ORDINALITY AS w(user_id, place)
-    CROSS JOIN LATERAL (SELECT last_ms, last_n FROM user_topics WHERE user_id = w.user_id LIMIT 1) t";
+    CROSS JOIN LATERAL (SELECT last_ms, last_n FROM user_topics WHERE user_id = w.user_id LIMIT 1) t WHERE require_writable()";
 /// The heads of messages.
 pub(in crate::adapters::postgres) const FEED_MESSAGE_HEADS: &str =
     "SELECT w.place, m.next_sequence_no FROM unnest($1::uuid[]) WITH ORDINALITY AS w(message_id, place)
@@ -106,7 +106,7 @@ pub(super) async fn heads(connection: &mut PgConnection, topics: &[Topic]) -> Re
     let split = Split::of(topics.iter().map(|topic| (topic, Position::Start)));
     let mut heads = vec![Position::Start; topics.len()];
     let ids: Vec<&str> = split.users.iter().map(|(_, id, _)| id.as_str()).collect();
-    // Also where no user's topic is asked for: who asks wants to know that the connection lives.
+    // Also where no user's topic is asked for: who asks wants to know that the connection lives, and leads to the primary.
     let rows: Vec<(i64, Option<i64>, Option<i64>)> = sqlx::query_as(FEED_USER_HEADS).bind(ids).fetch_all(&mut *connection).await?;
     for (told, ms, n) in rows {
         // A row without a head is damaged, which who reads its topic is told; the others are not to suffer by it.
