@@ -151,7 +151,7 @@ impl Backend for OfPostgres {
     }
 
     async fn cut_feeds(&self) {
-        self.server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+        self.server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rejoin feed'");
     }
 
     async fn make_room(&self) {
