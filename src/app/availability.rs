@@ -1,7 +1,7 @@
 //! Whether a backend answers, as far as this process has seen.
 //!
-//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic says
-//! nothing about the backend: it is logged once by itself.
+//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic, or a
+//! broadcast too many, says nothing about the backend; a damaged topic is logged once by itself.
 
 use std::sync::{
     Arc,
@@ -42,7 +42,7 @@ impl Availability {
     pub fn observe<T>(&self, result: Result<T, BackendError>) -> Result<T, BackendError> {
         match &result {
             Ok(_) => self.answered(),
-            Err(error) if error.kind == BackendErrorKind::Damaged => {
+            Err(error) if matches!(error.kind, BackendErrorKind::Damaged | BackendErrorKind::BroadcastsFull) => {
                 self.answered();
                 self.signals.backend_failed(self.name, error);
                 self.signals.topic_is_damaged(error);

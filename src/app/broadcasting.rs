@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     domain::event::Event,
-    ports::{backend_error::BackendError, feed::Feed},
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        feed::Feed,
+    },
 };
 
 /// How long a broadcast is waited for on its way back to this process. One that the feed delivers later is not lost.
@@ -60,7 +63,10 @@ impl Broadcaster {
     async fn send(&self, event: Arc<Event>) -> Result<(), BroadcastError> {
         self.broadcasts.room_for(&event)?;
         let mut added = self.broadcasts.added();
-        self.availability.observe(self.feed.broadcast(event).await)?;
+        self.availability.observe(self.feed.broadcast(event).await).map_err(|error| match error.kind {
+            BackendErrorKind::BroadcastsFull => BroadcastError::NoRoom(NoRoom::Full),
+            _ => error.into(),
+        })?;
         // Not here in time: the feed is being connected anew, and delivers it then.
         let _ = timeout(RETURN_WITHIN, added.changed()).await;
         Ok(())

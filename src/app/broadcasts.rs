@@ -84,8 +84,8 @@ pub enum NoRoom {
         /// Most bytes of an event.
         bytes_max: usize,
     },
-    /// Connections have yet to take those before it.
-    #[error("some connections have not taken the broadcasts before this one: try again later")]
+    /// Connections or processes have yet to take those before it.
+    #[error("too many broadcasts are on their way: try again later")]
     Full,
 }
 

@@ -33,6 +33,9 @@ pub enum BackendErrorKind {
     /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
     #[error("the backend did not answer in time")]
     Timeout,
+    /// It keeps as many broadcasts as it may. Nothing was done, and everything else goes on; there is room again within a minute or so.
+    #[error("the backend keeps as many broadcasts as it may")]
+    BroadcastsFull,
     /// What the backend holds of one topic can't be used: it is damaged, or another program's. Nothing was done. A retry fails
     /// alike until somebody repairs or removes it; other topics are not affected.
     #[error("the backend's data of this topic is damaged, or not Rejoin's")]
@@ -46,6 +49,7 @@ impl BackendErrorKind {
             Self::Unavailable => "unavailable",
             Self::Disconnected => "disconnected",
             Self::Timeout => "timeout",
+            Self::BroadcastsFull => "broadcasts_full",
             Self::Damaged => "damaged",
         }
     }

@@ -119,7 +119,7 @@ codes! {
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
-    /// Some connections have not taken the broadcasts before this one.
+    /// Too many broadcasts are on their way to connections or processes.
     BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;

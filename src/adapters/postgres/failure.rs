@@ -99,6 +99,7 @@ impl Failure {
     pub(super) fn told(self, context: &'static str) -> BackendError {
         let kind = match &self {
             Self::Late => BackendErrorKind::Timeout,
+            Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,
             // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,

@@ -92,7 +92,7 @@ impl Announcements {
     async fn announce(&self, kind: &str, content: &str) -> Result<(), BackendError> {
         let arguments = [&self.name, &ms(KEPT).to_string(), &BYTES_MAX.to_string(), kind, content];
         let id: Option<String> = self.appends.run("announce to every process", &ANNOUNCE, &[&self.name], &arguments).await?;
-        let full = || BackendError::new(BackendErrorKind::Unavailable, "announce to every process: there were too many within a minute");
+        let full = || BackendError::new(BackendErrorKind::BroadcastsFull, "announce to every process");
         id.map(drop).ok_or_else(full)
     }
 
