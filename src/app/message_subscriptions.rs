@@ -39,7 +39,7 @@ impl Subscriptions {
         let user = principal.reader()?;
         let topic = Topic::Message(id);
         let until = Instant::now() + self.options.open_wait;
-        let mut pause = OPEN_POLL_FIRST;
+        let (mut pause, mut waiting) = (OPEN_POLL_FIRST, None);
         let observed = loop {
             if let Some(draining) = self.draining() {
                 return Ok(draining);
@@ -51,6 +51,7 @@ impl Subscriptions {
             if left.is_zero() {
                 return Err(Refusal::NoSuchMessage);
             }
+            waiting.get_or_insert_with(|| self.signals.reader_waits());
             sleep(pause.min(left)).await;
             pause = OPEN_POLL_LONGEST.min(pause * 2);
         };

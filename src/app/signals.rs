@@ -29,6 +29,7 @@ pub struct Signals {
     clock: Arc<dyn Clock>,
     users: ChannelSignals,
     messages: ChannelSignals,
+    waiting_readers: Gauge,
     leases: Gauge,
     topics_followed: Gauge,
     ring_bytes: Gauge,
@@ -47,6 +48,15 @@ pub struct ChannelSignals {
     truncations: Counter,
     ring_misses: Counter,
     publish_to_write_seconds: Histogram,
+}
+
+/// A reader that waits for its message. Dropping it takes it out of the count.
+pub struct WaitingReader(Gauge);
+
+impl Drop for WaitingReader {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// What became of one event that was to be appended.
@@ -88,6 +98,7 @@ impl Signals {
             Arc::new(Self {
                 users: ChannelSignals::register("user"),
                 messages: ChannelSignals::register("message"),
+                waiting_readers: metrics::gauge!(names::WAITING_READERS),
                 leases: metrics::gauge!(names::LEASES),
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
@@ -122,6 +133,12 @@ impl Signals {
             Topic::User(_) => &self.users,
             Topic::Message(_) => &self.messages,
         }
+    }
+
+    /// A reader waits for its message to be opened, until what this returns is dropped.
+    pub fn reader_waits(&self) -> WaitingReader {
+        self.waiting_readers.increment(1.0);
+        WaitingReader(self.waiting_readers.clone())
     }
 
     /// Events were published, or not.

@@ -89,7 +89,7 @@ pub struct Subscriptions {
     hub: Hub,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    signals: Arc<Signals>,
+    pub(super) signals: Arc<Signals>,
 }
 
 /// What an accepted client holds: dropping it gives it back.

@@ -130,6 +130,11 @@ async fn one_cap_counts_the_connections_of_both_channels() {
     }
 }
 
+/// Waits until a reader has asked for its message, and found that it is not open.
+async fn a_reader_waits(server: &TestServer) {
+    eventually("a reader to wait", async || server.metric("rejoin_waiting_readers").await == Some(1.0)).await;
+}
+
 #[tokio::test]
 async fn a_reader_that_is_faster_than_its_producer_waits_for_the_message() {
     let server = TestServer::start("messages.open_wait_seconds = 60").await;
@@ -139,9 +144,7 @@ async fn a_reader_that_is_faster_than_its_producer_waits_for_the_message() {
         let mut reader = Connection::open(&url, None).await;
         reader.event().await.1["text"].clone()
     });
-    // The reader has asked, and found nothing, before the message is there.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!reading.is_finished());
+    a_reader_waits(&server).await;
     let message = Message::open_as(&server, id).await;
     message.chunk("a").await;
     assert_eq!(soon("the first event", reading).await.unwrap(), "a");
@@ -152,7 +155,7 @@ async fn promise_10_a_reader_that_waits_for_its_message_is_asked_back_by_a_drain
     let server = TestServer::start("messages.open_wait_seconds = 60\nserver.drain_seconds = 5").await;
     let url = server.url(&path(Uuid::new_v4(), "/events"));
     let reading = tokio::spawn(async move { Connection::open(&url, None).await.rest().await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    a_reader_waits(&server).await;
     assert!(server.drain().await, "it does not hold the drain up");
     let said = reading.await.unwrap();
     assert!(matches!(&said[..], [Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"), "{said:?}");

@@ -3,6 +3,7 @@
 //! Invariant: every metric that a process tells is in [`METRICS`]. Names follow the conventions of Prometheus.
 
 pub(super) const CONNECTIONS: &str = "rejoin_connections";
+pub(super) const WAITING_READERS: &str = "rejoin_waiting_readers";
 pub(super) const STREAMS_ENDED: &str = "rejoin_streams_ended_total";
 pub(super) const DELIVERIES: &str = "rejoin_deliveries_total";
 pub(super) const PUBLISHES: &str = "rejoin_publishes_total";
@@ -54,6 +55,7 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str],
 /// Every metric.
 pub static METRICS: &[Metric] = &[
     metric(CONNECTIONS, Kind::Gauge, &["channel"], "Streams that are open in this process."),
+    metric(WAITING_READERS, Kind::Gauge, &[], "Readers that wait for their message to be opened."),
     metric(STREAMS_ENDED, Kind::Counter, &["channel", "reason"], "Streams that are over, by why they ended."),
     metric(DELIVERIES, Kind::Counter, &["channel"], "Events handed to connections."),
     metric(PUBLISHES, Kind::Counter, &["outcome"], "User events that publishers sent, once for each recipient, by what became of them."),
