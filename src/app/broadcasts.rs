@@ -5,7 +5,7 @@
 //!   read of a journal passes it by;
 //! - all broadcasts that are kept have at most `bytes_max` bytes together. A publisher is refused while there is no room. Where another
 //!   process's publisher brings more than fits, or a connection has held the room for longer than [`KEPT_AT_MOST`], the oldest are
-//!   dropped, and the connections that lack them end by [`Missed`];
+//!   dropped, and the connections that lack them are closed;
 //! - a connection costs one reference, whatever waits for it.
 //!
 //! The broadcasts are a list of which each connection holds its place. What lies before the first place that somebody holds

@@ -8,6 +8,14 @@ use std::{
     time::Duration,
 };
 
+use rejoin::{
+    adapters::{
+        auth::mint::{self, TokenRequest},
+        system_clock::SystemClock,
+    },
+    domain::{access::Scope, topic::UserId},
+    ports::clock::Clock,
+};
 use rejoin_test_support::{Connection, ServerProcess, TestServer, eventually};
 use serde_json::json;
 use tokio::{
@@ -56,6 +64,35 @@ async fn promise_7_a_client_that_reads_a_byte_a_second_is_closed_too() {
     publish_large(&server, 100).await;
     eventually("it is closed", async || server.connections() == 0).await;
     reading.abort();
+}
+
+#[tokio::test]
+async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() {
+    const SECRET: &str = "a secret that only this test knows, long enough";
+    let settings = format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nserver.write_timeout_seconds = 60");
+    let server = TestServer::start(&settings).await;
+    let request = TokenRequest {
+        user: UserId::parse("u1").ok(),
+        scopes: [Scope::EventsPublish].into(),
+        ttl: Duration::from_secs(5),
+        ..TokenRequest::default()
+    };
+    let token = mint::token(SECRET, &request, SystemClock.now()).unwrap();
+    let mut stalled = TcpStream::connect(server.address()).await.unwrap();
+    let head = format!("GET /api/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stalled.write_all(head.as_bytes()).await.unwrap();
+    eventually("it is connected", async || server.connections() == 1).await;
+    let event = json!({ "user_id": "u1", "type": "large", "payload": "x".repeat(900_000) });
+    for _ in 0..20 {
+        let publish = reqwest::Client::new().post(server.url("/api/events")).bearer_auth(&token).json(&event);
+        assert_eq!(publish.send().await.unwrap().status(), 201);
+    }
+    let ended = |reason| format!("rejoin_streams_ended_total{{channel=\"user\",reason=\"{reason}\"}}");
+    eventually("its token has ended", async || server.metric(&ended("token_expired")).await == Some(1.0)).await;
+    assert_eq!(server.metric(&ended("stalled")).await, None);
+    let mut taken = Vec::new();
+    let _ = stalled.read_to_end(&mut taken).await;
+    assert!(!taken.ends_with(b": token expired\n\r\n0\r\n\r\n"), "it could not be told, since it took nothing");
 }
 
 #[tokio::test]

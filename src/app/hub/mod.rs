@@ -236,3 +236,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

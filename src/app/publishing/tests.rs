@@ -233,8 +233,10 @@ async fn a_damaged_topic_fails_alone() {
 #[tokio::test]
 async fn a_feed_that_fails_is_told() {
     let feed = Arc::new(Told { away: true, ..Told::default() });
-    let failed = publisher(MockJournal::new(), &feed, true).publish(publication(Recipients::Everybody, "a")).await;
+    let publisher = publisher(MockJournal::new(), &feed, true);
+    let failed = publisher.publish(publication(Recipients::Everybody, "a")).await;
     assert!(matches!(failed, Err(PublishError::Backend(_))));
+    assert!(!publisher.journal_availability.is_up(), "it counts as any other failure of the backend");
 }
 
 #[tokio::test]
