@@ -90,9 +90,9 @@ async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() 
     let ended = |reason| format!("rejoin_streams_ended_total{{channel=\"user\",reason=\"{reason}\"}}");
     eventually("its token has ended", async || server.metric(&ended("token_expired")).await == Some(1.0)).await;
     assert_eq!(server.metric(&ended("stalled")).await, None);
-    let mut taken = Vec::new();
-    let _ = stalled.read_to_end(&mut taken).await;
-    assert!(!taken.ends_with(b": token expired\n\r\n0\r\n\r\n"), "it could not be told, since it took nothing");
+    let mut received = Vec::new();
+    let _ = stalled.read_to_end(&mut received).await;
+    assert!(!received.ends_with(b": token expired\n\r\n0\r\n\r\n"), "it could not be told, since it took nothing");
 }
 
 #[tokio::test]
