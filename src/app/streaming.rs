@@ -90,6 +90,14 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> Over {
         }
         match action {
             Action::Close(ending) => {
+                // Who was connected until now gets what was sent to everybody.
+                let mut live = Live::default();
+                if subscription.take_broadcasts(&mut frames, &mut live).is_ok() && !frames.is_empty() {
+                    if let Err(over) = write(subscription, &mut wire, &frames).await {
+                        return over;
+                    }
+                    subscription.count_live(live);
+                }
                 wire.finish().await;
                 return Over::Ended(ending);
             }
@@ -170,11 +178,11 @@ impl Subscription {
             *frames = std::mem::take(&mut self.opening);
             return Ok((self.session.poll(), Live::default()));
         }
-        // Before anything may end the stream: who was connected gets what was sent to everybody.
-        let live = self.take_broadcasts(frames)?;
-        if !frames.is_empty() {
-            return Ok((self.session.poll(), live));
+        let mut live = Live::default();
+        if let over @ Action::Close(_) = self.session.poll() {
+            return Ok((over, live));
         }
+        self.take_broadcasts(frames, &mut live)?;
         self.heed_drain();
         if self.reader.is_closed() {
             self.session.handle_closed(frames);
@@ -185,20 +193,19 @@ impl Subscription {
         }
         match self.session.poll() {
             Action::Follow(position) => {
-                let (reach, live) = self.take_live(position, frames);
+                let reach = self.take_live(position, frames, &mut live);
                 if reach == Reach::Behind {
                     self.signals.channel(self.session.topic()).missed_ring();
                     self.session.handle_fallen_behind();
                 }
                 Ok((self.session.poll(), live))
             }
-            other => Ok((other, Live::default())),
+            other => Ok((other, live)),
         }
     }
 
-    fn take_broadcasts(&mut self, frames: &mut Vec<Frame>) -> Result<Live, Missed> {
+    fn take_broadcasts(&mut self, frames: &mut Vec<Frame>, live: &mut Live) -> Result<(), Missed> {
         let Self { session, tail, .. } = self;
-        let mut live = Live::default();
         let mut batch = Batch::new(frames);
         tail.take_broadcasts(|content| {
             if !session.wants(content.event.category.as_ref()) {
@@ -206,15 +213,13 @@ impl Subscription {
             }
             live.take(content.event.ts);
             batch.push(content.frame(session.format()))
-        })?;
-        Ok(live)
+        })
     }
 
-    fn take_live(&mut self, position: Position, frames: &mut Vec<Frame>) -> (Reach, Live) {
+    fn take_live(&mut self, position: Position, frames: &mut Vec<Frame>, live: &mut Live) -> Reach {
         let Self { session, tail, .. } = self;
         let format = session.format();
         let mut farewell = Vec::new();
-        let mut live = Live::default();
         let mut batch = Batch::new(frames);
         let reach = tail.take(position, |slot| {
             match session.handle_live(&slot.entry, &mut farewell) {
@@ -225,7 +230,7 @@ impl Subscription {
             batch.push(slot.frame(session.topic(), format))
         });
         frames.append(&mut farewell);
-        (reach, live)
+        reach
     }
 
     fn count_live(&mut self, live: Live) {
