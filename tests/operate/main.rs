@@ -10,4 +10,5 @@ mod given;
 mod live_tail;
 mod metrics;
 mod requests;
+mod rings;
 mod traces;

@@ -14,7 +14,8 @@ use tokio::sync::Notify;
 
 use super::{
     Hub,
-    ring::{Ring, TotalBytes},
+    ring::Ring,
+    rings::{RingHolder, Rings},
 };
 use crate::domain::{
     event::Entry,
@@ -56,13 +57,13 @@ enum CatchUp {
 }
 
 impl Followed {
-    pub(super) fn by_one(topic: Topic, total_bytes: Arc<TotalBytes>) -> Self {
+    pub(super) fn by_one(topic: Topic, rings: Arc<Rings>) -> Self {
         Self {
             topic,
             news: Notify::new(),
             watching: tokio::sync::Mutex::new(false),
             followers: AtomicUsize::new(1),
-            state: Mutex::new(State { ring: Ring::new(total_bytes), catch_up: CatchUp::NotNeeded }),
+            state: Mutex::new(State { ring: Ring::new(rings), catch_up: CatchUp::NotNeeded }),
         }
     }
 
@@ -89,6 +90,18 @@ impl Followed {
         if state.ring.push(entry, &hub.0.ring_options) == Step::Gap {
             self.need_catch_up(&mut state, hub);
         }
+        self.settle(state, &hub.0.rings);
+    }
+
+    /// After something was added: lists the ring, and makes room if all rings hold too much.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, rings: &Rings) {
+        let age = state.ring.take_listing();
+        drop(state);
+        if let Some(age) = age {
+            let holder = Arc::downgrade(self);
+            rings.list(age, holder);
+        }
+        rings.make_room();
     }
 
     /// The journal may have more than the ring.
@@ -155,14 +168,18 @@ impl Followed {
     }
 
     /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal had.
-    fn take_page(&self, hub: &Hub, head: Position, page: &Page) -> bool {
+    fn take_page(self: &Arc<Self>, hub: &Hub, head: Position, page: &Page) -> bool {
         let mut state = self.state();
         let complete = state.ring.take_page(head, page, &hub.0.ring_options);
-        if !complete || page.more || state.catch_up == (CatchUp::Running { again: true }) {
-            state.catch_up = CatchUp::Running { again: false };
-            return false;
-        }
-        state.catch_up = CatchUp::NotNeeded;
-        true
+        let done = complete && !page.more && state.catch_up != (CatchUp::Running { again: true });
+        state.catch_up = if done { CatchUp::NotNeeded } else { CatchUp::Running { again: false } };
+        self.settle(state, &hub.0.rings);
+        done
+    }
+}
+
+impl RingHolder for Followed {
+    fn give_way(&self, age: u64) -> Option<u64> {
+        self.state().ring.give_way(age)
     }
 }

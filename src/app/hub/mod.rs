@@ -8,6 +8,7 @@
 
 mod followed;
 mod ring;
+mod rings;
 mod tail;
 
 use std::{
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::tail::Reach;
-use self::{followed::Followed, ring::TotalBytes};
+use self::{followed::Followed, rings::Rings};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
     app::{
@@ -61,7 +62,7 @@ struct Inner {
     broadcasts: Arc<Broadcasts>,
     ring_options: RingOptions,
     page_limit: PageLimit,
-    total_bytes: Arc<TotalBytes>,
+    rings: Arc<Rings>,
     topics: Mutex<HashMap<Topic, Arc<Followed>>>,
     /// Topics whose last follower has left, for the task that stops watching them.
     deserted: Mutex<Vec<Topic>>,
@@ -86,9 +87,9 @@ impl Hub {
             sources,
             limits,
             broadcasts,
+            rings: Arc::new(Rings::new(ring_options.total_bytes_max)),
             ring_options,
             page_limit,
-            total_bytes: Arc::default(),
             topics: Mutex::default(),
             deserted: Mutex::default(),
             desertion: Notify::new(),
@@ -114,7 +115,7 @@ impl Hub {
                 Arc::clone(known.get())
             }
             MapEntry::Vacant(vacant) => {
-                let followed = Followed::by_one(topic.clone(), Arc::clone(&self.0.total_bytes));
+                let followed = Followed::by_one(topic.clone(), Arc::clone(&self.0.rings));
                 Arc::clone(vacant.insert(Arc::new(followed)))
             }
         };
@@ -152,7 +153,7 @@ impl Hub {
 
     /// What the rings hold together, in bytes, about.
     pub fn ring_bytes(&self) -> usize {
-        self.0.total_bytes.now()
+        self.0.rings.bytes()
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<Topic, Arc<Followed>>> {

@@ -1,20 +1,15 @@
 //! The recent entries of one topic, with their encoded frames.
 //!
 //! Invariants: the entries in a ring follow each other without a gap, from `floor` to `head`; it holds no more entries
-//! and bytes than it may, and drops the oldest first. Who stands before its floor reads the journal.
+//! and bytes than it may, and drops the oldest first. Who stands before its floor reads the journal. What all rings may hold
+//! together is the business of `rings`.
 
 mod slot;
 
-use std::{
-    collections::VecDeque,
-    ops::ControlFlow,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{collections::VecDeque, ops::ControlFlow, sync::Arc};
 
 pub(crate) use self::slot::Slot;
+use super::rings::Rings;
 use crate::domain::{
     cursor::Continuity,
     event::Entry,
@@ -34,20 +29,11 @@ pub struct RingOptions {
     pub total_bytes_max: usize,
 }
 
-/// The bytes of all rings of a process.
-#[derive(Debug, Default)]
-pub(super) struct TotalBytes(AtomicUsize);
-
-impl TotalBytes {
-    pub(super) fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Debug)]
 pub(super) struct Ring {
     /// What it holds is counted here, and taken back when it is dropped.
-    total: Arc<TotalBytes>,
+    rings: Arc<Rings>,
+    /// The age by which it is listed there.
+    listed: Option<u64>,
     slots: VecDeque<Slot>,
     /// The number of the slot at the front; slots are numbered from the ring's beginning.
     first_number: u64,
@@ -66,8 +52,8 @@ struct Extent {
 }
 
 impl Ring {
-    pub(super) const fn new(total: Arc<TotalBytes>) -> Self {
-        Self { total, slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
+    pub(super) const fn new(rings: Arc<Rings>) -> Self {
+        Self { rings, listed: None, slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
     }
 
     /// Behind the last entry, if that is known.
@@ -84,7 +70,7 @@ impl Ring {
     pub(super) fn restart(&mut self, position: Option<Position>) {
         self.first_number += self.slots.len() as u64;
         self.slots.clear();
-        self.total.0.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        self.rings.remove(std::mem::take(&mut self.bytes));
         self.extent = position.map(|position| Extent { floor: position, head: position });
         self.incarnation += 1;
     }
@@ -137,16 +123,15 @@ impl Ring {
     }
 
     fn add(&mut self, entry: Entry, options: &RingOptions) {
-        let slot = Slot::new(entry);
+        let mut slot = Slot::new(entry);
         let (cost, position) = (slot.cost_bytes(), slot.position());
         self.bytes += cost;
-        self.total.0.fetch_add(cost, Ordering::Relaxed);
+        slot.age = self.rings.add(cost);
         self.slots.push_back(slot);
         if let Some(extent) = &mut self.extent {
             extent.head = position;
         }
-        // A ring makes room for its own entries, so no ring can push another out for good.
-        while self.slots.len() > options.entries_max || self.bytes > options.bytes_max || self.total.now() > options.total_bytes_max {
+        while self.slots.len() > options.entries_max || self.bytes > options.bytes_max {
             if !self.drop_oldest() {
                 break;
             }
@@ -157,11 +142,29 @@ impl Ring {
         let Some(oldest) = self.slots.pop_front() else { return false };
         self.first_number += 1;
         self.bytes -= oldest.cost_bytes();
-        self.total.0.fetch_sub(oldest.cost_bytes(), Ordering::Relaxed);
+        self.rings.remove(oldest.cost_bytes());
         if let Some(extent) = &mut self.extent {
             extent.floor = oldest.position();
         }
         true
+    }
+
+    /// The age to list the ring by, unless it is listed or empty.
+    pub(super) fn take_listing(&mut self) -> Option<u64> {
+        if self.listed.is_some() {
+            return None;
+        }
+        self.listed = self.slots.front().map(|oldest| oldest.age);
+        self.listed
+    }
+
+    /// It was taken from the list: drops its oldest entry if that is of this age. Returns the age to list it by again.
+    pub(super) fn give_way(&mut self, age: u64) -> Option<u64> {
+        if self.slots.front().is_some_and(|oldest| oldest.age == age) {
+            self.drop_oldest();
+        }
+        self.listed = None;
+        self.take_listing()
     }
 
     /// The head, if everything behind `position` is in the ring, and none of it is older than `oldest_ts`.
@@ -204,7 +207,10 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        self.total.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.rings.remove(self.bytes);
+        if let Some(age) = self.listed {
+            self.rings.unlist(age);
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use std::sync::MutexGuard;
+
 use super::{
-    tests::{at, entry},
+    tests::{Held, at, entry},
     *,
 };
 
@@ -48,9 +50,9 @@ fn act() -> impl Strategy<Value = Act> {
 
 /// What the ring was given, and what of it has to be there.
 struct World {
-    ring: Ring,
-    other: Ring,
-    total: Arc<TotalBytes>,
+    ring: Arc<Held>,
+    other: Arc<Held>,
+    rings: Arc<Rings>,
     options: RingOptions,
     /// The newest entry of the topic, whether or not the ring got it.
     newest: u64,
@@ -65,9 +67,17 @@ struct World {
 
 impl World {
     fn new(options: RingOptions) -> Self {
-        let total = Arc::<TotalBytes>::default();
-        let (ring, other) = (Ring::new(Arc::clone(&total)), Ring::new(Arc::clone(&total)));
-        Self { ring, other, total, options, newest: 10, elsewhere: 0, taken: Vec::new(), began: 0, floor: None }
+        let rings = Arc::new(Rings::new(options.total_bytes_max));
+        let (ring, other) = (Held::new(&rings), Held::new(&rings));
+        Self { ring, other, rings, options, newest: 10, elsewhere: 0, taken: Vec::new(), began: 0, floor: None }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.0.lock().unwrap()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Ring) -> T) -> T {
+        self.ring.change(&self.rings, change)
     }
 
     fn head(&self) -> Option<Position> {
@@ -84,7 +94,7 @@ impl World {
             }
             _ => Step::Gap,
         };
-        prop_assert_eq!(self.ring.push(entry, &self.options), expected);
+        prop_assert_eq!(self.change(|ring| ring.push(entry, &self.options)), expected);
         if expected == Step::Next {
             self.taken.push(at(entry.id.major()));
         }
@@ -101,39 +111,42 @@ impl World {
             Act::PushAgain => self.push(&entry(self.newest, Some(at(self.newest - 1)), 1))?,
             Act::Extend { payload_bytes } => {
                 self.newest += 1;
-                self.ring.extend(&entry(self.newest, None, payload_bytes), &self.options);
+                self.change(|ring| ring.extend(&entry(self.newest, None, payload_bytes), &self.options));
                 if self.head().is_some() {
                     self.taken.push(at(self.newest));
                 }
             }
             Act::Anchor => {
-                self.ring.anchor(at(self.newest));
+                self.change(|ring| ring.anchor(at(self.newest)));
                 self.floor.get_or_insert(at(self.newest));
             }
             Act::Restart { known } => {
-                let (position, before) = (known.then_some(at(self.newest)), self.ring.incarnation);
-                self.ring.restart(position);
+                let (position, before) = (known.then_some(at(self.newest)), self.ring().incarnation);
+                self.change(|ring| ring.restart(position));
                 (self.floor, self.began) = (position, self.taken.len());
-                prop_assert_ne!(self.ring.incarnation, before);
+                prop_assert_ne!(self.ring().incarnation, before);
             }
             Act::Elsewhere { payload_bytes: Some(payload_bytes) } => {
-                self.other.anchor(at(0));
                 self.elsewhere += 1;
-                self.other.extend(&entry(self.elsewhere, None, payload_bytes), &self.options);
+                self.other.change(&self.rings, |other| {
+                    other.anchor(at(0));
+                    other.extend(&entry(self.elsewhere, None, payload_bytes), &self.options);
+                });
             }
-            Act::Elsewhere { payload_bytes: None } => self.other.restart(None),
+            Act::Elsewhere { payload_bytes: None } => self.other.change(&self.rings, |other| other.restart(None)),
         }
         Ok(())
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        let Self { ring, other, options, .. } = self;
-        for ring in [ring, other] {
+        let Self { options, .. } = self;
+        let (ring, other) = (self.ring(), self.other.0.lock().unwrap());
+        for ring in [&ring, &other] {
             prop_assert!(ring.slots.len() <= options.entries_max);
             prop_assert!(ring.bytes <= options.bytes_max);
             prop_assert_eq!(ring.bytes, ring.slots.iter().map(Slot::cost_bytes).sum::<usize>());
         }
-        let total = self.total.now();
+        let total = self.rings.bytes();
         prop_assert_eq!(total, ring.bytes + other.bytes);
         prop_assert!(total <= options.total_bytes_max);
 
@@ -144,6 +157,7 @@ impl World {
         prop_assert_eq!(&held, &self.taken[first..]);
         let floor = if first == self.began { self.floor } else { Some(self.taken[first - 1]) };
         prop_assert_eq!(ring.extent.map(|extent| extent.floor), floor);
+        drop((ring, other));
         self.check_positions(floor)?;
         self.check_numbers(first)
     }
@@ -152,18 +166,18 @@ impl World {
     fn check_positions(&self, floor: Option<Position>) -> Result<(), TestCaseError> {
         for position in (8..=self.newest + 1).map(at) {
             let behind: Vec<Position> = self.taken[self.began..].iter().copied().filter(|taken| *taken > position).collect();
-            let number = self.ring.number_behind(position);
+            let number = self.ring().number_behind(position);
             prop_assert_eq!(number.is_none(), floor.is_some_and(|floor| floor > position));
             if let Some(number) = number {
                 prop_assert_eq!(self.positions_from(number), behind.clone());
             }
             let (floor, head) = (floor.unwrap_or(Position::Start), self.head());
             let covered = head.filter(|head| floor <= position && position <= *head);
-            prop_assert_eq!(self.ring.covers(position, Timestamp::from_ms(0)), covered);
+            prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(0)), covered);
             // The oldest entry that a client at this position would get is the next one.
             if let Some(Position::After(next)) = behind.first() {
-                prop_assert_eq!(self.ring.covers(position, Timestamp::from_ms(next.major())), covered);
-                prop_assert_eq!(self.ring.covers(position, Timestamp::from_ms(next.major() + 1)), None);
+                prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(next.major())), covered);
+                prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(next.major() + 1)), None);
             }
         }
         Ok(())
@@ -172,7 +186,7 @@ impl World {
     /// A number means the same slot for as long as there is one.
     fn check_numbers(&self, first: usize) -> Result<(), TestCaseError> {
         for number in 0..=self.taken.len() {
-            prop_assert_eq!(self.ring.has(number as u64), number >= first);
+            prop_assert_eq!(self.ring().has(number as u64), number >= first);
             if number >= first {
                 prop_assert_eq!(self.positions_from(number as u64), &self.taken[number..]);
             }
@@ -185,7 +199,7 @@ impl World {
         // One by one, as a connection that breaks off behind each.
         loop {
             let shown = seen.len();
-            next = self.ring.visit(next, |slot| {
+            next = self.ring().visit(next, |slot| {
                 seen.push(slot.position());
                 ControlFlow::Break(())
             });

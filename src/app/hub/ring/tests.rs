@@ -1,14 +1,51 @@
-//! Encoding once, and what doesn't fit.
+//! Encoding once, what doesn't fit, and whose entries make room.
+
+use std::sync::{Mutex, Weak};
 
 use super::*;
-use crate::domain::{
-    cursor::Bounds,
-    event::{Event, EventType},
-    frame::{Format, Frame},
-    json::Json,
-    position::EventId,
-    topic::{Topic, UserId},
+use crate::{
+    app::hub::rings::RingHolder,
+    domain::{
+        cursor::Bounds,
+        event::{Event, EventType},
+        frame::{Format, Frame},
+        json::Json,
+        position::EventId,
+        topic::{Topic, UserId},
+    },
 };
+
+/// A ring that others share their bytes with.
+pub(super) struct Held(pub(super) Mutex<Ring>);
+
+impl Held {
+    pub(super) fn new(rings: &Arc<Rings>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Ring::new(Arc::clone(rings)))))
+    }
+
+    /// Changes the ring, and makes room as the hub does.
+    pub(super) fn change<T>(self: &Arc<Self>, rings: &Rings, change: impl FnOnce(&mut Ring) -> T) -> T {
+        let mut ring = self.0.lock().unwrap();
+        let result = change(&mut ring);
+        let age = ring.take_listing();
+        drop(ring);
+        if let Some(age) = age {
+            rings.list(age, Arc::<Self>::downgrade(self) as Weak<dyn RingHolder>);
+        }
+        rings.make_room();
+        result
+    }
+}
+
+impl RingHolder for Held {
+    fn give_way(&self, age: u64) -> Option<u64> {
+        self.0.lock().unwrap().give_way(age)
+    }
+}
+
+fn no_bound() -> Arc<Rings> {
+    Arc::new(Rings::new(usize::MAX))
+}
 
 pub(super) fn at(sequence: u64) -> Position {
     Position::After(EventId::timed(sequence, 0))
@@ -32,7 +69,7 @@ const AMPLE: RingOptions = RingOptions { entries_max: 100, bytes_max: 1 << 20, t
 
 #[test]
 fn a_slot_is_encoded_once_per_format_and_shared() {
-    let mut ring = Ring::new(Arc::default());
+    let mut ring = Ring::new(no_bound());
     ring.push(&entry(11, Some(at(10)), 5), &AMPLE);
     ring.push(&entry(12, Some(at(11)), 5), &AMPLE);
     let topic = Topic::User(UserId::parse("u1").unwrap());
@@ -58,7 +95,7 @@ fn a_slot_is_encoded_once_per_format_and_shared() {
 #[test]
 fn an_entry_larger_than_the_ring_leaves_it_empty_and_whole() {
     let options = RingOptions { bytes_max: 1_000, ..AMPLE };
-    let mut ring = Ring::new(Arc::default());
+    let mut ring = Ring::new(no_bound());
     assert_eq!(ring.push(&entry(11, Some(at(10)), 2_000), &options), Step::Next);
     assert_eq!((ring.slots.len(), ring.bytes, ring.head()), (0, 0, Some(at(11))));
     assert_eq!(ring.number_behind(at(10)), None, "who lacks it reads the journal");
@@ -67,12 +104,48 @@ fn an_entry_larger_than_the_ring_leaves_it_empty_and_whole() {
 
 #[test]
 fn a_ring_that_is_dropped_counts_no_more() {
-    let total = Arc::<TotalBytes>::default();
-    let mut ring = Ring::new(Arc::clone(&total));
+    let rings = no_bound();
+    let mut ring = Ring::new(Arc::clone(&rings));
     ring.push(&entry(11, Some(at(10)), 5), &AMPLE);
-    assert!(total.now() > 0);
+    assert!(rings.bytes() > 0);
     drop(ring);
-    assert_eq!(total.now(), 0);
+    assert_eq!(rings.bytes(), 0);
+}
+
+/// How many entries each of some rings holds.
+fn lengths(all: &[Arc<Held>]) -> Vec<usize> {
+    all.iter().map(|held| held.0.lock().unwrap().slots.len()).collect()
+}
+
+fn push_next(held: &Arc<Held>, rings: &Rings) {
+    held.change(rings, |ring| {
+        let next = ring.head().map_or(11, |head| head.id().unwrap().major() + 1);
+        ring.push(&entry(next, Some(at(next - 1)), 5), &AMPLE);
+    });
+}
+
+#[test]
+fn promise_7_the_oldest_entry_of_all_rings_makes_room_whichever_ring_holds_it() {
+    let cost = Slot::new(entry(11, None, 5)).cost_bytes();
+    let rings = Arc::new(Rings::new(10 * cost));
+    let all = [Held::new(&rings), Held::new(&rings), Held::new(&rings)];
+    let push = |which: usize, times: usize| (0..times).for_each(|_| push_next(&all[which], &rings));
+    push(0, 6);
+    push(1, 4);
+    assert_eq!(lengths(&all), [6, 4, 0]);
+    push(2, 5);
+    assert_eq!(lengths(&all), [1, 4, 5], "who came first makes room, though it stays");
+    push(0, 1);
+    assert_eq!(lengths(&all), [1, 4, 5]);
+    push(2, 4);
+    assert_eq!(lengths(&all), [1, 0, 9]);
+    all[2].change(&rings, |ring| ring.restart(None));
+    push(1, 9);
+    assert_eq!((lengths(&all), rings.bytes()), (vec![1, 9, 0], 10 * cost), "a ring that began anew has given its room back");
+    push(2, 3);
+    assert_eq!(lengths(&all), [0, 7, 3]);
+    drop(all);
+    assert_eq!(rings.bytes(), 0);
 }
 
 /// A page of a journal that has the entries from `oldest` to `newest`, read after `position`.
@@ -89,7 +162,7 @@ fn positions(ring: &Ring) -> Vec<Position> {
 
 #[test]
 fn a_page_continues_what_came_live_during_its_read() {
-    let mut ring = Ring::new(Arc::default());
+    let mut ring = Ring::new(no_bound());
     ring.anchor(at(10));
     for sequence in 11..=12 {
         ring.push(&entry(sequence, Some(at(sequence - 1)), 5), &AMPLE);
@@ -101,7 +174,7 @@ fn a_page_continues_what_came_live_during_its_read() {
 #[test]
 fn a_truncated_page_begins_the_ring_anew() {
     for floor_is_known in [true, false] {
-        let mut ring = Ring::new(Arc::default());
+        let mut ring = Ring::new(no_bound());
         ring.anchor(at(10));
         assert!(ring.take_page(at(10), &page(10, 20, 22, floor_is_known), &AMPLE));
         assert_eq!((ring.head(), ring.incarnation), (Some(at(22)), 1));
@@ -113,7 +186,7 @@ fn a_truncated_page_begins_the_ring_anew() {
 
 #[test]
 fn a_truncated_page_does_not_undo_what_came_live_during_its_read() {
-    let mut ring = Ring::new(Arc::default());
+    let mut ring = Ring::new(no_bound());
     ring.anchor(at(10));
     for sequence in 11..=23 {
         ring.push(&entry(sequence, Some(at(sequence - 1)), 5), &AMPLE);
@@ -126,7 +199,7 @@ fn a_truncated_page_does_not_undo_what_came_live_during_its_read() {
 #[test]
 fn a_page_of_another_journal_begins_the_ring_anew_and_what_came_meanwhile_is_read() {
     for live in [false, true] {
-        let mut ring = Ring::new(Arc::default());
+        let mut ring = Ring::new(no_bound());
         ring.anchor(at(100));
         if live {
             ring.push(&entry(101, Some(at(22)), 5), &AMPLE);
@@ -138,7 +211,7 @@ fn a_page_of_another_journal_begins_the_ring_anew_and_what_came_meanwhile_is_rea
 
 #[test]
 fn a_page_for_a_ring_that_began_anew_is_dropped() {
-    let mut ring = Ring::new(Arc::default());
+    let mut ring = Ring::new(no_bound());
     ring.anchor(at(10));
     ring.restart(None);
     assert!(!ring.take_page(at(10), &page(10, 8, 14, true), &AMPLE));
