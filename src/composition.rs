@@ -95,9 +95,9 @@ impl Server {
         let authenticator = authenticator(&settings.auth, &clock)?;
         let prometheus = Prometheus::new();
         let signals = Signals::new(&prometheus.recorder(), Arc::clone(&clock));
-        let (listener, address) = listen("server.listen", settings.server.listen).await?;
+        let (listener, address) = listen("server.listen", settings.server.listen)?;
         let ops = match settings.server.ops_listen {
-            Some(address) => Some(listen("server.ops_listen", address).await?),
+            Some(address) => Some(listen("server.ops_listen", address)?),
             None => None,
         };
 
@@ -139,13 +139,14 @@ impl Server {
             authenticator,
             sources,
             lifecycle: lifecycle.clone(),
-            signals,
+            signals: Arc::clone(&signals),
             render_metrics: Arc::new(move || prometheus.render()),
             options: Arc::new(api_options(settings)),
         };
         let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
         let serve = |listener, routes| {
-            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle.clone(), Arc::clone(&clock)))
+            let (lifecycle, clock, signals) = (lifecycle.clone(), Arc::clone(&clock), Arc::clone(&signals));
+            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle, clock, signals))
         };
         let mut serving = vec![serve(listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
@@ -195,9 +196,9 @@ impl Server {
     }
 }
 
-async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { key, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = http_adapter::listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }

@@ -30,6 +30,7 @@ pub struct Signals {
     users: ChannelSignals,
     messages: ChannelSignals,
     waiting_readers: Gauge,
+    client_connections: Gauge,
     leases: Gauge,
     topics_followed: Gauge,
     ring_bytes: Gauge,
@@ -57,6 +58,24 @@ impl Drop for WaitingReader {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
+}
+
+/// A client's connection. Dropping it takes it out of the count.
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// What bounds the number of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// `server.max_connections`.
+    Connections,
+    /// The system's limit of open files.
+    Files,
 }
 
 /// What became of one event that was to be appended.
@@ -99,6 +118,7 @@ impl Signals {
                 users: ChannelSignals::register("user"),
                 messages: ChannelSignals::register("message"),
                 waiting_readers: metrics::gauge!(names::WAITING_READERS),
+                client_connections: metrics::gauge!(names::CLIENT_CONNECTIONS),
                 leases: metrics::gauge!(names::LEASES),
                 topics_followed: metrics::gauge!(names::TOPICS_FOLLOWED),
                 ring_bytes: metrics::gauge!(names::RING_BYTES),
@@ -139,6 +159,21 @@ impl Signals {
     pub fn reader_waits(&self) -> WaitingReader {
         self.waiting_readers.increment(1.0);
         WaitingReader(self.waiting_readers.clone())
+    }
+
+    /// A client has connected, until what this returns is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.client_connections.increment(1.0);
+        OpenConnection(self.client_connections.clone())
+    }
+
+    /// A connection could not be served, or had to wait.
+    pub fn limit_reached(&self, limit: ConnectionLimit) {
+        let limit = match limit {
+            ConnectionLimit::Connections => "connections",
+            ConnectionLimit::Files => "files",
+        };
+        self.counter(names::CONNECTION_LIMITS_REACHED, "limit", limit).increment(1);
     }
 
     /// Events were published, or not.

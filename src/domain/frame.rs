@@ -48,7 +48,12 @@ impl Frame {
 
     /// The blocks themselves.
     pub fn body(&self) -> Bytes {
-        self.chunk.slice(self.body_start..self.chunk.len() - CHUNK_TAIL.len())
+        self.chunk.slice_ref(self.blocks())
+    }
+
+    /// The blocks themselves, borrowed.
+    pub fn blocks(&self) -> &[u8] {
+        &self.chunk[self.body_start..self.chunk.len() - CHUNK_TAIL.len()]
     }
 
     /// `: connected`, so that proxies flush, and the delay after which clients reconnect.

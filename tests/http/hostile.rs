@@ -42,9 +42,13 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
         ("nonsense", b"hello\r\n\r\n".to_vec(), "400"),
         ("another version", b"GET / HTTP/9.9\r\n\r\n".to_vec(), "400"),
         ("a huge header", post(b"{}", &huge_header), "431"),
+        // They come at once, so that hyper has the whole head before it looks at its size.
+        ("a header over the limit", post(b"{}", &format!("x-padding: {}\r\n", "x".repeat(65_500))), "431"),
+        ("many headers over the limit", post(b"{}", &format!("x-padding: {}\r\n", "x".repeat(1_000)).repeat(65)), "431"),
         ("too many headers", post(b"{}", &many_headers), "431"),
         // Whether hyper sees the target's end before its buffer is full depends on how the bytes arrive.
         ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414 or 431"),
+        ("a header within the limit", post(br#"{"user_id":"local","type":"t"}"#, &format!("x-padding: {}\r\n", "x".repeat(65_000))), "201"),
         ("NUL in a header", post(b"{}", "x: a\0b\r\n"), "400"),
         ("two lengths", b"POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx".to_vec(), "400"),
         ("an empty body", post(b"", ""), "400"),

@@ -71,20 +71,23 @@ async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() 
     const SECRET: &str = "a secret that only this test knows, long enough";
     let settings = format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nserver.write_timeout_seconds = 60");
     let server = TestServer::start(&settings).await;
-    let request = TokenRequest {
-        user: UserId::parse("u1").ok(),
-        scopes: [Scope::EventsPublish].into(),
-        ttl: Duration::from_secs(5),
-        ..TokenRequest::default()
+    let token = |ttl_seconds| {
+        let request = TokenRequest {
+            user: UserId::parse("u1").ok(),
+            scopes: [Scope::EventsPublish].into(),
+            ttl: Duration::from_secs(ttl_seconds),
+            ..TokenRequest::default()
+        };
+        mint::token(SECRET, &request, SystemClock.now()).unwrap()
     };
-    let token = mint::token(SECRET, &request, SystemClock.now()).unwrap();
+    let (reader, publisher) = (token(5), token(3_600));
     let mut stalled = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let head = format!("GET /api/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {reader}\r\n\r\n");
     stalled.write_all(head.as_bytes()).await.unwrap();
     eventually("it is connected", async || server.connections() == 1).await;
     let event = json!({ "user_id": "u1", "type": "large", "payload": "x".repeat(900_000) });
     for _ in 0..20 {
-        let publish = reqwest::Client::new().post(server.url("/api/events")).bearer_auth(&token).json(&event);
+        let publish = reqwest::Client::new().post(server.url("/api/events")).bearer_auth(&publisher).json(&event);
         assert_eq!(publish.send().await.unwrap().status(), 201);
     }
     let ended = |reason| format!("rejoin_streams_ended_total{{channel=\"user\",reason=\"{reason}\"}}");

@@ -27,7 +27,7 @@ pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<E
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    allow_many_connections();
+    allow_many_connections(settings.server.max_connections);
     let server = Server::start(settings).await?;
     welcome(settings, &server);
     tokio::select! {
@@ -89,9 +89,24 @@ fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn L
 }
 
 /// Each connection takes a file descriptor, and the usual limit is far below what one process can serve.
-fn allow_many_connections() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit of open files could not be raised: it bounds the number of connections");
+fn allow_many_connections(connections_max: Option<usize>) {
+    /// For listeners, backends and the log.
+    const OTHER_FILES: u64 = 64;
+    let files_max = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files_max) => files_max,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised: it bounds the number of connections");
+            return;
+        }
+    };
+    let Some(connections_max) = connections_max.and_then(|max| u64::try_from(max).ok()) else { return };
+    if files_max < connections_max.saturating_add(OTHER_FILES) {
+        tracing::warn!(
+            files_max,
+            connections_max,
+            "the limit of open files is below server.max_connections: when it is reached, new clients wait instead of getting 503. \
+             Raise it (`ulimit -Hn`, systemd's LimitNOFILE), or lower server.max_connections"
+        );
     }
 }
 

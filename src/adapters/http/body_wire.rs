@@ -1,4 +1,4 @@
-//! A stream's frames as the body of a response that hyper sends: HTTP/2, and HTTP/1.0.
+//! A stream's frames as the body of a response that hyper sends over HTTP/2.
 //!
 //! Invariant: at most one write waits between the stream's task and hyper, so a client that doesn't read stops the task,
 //! whose timers go on: hyper itself asks a body for nothing while its client reads nothing.

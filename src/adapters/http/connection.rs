@@ -7,36 +7,39 @@
 //! read by a client that sends its whole request first.
 
 mod activity;
+mod answer;
 mod http1;
 mod http2;
 mod io;
 mod unread;
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
-use bytes::Bytes;
+use axum::{Router, body::Body, response::IntoResponse};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, oneshot::error::TryRecvError},
+    sync::oneshot::error::TryRecvError,
     time::{Instant, sleep_until},
 };
 use tower::ServiceExt;
 
 use self::{
     activity::{Activity, Deadline, Exchange},
+    http1::Departed,
     io::FirstBytes,
     unread::RequestBody,
 };
-use super::{Routes, body_wire::BodyWire, server::ServerOptions, socket_wire::SocketWire};
+use super::{
+    Routes,
+    body_wire::BodyWire,
+    problem::Problem,
+    server::{Place, ServerOptions},
+    socket_wire::SocketWire,
+    subscribe::Handoff,
+};
 use crate::{
     app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription},
     ports::clock::Clock,
@@ -64,12 +67,12 @@ pub(super) struct Arrival {
 
 impl Connections {
     /// Serves a connection, to its end or to that of the stream that it became.
-    pub(super) async fn serve(self: Arc<Self>, mut socket: TcpStream, arrival: Arrival, place: OwnedSemaphorePermit) {
+    pub(super) async fn serve(self: Arc<Self>, mut socket: TcpStream, arrival: Arrival, place: Place) {
         let Some(first) = self.first_bytes(&mut socket, &arrival).await else { return };
         if first.speak_http2() {
             self.http2(socket, first, &arrival).await;
-        } else if let Some((socket, head, subscription)) = self.http1(socket, first, &arrival).await {
-            let wire = SocketWire::new(socket, head, self.options.write_timeout, place);
+        } else if let Some(Departed { socket, head, framing, subscription }) = self.http1(socket, first, &arrival).await {
+            let wire = SocketWire::new(socket, head, framing, self.options.write_timeout, place);
             // A task of its own is no larger than the stream needs; this one had to have room for hyper.
             self.lifecycle.spawn(stream(subscription, wire));
         }
@@ -114,12 +117,21 @@ impl Connections {
         let (body, mut rest) = RequestBody::new(body, exchange.part().elsewhere());
         let mut response = call(router, Request::from_parts(head, Body::new(body))).await;
         match rest.try_recv() {
+            // A stream takes the socket, which has to be read to the request's end before.
+            Ok(rest) if http1 && response.extensions().get::<Handoff>().is_some() => {
+                if !rest.discard().await {
+                    response = Problem::request_timeout().into_response();
+                    close_after(&mut response);
+                }
+            }
             Ok(rest) => {
                 let may_never_come = waits_for_leave || response.status() == StatusCode::REQUEST_TIMEOUT;
                 if http1 && (may_never_come || !rest.is_brief()) {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    close_after(&mut response);
                 }
-                self.spawn_until_ending(rest.discard());
+                self.spawn_until_ending(async {
+                    rest.discard().await;
+                });
             }
             // It is read while the answer is sent, and maybe not to its end.
             Err(TryRecvError::Empty) => self.spawn_until_ending(async {
@@ -145,38 +157,13 @@ impl Connections {
     }
 }
 
+fn close_after(response: &mut Response<Body>) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
 async fn call(router: &Router, request: Request<Body>) -> Response<Body> {
     match router.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
-    }
-}
-
-/// The body of an answer: its request is not over before it is.
-struct Answer {
-    body: Body,
-    _exchange: Exchange,
-}
-
-impl Answer {
-    const fn new(body: Body, exchange: Exchange) -> Self {
-        Self { body, _exchange: exchange }
-    }
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

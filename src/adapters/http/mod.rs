@@ -49,7 +49,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::{methods::Methods, problem::Problem};
 pub use self::{
     problem_code::Code,
-    server::{ServerOptions, serve},
+    server::{ServerOptions, listen, serve},
 };
 use crate::{
     app::{

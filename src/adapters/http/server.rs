@@ -1,13 +1,14 @@
 //! The listener: connections in, each with a task of its own.
 //!
-//! Invariant: there are never more connections than allowed, but for a few that are told so, or how the server is; a peer
-//! that vanishes is noticed by the kernel within the write timeout of the first byte that it does not acknowledge.
+//! Invariants: there are never more connections than allowed, but for a few that are told so, or how the server is; a peer
+//! that vanishes is noticed by the kernel within the write timeout of the first byte that it does not acknowledge; each time that
+//! a limit turns a connection away is counted, and logged once a minute.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::SockRef;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
@@ -16,7 +17,13 @@ use super::{
     Routes,
     connection::{Arrival, Connections},
 };
-use crate::{app::lifecycle::Lifecycle, ports::clock::Clock};
+use crate::{
+    app::{
+        lifecycle::Lifecycle,
+        signals::{ConnectionLimit, OpenConnection, Signals},
+    },
+    ports::clock::Clock,
+};
 
 /// The settings of the listener and its connections.
 #[derive(Clone, Debug)]
@@ -33,15 +40,38 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
 }
 
+/// Listens. As many connections as the system grants may wait to be accepted: all of a server's clients may come at once.
+///
+/// # Errors
+/// The address can't be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    /// The system takes its own limit where that is lower (Linux: `net.core.somaxconn`).
+    const WAITING_MAX: u32 = 65_535;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the connections of before to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
+}
+
 /// Serves until the lifecycle's stop. Connections run on the lifecycle's tasks.
-pub async fn serve(listener: TcpListener, routes: Routes, options: ServerOptions, lifecycle: Lifecycle, clock: Arc<dyn Clock>) {
-    let places = Places::new(options.connections_max);
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    options: ServerOptions,
+    lifecycle: Lifecycle,
+    clock: Arc<dyn Clock>,
+    signals: Arc<Signals>,
+) {
+    let places = Places::new(options.connections_max, signals);
     let connections = Arc::new(Connections { routes, options, lifecycle, clock });
     let stopped = connections.lifecycle.stopped().clone();
     stopped.run_until_cancelled(accept_all(listener, places, connections)).await;
 }
 
-async fn accept_all(listener: TcpListener, places: Places, connections: Arc<Connections>) {
+async fn accept_all(listener: TcpListener, mut places: Places, connections: Arc<Connections>) {
+    /// After an error that would come again at once: no file descriptors left, say.
+    const PAUSE: Duration = Duration::from_millis(100);
     loop {
         let vacancy = places.vacancy().await;
         match listener.accept().await {
@@ -51,16 +81,35 @@ async fn accept_all(listener: TcpListener, places: Places, connections: Arc<Conn
                 let (place, over_limit) = places.fill(vacancy);
                 connections.lifecycle.spawn(Arc::clone(&connections).serve(socket, Arrival { at, over_limit }, place));
             }
-            Err(error) => pause_after(&error).await,
+            // A connection that broke before it was accepted is its client's trouble.
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                places.refused(&error);
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
 }
 
 /// How many more connections there may be.
 struct Places {
     usual: Arc<Semaphore>,
+    usual_max: usize,
     /// For those over the limit, which are answered and closed.
     over_limit: Arc<Semaphore>,
+    signals: Arc<Signals>,
+    connections_log: SeldomLogged,
+    files_log: SeldomLogged,
+}
+
+/// A connection's place among those allowed.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: OpenConnection,
 }
 
 /// A place for the connection that comes next.
@@ -73,9 +122,16 @@ impl Places {
     /// How many connections may be over the limit at once. Further ones wait in the kernel's queue, not for long.
     const OVER_LIMIT: usize = 32;
 
-    fn new(connections_max: Option<usize>) -> Self {
-        let usual = connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { usual: Arc::new(Semaphore::new(usual)), over_limit: Arc::new(Semaphore::new(Self::OVER_LIMIT)) }
+    fn new(connections_max: Option<usize>, signals: Arc<Signals>) -> Self {
+        let usual_max = connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self {
+            usual: Arc::new(Semaphore::new(usual_max)),
+            usual_max,
+            over_limit: Arc::new(Semaphore::new(Self::OVER_LIMIT)),
+            signals,
+            connections_log: SeldomLogged::default(),
+            files_log: SeldomLogged::default(),
+        }
     }
 
     async fn vacancy(&self) -> Vacancy {
@@ -90,24 +146,49 @@ impl Places {
     }
 
     /// The place of a connection that has come, and whether it is over the limit: another may have gone since.
-    fn fill(&self, vacancy: Vacancy) -> (OwnedSemaphorePermit, bool) {
-        match vacancy {
-            Vacancy::Usual(place) => (place, false),
+    fn fill(&mut self, vacancy: Vacancy) -> (Place, bool) {
+        let (permit, over_limit) = match vacancy {
+            Vacancy::Usual(permit) => (permit, false),
             Vacancy::OverLimit(over_limit) => match Arc::clone(&self.usual).try_acquire_owned() {
-                Ok(place) => (place, false),
+                Ok(permit) => (permit, false),
                 Err(_) => (over_limit, true),
             },
+        };
+        if over_limit {
+            self.signals.limit_reached(ConnectionLimit::Connections);
+            if self.connections_log.is_due() {
+                let max_connections = self.usual_max;
+                tracing::warn!(max_connections, "there are as many connections as server.max_connections allows: further ones get 503");
+            }
+        }
+        (Place { _permit: permit, _open: self.signals.connection_opened() }, over_limit)
+    }
+
+    /// The system did not accept a connection.
+    fn refused(&mut self, error: &io::Error) {
+        let out_of_files = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        if out_of_files {
+            self.signals.limit_reached(ConnectionLimit::Files);
+        }
+        if self.files_log.is_due() {
+            tracing::warn!(%error, out_of_files, "can't accept connections: new clients wait until some of the open ones end");
         }
     }
 }
 
-/// A connection that broke before it was taken is its client's trouble. Anything else (no file descriptors left, say)
-/// would come again at once.
-async fn pause_after(error: &io::Error) {
-    const PAUSE: Duration = Duration::from_millis(100);
-    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused) {
-        tracing::warn!(%error, "can't accept connections");
-        tokio::time::sleep(PAUSE).await;
+/// Something that is logged when it happens, but at most once a minute.
+#[derive(Default)]
+struct SeldomLogged(Option<Instant>);
+
+impl SeldomLogged {
+    const PAUSE: Duration = Duration::from_mins(1);
+
+    fn is_due(&mut self) -> bool {
+        let due = self.0.is_none_or(|logged| logged.elapsed() >= Self::PAUSE);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
     }
 }
 

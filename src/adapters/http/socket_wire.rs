@@ -1,8 +1,9 @@
-//! A stream's frames on an HTTP/1.1 connection that has left hyper.
+//! A stream's frames on an HTTP/1 connection that has left hyper.
 //!
 //! Invariants: it holds nothing but the socket; what is being written is borrowed from the stream's task. Its task is the
 //! only one that waits for the socket, by `poll_read_ready` and `poll_write_ready`: they keep one waker each, and replace
 //! the one that hyper's task has left there, which would keep that task's memory for as long as the stream lasts.
+//! A client that has nothing more to send, or far too much, is gone.
 
 use std::{
     future::poll_fn,
@@ -11,8 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
+use super::server::Place;
 use crate::{
     app::streaming::Wire,
     domain::frame::{Frame, LAST_CHUNK},
@@ -20,14 +22,44 @@ use crate::{
 
 /// Most pieces in one call to the kernel.
 const SLICES_MAX: usize = 64;
+/// Most bytes that a client may send after the request of its stream: they are discarded.
+const UNREQUESTED_BYTES_MAX: usize = 64 * 1024;
+
+/// How a client tells where the stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// HTTP/1.1: by the last chunk.
+    Chunked,
+    /// HTTP/1.0: by the end of the connection.
+    UntilClose,
+}
+
+impl Framing {
+    fn bytes(self, frame: &Frame) -> &[u8] {
+        match self {
+            Self::Chunked => frame.chunk(),
+            Self::UntilClose => frame.blocks(),
+        }
+    }
+
+    const fn end(self) -> &'static [u8] {
+        match self {
+            Self::Chunked => LAST_CHUNK,
+            Self::UntilClose => &[],
+        }
+    }
+}
 
 pub(super) struct SocketWire {
     socket: TcpStream,
     /// The response's head, until it has been written.
     head: Bytes,
+    framing: Framing,
+    /// How many bytes have come after the request.
+    unrequested_bytes: usize,
     write_timeout: Duration,
     /// The connection's place among those allowed.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// How far a write has come: so many whole pieces, and so many bytes of the next.
@@ -38,14 +70,14 @@ struct Progress {
 }
 
 impl SocketWire {
-    pub(super) const fn new(socket: TcpStream, head: Bytes, write_timeout: Duration, place: OwnedSemaphorePermit) -> Self {
-        Self { socket, head, write_timeout, _place: place }
+    pub(super) const fn new(socket: TcpStream, head: Bytes, framing: Framing, write_timeout: Duration, place: Place) -> Self {
+        Self { socket, head, framing, unrequested_bytes: 0, write_timeout, _place: place }
     }
 
     /// Hands the kernel as much as it takes at once.
     fn try_write(&self, head: &[u8], frames: &[Frame], progress: Progress) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let pieces = std::iter::once(head).chain(frames.iter().map(|frame| &frame.chunk()[..])).skip(progress.pieces);
+        let pieces = std::iter::once(head).chain(frames.iter().map(|frame| self.framing.bytes(frame))).skip(progress.pieces);
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(if count == 0 { &piece[progress.bytes..] } else { piece });
@@ -53,11 +85,24 @@ impl SocketWire {
         }
         self.socket.try_write_vectored(&slices[..count])
     }
+
+    /// Reads what the client sends after its request: there is nothing that it could ask for. `false` if it is gone, or sends
+    /// without end.
+    fn discard_received(&mut self) -> bool {
+        match self.socket.try_read(&mut [0; 4_096]) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unrequested_bytes += count;
+                self.unrequested_bytes <= UNREQUESTED_BYTES_MAX
+            }
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 impl Progress {
-    fn advance(&mut self, head: &[u8], frames: &[Frame], mut written: usize) {
-        let lengths = std::iter::once(head.len()).chain(frames.iter().map(|frame| frame.chunk().len())).skip(self.pieces);
+    fn advance(&mut self, head: &[u8], frames: &[Frame], framing: Framing, mut written: usize) {
+        let lengths = std::iter::once(head.len()).chain(frames.iter().map(|frame| framing.bytes(frame).len())).skip(self.pieces);
         for length in lengths {
             let left = length - self.bytes;
             if written < left {
@@ -77,7 +122,7 @@ impl Wire for SocketWire {
         while progress.pieces <= frames.len() {
             match self.try_write(&head, frames, progress) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => progress.advance(&head, frames, written),
+                Ok(written) => progress.advance(&head, frames, self.framing, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let writable = poll_fn(|context| self.socket.poll_write_ready(context));
                     tokio::time::timeout(self.write_timeout, writable).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -89,24 +134,15 @@ impl Wire for SocketWire {
     }
 
     async fn gone(&mut self) {
-        while poll_fn(|context| self.socket.poll_read_ready(context)).await.is_ok() && still_there(&self.socket) {}
+        while poll_fn(|context| self.socket.poll_read_ready(context)).await.is_ok() && self.discard_received() {}
     }
 
     async fn finish(mut self) {
         let ended = async {
-            self.socket.write_all(LAST_CHUNK).await?;
+            self.socket.write_all(self.framing.end()).await?;
             self.socket.shutdown().await
         };
         // A client that takes no more will notice the end when it does.
         let _ = tokio::time::timeout(self.write_timeout, ended).await;
-    }
-}
-
-/// Reads and throws away what a client sends behind its request: there is nothing it could say.
-fn still_there(socket: &TcpStream) -> bool {
-    match socket.try_read(&mut [0; 256]) {
-        Ok(0) => false,
-        Ok(_) => true,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }

@@ -3,6 +3,8 @@
 //! Invariant: every metric that a process tells is in [`METRICS`]. Names follow the conventions of Prometheus.
 
 pub(super) const CONNECTIONS: &str = "rejoin_connections";
+pub(super) const CLIENT_CONNECTIONS: &str = "rejoin_client_connections";
+pub(super) const CONNECTION_LIMITS_REACHED: &str = "rejoin_connection_limits_reached_total";
 pub(super) const WAITING_READERS: &str = "rejoin_waiting_readers";
 pub(super) const STREAMS_ENDED: &str = "rejoin_streams_ended_total";
 pub(super) const DELIVERIES: &str = "rejoin_deliveries_total";
@@ -55,6 +57,13 @@ const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str],
 /// Every metric.
 pub static METRICS: &[Metric] = &[
     metric(CONNECTIONS, Kind::Gauge, &["channel"], "Streams that are open in this process."),
+    metric(CLIENT_CONNECTIONS, Kind::Gauge, &[], "Connections of clients that are open, with a stream or without."),
+    metric(
+        CONNECTION_LIMITS_REACHED,
+        Kind::Counter,
+        &["limit"],
+        "Connections that came when there were as many as allowed, and failures to accept one for want of file descriptors.",
+    ),
     metric(WAITING_READERS, Kind::Gauge, &[], "Readers that wait for their message to be opened."),
     metric(STREAMS_ENDED, Kind::Counter, &["channel", "reason"], "Streams that are over, by why they ended."),
     metric(DELIVERIES, Kind::Counter, &["channel"], "Events handed to connections."),

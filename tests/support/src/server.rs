@@ -1,6 +1,10 @@
 //! Private servers: in this process, and as processes of their own.
 
-use std::{net::SocketAddr, process::ExitStatus};
+use std::{
+    net::SocketAddr,
+    process::ExitStatus,
+    sync::{Arc, Mutex},
+};
 
 use rejoin::{adapters::config::Settings, composition::Server};
 use serde_json::{Value, json};
@@ -48,9 +52,7 @@ impl TestServer {
 
     /// The value of a metric, with its labels as they are written; nothing if it is not there.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.http.get(self.url("/metrics")).send().await.unwrap().text().await.unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map(|value| value.parse().unwrap())
+        metric(&self.http, self.address(), name).await
     }
 
     /// How many streams are open.
@@ -82,30 +84,64 @@ impl TestServer {
     }
 }
 
+async fn metric(http: &reqwest::Client, server: SocketAddr, name: &str) -> Option<f64> {
+    let text = http.get(format!("http://{server}/metrics")).send().await.unwrap().text().await.unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map(|value| value.parse().unwrap())
+}
+
 /// The `rejoin` program, as a process of its own on a free port.
 pub struct ServerProcess {
     child: Child,
     address: SocketAddr,
+    log: Arc<Mutex<String>>,
 }
 
 impl ServerProcess {
     /// Starts `program` with these environment variables, and waits until it says where it listens.
     pub async fn start(program: &str, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(program)
-            .arg("serve")
+        let mut command = Command::new(program);
+        command.arg("serve").envs(environment.iter().copied());
+        Self::start_by(command).await
+    }
+
+    /// The same, by a command that begins `rejoin serve` in its own way.
+    pub async fn start_by(mut command: Command) -> Self {
+        let mut child = command
             .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0")
-            .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let log = Arc::<Mutex<String>>::default();
+        let mut logged = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn({
+            let log = Arc::clone(&log);
+            async move {
+                while let Ok(Some(line)) = logged.next_line().await {
+                    eprintln!("{line}");
+                    log.lock().unwrap().extend([&*line, "\n"]);
+                }
+            }
+        });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = soon("the server's first line", lines.next_line()).await.unwrap().unwrap();
         let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap_or_else(|| panic!("no address in {line:?}"));
         let address = url.trim_end_matches([',', '.']).parse().unwrap();
         // What it says later is read and thrown away, so that it never waits for us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, address }
+        Self { child, address, log }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// A number of its `/metrics`.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        metric(&reqwest::Client::new(), self.address, name).await
     }
 
     /// Where it listens.

@@ -1,6 +1,7 @@
 //! HTTP/1: hyper reads requests and writes answers, until an event stream leaves it with its socket.
 //!
-//! Invariant: a connection is taken over only when its request has been read to the end, and then nothing else uses it.
+//! Invariants: a connection is taken over only when its request has been read to the end, and then nothing else uses it; every
+//! event stream takes it over.
 
 use std::{
     convert::Infallible,
@@ -12,20 +13,21 @@ use std::{
     time::Duration,
 };
 
+use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, response};
-use http_body::Body as _;
+use http::{Request, Response, StatusCode, Version, header, response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::net::TcpStream;
 
 use super::{
-    Answer, Arrival, Connections,
+    Arrival, Connections,
     activity::{Activity, Exchange, Moment},
+    answer::Answer,
     io::{ConnectionIo, FirstBytes},
     unread::discard_all,
 };
 use crate::{
-    adapters::http::{problem::Problem, subscribe::Handoff},
+    adapters::http::{problem::Problem, socket_wire::Framing, subscribe::Handoff},
     app::{lifecycle::StopSign, subscriptions::Subscription},
     domain::timestamp::Timestamp,
 };
@@ -38,6 +40,15 @@ struct Departure {
 
 type DepartureSlot = Arc<Mutex<Option<Departure>>>;
 
+/// An event stream that has left hyper.
+pub(super) struct Departed {
+    pub(super) socket: TcpStream,
+    /// The response's head, which is yet to be written.
+    pub(super) head: Bytes,
+    pub(super) framing: Framing,
+    pub(super) subscription: Box<Subscription>,
+}
+
 /// How a connection leaves hyper.
 enum End {
     /// With an event stream.
@@ -49,13 +60,8 @@ enum End {
 }
 
 impl Connections {
-    /// Serves until the connection's end, or until an event stream takes its socket: with that and the stream's head it ends.
-    pub(super) async fn http1(
-        self: &Arc<Self>,
-        socket: TcpStream,
-        first: FirstBytes,
-        arrival: &Arrival,
-    ) -> Option<(TcpStream, Bytes, Box<Subscription>)> {
+    /// Serves until the connection's end, or until an event stream takes its socket.
+    pub(super) async fn http1(self: &Arc<Self>, socket: TcpStream, first: FirstBytes, arrival: &Arrival) -> Option<Departed> {
         let (activity, slot) = (Arc::<Activity>::default(), DepartureSlot::default());
         let service = {
             let (connections, activity, slot, over_limit) =
@@ -73,7 +79,7 @@ impl Connections {
             // Our own deadline tells a request that is late from a connection that rests.
             .header_read_timeout(None)
             .max_buf_size(self.options.header_bytes_max)
-            .serve_connection(ConnectionIo::new(socket, first, Arc::clone(&activity)), service);
+            .serve_connection(ConnectionIo::new(socket, first, Some(Arc::clone(&activity)), self.options.write_timeout), service);
         let mut deadline = self.deadline(activity, arrival);
         let end = poll_fn(|context| {
             loop {
@@ -95,7 +101,10 @@ impl Connections {
         let parts = connection.into_parts();
         let socket = parts.io.into_socket();
         match end {
-            End::Departure(Departure { head, subscription }) => return Some((socket, head_text(&head, self.clock.now()), subscription)),
+            End::Departure(Departure { head, subscription }) => {
+                let framing = if head.version == Version::HTTP_10 { Framing::UntilClose } else { Framing::Chunked };
+                return Some(Departed { socket, head: head_text(&head, framing, self.clock.now()), framing, subscription });
+            }
             // A client that sends what is no request, or more requests than are answered, reads its last answer before that is noticed.
             End::Over(result) if result.is_err() || !parts.read_buf.is_empty() => {
                 self.lifecycle.ending().run_until_cancelled(discard_all(socket)).await;
@@ -117,23 +126,37 @@ impl Connections {
         over_limit: bool,
         slot: DepartureSlot,
     ) -> Result<Response<Answer>, Infallible> {
-        let may_leave = request.version() == Version::HTTP_11 && request.method() == Method::GET && request.body().is_end_stream();
-        let mut response = self.answer(request, &exchange, over_limit).await;
-        match response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
-            Some(subscription) if may_leave => {
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Departure { head: response.into_parts().0, subscription });
-                // The connection's own loop has been woken by this very poll, sees the slot, and drops this future.
-                std::future::pending().await
-            }
-            Some(subscription) => Ok(self.stream_as_body(response, subscription).map(|body| Answer::new(body, exchange))),
-            None => Ok(response.map(|body| Answer::new(body, exchange))),
+        // hyper looks at a head's size only while it is not whole.
+        if head_bytes(&request) > self.options.header_bytes_max {
+            let answer = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, [(header::CONNECTION, "close")]).into_response();
+            return Ok(answer.map(|body| Answer::alone(body, exchange)));
         }
+        let version = request.version();
+        let mut response = self.answer(request, &exchange, over_limit).await;
+        if let Some(subscription) = response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
+            let mut head = response.into_parts().0;
+            head.version = version;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Departure { head, subscription });
+            // The connection's own loop has been woken by this very poll, sees the slot, and drops this future.
+            return std::future::pending().await;
+        }
+        Ok(response.map(|body| Answer::alone(body, exchange)))
     }
 }
 
-/// The response's head, as HTTP/1.1 text (RFC 9112, section 4), with what hyper would have added.
-fn head_text(head: &response::Parts, now: Timestamp) -> Bytes {
-    let mut text = String::from("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n");
+/// How long a request's head was, about: hyper has taken the blanks around values off.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
+    let line = request.method().as_str().len() + request.uri().to_string().len() + "  HTTP/1.1\r\n".len();
+    line + fields + "\r\n".len()
+}
+
+/// The response's head as text (RFC 9112, section 4), with what hyper would have added.
+fn head_text(head: &response::Parts, framing: Framing, now: Timestamp) -> Bytes {
+    let mut text = String::from(match framing {
+        Framing::Chunked => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n",
+        Framing::UntilClose => "HTTP/1.0 200 OK\r\nconnection: close\r\n",
+    });
     for (name, value) in &head.headers {
         // A header of ours is visible ASCII; what a middleware might add that isn't can be done without.
         if let Ok(value) = value.to_str() {

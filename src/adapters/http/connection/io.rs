@@ -1,18 +1,24 @@
 //! A connection's socket, as hyper reads and writes it.
 //!
-//! Invariant: the connection's activity knows of every byte that came.
+//! Invariants: over HTTP/1 the connection's activity knows of every byte that came; a client that takes nothing for the write
+//! timeout fails the connection.
 
 use std::{
     io::{self, IoSlice},
     ops::Range,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
 
 use super::activity::Activity;
 
@@ -48,12 +54,27 @@ impl FirstBytes {
 pub(super) struct ConnectionIo {
     socket: TokioIo<TcpStream>,
     first: FirstBytes,
-    activity: Arc<Activity>,
+    /// Notified of bytes that come, where they are part of a request.
+    activity: Option<Arc<Activity>>,
+    write_timeout: Duration,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl ConnectionIo {
-    pub(super) fn new(socket: TcpStream, first: FirstBytes, activity: Arc<Activity>) -> Self {
-        Self { socket: TokioIo::new(socket), first, activity }
+    pub(super) fn new(socket: TcpStream, first: FirstBytes, activity: Option<Arc<Activity>>, write_timeout: Duration) -> Self {
+        Self { socket: TokioIo::new(socket), first, activity, write_timeout, stall: None }
+    }
+
+    /// Passes on the result of a write, or fails where the client has taken nothing for too long.
+    fn unless_stalled<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
+        ready!(stall.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     pub(super) fn into_socket(self) -> TcpStream {
@@ -73,8 +94,10 @@ impl Read for ConnectionIo {
             unread.start += count;
             Poll::Ready(Ok(()))
         };
-        if polled.is_ready() {
-            this.activity.received();
+        if polled.is_ready()
+            && let Some(activity) = &this.activity
+        {
+            activity.received();
         }
         polled
     }
@@ -82,7 +105,8 @@ impl Read for ConnectionIo {
 
 impl Write for ConnectionIo {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.unless_stalled(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -98,6 +122,7 @@ impl Write for ConnectionIo {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.unless_stalled(context, written)
     }
 }

@@ -90,10 +90,16 @@ impl Rest {
         self.body.size_hint().upper().is_some_and(|bytes| bytes <= BRIEF_BYTES_MAX)
     }
 
-    /// Reads it to its end, as far as that is worthwhile.
-    pub(super) async fn discard(mut self) {
-        let mut allowance = Allowance::new();
-        while allowance.spend(async { Some(length(&self.body.frame().await?.ok()?)) }).await {}
+    /// Reads it to its end, as far as that is worthwhile. `true` if it has come to its end.
+    pub(super) async fn discard(mut self) -> bool {
+        let (mut allowance, mut ended) = (Allowance::new(), self.body.is_end_stream());
+        let mut read = async || {
+            let frame = self.body.frame().await;
+            ended = frame.is_none();
+            Some(length(&frame?.ok()?))
+        };
+        while allowance.spend(read()).await {}
+        ended
     }
 }
 
