@@ -19,7 +19,7 @@ use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
-        http::{self as http_adapter, Api, Listeners},
+        http::{self as http_adapter, Api, Listeners, MetricsText},
         postgres::PostgresSetupError,
         prometheus::Prometheus,
         redis::RedisSetupError,
@@ -140,7 +140,7 @@ impl Server {
             sources,
             lifecycle: lifecycle.clone(),
             signals: Arc::clone(&signals),
-            render_metrics: Arc::new(move || prometheus.render()),
+            metrics: Arc::new(MetricsText::new(move || prometheus.render())),
             options: Arc::new(api_options(settings)),
         };
         let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());

@@ -3,6 +3,7 @@
 //! Invariants: a label has few values, and never a user's or a message's id; what happens often was registered before, so
 //! that counting is one atomic addition; a gauge of open things is taken back by a drop, however they end.
 
+mod labels;
 mod names;
 mod seen_topics;
 
@@ -16,8 +17,11 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
 
-pub use self::names::{Kind, METRICS, Metric};
 use self::seen_topics::SeenTopics;
+pub use self::{
+    labels::{ConnectionLimit, Outcome},
+    names::{Kind, METRICS, Metric},
+};
 use crate::{
     domain::{timestamp::Timestamp, topic::Topic},
     ports::{backend_error::BackendError, clock::Clock},
@@ -51,60 +55,19 @@ pub struct ChannelSignals {
     publish_to_write_seconds: Histogram,
 }
 
-/// A reader that waits for its message. Dropping it takes it out of the count.
-pub struct WaitingReader(Gauge);
+/// One of those that a gauge counts. Dropping it takes it out of the count.
+pub struct Counted(Gauge);
 
-impl Drop for WaitingReader {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
+impl Counted {
+    fn one_more(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
     }
 }
 
-/// A client's connection. Dropping it takes it out of the count.
-pub struct OpenConnection(Gauge);
-
-impl Drop for OpenConnection {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.decrement(1.0);
-    }
-}
-
-/// What bounds the number of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionLimit {
-    /// `server.max_connections`.
-    Connections,
-    /// The system's limit of open files.
-    Files,
-}
-
-/// What became of one event that was to be appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was appended.
-    Appended,
-    /// It had been appended before.
-    Duplicate,
-    /// It was told to everybody who is connected.
-    Broadcast,
-    /// Pushing is switched off.
-    Discarded,
-    /// The message did not take it.
-    Refused,
-    /// The backend failed.
-    Failed,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Appended => "appended",
-            Self::Duplicate => "duplicate",
-            Self::Broadcast => "broadcast",
-            Self::Discarded => "discarded",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
     }
 }
 
@@ -156,24 +119,18 @@ impl Signals {
     }
 
     /// A reader waits for its message to be opened, until what this returns is dropped.
-    pub fn reader_waits(&self) -> WaitingReader {
-        self.waiting_readers.increment(1.0);
-        WaitingReader(self.waiting_readers.clone())
+    pub fn reader_waits(&self) -> Counted {
+        Counted::one_more(&self.waiting_readers)
     }
 
     /// A client has connected, until what this returns is dropped.
-    pub fn connection_opened(&self) -> OpenConnection {
-        self.client_connections.increment(1.0);
-        OpenConnection(self.client_connections.clone())
+    pub fn connection_opened(&self) -> Counted {
+        Counted::one_more(&self.client_connections)
     }
 
     /// A connection could not be served, or had to wait.
     pub fn limit_reached(&self, limit: ConnectionLimit) {
-        let limit = match limit {
-            ConnectionLimit::Connections => "connections",
-            ConnectionLimit::Files => "files",
-        };
-        self.counter(names::CONNECTION_LIMITS_REACHED, "limit", limit).increment(1);
+        self.counter(names::CONNECTION_LIMITS_REACHED, "limit", limit.as_str()).increment(1);
     }
 
     /// Events were published, or not.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin_test_support::{Connection, ServerProcess, eventually, soon};
-use tokio::{net::TcpStream, process::Command, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, process::Command, time::timeout};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoin");
 
@@ -76,4 +76,30 @@ async fn the_limit_of_files_is_warned_of_counted_and_logged_once() {
 async fn a_limit_of_files_that_allows_all_connections_is_not_warned_of() {
     let server = with_files(1_000, &[("REJOIN_SERVER__MAX_CONNECTIONS", "900")]).await;
     assert_eq!(lines(&server.log(), "limit of open files"), 0, "{}", server.log());
+}
+
+/// The processor time that a process has used, in hundredths of a second.
+fn processor_ticks(process: &ServerProcess) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    // Behind the program's name in parentheses: fields 14 and 15 of proc(5), user and system time.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn clients_that_wait_cost_no_processor_time_whatever_they_have_sent() {
+    let server = ServerProcess::start(PROGRAM, &[]).await;
+    let mut waiting = Vec::new();
+    for first in ["", "P", "PRI", "GET /"] {
+        for _ in 0..250 {
+            let mut socket = TcpStream::connect(server.address()).await.unwrap();
+            socket.write_all(first.as_bytes()).await.unwrap();
+            waiting.push(socket);
+        }
+    }
+    eventually("all are accepted", async || server.metric("rejoin_client_connections").await > Some(1_000.0)).await;
+    let before = processor_ticks(&server);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = processor_ticks(&server) - before;
+    assert!(used < 30, "{used} hundredths of a second within 3 s");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin::domain::frame_decoder::Decoded;
-use rejoin_test_support::{Connection, TestServer, soon};
+use rejoin_test_support::{Connection, TestServer, eventually, soon};
 use reqwest::{Body, Client};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
@@ -133,4 +133,24 @@ async fn idle_streams_live_for_three_minutes() {
     let chunk = Client::new().post(format!("{message}/events")).json(&json!({ "type": "chunk", "payload": { "n": 1 } }));
     assert_eq!(chunk.send().await.unwrap().status(), 201);
     assert_eq!(chunks.event().await.1["n"], 1);
+}
+
+#[tokio::test]
+async fn a_bare_proxy_pass_frees_the_slots_of_clients_that_leave() {
+    // No keepalive shows that a client has left.
+    let server = TestServer::start("sse.keepalive_seconds = 3600").await;
+    let bare = |site: String| {
+        let site = replaced(&site, "proxy_http_version 1.1;", "");
+        replaced(&site, "proxy_set_header Connection \"\";", "")
+    };
+    let nginx = Nginx::start(server.address(), bare).await;
+    // Page loads, each of which closes the stream of the one before: eight is the cap.
+    for n in 0..20 {
+        let mut stream = Connection::open(&nginx.url("/api/events"), None).await;
+        assert_eq!(stream.expect().await, Decoded::Comment("connected".into()));
+        publish(&nginx, n).await;
+        assert_eq!(stream.event().await.1["payload"], n);
+        drop(stream);
+        eventually("its slot is free", async || server.connections() == 0).await;
+    }
 }

@@ -48,6 +48,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{methods::Methods, problem::Problem};
 pub use self::{
+    metrics::MetricsText,
     problem_code::Code,
     server::{ServerOptions, listen, serve},
 };
@@ -78,8 +79,8 @@ pub struct Api {
     pub lifecycle: Lifecycle,
     /// Counts what is refused.
     pub signals: Arc<Signals>,
-    /// Writes all metrics, as Prometheus reads them.
-    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// All metrics, as Prometheus reads them.
+    pub metrics: Arc<MetricsText>,
     /// The settings of the routes.
     pub options: Arc<ApiOptions>,
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::{
         lifecycle::Lifecycle,
-        signals::{ConnectionLimit, OpenConnection, Signals},
+        signals::{ConnectionLimit, Counted, Signals},
     },
     ports::clock::Clock,
 };
@@ -109,7 +109,7 @@ struct Places {
 /// A connection's place among those allowed.
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    _open: OpenConnection,
+    _counted: Counted,
 }
 
 /// A place for the connection that comes next.
@@ -161,7 +161,7 @@ impl Places {
                 tracing::warn!(max_connections, "there are as many connections as server.max_connections allows: further ones get 503");
             }
         }
-        (Place { _permit: permit, _open: self.signals.connection_opened() }, over_limit)
+        (Place { _permit: permit, _counted: self.signals.connection_opened() }, over_limit)
     }
 
     /// The system did not accept a connection.

@@ -13,9 +13,8 @@ use std::{
     time::Duration,
 };
 
-use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, header, response};
+use http::{Request, Response, Version, response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::net::TcpStream;
 
@@ -126,11 +125,6 @@ impl Connections {
         over_limit: bool,
         slot: DepartureSlot,
     ) -> Result<Response<Answer>, Infallible> {
-        // hyper looks at a head's size only while it is not whole.
-        if head_bytes(&request) > self.options.header_bytes_max {
-            let answer = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, [(header::CONNECTION, "close")]).into_response();
-            return Ok(answer.map(|body| Answer::alone(body, exchange)));
-        }
         let version = request.version();
         let mut response = self.answer(request, &exchange, over_limit).await;
         if let Some(subscription) = response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
@@ -142,13 +136,6 @@ impl Connections {
         }
         Ok(response.map(|body| Answer::alone(body, exchange)))
     }
-}
-
-/// How long a request's head was, about: hyper has taken the blanks around values off.
-fn head_bytes<B>(request: &Request<B>) -> usize {
-    let fields: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len()).sum();
-    let line = request.method().as_str().len() + request.uri().to_string().len() + "  HTTP/1.1\r\n".len();
-    line + fields + "\r\n".len()
 }
 
 /// The response's head as text (RFC 9112, section 4), with what hyper would have added.
