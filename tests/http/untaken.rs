@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{
     Ping, Reason, RecvStream,
-    client::{Builder, Connection as Driver, SendRequest},
+    client::{self, Builder, SendRequest},
 };
 use http::Request;
-use rejoin_test_support::{ServerProcess, TestServer, eventually, soon};
+use rejoin_test_support::{Connection, ServerProcess, TestServer, eventually, soon};
 use serde_json::json;
 use tokio::{net::TcpStream, task::JoinHandle, time::Instant};
 
@@ -24,7 +24,7 @@ impl Client {
         Self { requests, driver: tokio::spawn(driver) }
     }
 
-    async fn handshake(address: std::net::SocketAddr, window: u32) -> (SendRequest<Bytes>, Driver<TcpStream>) {
+    async fn handshake(address: std::net::SocketAddr, window: u32) -> (SendRequest<Bytes>, client::Connection<TcpStream>) {
         let socket = TcpStream::connect(address).await.unwrap();
         Builder::new().initial_window_size(window).handshake(socket).await.unwrap()
     }
@@ -73,7 +73,7 @@ async fn promise_7_an_answer_of_which_its_client_takes_nothing_is_reset() {
 
 #[tokio::test]
 async fn promise_7_a_stream_of_which_its_client_takes_nothing_is_reset_and_its_slot_is_free() {
-    let server = TestServer::start("server.write_timeout_seconds = 1").await;
+    let server = TestServer::start("server.write_timeout_seconds = 1\nsse.keepalive_seconds = 1").await;
     for window in [0, 200] {
         let mut client = Client::connect(server.address(), window).await;
         let mut stream = client.get("/api/events").await;
@@ -125,6 +125,23 @@ async fn promise_7_pings_do_not_keep_a_connection_without_a_request() {
         driver.abort();
         drop(requests);
     }
+}
+
+#[tokio::test]
+async fn health_is_told_over_the_limit_though_others_do_not_take_their_answers() {
+    let server = TestServer::start("server.max_connections = 1\nserver.write_timeout_seconds = 3600").await;
+    let _stream = Connection::open(&server.url("/api/events"), None).await;
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        let (requests, driver) = soon("a place over the limit", Client::handshake(server.address(), 0)).await;
+        let mut client = Client { requests, driver: tokio::spawn(driver) };
+        let request = Request::get("http://localhost/metrics").body(()).unwrap();
+        client.requests = soon("it is ready", client.requests.ready()).await.unwrap();
+        let answer = client.requests.send_request(request, true).unwrap().0;
+        stalled.push((client, answer));
+    }
+    let health = reqwest::get(server.url("/healthz"));
+    assert_eq!(soon("an answer", health).await.unwrap().status(), 200);
 }
 
 /// Resident memory of a process, in MiB.

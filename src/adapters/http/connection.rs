@@ -47,8 +47,8 @@ use crate::{
 
 /// The first byte of a connection that is accepted during a drain must come within this time.
 const FIRST_BYTE_WHILE_DRAINING: Duration = Duration::from_secs(1);
-/// A connection over the limit has this time for a request: there are few places for such.
-const REQUEST_TIMEOUT_OVER_LIMIT: Duration = Duration::from_secs(5);
+/// A connection over the limit has this time for a request, and to take its answer: there are few places for such.
+const TIMEOUT_OVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What all connections have in common.
 pub(super) struct Connections {
@@ -63,6 +63,12 @@ pub(super) struct Arrival {
     pub(super) at: Instant,
     /// There are as many connections as may be: only its server's health is told, and nothing else.
     pub(super) over_limit: bool,
+}
+
+impl Arrival {
+    fn shortened(&self, timeout: Duration) -> Duration {
+        if self.over_limit { timeout.min(TIMEOUT_OVER_LIMIT) } else { timeout }
+    }
 }
 
 impl Connections {
@@ -91,8 +97,11 @@ impl Connections {
     }
 
     fn request_timeout(&self, arrival: &Arrival) -> Duration {
-        let timeout = self.options.request_timeout;
-        if arrival.over_limit { timeout.min(REQUEST_TIMEOUT_OVER_LIMIT) } else { timeout }
+        arrival.shortened(self.options.request_timeout)
+    }
+
+    fn write_timeout(&self, arrival: &Arrival) -> Duration {
+        arrival.shortened(self.options.write_timeout)
     }
 
     /// Whether a connection is for one request alone: who comes while the process drains is answered, if only to be told so.

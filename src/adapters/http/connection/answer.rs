@@ -21,8 +21,9 @@ use super::activity::Exchange;
 
 /// Most bytes of a body that hyper is given at once over HTTP/2. It holds them until the client's window lets them pass.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
-/// While so many bytes of answers wait on one HTTP/2 connection, no further request on it is answered.
-const UNTAKEN_BYTES_MAX: usize = 1024 * 1024;
+/// While so many bytes of answers wait on one HTTP/2 connection, no further request on it is answered. It is more than the largest
+/// answer, so that one client behind a proxy that shares its connection with others does not hold them up.
+const UNTAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The body of an answer.
 pub(super) struct Answer {

@@ -78,7 +78,7 @@ impl Connections {
             // Our own deadline tells a request that is late from a connection that rests.
             .header_read_timeout(None)
             .max_buf_size(self.options.header_bytes_max)
-            .serve_connection(ConnectionIo::new(socket, first, Some(Arc::clone(&activity)), self.options.write_timeout), service);
+            .serve_connection(ConnectionIo::new(socket, first, Some(Arc::clone(&activity)), self.write_timeout(arrival)), service);
         let mut deadline = self.deadline(activity, arrival);
         let end = poll_fn(|context| {
             loop {

@@ -47,7 +47,7 @@ impl Connections {
                 Arc::clone(&connections).answer_http2(request, exchange, over_limit, Arc::clone(&untaken))
             })
         };
-        let mut connection = http2::Builder::new(AnswerTasks { write_timeout: self.options.write_timeout })
+        let mut connection = http2::Builder::new(AnswerTasks { write_timeout: self.write_timeout(arrival) })
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
@@ -55,7 +55,7 @@ impl Connections {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(u32::try_from(self.options.header_bytes_max).unwrap_or(u32::MAX))
             // Bytes that come are no sign of a request: a client that only answers pings rests.
-            .serve_connection(ConnectionIo::new(socket, first, None, self.options.write_timeout), service);
+            .serve_connection(ConnectionIo::new(socket, first, None, self.write_timeout(arrival)), service);
         let mut deadline = self.deadline(activity, arrival);
         let mut stop = self.lifecycle.stop_signs();
         let mut going_away = false;
@@ -101,7 +101,8 @@ impl Connections {
             Some(subscription) => self.stream_as_body(response, subscription),
             None => response,
         };
-        let progress = PROGRESS.with(Arc::clone);
+        // There is always one: hyper polls this in a task of ours. Without it the answer would not be watched.
+        let progress = PROGRESS.try_with(Arc::clone).unwrap_or_default();
         Ok(response.map(|body| Answer::shared(body, exchange, &untaken, progress)))
     }
 }
