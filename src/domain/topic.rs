@@ -77,20 +77,6 @@ pub enum Topic {
     Message(MessageId),
 }
 
-/// What a topic costs beside the text of its id, in bytes, about, where it is the key of a map.
-const TOPIC_OVERHEAD_BYTES: usize = 192;
-
-impl Topic {
-    /// What this topic costs in memory, about, in bytes: for bounds that count bytes.
-    pub fn cost_bytes(&self) -> usize {
-        TOPIC_OVERHEAD_BYTES
-            + match self {
-                Self::User(id) => id.as_str().len(),
-                Self::Message(_) => 0,
-            }
-    }
-}
-
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

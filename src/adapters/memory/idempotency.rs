@@ -4,43 +4,52 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::Hash,
     time::Duration,
 };
 
-use crate::{
-    domain::{position::EventId, topic::Topic},
-    ports::journal::IdempotencyKey,
-};
+use super::cost;
+use crate::domain::position::EventId;
 
-/// What a key costs beside its texts, in bytes, about: it stands in a map and in a queue.
-const KEY_OVERHEAD_BYTES: usize = 96;
-
-type TopicKey = (Topic, IdempotencyKey);
+/// What recognises a repeat.
+pub(super) trait RepeatKey: Clone + Eq + Hash {
+    /// What its texts cost, in bytes.
+    fn text_bytes(&self) -> usize;
+}
 
 #[derive(Debug)]
-pub(super) struct SeenKeys {
+pub(super) struct SeenKeys<K> {
     window_ms: u64,
     bytes_max: usize,
     bytes: usize,
-    ids: HashMap<TopicKey, EventId>,
-    oldest_first: VecDeque<(u64, TopicKey)>,
+    ids: HashMap<K, EventId>,
+    oldest_first: VecDeque<(u64, K)>,
 }
 
-impl SeenKeys {
+impl<K: RepeatKey> SeenKeys<K> {
     pub(super) fn new(window: Duration, bytes_max: usize) -> Self {
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         Self { window_ms, bytes_max, bytes: 0, ids: HashMap::new(), oldest_first: VecDeque::new() }
     }
 
-    /// The id that the key got on this topic, if it is still known.
-    pub(super) fn find(&mut self, now_ms: u64, topic: &Topic, key: &IdempotencyKey) -> Option<EventId> {
-        self.forget_until(now_ms);
-        self.ids.get(&(topic.clone(), key.clone())).copied()
+    /// What the keys cost.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    pub(super) fn remember(&mut self, now_ms: u64, topic: Topic, key: IdempotencyKey, id: EventId) {
-        let key = (topic, key);
-        self.bytes += cost_bytes(&key.0, &key.1);
+    /// What a key costs.
+    pub(super) fn cost_bytes(key: &K) -> usize {
+        cost::table_place::<(K, EventId)>() + cost::queue_place::<(u64, K)>() + key.text_bytes()
+    }
+
+    /// The id that the key got, if it is still known.
+    pub(super) fn find(&mut self, now_ms: u64, key: &K) -> Option<EventId> {
+        self.forget_until(now_ms);
+        self.ids.get(key).copied()
+    }
+
+    pub(super) fn remember(&mut self, now_ms: u64, key: K, id: EventId) {
+        self.bytes += Self::cost_bytes(&key);
         self.ids.insert(key.clone(), id);
         self.oldest_first.push_back((now_ms, key));
         self.forget_until(now_ms);
@@ -49,17 +58,17 @@ impl SeenKeys {
     fn forget_until(&mut self, now_ms: u64) {
         while let Some((seen_ms, _)) = self.oldest_first.front() {
             if self.bytes <= self.bytes_max && now_ms.saturating_sub(*seen_ms) < self.window_ms {
-                return;
+                break;
             }
             if let Some((_, key)) = self.oldest_first.pop_front() {
-                self.bytes -= cost_bytes(&key.0, &key.1);
+                self.bytes -= Self::cost_bytes(&key);
                 self.ids.remove(&key);
             }
         }
+        let len = self.ids.len();
+        if len <= self.ids.capacity() / 4 {
+            self.ids.shrink_to(2 * len);
+            self.oldest_first.shrink_to(2 * len);
+        }
     }
-}
-
-/// What a key costs, in bytes, about.
-pub(super) fn cost_bytes(topic: &Topic, key: &IdempotencyKey) -> usize {
-    KEY_OVERHEAD_BYTES + topic.cost_bytes() + key.as_str().len()
 }

@@ -1,8 +1,8 @@
 //! The journal in memory.
 //!
 //! Invariants: ids come from a clock that never goes back, counters begin at 1, so `<ms>-0` is before every entry of its
-//! millisecond and can be told as the head of an empty topic; the byte count is what the logs hold, and never stays over
-//! its bound.
+//! millisecond and can be told as the head of an empty topic; the byte count is what the topics and their logs cost, and together
+//! with that of the keys it never stays over its bound.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,24 +13,26 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
+    cost,
     feed::Listeners,
-    idempotency::SeenKeys,
-    log::{Log, cost_bytes},
+    idempotency::{RepeatKey, SeenKeys},
+    log::{Log, TimedId},
     messages::{MessageStore, Surroundings},
 };
 use crate::{
     domain::{
         cursor::Bounds,
-        position::{EventId, Position},
+        event::Event,
+        position::Position,
         replay::Page,
         timestamp::Timestamp,
-        topic::Topic,
+        topic::{Topic, UserId},
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         clock::Clock,
         feed::Signal,
-        journal::{Append, Appended, Journal},
+        journal::{Append, Appended, IdempotencyKey, Journal},
         topic_log::{PageLimit, TopicLog},
     },
 };
@@ -44,7 +46,7 @@ pub struct MemoryOptions {
     pub age_max: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub idempotency_window: Duration,
-    /// Most bytes of all users' entries together, and as many again for messages, about.
+    /// Most bytes of all users' entries and keys together, and as many again for messages.
     pub bytes_max: usize,
 }
 
@@ -56,25 +58,37 @@ pub struct MemoryJournal {
 }
 
 struct State {
-    origin: Position,
+    origin: TimedId,
     /// The latest time ever used, so that ids don't follow a clock that steps back.
     now_ms: u64,
-    logs: HashMap<Topic, Log>,
+    logs: HashMap<UserId, Box<Log>>,
     /// Every topic by its oldest entry: what goes first, by age or for room, is at the front.
-    by_age: BTreeSet<(Position, Topic)>,
-    /// Behind every id of topics that are no longer in `logs`.
-    forgotten: Position,
+    by_age: BTreeSet<(TimedId, UserId)>,
+    /// At or after every id of topics that are no longer in `logs`.
+    forgotten: TimedId,
+    /// Of topics and logs.
     bytes: usize,
-    seen_keys: SeenKeys,
+    seen_keys: SeenKeys<(UserId, IdempotencyKey)>,
     messages: MessageStore,
     listeners: Listeners,
+}
+
+impl RepeatKey for (UserId, IdempotencyKey) {
+    fn text_bytes(&self) -> usize {
+        cost::shared_text(self.0.as_str()) + cost::shared_text(self.1.as_str())
+    }
+}
+
+/// What a topic costs beside its log.
+fn topic_bytes(user: &UserId) -> usize {
+    cost::table_place::<(UserId, Box<Log>)>() + cost::tree_place::<(TimedId, UserId)>() + cost::shared_text(user.as_str())
 }
 
 impl MemoryJournal {
     /// An empty journal, whose origin is now.
     pub fn new(options: MemoryOptions, clock: Arc<dyn Clock>) -> Self {
         let now_ms = clock.now().as_ms();
-        let origin = Position::After(EventId::timed(now_ms, 0));
+        let origin = TimedId::new(now_ms, 0);
         let state = State {
             origin,
             now_ms,
@@ -96,7 +110,7 @@ impl MemoryJournal {
         state.now_ms = state.now_ms.max(self.clock.now().as_ms());
         if let Some(age_max) = self.options.age_max {
             let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
-            let cutoff = Position::After(EventId::timed(state.now_ms.saturating_sub(age_max_ms), 0));
+            let cutoff = TimedId::new(state.now_ms.saturating_sub(age_max_ms), 0);
             while state.by_age.first().is_some_and(|(oldest, _)| *oldest < cutoff) {
                 state.remove_oldest();
             }
@@ -116,69 +130,88 @@ impl MemoryJournal {
 }
 
 impl State {
+    fn log(&self, topic: &Topic) -> Option<&Log> {
+        match topic {
+            Topic::User(user) => self.logs.get(user).map(|log| &**log),
+            Topic::Message(_) => None,
+        }
+    }
+
     fn bounds(&self, topic: &Topic) -> Bounds {
-        match (topic, self.logs.get(topic)) {
+        match (topic, self.log(topic)) {
             (Topic::Message(id), _) => self.messages.bounds(*id),
             (Topic::User(_), Some(log)) => log.bounds(self.origin),
             (Topic::User(_), None) => {
-                Bounds { origin: self.origin, floor: Some(self.forgotten), oldest: None, head: self.head_of_nothing() }
+                let head = self.forgotten.max(TimedId::new(self.now_ms, 0));
+                Bounds { origin: self.origin.into(), floor: Some(self.forgotten.into()), oldest: None, head: head.into() }
             }
         }
     }
 
-    fn head_of_nothing(&self) -> Position {
-        self.forgotten.max(Position::After(EventId::timed(self.now_ms, 0)))
-    }
-
-    fn append(&mut self, append: Append, options: &MemoryOptions) -> Appended {
-        let Append { topic, event, idempotency_key } = append;
-        if let Some(key) = &idempotency_key
-            && let Some(id) = self.seen_keys.find(self.now_ms, &topic, key)
+    fn append(&mut self, user: UserId, event: Arc<Event>, idempotency_key: Option<IdempotencyKey>, options: &MemoryOptions) -> Appended {
+        let seen_key = idempotency_key.map(|key| (user.clone(), key));
+        if let Some(key) = &seen_key
+            && let Some(id) = self.seen_keys.find(self.now_ms, key)
         {
             return Appended { id, duplicate: true };
         }
-        let log = self.logs.entry(topic.clone()).or_insert_with(|| {
-            self.bytes += topic.cost_bytes();
-            Log::starting_after(self.forgotten)
+        let place = self.logs.entry(user);
+        // One text for all that names the topic.
+        let user = place.key().clone();
+        let log = place.or_insert_with(|| {
+            let log = Box::new(Log::starting_after(self.forgotten));
+            self.bytes += topic_bytes(&user) + log.bytes();
+            log
         });
-        self.by_age.remove(&(log.age_key(), topic.clone()));
-        self.bytes += cost_bytes(&event);
-        let id = next_id(log.head(), self.now_ms);
-        let entry = log.push(id, event);
+        let age_key = (log.age_key(), user);
+        self.by_age.remove(&age_key);
+        let user = age_key.1;
+        self.bytes -= log.bytes();
+        let entry = log.push(self.now_ms, event);
         while log.len() > options.topic_entries_max {
-            self.bytes -= log.pop_oldest().unwrap_or(0);
+            log.pop_oldest();
         }
-        self.by_age.insert((log.age_key(), topic.clone()));
-        if let Some(key) = idempotency_key {
-            self.seen_keys.remember(self.now_ms, topic.clone(), key, id);
+        self.bytes += log.bytes();
+        self.by_age.insert((log.age_key(), user.clone()));
+        if let Some((_, key)) = seen_key {
+            self.seen_keys.remember(self.now_ms, (user.clone(), key), entry.id);
         }
-        self.listeners.appended(&topic, &entry);
-        while self.bytes > options.bytes_max {
+        self.listeners.appended(&Topic::User(user), &entry);
+        while self.bytes + self.seen_keys.bytes() > options.bytes_max && !self.by_age.is_empty() {
             self.remove_oldest();
         }
-        Appended { id, duplicate: false }
+        Appended { id: entry.id, duplicate: false }
     }
 
     /// Removes the oldest entry of all, or forgets the topic that it was the last of.
     fn remove_oldest(&mut self) {
-        let Some((_, topic)) = self.by_age.pop_first() else { return };
-        let Some(log) = self.logs.get_mut(&topic) else { return };
-        self.bytes -= log.pop_oldest().unwrap_or(0);
-        if log.len() == 0 {
-            self.forgotten = self.forgotten.max(log.head());
-            self.bytes -= topic.cost_bytes();
-            self.logs.remove(&topic);
-        } else {
-            self.by_age.insert((log.age_key(), topic));
+        let Some((_, user)) = self.by_age.pop_first() else { return };
+        let Some(log) = self.logs.get_mut(&user) else { return };
+        self.bytes -= log.bytes();
+        log.pop_oldest();
+        if log.len() > 0 {
+            self.bytes += log.bytes();
+            self.by_age.insert((log.age_key(), user));
+            return;
+        }
+        self.forgotten = self.forgotten.max(log.head());
+        self.bytes -= topic_bytes(&user);
+        self.logs.remove(&user);
+        if self.logs.len() <= self.logs.capacity() / 4 {
+            self.logs.shrink_to(2 * self.logs.len());
         }
     }
-}
 
-/// The next id of a topic: later than its head, and not before now.
-fn next_id(head: Position, now_ms: u64) -> EventId {
-    match head.id() {
-        Some(last) if last.major() >= now_ms => EventId::timed(last.major(), last.minor().unwrap_or(0) + 1),
-        _ => EventId::timed(now_ms, 1),
+    fn purge(&mut self, user: &UserId) {
+        let Some(log) = self.logs.get_mut(user) else { return };
+        self.by_age.remove(&(log.age_key(), user.clone()));
+        self.bytes -= log.bytes();
+        while log.len() > 0 {
+            log.pop_oldest();
+        }
+        self.bytes += log.bytes();
+        // The empty log stays until its last id is over age: it knows the floor better than `forgotten` does.
+        self.by_age.insert((log.age_key(), user.clone()));
     }
 }
 
@@ -186,23 +219,21 @@ fn next_id(head: Position, now_ms: u64) -> EventId {
 impl Journal for MemoryJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut state = self.state();
-        Ok(batch.into_iter().map(|append| Ok(state.append(append, &self.options))).collect())
+        let append = |Append { topic, event, idempotency_key }| match topic {
+            Topic::User(user) => Ok(state.append(user, event, idempotency_key, &self.options)),
+            // Messages are appended by their own port.
+            Topic::Message(_) => Err(BackendError::new(BackendErrorKind::Damaged, "a message's event is no user's")),
+        };
+        Ok(batch.into_iter().map(append).collect())
     }
 
     async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
-        Ok(self.state().logs.get(topic).map_or(0, |log| log.len() as u64))
+        Ok(self.state().log(topic).map_or(0, |log| log.len() as u64))
     }
 
     async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
-        let mut state = self.state();
-        let state = &mut *state;
-        if let Some(log) = state.logs.get_mut(topic) {
-            state.by_age.remove(&(log.age_key(), topic.clone()));
-            while let Some(freed) = log.pop_oldest() {
-                state.bytes -= freed;
-            }
-            // The empty log stays until its last id is over age: it knows the floor better than `forgotten` does.
-            state.by_age.insert((log.age_key(), topic.clone()));
+        if let Topic::User(user) = topic {
+            self.state().purge(user);
         }
         Ok(())
     }
@@ -216,7 +247,7 @@ impl TopicLog for MemoryJournal {
             return Ok(state.messages.read(*id, after, limit));
         }
         let bounds = state.bounds(topic);
-        let page = state.logs.get(topic).map(|log| log.read(after, limit, bounds));
+        let page = state.log(topic).map(|log| log.read(after, limit, bounds));
         Ok(page.unwrap_or(Page { entries: Vec::new(), more: false, bounds }))
     }
 

@@ -1,9 +1,11 @@
 //! One topic's entries in memory.
 //!
-//! Invariant: the entries follow each other without a gap, and `floor` is the position right before the first of them.
+//! Invariants: the entries follow each other without a gap, and `floor` is the position right before the first of them, so that each
+//! one's `prev` is known without being kept; `bytes` is what the log costs, with the spare room of its queue.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use super::cost;
 use crate::domain::{
     cursor::Bounds,
     event::{Entry, Event},
@@ -12,27 +14,67 @@ use crate::domain::{
 };
 use crate::ports::topic_log::PageLimit;
 
-/// What an entry costs beside its event, in bytes, about: its place in the deque, the shared pointer, the index.
-const ENTRY_OVERHEAD_BYTES: usize = 96;
+/// The id of an entry or of an empty topic's head, as it is kept: both of its parts are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TimedId {
+    ms: u64,
+    n: u64,
+}
+
+impl TimedId {
+    pub(super) const fn new(ms: u64, n: u64) -> Self {
+        Self { ms, n }
+    }
+
+    /// The id after this one: not before now.
+    const fn next(self, now_ms: u64) -> Self {
+        if self.ms >= now_ms { Self { n: self.n + 1, ..self } } else { Self { ms: now_ms, n: 1 } }
+    }
+}
+
+impl From<TimedId> for EventId {
+    fn from(TimedId { ms, n }: TimedId) -> Self {
+        Self::timed(ms, n)
+    }
+}
+
+impl From<TimedId> for Position {
+    fn from(id: TimedId) -> Self {
+        Self::After(id.into())
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: TimedId,
+    event: Arc<Event>,
+}
 
 #[derive(Debug)]
 pub(super) struct Log {
-    entries: VecDeque<Entry>,
-    floor: Position,
-    head: Position,
+    entries: VecDeque<Kept>,
+    floor: TimedId,
+    head: TimedId,
+    event_bytes: usize,
 }
 
 impl Log {
-    pub(super) const fn starting_after(position: Position) -> Self {
-        Self { entries: VecDeque::new(), floor: position, head: position }
+    pub(super) fn starting_after(position: TimedId) -> Self {
+        // Many topics have one entry.
+        Self { entries: VecDeque::with_capacity(1), floor: position, head: position, event_bytes: 0 }
+    }
+
+    /// What the log costs.
+    pub(super) fn bytes(&self) -> usize {
+        cost::allocated(size_of::<Self>()) + cost::allocated(self.entries.capacity() * size_of::<Kept>()) + self.event_bytes
     }
 
     /// The id that sorts this topic among the others by age: the oldest entry's, or the last id if none is left.
-    pub(super) fn age_key(&self) -> Position {
-        self.entries.front().map_or(self.head, |oldest| Position::After(oldest.id))
+    pub(super) fn age_key(&self) -> TimedId {
+        self.entries.front().map_or(self.head, |oldest| oldest.id)
     }
 
-    pub(super) const fn head(&self) -> Position {
+    pub(super) const fn head(&self) -> TimedId {
         self.head
     }
 
@@ -40,39 +82,43 @@ impl Log {
         self.entries.len()
     }
 
-    pub(super) fn push(&mut self, id: EventId, event: Arc<Event>) -> Entry {
-        let entry = Entry { id, prev: Some(self.head), event };
-        self.entries.push_back(entry.clone());
-        self.head = Position::After(id);
+    pub(super) fn push(&mut self, now_ms: u64, event: Arc<Event>) -> Entry {
+        let id = self.head.next(now_ms);
+        let entry = Entry { id: id.into(), prev: Some(self.head.into()), event: Arc::clone(&event) };
+        self.event_bytes += cost::event(&event);
+        self.entries.push_back(Kept { id, event });
+        self.head = id;
         entry
     }
 
-    /// Removes the oldest entry, and tells how many bytes that freed.
-    pub(super) fn pop_oldest(&mut self) -> Option<usize> {
-        let oldest = self.entries.pop_front()?;
-        self.floor = Position::After(oldest.id);
-        Some(cost_bytes(&oldest.event))
+    /// Removes the oldest entry.
+    pub(super) fn pop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        self.floor = oldest.id;
+        self.event_bytes -= cost::event(&oldest.event);
+        if self.entries.len() <= self.entries.capacity() / 4 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 
-    pub(super) fn bounds(&self, origin: Position) -> Bounds {
-        Bounds { origin, floor: Some(self.floor), oldest: self.entries.front().map(|oldest| oldest.id), head: self.head }
+    pub(super) fn bounds(&self, origin: TimedId) -> Bounds {
+        let oldest = self.entries.front().map(|oldest| oldest.id.into());
+        Bounds { origin: origin.into(), floor: Some(self.floor.into()), oldest, head: self.head.into() }
     }
 
     pub(super) fn read(&self, after: Position, limit: PageLimit, bounds: Bounds) -> Page {
-        let start = self.entries.partition_point(|entry| !after.is_before(entry.id));
+        let start = self.entries.partition_point(|entry| !after.is_before(entry.id.into()));
+        let mut prev = start.checked_sub(1).map_or(self.floor, |before| self.entries[before].id);
         let mut entries = Vec::new();
         let mut bytes = 0;
-        for entry in self.entries.range(start..) {
-            bytes += entry.event.cost_bytes();
+        for Kept { id, event } in self.entries.range(start..) {
+            bytes += event.cost_bytes();
             if !entries.is_empty() && (entries.len() >= limit.entries_max || bytes > limit.bytes_max) {
                 return Page { entries, more: true, bounds };
             }
-            entries.push(entry.clone());
+            entries.push(Entry { id: (*id).into(), prev: Some(prev.into()), event: Arc::clone(event) });
+            prev = *id;
         }
         Page { entries, more: false, bounds }
     }
-}
-
-pub(super) fn cost_bytes(event: &Event) -> usize {
-    ENTRY_OVERHEAD_BYTES + event.cost_bytes()
 }

@@ -1,7 +1,7 @@
-//! Messages in memory: a vector of entries each.
+//! Messages in memory: a vector of events each.
 //!
-//! Invariants: an entry stands in its vector at the place that its number says; the byte count is what the messages
-//! hold, and never stays over its bound: the message whose producer has been silent for longest goes first, whole.
+//! Invariants: an event stands in its vector at the place that its number says; the byte count is what the messages
+//! cost, and never stays over its bound: the message whose producer has been silent for longest goes first, whole.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,10 +12,10 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
+    cost,
     feed::Listeners,
-    idempotency::{self, SeenKeys},
+    idempotency::{RepeatKey, SeenKeys},
     journal::MemoryJournal,
-    log::cost_bytes,
 };
 use crate::{
     domain::{
@@ -29,13 +29,11 @@ use crate::{
     },
     ports::{
         backend_error::BackendError,
+        journal::IdempotencyKey,
         messages::{MessageAppend, MessageAppended, Messages, Opened},
         topic_log::PageLimit,
     },
 };
-
-/// What a message costs beside its events, in bytes, about.
-const MESSAGE_OVERHEAD_BYTES: usize = 512;
 
 /// All messages.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ pub(super) struct MessageStore {
     bytes_max: usize,
     bytes: usize,
     idempotency_window: Duration,
-    messages: HashMap<MessageId, Stored>,
+    messages: HashMap<MessageId, Box<Stored>>,
     /// Every message by its producer's last sign of life: what goes first is at the front.
     by_silence: BTreeSet<(Timestamp, MessageId)>,
 }
@@ -51,10 +49,49 @@ pub(super) struct MessageStore {
 #[derive(Debug)]
 struct Stored {
     message: Message,
-    entries: Vec<Entry>,
-    /// They go with the message, and are counted with its events.
-    seen_keys: SeenKeys,
-    bytes: usize,
+    events: Vec<Arc<Event>>,
+    /// They go with the message, and are counted with its events. Most messages have none.
+    seen_keys: Option<Box<SeenKeys<IdempotencyKey>>>,
+    event_bytes: usize,
+}
+
+impl RepeatKey for IdempotencyKey {
+    fn text_bytes(&self) -> usize {
+        cost::shared_text(self.as_str())
+    }
+}
+
+impl Stored {
+    /// What the message costs.
+    fn bytes(&self) -> usize {
+        cost::table_place::<(MessageId, Box<Self>)>()
+            + cost::tree_place::<(Timestamp, MessageId)>()
+            + cost::allocated(size_of::<Self>())
+            + cost::shared_text(self.message.owner.as_str())
+            + cost::allocated(self.events.capacity() * size_of::<Arc<Event>>())
+            + self.event_bytes
+            + self.seen_keys.as_ref().map_or(0, |keys| cost::allocated(size_of_val(&**keys)) + FIRST_KEYS_BYTES + keys.bytes())
+    }
+
+    fn entry(&self, number: usize) -> Option<Entry> {
+        let event = Arc::clone(self.events.get(number)?);
+        let number = number as u64;
+        Some(Entry { id: EventId::sequence(number), prev: Some(place_before(number)), event })
+    }
+
+    /// Whether the event has been appended under that number.
+    fn has(&self, number: u64, event: &Event) -> bool {
+        let stored = usize::try_from(number).ok().and_then(|place| self.events.get(place));
+        stored.is_some_and(|stored| stored.event_type == event.event_type && stored.payload == event.payload)
+    }
+}
+
+/// What a table and a queue of keys cost beyond the places of their keys, while they are small.
+const FIRST_KEYS_BYTES: usize = 256;
+
+/// The position right before the event with this number.
+fn place_before(number: u64) -> Position {
+    number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into())
 }
 
 /// What an append touches beside the messages.
@@ -69,27 +106,24 @@ impl MessageStore {
     }
 
     pub(super) fn bounds(&self, id: MessageId) -> Bounds {
-        let entries = self.messages.get(&id).map_or(&[][..], |stored| &stored.entries);
-        Bounds {
-            origin: Position::Start,
-            floor: Some(Position::Start),
-            oldest: entries.first().map(|oldest| oldest.id),
-            head: entries.last().map_or(Position::Start, |last| Position::After(last.id)),
-        }
+        let events = self.messages.get(&id).map_or(0, |stored| stored.events.len() as u64);
+        let oldest = (events > 0).then(|| EventId::sequence(0));
+        Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head: place_before(events) }
     }
 
     pub(super) fn read(&self, id: MessageId, after: Position, limit: PageLimit) -> Page {
         let mut page = Page { entries: Vec::new(), more: false, bounds: self.bounds(id) };
+        let Some(stored) = self.messages.get(&id) else { return page };
         let mut bytes = 0;
-        let entries = self.messages.get(&id).map_or(&[][..], |stored| &stored.entries);
-        let start = entries.partition_point(|entry| !after.is_before(entry.id));
-        for entry in &entries[start..] {
-            bytes += entry.event.cost_bytes();
+        // One that is further than there can be has nothing after it.
+        let start = after.id().map_or(0, |id| usize::try_from(id.major().saturating_add(1)).unwrap_or(usize::MAX));
+        for number in start..stored.events.len() {
+            bytes += stored.events[number].cost_bytes();
             page.more = !page.entries.is_empty() && (page.entries.len() >= limit.entries_max || bytes > limit.bytes_max);
             if page.more {
                 break;
             }
-            page.entries.push(entry.clone());
+            page.entries.extend(stored.entry(number));
         }
         page
     }
@@ -107,11 +141,10 @@ impl MessageStore {
             return Ok(Opened { observed: observed_at(now, &reopened?), created: false });
         }
         let message = Message::opened(owner.clone(), now);
-        let bytes = MESSAGE_OVERHEAD_BYTES + owner.as_str().len();
         self.by_silence.insert((now, id));
-        let seen_keys = SeenKeys::new(self.idempotency_window, self.bytes_max);
-        self.messages.insert(id, Stored { message: message.clone(), entries: Vec::new(), seen_keys, bytes });
-        self.bytes += bytes;
+        let stored = Box::new(Stored { message: message.clone(), events: Vec::new(), seen_keys: None, event_bytes: 0 });
+        self.bytes += stored.bytes();
+        self.messages.insert(id, stored);
         self.make_room(id, listeners);
         Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true })
     }
@@ -131,30 +164,35 @@ impl MessageStore {
         let place = stored.message.place(epoch, sequence_no);
         // A producer that is fenced has no say, not even of what it said before.
         if !matches!(place, Err(AppendRefusal::Fenced { .. }))
-            && let Some(first) = idempotency_key.as_ref().and_then(|key| stored.seen_keys.find(now_ms, &topic, key))
+            && let (Some(key), Some(keys)) = (&idempotency_key, &mut stored.seen_keys)
         {
-            return repeat_of(first.major());
+            let bytes = keys.bytes();
+            let first = keys.find(now_ms, key);
+            self.bytes -= bytes - keys.bytes();
+            if let Some(first) = first {
+                return repeat_of(first.major());
+            }
         }
         let number = match place? {
-            Place::Taken(number) if is_repeat(&stored.entries, number, &event) => return repeat_of(number),
+            Place::Taken(number) if stored.has(number, &event) => return repeat_of(number),
             Place::Taken(number) => return Err(AppendRefusal::Conflict { sequence_no: number }),
             Place::Next(number) => number,
         };
-        let cost = cost_bytes(&event) + idempotency_key.as_ref().map_or(0, |key| idempotency::cost_bytes(&topic, key));
-        if stored.bytes + cost > self.bytes_max {
+        let cost = cost::event(&event) + idempotency_key.as_ref().map_or(0, SeenKeys::cost_bytes);
+        if stored.bytes() + cost > self.bytes_max {
             return Err(AppendRefusal::TooLarge);
         }
-        let prev = number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into());
-        let entry = Entry { id: EventId::sequence(number), prev: Some(prev), event };
+        let entry = Entry { id: EventId::sequence(number), prev: Some(place_before(number)), event };
+        let (window, bytes_max) = (self.idempotency_window, self.bytes_max);
         self.change(id, |stored| {
             stored.message.appended(&entry.event.event_type, now);
-            stored.entries.push(entry.clone());
-            stored.bytes += cost;
+            stored.event_bytes += cost::event(&entry.event);
+            stored.events.push(Arc::clone(&entry.event));
             if let Some(key) = idempotency_key {
-                stored.seen_keys.remember(now_ms, topic.clone(), key, entry.id);
+                let keys = stored.seen_keys.get_or_insert_with(|| Box::new(SeenKeys::new(window, bytes_max)));
+                keys.remember(now_ms, key, entry.id);
             }
         });
-        self.bytes += cost;
         around.listeners.appended(&topic, &entry);
         self.make_room(id, around.listeners);
         Ok(MessageAppended { sequence_no: number, duplicate: false, stop_requested })
@@ -164,11 +202,12 @@ impl MessageStore {
         self.messages.get(&id).map(|stored| observed_at(now, &stored.message))
     }
 
-    /// Changes a message, and keeps it in its place by its producer's silence.
+    /// Changes a message, counts what it costs now, and keeps it in its place by its producer's silence.
     fn change<T>(&mut self, id: MessageId, change: impl FnOnce(&mut Stored) -> T) -> Option<T> {
         let stored = self.messages.get_mut(&id)?;
-        let seen_before = stored.message.producer_seen_at;
+        let (seen_before, bytes_before) = (stored.message.producer_seen_at, stored.bytes());
         let changed = change(stored);
+        self.bytes = self.bytes - bytes_before + stored.bytes();
         let seen_at = stored.message.producer_seen_at;
         if seen_at != seen_before {
             self.by_silence.remove(&(seen_before, id));
@@ -180,7 +219,10 @@ impl MessageStore {
     fn remove(&mut self, id: MessageId, listeners: &Listeners) -> bool {
         let Some(stored) = self.messages.remove(&id) else { return false };
         self.by_silence.remove(&(stored.message.producer_seen_at, id));
-        self.bytes -= stored.bytes;
+        self.bytes -= stored.bytes();
+        if self.messages.len() <= self.messages.capacity() / 4 {
+            self.messages.shrink_to(2 * self.messages.len());
+        }
         listeners.grown(&Topic::Message(id));
         true
     }
@@ -197,11 +239,6 @@ impl MessageStore {
 fn observed_at(now: Timestamp, message: &Message) -> Observed {
     let silent_ms = now.as_ms().saturating_sub(message.producer_seen_at.as_ms());
     Observed { message: message.clone(), silent_for: Duration::from_millis(silent_ms) }
-}
-
-fn is_repeat(entries: &[Entry], number: u64, event: &Arc<Event>) -> bool {
-    let stored = usize::try_from(number).ok().and_then(|place| entries.get(place));
-    stored.is_some_and(|stored| stored.event.event_type == event.event_type && stored.event.payload == event.payload)
 }
 
 #[async_trait]

@@ -10,7 +10,6 @@ use crate::domain::{
     event::{Event, EventType},
     json::Json,
     timestamp::Timestamp,
-    topic::UserId,
 };
 
 const AGE_MAX: Duration = Duration::from_secs(1);
@@ -59,15 +58,18 @@ fn check(journal: &MemoryJournal) -> Result<(), TestCaseError> {
     let state = journal.state();
     let everything = PageLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
     let mut bytes = 0;
-    for (topic, log) in &state.logs {
-        let page = log.read(Position::Start, everything, state.bounds(topic));
+    for (user, log) in &state.logs {
+        let page = log.read(Position::Start, everything, state.bounds(&Topic::User(user.clone())));
         prop_assert_eq!(page.entries.len(), log.len());
         prop_assert!(log.len() <= journal.options.topic_entries_max);
-        bytes += topic.cost_bytes() + page.entries.iter().map(|entry| cost_bytes(&entry.event)).sum::<usize>();
+        let follow = page.entries.windows(2).all(|pair| pair[1].prev == Some(pair[0].id.into()));
+        prop_assert!(follow && page.entries.first().is_none_or(|first| first.prev == page.bounds.floor));
+        bytes += topic_bytes(user) + log.bytes();
+        prop_assert!(log.bytes() >= page.entries.iter().map(|entry| cost::event(&entry.event)).sum::<usize>());
     }
     prop_assert_eq!(state.bytes, bytes);
-    prop_assert!(state.bytes <= journal.options.bytes_max);
-    let by_age: BTreeSet<_> = state.logs.iter().map(|(topic, log)| (log.age_key(), topic.clone())).collect();
+    prop_assert!(state.bytes + state.seen_keys.bytes() <= journal.options.bytes_max);
+    let by_age: BTreeSet<_> = state.logs.iter().map(|(user, log)| (log.age_key(), user.clone())).collect();
     prop_assert_eq!(&state.by_age, &by_age, "each topic is found by its oldest entry");
     Ok(())
 }
