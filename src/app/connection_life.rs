@@ -1,10 +1,12 @@
-//! One line in the log for each connection's life, and its place in the numbers.
+//! Two lines in the log for each connection's life, at its beginning and at its end, and its place in the numbers.
 //!
 //! Invariant: a stream that began is counted as open until it is dropped, however that comes about, and then once as over.
 
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::{streaming::Over, subscriptions::Subscription};
+use crate::domain::{category::CategoryFilter, cursor::Cursor};
 
 /// What is told of a connection at its end.
 #[derive(Debug, Default)]
@@ -17,12 +19,41 @@ pub(super) struct Life {
     pub(super) over: Option<Over>,
     /// The id of the request that it began with.
     request_id: Option<Box<str>>,
+    /// Until the beginning is in the log, if it will be.
+    asked: Option<Box<Asked>>,
+}
+
+/// What a client asked for, as the log shows it.
+#[derive(Debug)]
+struct Asked {
+    cursor: Cursor,
+    categories: CategoryFilter,
 }
 
 impl Subscription {
-    /// The id of the request that it began with, for the log.
-    pub fn set_request_id(&mut self, request_id: &str) {
-        self.life.request_id = Some(request_id.into());
+    /// Notes what the client asked for, where the log will show it.
+    pub(super) fn note_request(&mut self, cursor: Cursor, categories: &CategoryFilter) {
+        if tracing::enabled!(Level::INFO) {
+            self.life.asked = Some(Box::new(Asked { cursor, categories: categories.clone() }));
+        }
+    }
+
+    /// Logs that the stream has been opened, by the request with this id.
+    pub fn log_opening(&mut self, request_id: Option<&str>) {
+        self.life.request_id = request_id.map(Into::into);
+        let Some(asked) = self.life.asked.take() else { return };
+        let topic = self.session.topic();
+        tracing::info!(
+            channel = self.signals.channel(topic).name(),
+            user = %self.reader.user(),
+            reader = self.reader.as_str(),
+            %topic,
+            cursor = %asked.cursor,
+            format = self.session.format().as_str(),
+            categories = %asked.categories,
+            request_id,
+            "stream opened"
+        );
     }
 
     /// The stream begins.

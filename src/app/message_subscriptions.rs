@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::subscriptions::{Refusal, Subscribed, Subscriptions};
 use crate::domain::{
     access::Principal,
+    category::CategoryFilter,
     cursor::Cursor,
     frame::StreamStyle,
     message::Observed,
@@ -64,6 +65,7 @@ impl Subscriptions {
         let session = Session::open_message(id, style, cursor, policy, observed.silent_for, now, self.expiry(principal));
         let mut subscription = self.subscription(place, session);
         subscription.messages = Some(Arc::clone(&self.messages));
+        subscription.note_request(cursor, &CategoryFilter::All);
         // A message has no age limit, and its reader is not held to a budget: the answer is all it can get.
         self.begin(&mut subscription, Timestamp::from_ms(0), None).await?;
         Ok(Subscribed::Stream(subscription))

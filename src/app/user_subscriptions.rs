@@ -56,8 +56,10 @@ impl Subscriptions {
         let spender = place.reader.spender().cloned();
         let SubscribeRequest { cursor, style, .. } = *request;
         let now = Instant::now().into_std();
+        let categories = filter.clone();
         let session = Session::open(topic, style, cursor, filter, &self.options.policy, now, self.expiry(principal));
         let mut subscription = self.subscription(place, session);
+        subscription.note_request(cursor, &categories);
         self.begin(&mut subscription, self.oldest_ts(), spender.as_ref()).await?;
         Ok(Subscribed::Stream(subscription))
     }

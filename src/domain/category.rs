@@ -171,14 +171,18 @@ impl CategoryFilter {
     /// The first category that was asked for and is not granted.
     pub fn resolve(requested: BTreeSet<Category>, granted: Option<&BTreeSet<Category>>) -> Result<Self, CategoryNotAllowed> {
         match granted {
-            None if requested.is_empty() => Ok(Self::All),
+            _ if requested.is_empty() => Ok(Self::granted(granted)),
             None => Ok(Self::Only(Arc::new(requested))),
-            Some(granted) if requested.is_empty() => Ok(Self::Only(Arc::new(granted.clone()))),
             Some(granted) => match requested.difference(granted).next() {
                 Some(excess) => Err(CategoryNotAllowed(excess.clone())),
                 None => Ok(Self::Only(Arc::new(requested))),
             },
         }
+    }
+
+    /// The same for a reader who names nothing: all that is granted.
+    pub fn granted(granted: Option<&BTreeSet<Category>>) -> Self {
+        granted.map_or(Self::All, |granted| Self::Only(Arc::new(granted.clone())))
     }
 
     /// Whether an event of this category gets through.
@@ -187,6 +191,14 @@ impl CategoryFilter {
             Self::All => true,
             Self::Only(wanted) => category.is_some_and(|category| wanted.contains(category)),
         }
+    }
+}
+
+/// As logs name it: the categories with commas between, or `all`.
+impl fmt::Display for CategoryFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Only(wanted) = self else { return f.write_str("all") };
+        wanted.iter().enumerate().try_for_each(|(n, category)| write!(f, "{}{category}", if n == 0 { "" } else { "," }))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: a cursor is continued silently only where it is *known* that no entry behind it is gone. In doubt the
 //! client is told (promise 6).
 
+use std::fmt;
+
 use super::position::{EventId, Position};
 
 /// What a client presented: `Last-Event-ID`, or its query form.
@@ -42,6 +44,18 @@ impl Cursor {
     /// The cursors in a text, with commas between. An empty one is none.
     pub fn listed(text: &str) -> impl Iterator<Item = &str> {
         text.split(',').map(str::trim).filter(|text| !text.is_empty())
+    }
+}
+
+/// As logs name it.
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("none"),
+            Self::Oldest => f.write_str("oldest"),
+            Self::After(id) => id.fmt(f),
+            Self::Unreadable => f.write_str("unreadable"),
+        }
     }
 }
 

@@ -179,16 +179,22 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; Self::COUNT] = [Self::Envelope, Self::Named];
     /// How many formats there are.
     pub const COUNT: usize = 2;
 
-    /// The format of that name, as clients ask for it.
-    pub fn find(name: &str) -> Option<Self> {
-        match name {
-            "envelope" => Some(Self::Envelope),
-            "named" => Some(Self::Named),
-            _ => None,
+    /// The format's name, as clients ask for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Envelope => "envelope",
+            Self::Named => "named",
         }
+    }
+
+    /// The format of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == name)
     }
 }
 

@@ -5,6 +5,8 @@ mod environment;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod publish;

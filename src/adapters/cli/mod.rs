@@ -4,6 +4,7 @@
 
 mod backoff;
 mod duration;
+mod log;
 mod output;
 mod pipe;
 mod printable;

@@ -1,18 +1,13 @@
 //! `rejoin serve`: from start to a clean stop.
 
-use std::{
-    error::Error,
-    io::{IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{error::Error, io::Write, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt};
 
+use super::log;
 use crate::{
     adapters::{
-        config::{AuthMode, Loaded, LogFormat, LogSettings, Settings, TelemetrySettings},
+        config::{AuthMode, Loaded, Settings, TelemetrySettings},
         traces::{Traces, TracesError, TracesOptions},
     },
     composition::Server,
@@ -21,7 +16,7 @@ use crate::{
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once. It fails unless the drain is over in time.
 pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
     let traces = start_traces(&settings.telemetry)?;
-    start_log(&settings.log, traces.as_ref())?;
+    log::start(&settings.log, traces.as_ref())?;
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
@@ -68,24 +63,6 @@ fn start_traces(telemetry: &TelemetrySettings) -> Result<Option<Traces>, TracesE
         sample_ratio: telemetry.sample_ratio,
     };
     telemetry.otlp_endpoint.as_ref().map(options).map(Traces::start).transpose()
-}
-
-fn start_log(log: &LogSettings, traces: Option<&Traces>) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&log.level)?;
-    match traces {
-        // A filter for all is cheaper than one for each layer: what nobody wants is not even made.
-        None => tracing_subscriber::registry().with(filter).with(lines(log.format)).init(),
-        Some(traces) => tracing_subscriber::registry().with(lines(log.format).with_filter(filter)).with(traces.layer()).init(),
-    }
-    Ok(())
-}
-
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().boxed(),
-    }
 }
 
 /// Each connection takes a file descriptor, and the usual limit is far below what one process can serve.
