@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod nginx;
+mod operators;
 mod through_nginx;
