@@ -1,7 +1,6 @@
-//! Messages in memory: a vector of events each.
+//! Messages in memory.
 //!
-//! Invariants: an event stands in its vector at the place that its number says; the byte count is what the messages
-//! cost, and never stays over its bound: the message whose producer has been silent for longest goes first, whole.
+//! Invariant: the byte count is what the messages cost, and never stays over its bound: the message whose producer has been silent for longest goes first, whole.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,13 +13,14 @@ use async_trait::async_trait;
 use super::{
     cost,
     feed::Listeners,
-    idempotency::{RepeatKey, SeenKeys},
+    idempotency::SeenKeys,
     journal::MemoryJournal,
+    stored_message::{Stored, bounds, place_before},
 };
 use crate::{
     domain::{
         cursor::Bounds,
-        event::{Entry, Event},
+        event::Entry,
         message::{AppendRefusal, Message, Observed, OpenRefusal, Place},
         position::{EventId, Position},
         replay::Page,
@@ -29,7 +29,6 @@ use crate::{
     },
     ports::{
         backend_error::BackendError,
-        journal::IdempotencyKey,
         messages::{MessageAppend, MessageAppended, Messages, Opened},
         topic_log::PageLimit,
     },
@@ -46,54 +45,6 @@ pub(super) struct MessageStore {
     by_silence: BTreeSet<(Timestamp, MessageId)>,
 }
 
-#[derive(Debug)]
-struct Stored {
-    message: Message,
-    events: Vec<Arc<Event>>,
-    /// They go with the message, and are counted with its events. Most messages have none.
-    seen_keys: Option<Box<SeenKeys<IdempotencyKey>>>,
-    event_bytes: usize,
-}
-
-impl RepeatKey for IdempotencyKey {
-    fn text_bytes(&self) -> usize {
-        cost::shared_text(self.as_str())
-    }
-}
-
-impl Stored {
-    /// What the message costs.
-    fn bytes(&self) -> usize {
-        cost::table_place::<(MessageId, Box<Self>)>()
-            + cost::tree_place::<(Timestamp, MessageId)>()
-            + cost::allocated(size_of::<Self>())
-            + cost::shared_text(self.message.owner.as_str())
-            + cost::allocated(self.events.capacity() * size_of::<Arc<Event>>())
-            + self.event_bytes
-            + self.seen_keys.as_ref().map_or(0, |keys| cost::allocated(size_of_val(&**keys)) + FIRST_KEYS_BYTES + keys.bytes())
-    }
-
-    fn entry(&self, number: usize) -> Option<Entry> {
-        let event = Arc::clone(self.events.get(number)?);
-        let number = number as u64;
-        Some(Entry { id: EventId::sequence(number), prev: Some(place_before(number)), event })
-    }
-
-    /// Whether the event has been appended under that number.
-    fn has(&self, number: u64, event: &Event) -> bool {
-        let stored = usize::try_from(number).ok().and_then(|place| self.events.get(place));
-        stored.is_some_and(|stored| stored.event_type == event.event_type && stored.payload == event.payload)
-    }
-}
-
-/// What a table and a queue of keys cost beyond the places of their keys, while they are small.
-const FIRST_KEYS_BYTES: usize = 256;
-
-/// The position right before the event with this number.
-fn place_before(number: u64) -> Position {
-    number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into())
-}
-
 /// What an append touches beside the messages.
 pub(super) struct Surroundings<'a> {
     pub(super) now: Timestamp,
@@ -106,26 +57,12 @@ impl MessageStore {
     }
 
     pub(super) fn bounds(&self, id: MessageId) -> Bounds {
-        let events = self.messages.get(&id).map_or(0, |stored| stored.events.len() as u64);
-        let oldest = (events > 0).then(|| EventId::sequence(0));
-        Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head: place_before(events) }
+        self.messages.get(&id).map_or(bounds(0), |stored| stored.bounds())
     }
 
     pub(super) fn read(&self, id: MessageId, after: Position, limit: PageLimit) -> Page {
-        let mut page = Page { entries: Vec::new(), more: false, bounds: self.bounds(id) };
-        let Some(stored) = self.messages.get(&id) else { return page };
-        let mut bytes = 0;
-        // One that is further than there can be has nothing after it.
-        let start = after.id().map_or(0, |id| usize::try_from(id.major().saturating_add(1)).unwrap_or(usize::MAX));
-        for number in start..stored.events.len() {
-            bytes += stored.events[number].cost_bytes();
-            page.more = !page.entries.is_empty() && (page.entries.len() >= limit.entries_max || bytes > limit.bytes_max);
-            if page.more {
-                break;
-            }
-            page.entries.extend(stored.entry(number));
-        }
-        page
+        let nothing = Page { entries: Vec::new(), more: false, bounds: self.bounds(id) };
+        self.messages.get(&id).map_or(nothing, |stored| stored.read(after, limit))
     }
 
     fn open(
@@ -142,7 +79,7 @@ impl MessageStore {
         }
         let message = Message::opened(owner.clone(), now);
         self.by_silence.insert((now, id));
-        let stored = Box::new(Stored { message: message.clone(), events: Vec::new(), seen_keys: None, event_bytes: 0 });
+        let stored = Box::new(Stored::opened(message.clone()));
         self.bytes += stored.bytes();
         self.messages.insert(id, stored);
         self.make_room(id, listeners);
@@ -186,8 +123,7 @@ impl MessageStore {
         let (window, bytes_max) = (self.idempotency_window, self.bytes_max);
         self.change(id, |stored| {
             stored.message.appended(&entry.event.event_type, now);
-            stored.event_bytes += cost::event(&entry.event);
-            stored.events.push(Arc::clone(&entry.event));
+            stored.push(Arc::clone(&entry.event));
             if let Some(key) = idempotency_key {
                 let keys = stored.seen_keys.get_or_insert_with(|| Box::new(SeenKeys::new(window, bytes_max)));
                 keys.remember(now_ms, key, entry.id);

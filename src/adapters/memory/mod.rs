@@ -23,6 +23,7 @@ mod journal;
 mod limits;
 mod log;
 mod messages;
+mod stored_message;
 
 pub use feed::MemoryFeed;
 pub use journal::{MemoryJournal, MemoryOptions};
