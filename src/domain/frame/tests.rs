@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{
-    event::EventType,
+    event::{EventType, InvalidEventType},
     frame_decoder::{Decoded, FrameDecoder},
     topic::UserId,
 };
@@ -52,6 +52,46 @@ fn control_frames_read_as_the_contract_says() {
         body_text(&Frame::control(Format::Named, &truncated)),
         "event: backlog.truncated\ndata: {\"oldest_retained_id\":\"5-1\"}\n\n"
     );
+}
+
+/// Every control event. A new one has to be added here: the compiler asks for it.
+fn every_control() -> Vec<Control> {
+    let next = |control: &Control| match control {
+        Control::BacklogTruncated { .. } => Some(Control::StreamKeepalive {}),
+        Control::StreamKeepalive {} => Some(Control::StreamPosition {}),
+        Control::StreamPosition {} => {
+            Some(Control::StreamRefused { status: 429, code: "a_code", message: "why".to_owned(), retry_after_seconds: Some(1) })
+        }
+        Control::StreamRefused { .. } => None,
+    };
+    std::iter::successors(Some(Control::BacklogTruncated { oldest_retained_id: None }), next).collect()
+}
+
+#[test]
+fn a_control_event_never_has_a_name_that_a_publisher_or_a_browser_has() {
+    let id = EventId::timed(7, 1);
+    let mut frames = vec![
+        Frame::greeting(1),
+        Frame::position(id.into()),
+        Frame::retry(1),
+        Frame::farewell(Some(id), Some(1), "reason"),
+        Frame::producer_stale(MessageId(uuid::Uuid::nil()), 1),
+    ];
+    for format in Format::ALL {
+        let style = StreamStyle { format, keepalive: KeepaliveStyle::Event };
+        frames.extend(every_control().iter().map(|control| Frame::control(format, control)));
+        frames.extend([Frame::keepalive(style, Some(id)), Frame::keepalive(StreamStyle { format, ..StreamStyle::default() }, Some(id))]);
+    }
+    let names: Vec<String> = frames
+        .iter()
+        .flat_map(|frame| body_text(frame).lines().filter_map(|line| line.strip_prefix("event: ").map(str::to_owned)).collect::<Vec<_>>())
+        .chain(every_control().iter().map(|control| control.event_type().to_owned()))
+        .collect();
+    assert!(names.len() > every_control().len());
+    for name in names {
+        assert_eq!(EventType::parse(&name), Err(InvalidEventType::Reserved), "{name}");
+        assert_eq!(EventType::parse_for_user(&name), Err(InvalidEventType::Reserved), "{name}");
+    }
 }
 
 #[test]
