@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
+    backlog::{Backlog, BacklogTurns, TooManyBacklogs},
     hub::Hub,
     lifecycle::Lifecycle,
     limits::{Limits, Usage},
@@ -15,12 +16,12 @@ use super::{
 use crate::{
     domain::{
         access::{Forbidden, Principal, Scope},
+        category::CategoryFilter,
         cursor::Bounds,
         position::Position,
-        replay::Page,
         topic::{Topic, UserId},
     },
-    ports::{backend_error::BackendError, journal::Journal, topic_log::PageLimit},
+    ports::{backend_error::BackendError, journal::Journal},
 };
 
 /// Most users in an account of who is connected.
@@ -34,6 +35,7 @@ pub struct Administration {
     limits: Arc<Limits>,
     lifecycle: Lifecycle,
     started: Instant,
+    backlog_turns: BacklogTurns,
 }
 
 /// What there is of a user.
@@ -69,7 +71,7 @@ pub struct ProcessState {
 impl Administration {
     /// Administration of one process, over what it shares with the others.
     pub fn new(journal: Arc<dyn Journal>, sources: Sources, hub: Hub, limits: Arc<Limits>, lifecycle: Lifecycle) -> Self {
-        Self { journal, sources, hub, limits, lifecycle, started: Instant::now() }
+        Self { journal, sources, hub, limits, lifecycle, started: Instant::now(), backlog_turns: BacklogTurns::new() }
     }
 
     /// Whether this principal may administer.
@@ -91,13 +93,20 @@ impl Administration {
         Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
     }
 
-    /// A part of a user's backlog, oldest first.
+    /// A part of a user's backlog: the events after `after` that the operator's credentials let them read.
     ///
     /// # Errors
-    /// The backend's.
-    pub async fn backlog(&self, user: &UserId, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        let Source { log, availability, .. } = &self.sources.users;
-        availability.observe(log.read(&Topic::User(user.clone()), after, limit).await)
+    /// [`TooManyBacklogs`].
+    pub async fn backlog(
+        &self,
+        operator: &Principal,
+        user: &UserId,
+        after: Position,
+        entries_max: usize,
+    ) -> Result<Backlog, TooManyBacklogs> {
+        let turn = self.backlog_turns.take().await?;
+        let filter = CategoryFilter::granted(operator.categories.as_ref());
+        Ok(Backlog::new(self.sources.users.clone(), Topic::User(user.clone()), filter, after, entries_max, turn))
     }
 
     /// Removes a user's backlog; their clients are told by a truncation where they had not read it.

@@ -9,6 +9,7 @@
 
 pub mod administration;
 pub mod availability;
+pub mod backlog;
 pub mod broadcasting;
 pub mod broadcasts;
 mod connection_life;

@@ -7,6 +7,7 @@
 //   tab: <name>                        presses Tab until what has this accessible name has the focus
 //   back: <name>                       the same, with Shift
 //   see: [<selector>, <text>]          waits until the element shows the text
+//   exact: [<selector>, <text>]        waits until the element shows the text and nothing else
 //   gone: [<selector>, <text>]         waits until no such element shows the text
 //   text: <selector>                   what it shows
 //   count: <selector>                  how many there are
@@ -82,6 +83,7 @@ async function take({ press, type, see, gone, text, count, focus, run, width, da
   if (step.tab) await tab('Tab', step.tab);
   if (step.back) await tab('Shift+Tab', step.back);
   if (see) await containing(see).first().waitFor();
+  if (step.exact) await page.waitForFunction(([selector, text]) => document.querySelector(selector).textContent === text, step.exact);
   if (gone) await containing(gone).first().waitFor({ state: 'detached' });
   if (width) await page.setViewportSize({ width, height: width < 600 ? 900 : 860 });
   if (dark !== undefined) await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });

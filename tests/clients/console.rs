@@ -182,6 +182,35 @@ async fn a_tail_comes_back_by_itself_and_only_the_last_rows_are_kept() {
 }
 
 #[tokio::test]
+async fn every_user_id_can_be_looked_at_and_acted_on() {
+    let server = TestServer::start("").await;
+    let longest = "../?user_id=x&y=%2e#+;".repeat(12)[..256].to_owned();
+    let ids = [".", "..", "a/b", "%2e", "a?b#c", "\\", "..\\x", "a b", "+", "😀", &longest];
+    let mut steps = vec![see("#health", "Serving")];
+    for id in ids {
+        publish(&server, id, "step", &json!(1)).await;
+        steps.extend([press("/"), types(id), press("Enter"), json!({ "exact": ["#user-title", id] }), see("#backlog-range", "1–1 of 1")]);
+        steps.extend([tab("Begin"), press("ArrowDown"), tab("Start"), press("Enter"), see("#tail-count", "1 event.")]);
+        steps.extend([
+            tab("Payload, any JSON"),
+            press("Control+Enter"),
+            see("#event-receipt", "Published as"),
+            see("#tail-count", "2 events."),
+        ]);
+        steps.extend([json!({ "back": "Close connections" }), press("Enter"), tab("Close them"), press("Enter")]);
+        steps.push(see("#user-word", "0 connections closed."));
+        steps.extend([json!({ "back": "Purge backlog" }), press("Enter"), tab("Purge it"), press("Enter")]);
+        steps.extend([see("#user-word", "The backlog was purged."), see("#backlog-length", "0")]);
+    }
+    run(&server.url("/console"), &steps).await;
+    let request = |id: &str| reqwest::Url::parse_with_params(&server.url("/api/admin/user"), [("user_id", id)]).unwrap();
+    for id in ids {
+        let state: Value = reqwest::get(request(id)).await.unwrap().json().await.unwrap();
+        assert_eq!((&state["user_id"], &state["backlog_length"]), (&json!(id), &json!(0)));
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_asked_for_and_one_without_the_scope_is_refused() {
     let server = TestServer::start(&format!("server.ops_listen = \"127.0.0.1:0\"\n{}", token::SETTINGS)).await;
     let steps = [

@@ -24,7 +24,8 @@ const MESSAGE: &str = "/api/messages/{id}";
 
 /// Codes that no request brings about: they need a backend that is away or damaged, a panic, or a client that vanishes or takes
 /// nothing.
-const OUT_OF_REACH: [&str; 5] = ["internal_error", "backend_unavailable", "topic_damaged", "incomplete_body", "broadcasts_full"];
+const OUT_OF_REACH: [&str; 6] =
+    ["internal_error", "backend_unavailable", "topic_damaged", "incomplete_body", "broadcasts_full", "too_many_backlogs"];
 /// What is shown of one operation, for all that read a body or check a token.
 const SHOWN_ONCE: [&str; 4] = ["request_timeout", "auth_unavailable", "draining", "message_too_large"];
 
@@ -50,8 +51,9 @@ async fn what_is_answered_is_described_and_what_is_described_is_answered() {
     let unseen: BTreeSet<_> = recorder.unseen().into_iter().filter(|(_, _, code)| !OUT_OF_REACH.contains(&code.as_str())).collect();
     let seen_codes: BTreeSet<&str> = recorder.seen.iter().map(|(_, _, code)| code.as_str()).collect();
     let shown = |code: &str| SHOWN_ONCE.contains(&code) && seen_codes.contains(code);
-    // The other entrance is the same as the first.
-    let missing: Vec<_> = unseen.iter().filter(|(operation, _, code)| !shown(code) && !operation.contains("/v1/")).collect();
+    // The other entrance is the same as the first, and so are calls with the user in the query.
+    let again = |operation: &str| operation.contains("/v1/") || operation.split('/').any(|step| step == "user");
+    let missing: Vec<_> = unseen.iter().filter(|(operation, _, code)| !shown(code) && !again(operation)).collect();
     assert!(missing.is_empty(), "described, and not seen: {missing:#?}");
 }
 
@@ -217,6 +219,11 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
         if operation.contains("{id}") {
             let refused = recorder.record(operation, call(server, operation, "%ff", "").bearer_auth(token("root"))).await;
             assert_eq!(refused.1["code"], "invalid_user_id");
+            let by_query = operation.replace("/users/{id}", "/user");
+            for (query, status) in [("?user_id=..", 200), ("?user_id=%ff", 400)] {
+                let request = call(server, &by_query, "", query).bearer_auth(token("root"));
+                assert_eq!(recorder.record(&by_query, request).await.0, status, "{by_query}{query}");
+            }
         }
     }
     for query in ["?categories=x", "?format=x", "?errors=x", "?keepalive=x"] {

@@ -51,7 +51,15 @@ async fn the_page_has_nothing_inline_and_loads_nothing_from_elsewhere() {
 #[tokio::test]
 async fn the_console_and_its_calls_move_with_the_operators_listener() {
     let apart = server("server.ops_listen = \"127.0.0.1:0\"").await;
-    let calls = ["/api/admin/status", "/api/admin/users/u1", "/api/admin/users/u1/events", "/api/admin/users/u1/events/stream"];
+    let calls = [
+        "/api/admin/status",
+        "/api/admin/users/u1",
+        "/api/admin/users/u1/events",
+        "/api/admin/users/u1/events/stream",
+        "/api/admin/user?user_id=u1",
+        "/api/admin/user/events?user_id=u1",
+        "/api/admin/user/events/stream?user_id=u1",
+    ];
     for path in ASSETS.map(|(path, _)| path).into_iter().chain(calls) {
         let status = async |url: String| Client::new().get(url).bearer_auth(operator()).send().await.unwrap().status().as_u16();
         assert_eq!((status(apart.url(path)).await, status(apart.ops_url(path)).await), (404, 200), "{path}");

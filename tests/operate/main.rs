@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod admin;
+mod any_user_id;
+mod backlog;
 mod collector;
 mod console;
 mod drain;

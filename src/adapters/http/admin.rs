@@ -2,19 +2,27 @@
 //!
 //! Invariant: nothing is looked at before the scope is.
 
+mod backlog;
 mod test_event;
+mod user_name;
 mod view;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use serde_json::value::RawValue;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::view::{BacklogView, ConnectedView, Done, StatusView, UserView};
+pub(super) use self::{
+    backlog::{SHOWN, SHOWN_MAX},
+    user_name::UserName,
+};
+use self::{
+    user_name::in_path_or_query,
+    view::{ConnectedView, Done, StatusView, UserView},
+};
 use super::{
     Api, credentials, description,
     messages::{self, MessageView},
@@ -22,21 +30,7 @@ use super::{
     problem_code::Code,
     subscribe,
 };
-use crate::{
-    domain::{
-        access::Principal,
-        frame::envelope_json,
-        position::{EventId, Position},
-        topic::{Topic, UserId},
-    },
-    ports::topic_log::PageLimit,
-};
-
-/// Events of a backlog that are shown unless the request says otherwise, and at most.
-pub(super) const SHOWN: usize = 50;
-pub(super) const SHOWN_MAX: usize = 1_000;
-/// Most bytes of events in one answer, about.
-const SHOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::domain::access::Principal;
 
 pub(super) type IdPath = Result<Path<String>, PathRejection>;
 
@@ -44,10 +38,10 @@ pub(super) type IdPath = Result<Path<String>, PathRejection>;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(status))
-        .routes(routes!(user))
-        .routes(routes!(backlog, test_event::publish, purge))
-        .routes(routes!(follow))
-        .routes(routes!(close_connections))
+        .routes(in_path_or_query(routes!(user)))
+        .routes(in_path_or_query(routes!(backlog::backlog, test_event::publish, purge)))
+        .routes(in_path_or_query(routes!(follow)))
+        .routes(in_path_or_query(routes!(close_connections)))
         .routes(routes!(message))
 }
 
@@ -59,12 +53,6 @@ description::refusals! {
 description::refusals! {
     /// Of what concerns a user.
     UserRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[Code::InvalidUserId]
-}
-
-description::refusals! {
-    /// Of a look at a backlog.
-    BacklogRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
-        &[Code::InvalidUserId, Code::InvalidAfter, Code::InvalidLimit]
 }
 
 description::refusals! {
@@ -91,11 +79,6 @@ pub(super) async fn operator(api: &Api, headers: &HeaderMap) -> Result<Principal
     let principal = api.authenticator.authenticate(credentials::bearer(headers)).await?;
     api.administration.authorise(&principal)?;
     Ok(principal)
-}
-
-pub(super) fn user_id(path: IdPath) -> Result<UserId, Problem> {
-    let id = path.ok().and_then(|Path(text)| UserId::parse(&text).ok());
-    id.ok_or_else(|| Problem::new(Code::InvalidUserId, "a user id has 1 to 256 bytes of UTF-8 without control characters, percent-encoded"))
 }
 
 /// This process: its backends, its streams, who is connected.
@@ -127,9 +110,9 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "What there is of the user.", body = UserView), UserRefusals),
 )]
-async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
+async fn user(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
-    let user = user_id(path)?;
+    let user = user.id()?;
     let state = api.administration.user(&user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let view = UserView {
         success: true,
@@ -146,33 +129,15 @@ async fn user(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
     Ok(private(Json(view)))
 }
 
-/// The events that are kept for a user, oldest first.
-#[utoipa::path(
-    get, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "backlog", params(description::OneBacklog),
-    security(("bearer" = ["admin"])),
-    responses((status = 200, description = "A part of the backlog.", body = BacklogView), BacklogRefusals),
-)]
-async fn backlog(State(api): State<Api>, path: IdPath, RawQuery(query): RawQuery, headers: HeaderMap) -> Result<Response, Problem> {
-    operator(&api, &headers).await?;
-    let user = user_id(path)?;
-    let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
-    let limit = PageLimit { entries_max, bytes_max: SHOWN_BYTES_MAX };
-    let page = api.administration.backlog(&user, after, limit).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
-    let topic = Topic::User(user);
-    let events: Result<Vec<_>, _> =
-        page.entries.iter().map(|entry| RawValue::from_string(envelope_json(&topic, entry.id, &entry.event))).collect();
-    Ok(private(Json(BacklogView { success: true, events: events.map_err(|_| Problem::internal())?, more: page.more })))
-}
-
 /// Remove the events that are kept for a user.
 #[utoipa::path(
     delete, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "purge", params(description::OneUser),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "Removed. Clients that had not read them are told `backlog.truncated`.", body = Done), UserRefusals),
 )]
-async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
+async fn purge(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
-    api.administration.purge(&user_id(path)?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+    api.administration.purge(&user.id()?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
@@ -182,33 +147,14 @@ async fn purge(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resu
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "Told to end; `connections` says how many there were.", body = Done), UserRefusals),
 )]
-async fn close_connections(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
+async fn close_connections(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
-    let closed = api.administration.close_connections(&user_id(path)?).await;
+    let closed = api.administration.close_connections(&user.id()?).await;
     let connections = Some(closed.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
 }
 
 const BACKEND_AWAY: &str = "the backend can't be reached at the moment: try again later";
-
-/// Which part of a backlog the query asks for.
-fn part(query: &str) -> Result<(Position, usize), Problem> {
-    let (mut after, mut limit) = (Position::Start, SHOWN);
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*key {
-            "after" => {
-                let id: EventId = value.parse().map_err(|_| Problem::new(Code::InvalidAfter, "`after` is the id of an event"))?;
-                after = Position::After(EventId::timed(id.major(), id.minor().unwrap_or(0)));
-            }
-            "limit" => {
-                let bad = || Problem::new(Code::InvalidLimit, format!("`limit` is a number from 1 to {SHOWN_MAX}"));
-                limit = value.parse().ok().filter(|limit| (1..=SHOWN_MAX).contains(limit)).ok_or_else(bad)?;
-            }
-            _ => {}
-        }
-    }
-    Ok((after, limit))
-}
 
 /// A user's events as they come, for an operator who looks on.
 ///
@@ -223,8 +169,8 @@ fn part(query: &str) -> Result<(Position, usize), Problem> {
         FollowRefusals,
     ),
 )]
-async fn follow(State(api): State<Api>, path: IdPath, request: Request) -> Response {
-    subscribe::subscribe_for_operator(&api, path, &request.into_parts().0).await
+async fn follow(State(api): State<Api>, user: UserName, request: Request) -> Response {
+    subscribe::subscribe_for_operator(&api, &user, &request.into_parts().0).await
 }
 
 /// Where a message stands.

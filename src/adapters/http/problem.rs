@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::problem_code::Code;
 use crate::{
     app::{
+        backlog::TooManyBacklogs,
         broadcasts::NoRoom,
         producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
@@ -191,6 +192,12 @@ impl IntoResponse for Problem {
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+impl From<TooManyBacklogs> for Problem {
+    fn from(refusal: TooManyBacklogs) -> Self {
+        Self::new(Code::TooManyBacklogs, refusal.to_string()).retry_after(BACKEND_RETRY_AFTER)
     }
 }
 

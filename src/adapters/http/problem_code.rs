@@ -63,7 +63,7 @@ codes! {
     InvalidProducerEpoch = "invalid_producer_epoch", BAD_REQUEST;
     /// The message's id is not a UUID with its dashes.
     InvalidMessageId = "invalid_message_id", BAD_REQUEST;
-    /// The user's id in the path is not 1 to 256 bytes of percent-encoded UTF-8 without control characters.
+    /// The user's id, in the path or as `user_id` in the query, is not 1 to 256 bytes of percent-encoded UTF-8 without control characters.
     InvalidUserId = "invalid_user_id", BAD_REQUEST;
     /// `after` is not the id of an event.
     InvalidAfter = "invalid_after", BAD_REQUEST;
@@ -119,6 +119,8 @@ codes! {
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
+    /// As many backlogs are being read by operators as may be.
+    TooManyBacklogs = "too_many_backlogs", SERVICE_UNAVAILABLE;
     /// Too many broadcasts are on their way to connections or processes.
     BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.

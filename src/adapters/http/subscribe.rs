@@ -16,7 +16,7 @@ use futures_util::stream;
 
 use super::{
     Api,
-    admin::{self, IdPath},
+    admin::{self, UserName},
     credentials, description,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
@@ -121,7 +121,7 @@ pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Par
 
 /// An operator's stream of a user's events. Its token is in the header: what a cookie or the query may carry is for reading
 /// one's own.
-pub(super) async fn subscribe_for_operator(api: &Api, user: IdPath, request: &Parts) -> Response {
+pub(super) async fn subscribe_for_operator(api: &Api, user: &UserName, request: &Parts) -> Response {
     let query = EventsQuery::of(&request.uri);
     let format = query.format(Format::Envelope).unwrap_or_default();
     answer(open_for_operator(api, user, &query, &request.headers).await, &query, request, format, api)
@@ -134,9 +134,7 @@ fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request:
     };
     match opened {
         Ok(Subscribed::Stream(mut subscription)) => {
-            if let Some(id) = request_id::of(&request.headers) {
-                subscription.set_request_id(id);
-            }
+            subscription.log_opening(request_id::of(&request.headers));
             // The connection puts the stream in its place.
             let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
             response.extensions_mut().insert(Handoff::new(subscription));
@@ -172,10 +170,10 @@ async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers
     Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers), style).await?)
 }
 
-async fn open_for_operator(api: &Api, user: IdPath, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
+async fn open_for_operator(api: &Api, user: &UserName, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
     query.errors_as()?;
     let operator = admin::operator(api, headers).await?;
-    let user = admin::user_id(user)?;
+    let user = user.id()?;
     let subscribe = query.request(headers, Format::Envelope, api.publisher.registry())?;
     Ok(api.subscriptions.open_for_operator(&operator, &user, subscribe).await?)
 }

@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::{IdPath, operator, private, user_id};
+use super::{UserName, operator, private};
 use crate::adapters::http::{Api, description, problem::Problem, problem_code::Code, publication, publish::Receipt, request_body};
 
 description::refusals! {
@@ -20,7 +20,7 @@ description::refusals! {
     post, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "publish_test_event",
     params(description::PublishingTo),
     security(("bearer" = ["admin"])),
-    request_body(description = "An event. The path names who gets it.", content((description::TestEvent = "application/json"))),
+    request_body(description = "An event. The path or the query names who gets it.", content((description::TestEvent = "application/json"))),
     responses(
         (status = 200, description = "A repeat: the first id.", body = Receipt),
         (status = 201, description = "Published.", body = Receipt),
@@ -28,10 +28,10 @@ description::refusals! {
         TestEventRefusals,
     ),
 )]
-pub(super) async fn publish(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
+pub(super) async fn publish(State(api): State<Api>, user: UserName, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     operator(&api, &parts.headers).await?;
-    let user = user_id(path)?;
+    let user = user.id()?;
     request_body::require_json(&parts.headers)?;
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
     let body = request_body::whole(&api.options, body).await?;

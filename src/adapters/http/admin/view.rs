@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::adapters::http::description::Event;
@@ -34,15 +33,19 @@ pub(super) struct UserView {
 }
 
 /// A part of a user's backlog.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there to be described: `backlog` writes it as it is taken")]
 pub(super) struct BacklogView {
     /// Always true.
-    pub(super) success: bool,
+    success: bool,
     /// Oldest first, as clients see them.
-    #[schema(value_type = Vec<Event>)]
-    pub(super) events: Vec<Box<RawValue>>,
-    /// Whether there are more behind the last; ask with its id in `after`.
-    pub(super) more: bool,
+    events: Vec<Event>,
+    /// Whether there are more; `next` is then the `after` to go on with. An answer may have fewer events than `limit`: its bytes are
+    /// bounded, and events that the token may not read are left out.
+    more: bool,
+    /// Null if there are no more.
+    #[schema(required = true)]
+    next: Option<String>,
 }
 
 /// What there is of this process.

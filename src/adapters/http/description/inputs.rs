@@ -155,6 +155,11 @@ fn user_id() -> Parameter {
     path("id", UserIdText::schema(), "The user, percent-encoded.")
 }
 
+pub(super) fn user_in_query() -> Parameter {
+    let description = "The user. In the query every id can be named; in the path clients and proxies change some, as `.` and `..`.";
+    parameter(ParameterIn::Query, "user_id", UserIdText::schema(), description).required(Required::True).build()
+}
+
 fn event_id() -> RefOr<Schema> {
     text_schema(|text| text.pattern(Some(r"^\d{1,19}(-\d{1,19})?$")))
 }

@@ -19,7 +19,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, HeaderBuilder, Info, License, OpenApi, OpenApiBuilder, RefOr, Response as ResponseDescription, Schema,
-        path::{Operation, PathItem},
+        path::{Operation, ParameterIn, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
     },
@@ -129,6 +129,18 @@ fn whole(mut openapi: OpenApi) -> OpenApi {
     }
     recipients::require_one(&mut openapi);
     openapi
+}
+
+/// The same operations, with the user's id in the query instead of the path.
+pub(super) fn with_user_in_query(by_path: &PathItem) -> PathItem {
+    let mut by_query = by_path.clone();
+    for operation in operations(&mut by_query) {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.retain(|parameter| !matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path));
+        parameters.insert(0, RefOr::T(inputs::user_in_query()));
+        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_by_query"));
+    }
+    by_query
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -27,7 +27,7 @@ pub(super) fn require_one(openapi: &mut OpenApi) {
 #[expect(dead_code, reason = "it is there to be described: `domain::topic` has the rules")]
 pub(in crate::adapters::http) struct UserIdText(String);
 
-/// An event whose recipient is named elsewhere: in the path.
+/// An event whose recipient is named elsewhere: in the path or the query.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is there to be described: `publication` reads it")]

@@ -1,7 +1,7 @@
 // A user's backlog, a page at a time, oldest first.
 
 import { ArrowKeys } from './arrow_keys.js';
-import { Refused, request, userPath } from './calls.js';
+import { Refused, request, userCall } from './calls.js';
 import { $, element, number, say } from './dom.js';
 import { details, line, time, type } from './event_row.js';
 import { parse } from './json.js';
@@ -9,8 +9,9 @@ import { parse } from './json.js';
 const PAGE = 25;
 
 let user = null;
-// The ids that the pages begin behind, from the first to the one that is shown.
-let pages = [''];
+// From the first page to the one that is shown: the id after which each begins, and how many events are on those before it.
+const BEGINNING = [{ after: '', before: 0 }];
+let pages = BEGINNING;
 let next = null;
 let length = 0;
 let shown = 0;
@@ -21,15 +22,15 @@ let turns = 0;
 const arrowKeys = new ArrowKeys($('backlog'));
 
 const press = (id, act) => $(id).addEventListener('click', () => $(id).getAttribute('aria-disabled') === 'true' || act());
-press('backlog-first', () => turn(['']));
+press('backlog-first', () => turn(BEGINNING));
 press('backlog-previous', () => turn(pages.slice(0, -1)));
-press('backlog-next', () => turn([...pages, next]));
+press('backlog-next', () => turn([...pages, { after: next, before: pages.at(-1).before + shown }]));
 press('backlog-refresh', () => turn(pages));
 
 // Begins anew for another user, or for none.
 export function show(another) {
   user = another;
-  [pages, next, length, shown, head] = [[''], null, 0, 0, null];
+  [pages, next, length, shown, head] = [BEGINNING, null, 0, 0, null];
   say('backlog-problem', '');
   fill([]);
   if (user !== null) turn(pages);
@@ -50,12 +51,13 @@ export function heed(state) {
 async function turn(to) {
   turns += 1;
   const [asked, mine] = [user, turns];
-  const after = to.at(-1) === '' ? '' : `&after=${to.at(-1)}`;
+  const { after } = to.at(-1);
+  const query = { limit: PAGE, ...(after === '' ? {} : { after }) };
   try {
-    const part = parse(await (await request(`${userPath(asked)}/events?limit=${PAGE}${after}`)).text());
+    const part = parse(await (await request(userCall(asked, '/events', query))).text());
     if (asked !== user || mine !== turns) return;
     pages = to;
-    next = part.more ? part.events.at(-1).id : null;
+    next = part.next;
     head = null;
     due(false);
     say('backlog-problem', '');
@@ -87,7 +89,7 @@ function due(is) {
 }
 
 function range() {
-  const before = (pages.length - 1) * PAGE;
+  const { before } = pages.at(-1);
   // What was trimmed or published since may make the count smaller than what is shown.
   const all = Math.max(length, before + shown);
   say('backlog-range', shown > 0 ? `${number(before + 1)}–${number(before + shown)} of ${number(all)}` : '');

@@ -57,4 +57,5 @@ export async function request(path, { headers = {}, ...options } = {}) {
 
 export const call = async (path, options) => (await request(path, options)).json();
 
-export const userPath = (user) => `api/admin/users/${encodeURIComponent(user)}`;
+// A call about a user. The id goes in the query, where it can be any text: in a path `.` and `..` would be steps.
+export const userCall = (user, tail = '', query = {}) => `api/admin/user${tail}?${new URLSearchParams({ user_id: user, ...query })}`;

@@ -3,7 +3,7 @@
 // Bounded: the page keeps the last ROWS_MAX rows, also while its tab is in the background and draws nothing.
 
 import { ArrowKeys } from './arrow_keys.js';
-import { userPath } from './calls.js';
+import { userCall } from './calls.js';
 import { $, element, number, plural, say } from './dom.js';
 import { details, line, timeOfDay, type } from './event_row.js';
 import { follow } from './event_stream.js';
@@ -49,7 +49,7 @@ function start() {
   const from = { now: null, oldest: '0', cursor }[$('tail-from').value];
   button(true);
   follow({
-    path: `${userPath(user)}/events/stream`,
+    path: userCall(user, '/events/stream'),
     cursor: from,
     signal,
     moved: (id) => {

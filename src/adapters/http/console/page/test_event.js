@@ -1,6 +1,6 @@
 // Publishing a test event to the user that is shown.
 
-import { call, Refused, userPath } from './calls.js';
+import { call, Refused, userCall } from './calls.js';
 import { $, element, say } from './dom.js';
 
 let user = null;
@@ -53,7 +53,7 @@ async function publish() {
   // The payload goes as it was typed: to parse it and write it again would change numbers.
   const body = `{"type":${JSON.stringify(type.value.trim())},"payload":${payload.value}}`;
   try {
-    const { id } = await call(`${userPath(asked)}/events`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+    const { id } = await call(userCall(asked, '/events'), { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
     if (asked !== user) return;
     const words = id ? ['Published as ', element('code', {}, id)] : ['Not stored: pushing is switched off'];
     $('event-receipt').replaceChildren(element('span', {}, ...words));

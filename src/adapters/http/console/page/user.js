@@ -1,7 +1,7 @@
 // One user: their state, and what can be done for them.
 
 import * as backlog from './backlog.js';
-import { call, Refused, userPath } from './calls.js';
+import { call, Refused, userCall } from './calls.js';
 import { confirmed } from './confirm.js';
 import { $, number, plural, say } from './dom.js';
 import * as liveTail from './live_tail.js';
@@ -35,7 +35,7 @@ export async function look() {
   const asked = user;
   if (asked === null) return;
   try {
-    const found = await call(userPath(asked));
+    const found = await call(userCall(asked));
     if (asked === user) tell(found);
   } catch (error) {
     if (asked === user) complain(error);
@@ -64,7 +64,7 @@ async function closeConnections() {
   const text = `Every stream of ${asked} ends, in all processes and of both channels. Clients whose credentials still hold come back by themselves.`;
   if (!(await confirmed('Close the connections?', text, 'Close them'))) return;
   await act(async () => {
-    const { connections } = await call(`${userPath(asked)}/connections`, { method: 'DELETE' });
+    const { connections } = await call(userCall(asked, '/connections'), { method: 'DELETE' });
     return `${plural(connections, 'connection')} closed.`;
   });
 }
@@ -75,7 +75,7 @@ async function purge() {
   const text = `${events} of ${asked} will be gone for good. Clients who had not read them are told that events are missing.`;
   if (!(await confirmed('Purge the backlog?', text, 'Purge it'))) return;
   await act(async () => {
-    await call(`${userPath(asked)}/events`, { method: 'DELETE' });
+    await call(userCall(asked, '/events'), { method: 'DELETE' });
     backlog.show(user);
     return 'The backlog was purged.';
   });
