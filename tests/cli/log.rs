@@ -36,7 +36,7 @@ const HOSTILE: [&str; 14] = [
     "..",
 ];
 
-async fn server(settings: &[(&str, &str)]) -> Running {
+fn server(settings: &[(&str, &str)]) -> Running {
     let mut command = command(&["serve"]);
     command.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", SECRET);
     command.envs(settings.iter().copied());
@@ -100,7 +100,7 @@ fn line_of<'a>(lines: &'a [(String, Map<String, Value>)], message: &str, request
 }
 
 async fn check(format: &str, fields_of: fn(&str) -> (String, Map<String, Value>)) {
-    let server = server(&[("REJOIN_LOG__FORMAT", format)]).await;
+    let server = server(&[("REJOIN_LOG__FORMAT", format)]);
     let url = format!("http://{}/api/events", server.address().await);
     for (n, user) in HOSTILE.iter().enumerate() {
         visit(&url, &token(user, &[]), &format!("r{n}"), "0").await;
@@ -138,7 +138,7 @@ async fn no_user_id_forges_anything_in_a_line_of_json() {
 
 #[tokio::test]
 async fn a_stream_has_a_line_when_it_opens_that_says_what_was_asked_for() {
-    let server = server(&[]).await;
+    let server = server(&[]);
     let url = format!("http://{}", server.address().await);
     visit(&format!("{url}/api/v1/events?categories=import,ai"), &token("u1", &[]), "one", "7-1").await;
     visit(&format!("{url}/api/admin/users/u2/events/stream"), &token("", &[Scope::Admin]), "two", "null").await;
