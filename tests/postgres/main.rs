@@ -17,6 +17,8 @@ mod malformed;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
+mod other_programs;
+#[cfg(test)]
 mod poolers;
 #[cfg(test)]
 mod reasons;

@@ -55,6 +55,7 @@ mod message_writer;
 mod messages;
 mod numbers;
 mod options;
+mod own_objects;
 pub mod queries;
 mod reading;
 mod schema;

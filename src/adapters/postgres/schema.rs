@@ -1,25 +1,18 @@
 //! The schema: what the server must be, and how its tables come to be there.
 //!
 //! Invariant: whatever number of processes starts at once, each migration runs once: all of it happens in one
-//! transaction, under an advisory lock of the schema's own, so a process that dies midway leaves nothing behind.
+//! transaction, under an advisory lock of the schema's own, so a process that dies midway leaves nothing behind. Nothing is
+//! made, changed or read where another program's object has a name that is needed: see [`super::own_objects`].
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::options::SchemaName;
+use super::{
+    options::SchemaName,
+    own_objects::{self, Contents, MIGRATIONS, MIGRATIONS_TABLE},
+};
 
 /// The oldest server that has what the migrations use.
 const SERVER_VERSION_MIN: i32 = 13_00_00;
-
-/// Every migration, in order. What was released is never changed: another is added.
-const MIGRATIONS: [&str; 7] = [
-    include_str!("migrations/0001_tables.sql"),
-    include_str!("migrations/0002_functions.sql"),
-    include_str!("migrations/0003_turns.sql"),
-    include_str!("migrations/0004_writable.sql"),
-    include_str!("migrations/0005_heads_stay.sql"),
-    include_str!("migrations/0006_continuations.sql"),
-    include_str!("migrations/0007_announcements_in_order.sql"),
-];
 
 /// Why a server can't serve as the backend.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +49,15 @@ pub enum PrepareError {
         message: String,
     },
     /// There is something else of the same name.
-    #[error("the schema {schema} holds something that is not Rejoin's ({message}): name another one as postgres.schema, or move that away")]
+    #[error(
+        "the schema {schema} holds something under a name that Rejoin needs, and it is not Rejoin's ({what}); nothing was changed: set \
+         postgres.schema to the name of another schema, which is made if it is not there, or rename what is there"
+    )]
     Foreign {
         /// The schema.
         schema: String,
-        /// The server's own words.
-        message: String,
+        /// What it is: kind and name of each object, or the server's own words.
+        what: String,
     },
     /// A statement failed.
     #[error("the schema can't be prepared: {0}")]
@@ -89,7 +85,7 @@ impl PrepareError {
         match error.code().as_deref() {
             Some("42501") => Self::Denied { schema, message },
             // It is there already, or is of another kind, or lacks a column.
-            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => Self::Foreign { schema, message },
+            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => Self::Foreign { schema, what: message },
             _ => self,
         }
     }
@@ -109,18 +105,22 @@ async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(
         .bind(schema.as_str())
         .fetch_one(&mut *transaction)
         .await?;
+    let contents = if exists { own_objects::look(&mut transaction, schema.as_str()).await? } else { Contents::Free };
+    let done = match contents {
+        Contents::Free => 0,
+        Contents::Ours(version) => version,
+        Contents::Foreign(what) => return Err(PrepareError::Foreign { schema: schema.as_str().to_owned(), what }),
+    };
+    let known = MIGRATIONS.len();
+    let done = match usize::try_from(done) {
+        Ok(done) if done <= known => done,
+        _ => return Err(PrepareError::Newer { found: done, known }),
+    };
     if !exists {
         run(&mut transaction, format!("CREATE SCHEMA {}", schema.as_str())).await?;
     }
-    run(
-        &mut transaction,
-        "CREATE TABLE IF NOT EXISTS migrations (version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())".to_owned(),
-    )
-    .await?;
-    let found: i32 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM migrations").fetch_one(&mut *transaction).await?;
-    let done = usize::try_from(found).unwrap_or(0);
-    if done > MIGRATIONS.len() {
-        return Err(PrepareError::Newer { found, known: MIGRATIONS.len() });
+    if done == 0 {
+        sqlx::raw_sql(MIGRATIONS_TABLE).execute(&mut *transaction).await?;
     }
     for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(done) {
         sqlx::raw_sql(migration).execute(&mut *transaction).await?;
