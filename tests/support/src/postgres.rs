@@ -126,7 +126,14 @@ impl PostgresServer {
 
     /// Has its superuser run statements, and gives what they print, a row a line.
     pub fn run_sql(&self, sql: &str) -> String {
-        let done = self.psql(sql).output().unwrap();
+        self.run_sql_in("postgres", sql)
+    }
+
+    /// The same in another database.
+    pub fn run_sql_in(&self, database: &str, sql: &str) -> String {
+        let mut psql = self.psql(sql);
+        psql.args(["--dbname", &self.url().replace("/postgres?", &format!("/{database}?"))]);
+        let done = psql.output().unwrap();
         assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     }

@@ -1,0 +1,1 @@
+//! `docs/moving/dashtam.md`.

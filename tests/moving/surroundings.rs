@@ -1,0 +1,67 @@
+//! What the application that moves already has: a Redis, a Postgres with its tables, and a backend, each on a private port.
+
+use std::{net::TcpListener, process::Stdio};
+
+use rejoin_test_support::{PostgresServer, RedisServer, eventually};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+/// A setting that comes with another change, and that the pages already name: where this version does not know it yet, its line
+/// is left out of what a page writes.
+const REQUIRE_EXP: (&str, &str) = ("auth.jwt.require_exp", "REJOIN_AUTH__JWT__REQUIRE_EXP");
+
+/// The servers of an application.
+pub(crate) struct Surroundings {
+    pub(crate) redis: RedisServer,
+    pub(crate) postgres: PostgresServer,
+    _backend: Child,
+    /// Each port that a page names, and the one that stands for it here.
+    ports: Vec<(u16, u16)>,
+}
+
+impl Surroundings {
+    /// Starts them. `ports` are the ones that the page names: of Redis, Postgres and the backend, and of what the page itself
+    /// starts. The backend signs its tokens with `secret`.
+    pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str) -> Self {
+        let redis = RedisServer::start().await;
+        let postgres = PostgresServer::start().await;
+        let port = free_port();
+        let mut backend = Command::new("/usr/bin/python3");
+        backend.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moving/backend.py")).args([&port.to_string(), secret]);
+        if !knows_require_exp() {
+            backend.arg("exp");
+        }
+        let backend = backend.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        eventually("the backend listens", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        let private = [redis.port(), postgres.port(), port];
+        let ports = ports.into_iter().zip(private).chain(started_by_the_page.iter().map(|named| (*named, free_port()))).collect();
+        Self { redis, postgres, _backend: backend, ports }
+    }
+
+    /// A page's text for these surroundings: the rule is that `:<port>` means the port that stands for it here.
+    pub(crate) fn adapted(&self, text: &str) -> String {
+        let mut pieces = text.split(':');
+        let mut adapted = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+            let private = self.ports.iter().find(|(named, _)| piece[..digits] == named.to_string());
+            let port = private.map_or_else(|| piece[..digits].to_owned(), |(_, private)| private.to_string());
+            adapted += &format!(":{port}{}", &piece[digits..]);
+        }
+        if !knows_require_exp() {
+            let lines: Vec<&str> = adapted.lines().filter(|line| !line.starts_with(REQUIRE_EXP.1)).collect();
+            adapted = lines.join("\n");
+        }
+        adapted
+    }
+}
+
+fn knows_require_exp() -> bool {
+    rejoin::adapters::config::reference().contains(REQUIRE_EXP.0)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
