@@ -32,8 +32,8 @@ use crate::{
     },
 };
 
-/// How often messages are looked at for those that are over their time.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// How often each process looks for messages that are over their time.
+pub const SWEEP_EVERY: Duration = Duration::from_hours(1);
 /// Most messages that are removed in one call to the backend.
 const SWEPT_AT_ONCE: usize = 500;
 

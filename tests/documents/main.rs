@@ -14,3 +14,4 @@ mod pages;
 mod recorder;
 mod routes;
 mod snapshots;
+mod sweeps;

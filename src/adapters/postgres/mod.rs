@@ -85,7 +85,7 @@ pub use self::{
     messages::PostgresMessages,
     options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
     schema::PrepareError,
-    sweeping::PostgresSweeper,
+    sweeping::{PostgresSweeper, SWEEP_EVERY},
 };
 
 /// A batch of the sweep may take longer than a call: nobody waits for it.

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::ports::backend_error::BackendError;
 
-/// How often each process looks for what is over its time.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often each process looks for what is over its time, but for messages.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Most rows that go in one transaction.
 const ROWS_AT_ONCE: i64 = 1_000;
 /// For each second of work the sweep rests two.
