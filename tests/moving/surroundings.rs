@@ -43,18 +43,20 @@ impl Surroundings {
     /// A page's text for these surroundings: the rule is that `:<port>` means the port that stands for it here.
     pub(crate) fn adapted(&self, text: &str) -> String {
         let mut pieces = text.split(':');
-        let mut adapted = pieces.next().unwrap_or_default().to_owned();
-        for piece in pieces {
-            let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
-            let private = self.ports.iter().find(|(named, _)| piece[..digits] == named.to_string());
-            let port = private.map_or_else(|| piece[..digits].to_owned(), |(_, private)| private.to_string());
-            adapted += &format!(":{port}{}", &piece[digits..]);
-        }
+        let first = pieces.next().unwrap_or_default().to_owned();
+        let mut adapted: String = std::iter::once(first).chain(pieces.map(|piece| self.after_a_colon(piece))).collect();
         if !knows_require_exp() {
             let lines: Vec<&str> = adapted.lines().filter(|line| !line.starts_with(REQUIRE_EXP.1)).collect();
             adapted = lines.join("\n");
         }
         adapted
+    }
+
+    /// What follows a colon, which is put before it again.
+    fn after_a_colon(&self, piece: &str) -> String {
+        let (digits, rest) = piece.split_at(piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len()));
+        let private = self.ports.iter().find(|(named, _)| digits == named.to_string());
+        private.map_or_else(|| format!(":{piece}"), |(_, private)| format!(":{private}{rest}"))
     }
 }
 

@@ -30,12 +30,12 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let mut script = BEGINNING.to_owned();
-    for (number, step) in steps.iter().enumerate() {
+    let blocks = steps.iter().enumerate().map(|(number, step)| {
         let output = outputs.path().join(number.to_string());
         let output = output.display();
-        script += &format!("{{\n{}\n}} > {output}.out 2> {output}.err\n", surroundings.adapted(&step.script));
-    }
+        format!("{{\n{}\n}} > {output}.out 2> {output}.err\n", surroundings.adapted(&step.script))
+    });
+    let script: String = std::iter::once(BEGINNING.to_owned()).chain(blocks).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_rejoin")).parent().unwrap();
     let mut shell = Command::new("bash");
     shell
