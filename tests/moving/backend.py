@@ -31,7 +31,7 @@ def soon() -> int:
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/api/generate_token":
-            # A user for each browser, whose token never ends.
+            # A user for each browser; the token never ends.
             claims = {"sub": str(uuid.uuid4())} | ({"exp": soon()} if ALWAYS_ENDS else {})
             self.answer(json.dumps({"token": token(claims)}))
         elif self.path in ("/api/health", "/health"):

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const PAGE: &str = "docs/moving/dashtam.md";
-/// Of Redis, a Postgres that the page has no use for, and the API behind nginx.
+/// Of Redis, a Postgres that the page has no use for, and the API that nginx passes to.
 const PORTS: [u16; 3] = [6379, 5432, 8001];
 /// Rejoin, and nginx in front of both.
 const STARTED: [u16; 2] = [8080, 8000];

@@ -9,7 +9,7 @@ use crate::{
 };
 
 const PAGE: &str = "docs/moving/docsgpt.md";
-/// Of Redis, Postgres and the backend behind nginx.
+/// Of Redis, Postgres and the backend that nginx passes to.
 const PORTS: [u16; 3] = [6379, 5432, 7092];
 /// Rejoin, and nginx in front of both.
 const STARTED: [u16; 2] = [8080, 7091];
