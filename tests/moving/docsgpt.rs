@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     page::{self, Step},
-    surroundings::Surroundings,
+    surroundings::{Surroundings, Tokens},
     walk::walk,
 };
 
@@ -23,8 +23,8 @@ const THEIR_TABLES: &str = "CREATE TABLE conversation_messages (id uuid PRIMARY 
         created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (message_id, sequence_no)); \
     CREATE INDEX message_events_created_at_idx ON message_events (created_at)";
 
-async fn surroundings() -> Surroundings {
-    let surroundings = Surroundings::start(PORTS, &STARTED, SECRET).await;
+async fn surroundings(tokens: Tokens) -> Surroundings {
+    let surroundings = Surroundings::start(PORTS, &STARTED, SECRET, tokens).await;
     let postgres = &surroundings.postgres;
     postgres.run_sql("CREATE ROLE docsgpt LOGIN PASSWORD 'docsgpt'");
     postgres.run_sql("CREATE DATABASE docsgpt OWNER docsgpt");
@@ -34,13 +34,13 @@ async fn surroundings() -> Surroundings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_word_for_word() {
-    walk(PAGE, &page::steps(PAGE, None), &surroundings().await).await;
+    walk(PAGE, &page::steps(PAGE, None), &surroundings(Tokens::AsThePageWantsThem).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     const EVENTS: usize = 240;
-    let surroundings = surroundings().await;
+    let surroundings = surroundings(Tokens::AsThePageWantsThem).await;
     let mut steps = page::steps(PAGE, Some("## Going back"));
     // A connection that begins before the first event, and is cut after every 37 of them; two programs write meanwhile.
     steps.push(Step {
@@ -65,4 +65,19 @@ async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     let report: Value = serde_json::from_str(lines[EVENTS]).unwrap();
     assert_eq!(report["statuses"], serde_json::json!({ "200": report["connections"] }), "no answer but 200");
     assert!(report["connections"].as_u64().unwrap() >= 7, "{report}");
+}
+
+/// What the page warns of: as Rejoin is set by default, it answers a token without `exp` by 401, and their page makes a new user.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_pages_setting_their_page_would_ask_for_a_new_user() {
+    let mut steps = page::steps(PAGE, Some("### 3."));
+    for step in &mut steps {
+        let lines: Vec<&str> = step.script.lines().filter(|line| !line.contains("REQUIRE_EXP")).collect();
+        step.script = lines.join("\n");
+    }
+    let script = "TOKEN=$(curl -s http://127.0.0.1:7092/api/generate_token | cut -d '\"' -f 4)\n\
+                  (node $TESTS/moving/page_client.mjs http://127.0.0.1:8080 \"$TOKEN\" 1 1 2>&1 || true) | grep '^Error: three 401s'";
+    steps.push(Step { line: line!() as usize, script: script.to_owned(), output: None });
+    let printed = walk(PAGE, &steps, &surroundings(Tokens::Endless).await).await.pop().unwrap();
+    assert_eq!(printed.trim(), "Error: three 401s: this page would ask for a new user now");
 }

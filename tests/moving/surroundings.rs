@@ -12,6 +12,15 @@ use tokio::{
 /// is left out of what a page writes.
 const REQUIRE_EXP: (&str, &str) = ("auth.jwt.require_exp", "REJOIN_AUTH__JWT__REQUIRE_EXP");
 
+/// What the backend's tokens are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    /// Without `exp` for browsers, as far as this version can be set to accept them.
+    AsThePageWantsThem,
+    /// Without `exp` for browsers.
+    Endless,
+}
+
 /// The servers of an application.
 pub(crate) struct Surroundings {
     pub(crate) redis: RedisServer,
@@ -24,13 +33,13 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Starts them. `ports` are the ones that the page names: of Redis, Postgres and the backend, and of what the page itself
     /// starts. The backend signs its tokens with `secret`.
-    pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str) -> Self {
+    pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str, tokens: Tokens) -> Self {
         let redis = RedisServer::start().await;
         let postgres = PostgresServer::start().await;
         let port = free_port();
         let mut backend = Command::new("/usr/bin/python3");
         backend.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moving/backend.py")).args([&port.to_string(), secret]);
-        if !knows_require_exp() {
+        if tokens == Tokens::AsThePageWantsThem && !knows_require_exp() {
             backend.arg("exp");
         }
         let backend = backend.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
