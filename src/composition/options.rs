@@ -5,7 +5,7 @@ use http::HeaderValue;
 use super::PAGE_LIMIT;
 use crate::{
     adapters::{
-        config::{CorsOrigins, Settings},
+        config::{AuthMode, CorsOrigins, Settings},
         http::{ApiOptions, ServerOptions},
     },
     app::{hub::RingOptions, limits::LimitsOptions, subscriptions::SubscriptionOptions},
@@ -51,6 +51,7 @@ pub(super) fn api_options(settings: &Settings) -> ApiOptions {
             CorsOrigins::Any => vec![HeaderValue::from_static("*")],
             CorsOrigins::Only(origins) => origins.clone(),
         },
+        local_only: settings.auth.mode == AuthMode::None && !settings.auth.allow_insecure,
         token_cookie: settings.auth.cookie.clone(),
         token_in_query: settings.auth.query_token,
         retry_ms: settings.sse.retry_ms,

@@ -21,7 +21,7 @@ async fn serve(drain_seconds: &str) -> (Running, SocketAddr) {
 /// A request whose body does not come to its end, on a server that has taken it up.
 async fn unfinished_request(address: SocketAddr) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let head = "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n";
+    let head = "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n";
     let event = "{\"user_id\":\"local\",\"type\":\"t\"}\n";
     socket.write_all(format!("{head}{event}").as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -43,8 +43,7 @@ fn assert_failed(finished: &Finished, words: &str) {
 async fn promise_10_a_drain_that_cuts_something_off_is_reported_and_exits_with_1() {
     let (server, address) = serve("1").await;
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let head =
-        "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n";
+    let head = "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
     // It has been taken up when it is told to go on.
     let mut answer = [0; 21];

@@ -147,7 +147,7 @@ async fn promise_6_a_page_is_told_that_a_restarted_server_has_forgotten() {
 /// A request that has begun and never ends: it makes a drain last for all its time.
 async fn endless_request(server: SocketAddr) -> TcpStream {
     const HEAD: &[u8] =
-        b"POST /api/events HTTP/1.1\r\nHost: rejoin\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+        b"POST /api/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n";
     let mut publisher = TcpStream::connect(server).await.unwrap();
     publisher.write_all(HEAD).await.unwrap();
     soon("leave to send the body", publisher.readable()).await.unwrap();

@@ -11,12 +11,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-const EVENT: &str = "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 30\r\n\r\n{\"user_id\":\"local\",\"type\":\"t\"}";
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const EVENT: &str = "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 30\r\n\r\n{\"user_id\":\"local\",\"type\":\"t\"}";
 /// HTTP/2's preface, and settings that say nothing.
 const HTTP2: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// `GET http://x/healthz` as HTTP/2's first stream.
-const HTTP2_HEALTH: &[u8] = b"\0\0\x0f\x01\x05\0\0\0\x01\x82\x86\x04\x08/healthz\x01\x01x";
+/// `GET http://localhost/healthz` as HTTP/2's first stream.
+const HTTP2_HEALTH: &[u8] = b"\0\0\x17\x01\x05\0\0\0\x01\x82\x86\x04\x08/healthz\x01\x09localhost";
 
 async fn connect(server: &TestServer, first: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
@@ -130,7 +130,7 @@ async fn promise_10_a_head_that_does_not_end_makes_no_drain_late() {
 #[tokio::test]
 async fn promise_10_a_refused_upload_that_goes_on_makes_no_drain_late() {
     let server = TestServer::start("server.drain_seconds = 2").await;
-    let head = "POST /api/nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    let head = "POST /api/nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
     let mut upload = connect(&server, "").await;
     assert!(ask(&mut upload, head).await.starts_with("HTTP/1.1 404 "));
     let going_on = tokio::spawn(async move {

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// Sends bytes, and reads the answer until the server closes or has nothing to add.
-async fn raw(server: &TestServer, request: &[u8]) -> String {
+pub(crate) async fn raw(server: &TestServer, request: &[u8]) -> String {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     // A server that has read enough may answer and close before all is sent.
     let _ = socket.write_all(request).await;
@@ -22,7 +22,7 @@ async fn raw(server: &TestServer, request: &[u8]) -> String {
 
 fn post(body: &[u8], headers: &str) -> Vec<u8> {
     let mut request = format!(
-        "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
+        "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n",
         body.len()
     )
     .into_bytes();
@@ -47,10 +47,10 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
         ("many headers over the limit", post(b"{}", &format!("x-padding: {}\r\n", "x".repeat(1_000)).repeat(65)), "431"),
         ("too many headers", post(b"{}", &many_headers), "431"),
         // Whether hyper sees the target's end before its buffer is full depends on how the bytes arrive.
-        ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414 or 431"),
+        ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414 or 431"),
         ("a header within the limit", post(br#"{"user_id":"local","type":"t"}"#, &format!("x-padding: {}\r\n", "x".repeat(65_000))), "201"),
         ("NUL in a header", post(b"{}", "x: a\0b\r\n"), "400"),
-        ("two lengths", b"POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx".to_vec(), "400"),
+        ("two lengths", b"POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx".to_vec(), "400"),
         ("an empty body", post(b"", ""), "400"),
         ("invalid UTF-8", post(b"{\"user_id\":\"\xff\xfe\",\"type\":\"t\"}", ""), "400"),
         ("half a surrogate as an id", post(br#"{"user_id":"\ud800","type":"t"}"#, ""), "422"),
@@ -59,11 +59,11 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
         ("a NUL in an id", post(br#"{"user_id":"a\u0000","type":"t"}"#, ""), "422"),
         ("a line break in a type", post(b"{\"user_id\":\"a\",\"type\":\"a\\nid: 7\"}", ""), "422"),
         ("a body over the limit", post(&vec![b' '; 1_048_577], ""), "413"),
-        ("an endless length", b"POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 18446744073709551615\r\n\r\n{".to_vec(), "431"),
-        ("a chunk that lies", b"POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(), "400"),
-        ("a broken percent escape", b"GET /api/events?categories=%zz%f HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), "400"),
-        ("odd bytes in the cursor", b"HEAD /api/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\nlast-event-id: \xff\xfe\r\n\r\n".to_vec(), "405"),
-        ("a path that climbs", b"GET /api/../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(), "404"),
+        ("an endless length", b"POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 18446744073709551615\r\n\r\n{".to_vec(), "431"),
+        ("a chunk that lies", b"POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n".to_vec(), "400"),
+        ("a broken percent escape", b"GET /api/events?categories=%zz%f HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_vec(), "400"),
+        ("odd bytes in the cursor", b"HEAD /api/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nlast-event-id: \xff\xfe\r\n\r\n".to_vec(), "405"),
+        ("a path that climbs", b"GET /api/../../etc/passwd HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_vec(), "404"),
     ];
     for (name, request, status) in cases {
         let answer = raw(&server, &request).await;
@@ -81,7 +81,7 @@ async fn a_request_that_trickles_in_is_given_up() {
         "P",
         "GET /api/events HTTP/1.1\r\nhost:",
         "PR",
-        "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+        "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
     ] {
         let mut socket = TcpStream::connect(server.address()).await.unwrap();
         socket.write_all(beginning.as_bytes()).await.unwrap();
@@ -100,7 +100,7 @@ async fn http_1_0_and_requests_behind_a_stream_do_no_harm() {
     old.write_all(b"GET /api/events HTTP/1.0\r\n\r\n").await.unwrap();
     let mut pipelined = TcpStream::connect(server.address()).await.unwrap();
     pipelined
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /api/events HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
         .await
         .unwrap();
     for (name, socket) in [("1.0", &mut old), ("pipelined", &mut pipelined)] {

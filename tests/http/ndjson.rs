@@ -105,8 +105,9 @@ async fn promise_11_a_body_that_breaks_off_is_no_success() {
     let server = TestServer::start("").await;
     for query in ["", "?results=failures"] {
         let mut socket = TcpStream::connect(server.address()).await.unwrap();
-        let head =
-            format!("POST /api/events{query} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n");
+        let head = format!(
+            "POST /api/events{query} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n"
+        );
         socket.write_all(format!("{head}{{\"user_id\":\"local\",\"type\":\"t\"}}\n{{\"user_id\":").as_bytes()).await.unwrap();
         // It sends no more, and still listens.
         socket.shutdown().await.unwrap();
@@ -122,7 +123,7 @@ async fn half_a_line_of_a_body_that_breaks_off_is_not_published() {
     let server = TestServer::start("").await;
     let mut stream = Connection::open(&server.url("/api/events"), Some("0")).await;
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
-    let head = "POST /api/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n";
+    let head = "POST /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n";
     let lines = "{\"user_id\":\"local\",\"type\":\"whole\"}\n{\"user_id\":\"local\",\"type\":\"half\"}";
     socket.write_all(format!("{head}{lines}").as_bytes()).await.unwrap();
     assert_eq!(stream.event().await.1["type"], "whole");

@@ -54,7 +54,7 @@ impl Case {
 
     /// The request as bytes, with this header beside its own.
     fn to_bytes(&self, header: &str) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: x\r\n{header}", self.method, self.path);
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n{header}", self.method, self.path);
         for (name, value) in &self.headers {
             write!(head, "{name}: {}\r\n", value.as_str().unwrap()).unwrap();
         }

@@ -28,7 +28,7 @@ async fn subscribe(address: std::net::SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut socket = socket.connect(address).await.unwrap();
-    socket.write_all(b"GET /api/events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    socket.write_all(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     socket
 }
 
@@ -82,7 +82,7 @@ async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() 
     };
     let (reader, publisher) = (token(5), token(3_600));
     let mut stalled = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {reader}\r\n\r\n");
+    let head = format!("GET /api/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {reader}\r\n\r\n");
     stalled.write_all(head.as_bytes()).await.unwrap();
     eventually("it is connected", async || server.connections() == 1).await;
     let event = json!({ "user_id": "u1", "type": "large", "payload": "x".repeat(900_000) });

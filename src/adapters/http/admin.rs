@@ -32,6 +32,11 @@ use super::{
 };
 use crate::domain::access::Principal;
 
+/// Whether that is the path of an admin call.
+pub(super) fn is_path(path: &str) -> bool {
+    path.starts_with("/api/admin/")
+}
+
 pub(super) type IdPath = Result<Path<String>, PathRejection>;
 
 /// The routes of operators.

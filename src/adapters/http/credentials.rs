@@ -7,16 +7,16 @@ use axum::http::{HeaderMap, header};
 
 use super::ApiOptions;
 
-/// The token of the `Authorization` header.
+/// The token of the `Authorization` header. An empty one is none.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
 /// The token of a subscribe request: a browser's `EventSource` can't set headers.
 pub(super) fn of_reader<'a>(headers: &'a HeaderMap, access_token: Option<&'a str>, options: &ApiOptions) -> Option<&'a str> {
     let in_cookie = || options.token_cookie.as_deref().and_then(|name| cookie(headers, name));
-    let in_query = || access_token.filter(|_| options.token_in_query);
+    let in_query = || access_token.filter(|token| options.token_in_query && !token.is_empty());
     bearer(headers).or_else(in_cookie).or_else(in_query)
 }
 
@@ -42,9 +42,15 @@ mod tests {
 
     #[test]
     fn the_header_is_read_as_its_specification_says() {
-        for (value, token) in
-            [("Bearer t", Some("t")), ("bearer  t ", Some("t")), ("Basic dTpw", None), ("Bearer", None), ("t", None), ("Bearer ", Some(""))]
-        {
+        for (value, token) in [
+            ("Bearer t", Some("t")),
+            ("bearer  t ", Some("t")),
+            ("Basic dTpw", None),
+            ("Bearer", None),
+            ("t", None),
+            ("Bearer ", None),
+            ("Bearer \t ", None),
+        ] {
             assert_eq!(bearer(&headers(&[(header::AUTHORIZATION, value)])), token, "{value:?}");
         }
     }

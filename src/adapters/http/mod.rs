@@ -11,7 +11,9 @@ mod console;
 mod credentials;
 mod description;
 mod events_query;
+mod guard;
 mod health;
+mod host;
 mod line_splitter;
 mod line_upload;
 mod messages;
@@ -46,7 +48,7 @@ use tower_http::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{methods::Methods, problem::Problem};
+use self::{guard::Guard, methods::Methods, problem::Problem};
 pub use self::{
     metrics::MetricsText,
     problem_code::Code,
@@ -98,6 +100,8 @@ pub struct ApiOptions {
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.
     pub cors_origins: Vec<HeaderValue>,
+    /// Whether nobody is asked for a token, so that only this machine's own host names and pages may call.
+    pub local_only: bool,
     /// The cookie that may carry the token of a subscribe request.
     pub token_cookie: Option<String>,
     /// Whether `?access_token=` may.
@@ -166,6 +170,7 @@ fn health_routes() -> OpenApiRouter<Api> {
 /// What all routes have in common; `elsewhere` is the answer where there is no route.
 fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> Router {
     let cors = cors(&api.options.cors_origins);
+    let guard = Guard::of(&api.options);
     let (routes, openapi) = routes.split_for_parts();
     routes
         .fallback(async move || elsewhere())
@@ -175,9 +180,11 @@ fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> R
         .layer(Extension(description::document(openapi)))
         // Bodies are read with limits of their own.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::enforce))
         .layer(middleware::map_response(never_sniff))
         .layer(middleware::from_fn(request_id::with_request_id))
         .layer(cors)
+        .layer(middleware::from_fn_with_state(guard, guard::enforce_on_preflight))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
 }
 

@@ -45,6 +45,10 @@ codes! {
     InvalidJson = "invalid_json", BAD_REQUEST;
     /// The body broke off.
     IncompleteBody = "incomplete_body", BAD_REQUEST;
+    /// The request has no `Host`, several, or a malformed one.
+    InvalidHost = "invalid_host", BAD_REQUEST;
+    /// The request has several `Authorization` headers.
+    InvalidAuthorization = "invalid_authorization", BAD_REQUEST;
     /// `categories` names one that there isn't; the message lists the valid ones.
     InvalidCategory = "invalid_category", BAD_REQUEST;
     /// `format` is neither `envelope` nor `named`.
@@ -79,6 +83,10 @@ codes! {
     Forbidden = "forbidden", FORBIDDEN;
     /// The token does not grant that category.
     CategoryNotAllowed = "category_not_allowed", FORBIDDEN;
+    /// No tokens are checked (`auth.mode` is `none`), and the request's host is no name of this machine.
+    HostNotAllowed = "host_not_allowed", FORBIDDEN;
+    /// No tokens are checked (`auth.mode` is `none`), and a page of another origin asks to change or administer something.
+    OriginNotAllowed = "origin_not_allowed", FORBIDDEN;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND;
     /// There is no such message, or it is somebody else's.
