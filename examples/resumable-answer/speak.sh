@@ -24,6 +24,6 @@ speak() {
     printf 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 }
 
-echo "open index.html?message=$id&server=$url" >&2
+echo "open http://localhost:8000/index.html?message=$id&server=$url" >&2
 # A reader's stop closes the pipe, and ends the speech.
 speak 2>/dev/null | "${REJOIN:-rejoin}" pipe --url "$url" --message "$id" --user local

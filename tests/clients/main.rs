@@ -11,9 +11,13 @@ mod console;
 #[cfg(test)]
 mod express;
 #[cfg(test)]
+mod folder;
+#[cfg(test)]
 mod npm_eventsource;
 #[cfg(test)]
 mod python_uploads;
+#[cfg(test)]
+mod readme;
 #[cfg(test)]
 mod resumable_answer;
 #[cfg(test)]

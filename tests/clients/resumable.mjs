@@ -1,26 +1,18 @@
 // Opens the resumable answer's page in a Chromium of its own, and does what its arguments say, a step each. Out: a line of
 // JSON for each step: what the page shows then.
 //
-// Arguments: the page's folder, the query, a folder for screenshots, and the steps: `text:<n>` waits for so many characters,
+// Arguments: the page's URL, a folder for screenshots, and the steps: `text:<n>` waits for so many characters,
 // `reload`, `stop`, `over` waits for the end, `dark`, `shot:<name>`.
 
-import { createServer } from 'node:http';
-import { readFile } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
 
-const [folder, query, shots, ...steps] = process.argv.slice(2);
-const site = createServer(async (_request, response) => {
-  response.setHeader('content-type', 'text/html; charset=utf-8');
-  response.end(await readFile(`${folder}/index.html`));
-});
-await new Promise((listening) => site.listen(0, '127.0.0.1', listening));
-
+const [url, shots, ...steps] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
 });
 const page = await browser.newPage({ viewport: { width: 900, height: 640 } });
-await page.goto(`http://127.0.0.1:${site.address().port}/?${query}`);
+await page.goto(url);
 
 async function take(step) {
   const [name, argument] = step.split(':');
@@ -36,4 +28,3 @@ async function take(step) {
 
 for (const step of steps) await take(step);
 await browser.close();
-site.close();

@@ -7,13 +7,16 @@ use serde_json::Value;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::folder::ServedFolder;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Lets the example's model speak, and its page do these steps; gives what the page showed, and what was kept of the answer.
 async fn show(words_per_second: &str, steps: &[&str]) -> (Vec<Value>, String) {
-    let server = TestServer::start("server.cors_origins = [\"*\"]").await;
     let id = Uuid::new_v4().to_string();
     let example = format!("{ROOT}/examples/resumable-answer");
+    let site = ServedFolder::start(Path::new(&example)).await;
+    let server = TestServer::start(&format!("server.cors_origins = [\"{}\"]", site.origin())).await;
     let mut model = Command::new(format!("{example}/speak.sh"));
     model.arg(&id).env("REJOIN", env!("CARGO_BIN_EXE_rejoin")).env("REJOIN_URL", server.url("")).env("WORDS_PER_SECOND", words_per_second);
     let model = model.stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
@@ -21,9 +24,9 @@ async fn show(words_per_second: &str, steps: &[&str]) -> (Vec<Value>, String) {
     rejoin_test_support::eventually("the message", async || reqwest::get(&message).await.is_ok_and(|answer| answer.status() == 200)).await;
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
-    let query = format!("message={id}&server={}", server.url(""));
+    let url = format!("{}/index.html?message={id}&server={}", site.origin(), server.url(""));
     let mut page = Command::new("node");
-    page.current_dir(format!("{ROOT}/tests/clients")).arg("resumable.mjs").args([&example, &query]).arg(&shots).args(steps);
+    page.current_dir(format!("{ROOT}/tests/clients")).arg("resumable.mjs").arg(&url).arg(&shots).args(steps);
     let output = soon("the page", page.kill_on_drop(true).output()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let shown = String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
