@@ -9,6 +9,7 @@ pub mod memory;
 pub mod postgres;
 pub mod prometheus;
 pub mod redis;
+pub mod shown_url;
 pub mod signal_queue;
 pub mod stored_event;
 pub mod stored_page;

@@ -29,9 +29,9 @@ const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where traces go, and how many.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TracesOptions {
-    /// The URL of the collector.
+    /// The URL of the collector. Its query may hold a key.
     pub collector: String,
     /// What this service is called.
     pub service_name: String,
@@ -65,7 +65,7 @@ impl Traces {
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", options.collector.trim_end_matches('/')))
+            .with_endpoint(endpoint(&options.collector))
             .with_timeout(COLLECTOR_TIMEOUT)
             .build()?;
         let resource = Resource::builder()
@@ -100,6 +100,20 @@ impl Traces {
     }
 }
 
+/// Where traces go: below the collector's path, with its query as it is.
+fn endpoint(collector: &str) -> String {
+    let (place, query) = collector.find('?').map_or((collector, ""), |at| collector.split_at(at));
+    format!("{}/v1/traces{query}", place.trim_end_matches('/'))
+}
+
+/// An error of the client, without the URL that it would show: both the exporter and we write it to the log.
+fn without_url(error: HttpError) -> HttpError {
+    match error.downcast::<reqwest::Error>() {
+        Ok(error) => Box::new(error.without_url()),
+        Err(other) => other,
+    }
+}
+
 /// The way to the collector. The exporter has a thread of its own, which is no part of the runtime that the client needs.
 struct Collector {
     http: reqwest::Client,
@@ -118,7 +132,7 @@ impl fmt::Debug for Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        let sent = self.runtime.spawn(async move { http.send_bytes(request).await }).await?;
+        let sent = self.runtime.spawn(async move { http.send_bytes(request).await }).await?.map_err(without_url);
         let failure = match &sent {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answers {}", response.status())),
@@ -130,5 +144,21 @@ impl HttpClient for Collector {
             _ => {}
         }
         sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collectors_path_and_query_are_kept() {
+        for (collector, expected) in [
+            ("http://h:4318", "http://h:4318/v1/traces"),
+            ("http://h:4318/", "http://h:4318/v1/traces"),
+            ("https://h/otlp/?key=a/b", "https://h/otlp/v1/traces?key=a/b"),
+        ] {
+            assert_eq!(endpoint(collector), expected);
+        }
     }
 }

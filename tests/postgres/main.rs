@@ -32,3 +32,5 @@ mod statements;
 mod sweeping;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod urls;

@@ -73,8 +73,12 @@ async fn a_redis_behind_tls_is_trusted_by_the_authority_that_signed_it() {
     let trusting = |path: &std::path::Path| format!("redis.tls_ca_file = {path:?}");
     let url = redis.url();
     let [trusted, distrusted] = [trusting(&redis.authority()), trusting(&redis.stranger())];
-    let ((_one, caller), (_other, suspicious)) = tokio::join!(start(&url, &trusted), start(&url, &distrusted));
+    // As other programs write it: without TLS this server answers nothing.
+    let theirs = url.replacen("rediss://", "redis+tls://", 1);
+    let ((_one, caller), (_two, same), (_other, suspicious)) =
+        tokio::join!(start(&url, &trusted), start(&theirs, &trusted), start(&url, &distrusted));
     assert_all_works(&caller).await;
+    assert_all_works(&same).await;
     assert_away(&suspicious).await;
 }
 

@@ -3,7 +3,7 @@
 //! Invariants: a token is shown to nobody but the server that was named, so redirects are not followed; what a server
 //! sends is read up to a bound.
 
-use std::{error::Error, time::Duration};
+use std::{convert::Infallible, error::Error, str::FromStr, time::Duration};
 
 use clap::Args;
 use http::{
@@ -25,8 +25,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 #[derive(Args, Clone, Debug)]
 pub(super) struct ServerAccess {
     /// The server. A path is kept, for a server that a proxy has put under one.
-    #[arg(long, env = "REJOIN_URL", value_name = "URL", default_value = DEFAULT_URL, value_parser = url_or_default)]
-    url: Url,
+    #[arg(long, env = "REJOIN_URL", value_name = "URL", default_value = DEFAULT_URL, hide_env_values = true)]
+    url: ServerUrl,
     /// The token, or the publisher's key. Better in the environment: others can see a command's arguments.
     #[arg(long, env = "REJOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<Secret>,
@@ -43,9 +43,17 @@ pub(super) enum InvalidUrl {
     Credentials,
 }
 
-/// An empty variable counts as not set.
-fn url_or_default(text: &str) -> Result<Url, InvalidUrl> {
-    base_url(if text.is_empty() { DEFAULT_URL } else { text })
+/// The URL as far as it could be read. The parser of the command line, where it refuses a value, shows all of it.
+#[derive(Clone, Debug)]
+struct ServerUrl(Result<Url, InvalidUrl>);
+
+impl FromStr for ServerUrl {
+    type Err = Infallible;
+
+    /// An empty variable counts as not set.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(base_url(if text.is_empty() { DEFAULT_URL } else { text })))
+    }
 }
 
 fn base_url(text: &str) -> Result<Url, InvalidUrl> {
@@ -62,6 +70,9 @@ fn base_url(text: &str) -> Result<Url, InvalidUrl> {
 /// Why the server can't be talked to at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AccessError {
+    /// The URL is none.
+    #[error("--url or REJOIN_URL: {0}")]
+    Url(#[from] InvalidUrl),
     /// A token is one line of visible characters.
     #[error("the token holds characters that no token has: is something else in --token or REJOIN_TOKEN?")]
     Token(#[from] InvalidHeaderValue),
@@ -80,6 +91,7 @@ pub(super) struct RemoteServer {
 impl ServerAccess {
     /// Gets ready. Nothing is connected yet.
     pub(super) fn server(&self) -> Result<RemoteServer, AccessError> {
+        let base = self.url.0.clone()?;
         let mut headers = HeaderMap::new();
         // An empty variable is as good as none, and a file's last line end comes along easily.
         if let Some(token) = self.token.as_ref().map(|token| token.reveal().trim()).filter(|token| !token.is_empty()) {
@@ -93,7 +105,7 @@ impl ServerAccess {
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
-        Ok(RemoteServer { client, base: self.url.clone() })
+        Ok(RemoteServer { client, base })
     }
 }
 
@@ -171,8 +183,13 @@ pub(super) async fn body(mut response: Response, bytes_max: usize) -> Result<Vec
 mod tests {
     use super::*;
 
+    fn access(url: &str, token: Option<&str>) -> ServerAccess {
+        let Ok(url) = url.parse();
+        ServerAccess { url, token: token.map(|token| Secret::from(token.to_owned())) }
+    }
+
     fn url_of_events(base: &str, query: &[(&str, &str)]) -> String {
-        let access = ServerAccess { url: base_url(base).unwrap(), token: None };
+        let access = access(base, None);
         access.server().unwrap().events(Method::GET, query).build().unwrap().url().to_string()
     }
 
@@ -189,13 +206,16 @@ mod tests {
             assert_eq!(base_url(text), Err(InvalidUrl::Malformed), "{text}");
         }
         assert_eq!(base_url("http://u:p@h"), Err(InvalidUrl::Credentials));
-        assert_eq!(url_or_default(""), base_url(DEFAULT_URL), "an empty variable is none");
-        assert_eq!(url_or_default("h:1"), Err(InvalidUrl::Malformed));
+        assert!(access("", None).server().is_ok(), "an empty variable is none");
+        for url in ["h:1", "http://hush:hush@h", "http://hush@h", "hush"] {
+            let error = access(url, None).server().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+        }
     }
 
     #[test]
     fn a_token_is_never_shown() {
-        let access = ServerAccess { url: base_url("http://h").unwrap(), token: Some(Secret::from("hush".to_owned())) };
+        let access = access("http://h", Some("hush"));
         assert!(!format!("{access:?} {:?}", access.server().unwrap()).contains("hush"));
         let access = ServerAccess { token: Some(Secret::from("a\nb".to_owned())), ..access };
         assert!(matches!(access.server(), Err(AccessError::Token(_))));

@@ -62,10 +62,10 @@ mod schema;
 mod stored_event;
 mod sweeping;
 mod unreachable;
+mod url;
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -86,6 +86,7 @@ pub use self::{
     options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
     schema::PrepareError,
     sweeping::{PostgresSweeper, SWEEP_EVERY},
+    url::UnusableUrl,
 };
 
 /// A batch of the sweep may take longer than a call: nobody waits for it.
@@ -108,9 +109,9 @@ pub struct Postgres {
 /// The server can't be a backend as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresSetupError {
-    /// The URL makes no sense to the driver.
-    #[error("the URL of Postgres is not one that its driver understands")]
-    Url(#[source] sqlx::Error),
+    /// The URL makes no sense.
+    #[error(transparent)]
+    Url(#[from] UnusableUrl),
     /// The schema has no proper name.
     #[error(transparent)]
     Schema(#[from] InvalidSchemaName),
@@ -129,7 +130,7 @@ impl Postgres {
     /// # Errors
     /// [`PostgresSetupError`]: something that does not pass by itself.
     pub async fn open(options: PostgresOptions) -> Result<Self, PostgresSetupError> {
-        let server: PgConnectOptions = options.url.parse().map_err(PostgresSetupError::Url)?;
+        let server = url::parse(&options.url)?;
         let schema: SchemaName = options.schema.parse()?;
         let channel = schema.channel();
         let connector = Arc::new(Connector::new(server, schema));

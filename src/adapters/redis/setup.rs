@@ -1,6 +1,7 @@
 //! From settings to connections.
 
 use std::{
+    borrow::Cow,
     io,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -128,7 +129,15 @@ fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, Redis
 }
 
 fn nodes(urls: &str) -> Result<Vec<ConnectionInfo>, RedisSetupError> {
-    urls.split(',').map(|url| url.trim().into_connection_info().map_err(RedisSetupError::Url)).collect()
+    urls.split(',').map(|url| drivers_url(url.trim()).as_ref().into_connection_info().map_err(RedisSetupError::Url)).collect()
+}
+
+/// A URL as the driver writes it: other programs have schemes of their own for TLS.
+fn drivers_url(url: &str) -> Cow<'_, str> {
+    match url.split_once("://") {
+        Some(("redis+tls" | "redis+ssl", rest)) => Cow::Owned(format!("rediss://{rest}")),
+        _ => Cow::Borrowed(url),
+    }
 }
 
 /// A client of one server. It speaks RESP3, in which a server's messages and answers share a connection, and by which the
