@@ -21,10 +21,10 @@ pub(super) fn authenticator(auth: &AuthSettings, clock: &Arc<dyn Clock>) -> Resu
     // In mode `jwt` the settings have exactly one source; without one there is nothing to check a token with.
     let (AuthMode::Jwt, Some(source)) = (auth.mode, auth.jwt.key_sources().next()) else { return Ok(Arc::new(NoAuthentication)) };
     let key = match source {
-        config::KeySource::Secret(secret) => KeySource::Secret(secret.reveal().to_owned()),
+        config::KeySource::Secret(secret) => KeySource::Secret { text: secret.reveal().to_owned(), allow_weak: auth.jwt.allow_weak_secret },
         config::KeySource::PublicKeyFile(path) => KeySource::PemFile(path.to_owned()),
         config::KeySource::JwksFile(path) => KeySource::JwksFile(path.to_owned()),
-        config::KeySource::JwksUrl(url) => KeySource::JwksUrl(url.to_owned()),
+        config::KeySource::JwksUrl(url) => KeySource::JwksUrl(url.reveal().to_owned()),
     };
     let algorithm = |algorithm: &config::Algorithm| match algorithm {
         config::Algorithm::Hs256 => Algorithm::Hs256,
@@ -38,6 +38,7 @@ pub(super) fn authenticator(auth: &AuthSettings, clock: &Arc<dyn Clock>) -> Resu
         issuer: auth.jwt.issuer.clone(),
         audience: auth.jwt.audience.clone(),
         leeway: auth.jwt.leeway,
+        require_exp: auth.jwt.require_exp,
     };
     let keys = auth.keys.iter().map(|key| StaticKey { name: key.name.clone(), sha256: key.sha256, scopes: key.scopes.clone() });
     let jwt = JwtAuthenticator::new(options, Arc::clone(clock))?;

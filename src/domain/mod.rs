@@ -21,6 +21,7 @@ pub mod message_data;
 pub mod position;
 pub mod replay;
 pub mod replay_budget;
+pub mod secret;
 pub mod session;
 pub mod timestamp;
 pub mod topic;

@@ -81,7 +81,7 @@ async fn a_public_key_is_never_an_hmac_secret() {
                 assert_refused(&with_set(std::slice::from_ref(&jwk)).unwrap(), &forged).await;
             }
         }
-        let secret = authenticator(KeySource::Secret(key.public_pem.clone())).err().unwrap();
+        let secret = authenticator(KeySource::Secret { text: key.public_pem.clone(), allow_weak: false }).err().unwrap();
         assert!(matches!(secret, JwtSetupError::Secret(UnusableKey::PemAsSecret)));
     }
 }

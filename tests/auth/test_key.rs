@@ -106,6 +106,13 @@ pub(crate) fn authenticator(key: KeySource) -> Result<Arc<JwtAuthenticator>, Jwt
 
 /// An authenticator with these keys, for tokens signed so.
 pub(crate) fn authenticator_that_allows(key: KeySource, allowed: &[Allowed]) -> Result<Arc<JwtAuthenticator>, JwtSetupError> {
-    let options = JwtOptions { key, algorithms: allowed.to_vec(), issuer: None, audience: None, leeway: std::time::Duration::ZERO };
+    let options = JwtOptions {
+        key,
+        algorithms: allowed.to_vec(),
+        issuer: None,
+        audience: None,
+        leeway: std::time::Duration::ZERO,
+        require_exp: true,
+    };
     JwtAuthenticator::new(options, Arc::new(Fixed)).map(Arc::new)
 }

@@ -15,6 +15,8 @@ mod publish_retries;
 #[cfg(test)]
 mod scripted_server;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod stop;
 #[cfg(test)]
 mod tail;

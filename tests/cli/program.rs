@@ -98,6 +98,16 @@ impl Running {
         eventually(words, async || self.out.text().contains(words)).await;
     }
 
+    /// Whether its standard output has these words.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        self.out.text().contains(words)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it says where it listens.
     pub(crate) async fn address(&self) -> SocketAddr {
         const BEFORE: &str = "listens on http://";

@@ -59,6 +59,22 @@ async fn a_new_secret_is_fit_for_the_settings() {
 }
 
 #[tokio::test]
+async fn a_weak_secret_signs_for_the_server_that_allows_it() {
+    let weak = "changeme";
+    let token = |allow: &'static str| {
+        let mut command = command(&["token", "--user", "u1", "--scope", "events:publish"]);
+        command.env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", weak).env("REJOIN_AUTH__JWT__ALLOW_WEAK_SECRET", allow);
+        command.env("REJOIN_AUTH__JWT__ISSUER", "here").env("REJOIN_AUTH__JWT__AUDIENCE", "rejoin");
+        Running::of(&mut command).ended()
+    };
+    token("no").await.assert_failed("set `auth.jwt.allow_weak_secret` to true");
+    let made = token("yes").await;
+    let server = server(weak, "allow_weak_secret = true").await;
+    let published = run_as(made.lines()[0], &["publish", "--url", &server.url(""), "--user", "u1", "--type", "t"]).await;
+    assert_eq!(published.lines().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_missing_or_wrong_is_said() {
     run(&["token", "--user", "u1"]).await.assert_failed("make one with `rejoin token secret`");
     let mut others = command(&["token", "--user", "u1"]);

@@ -82,6 +82,28 @@ async fn promise_11_missing_and_wrong_credentials_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_token_without_an_end_reads_and_publishes_where_that_is_allowed() {
+    let claims = json!({ "sub": "u1", "scope": "events:publish" });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let strict = server("").await;
+    let refused = get(&strict, "/api/events").bearer_auth(&endless).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let refused: Value = refused.json().await.unwrap();
+    assert!(refused["code"] == "invalid_token" && refused["message"].as_str().unwrap().contains("auth.jwt.require_exp"), "{refused}");
+
+    let lax = server("auth.jwt.require_exp = false").await;
+    let mut stream = Connection::of(get(&lax, "/api/events").bearer_auth(&endless).send().await.unwrap());
+    let event = json!({ "user_id": "u1", "type": "t", "payload": 7 });
+    let published = Client::new().post(lax.url("/api/events")).bearer_auth(&endless).json(&event).send().await.unwrap();
+    assert_eq!(published.status(), 201);
+    assert_eq!(stream.event().await.1["payload"], 7);
+    // One that has ended has ended.
+    let expired = mint::token(SECRET, &reader("u1"), rejoin::domain::timestamp::Timestamp::from_ms(0)).unwrap();
+    assert_eq!(get(&lax, "/api/events").bearer_auth(expired).send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
 async fn publishing_needs_its_scope_and_reading_needs_a_user() {
     let server = server("").await;
     let event = json!({ "user_id": "u1", "type": "t" });

@@ -47,6 +47,8 @@ pub(super) struct ClaimRules {
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
     pub(super) leeway: Duration,
+    /// Whether a token must end.
+    pub(super) require_exp: bool,
 }
 
 impl ClaimRules {
@@ -57,18 +59,21 @@ impl ClaimRules {
         if time_ms(claims.nbf.as_ref(), "nbf")?.is_some_and(|begin| now.as_ms().saturating_add(leeway_ms) < begin) {
             return Err(invalid("it is not valid yet (its `nbf`)"));
         }
-        let exp = time_ms(claims.exp.as_ref(), "exp")?.ok_or_else(|| invalid("it never ends: `exp` must be there"))?;
+        let exp = time_ms(claims.exp.as_ref(), "exp")?;
+        if self.require_exp && exp.is_none() {
+            return Err(invalid("it never ends: `exp` must be there, unless the server has auth.jwt.require_exp = false"));
+        }
         // With the leeway, so that a connection is closed at the moment from which a new one would be refused. A
         // connection that is accepted and closed at once would come back for ever.
-        let end = exp.saturating_add(leeway_ms);
+        let end = exp.map(|exp| exp.saturating_add(leeway_ms));
         let principal = Principal {
             user: user(claims.sub.as_ref())?,
             scopes: scopes(claims.scope.as_ref())?,
             categories: claims.categories.as_ref().map(categories).transpose()?,
-            expires_at: Some(Timestamp::from_ms(end)),
+            expires_at: end.map(Timestamp::from_ms),
         };
         // Last, because "get a new one" is the wrong advice for a token that was never right.
-        if now.as_ms() >= end { Err(AuthError::Expired) } else { Ok(principal) }
+        if end.is_some_and(|end| now.as_ms() >= end) { Err(AuthError::Expired) } else { Ok(principal) }
     }
 
     fn judge_origin(&self, claims: &Claims) -> Result<(), AuthError> {

@@ -41,13 +41,20 @@ pub struct JwtOptions {
     pub audience: Option<String>,
     /// How far the issuer's clock may be off.
     pub leeway: Duration,
+    /// Whether a token must end.
+    pub require_exp: bool,
 }
 
 /// Where the keys come from.
 #[derive(Clone)]
 pub enum KeySource {
     /// An HMAC secret, its bytes taken as they are.
-    Secret(String),
+    Secret {
+        /// The secret.
+        text: String,
+        /// Whether it may be one that can be guessed.
+        allow_weak: bool,
+    },
     /// A file with one public key in PEM form.
     PemFile(PathBuf),
     /// A file with a key set.
@@ -59,7 +66,7 @@ pub enum KeySource {
 impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Secret(_) => f.write_str("Secret(***)"),
+            Self::Secret { .. } => f.write_str("Secret(***)"),
             Self::PemFile(path) => f.debug_tuple("PemFile").field(path).finish(),
             Self::JwksFile(path) => f.debug_tuple("JwksFile").field(path).finish(),
             // An address may carry credentials.
@@ -150,7 +157,8 @@ impl JwtAuthenticator {
             return Err(JwtSetupError::Algorithm { algorithm: *algorithm, fitting });
         }
         let algorithms = if options.algorithms.is_empty() { fitting } else { options.algorithms };
-        let rules = ClaimRules { issuer: options.issuer, audience: options.audience, leeway: options.leeway };
+        let rules =
+            ClaimRules { issuer: options.issuer, audience: options.audience, leeway: options.leeway, require_exp: options.require_exp };
         Ok(Self { keys, algorithms, rules, clock })
     }
 
@@ -182,8 +190,8 @@ impl Keys {
     fn load(source: KeySource) -> Result<Self, JwtSetupError> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|source| JwtSetupError::File { path: path.clone(), source });
         match source {
-            KeySource::Secret(secret) => {
-                VerifyingKey::from_secret(&secret).map(|key| Self::One(Arc::new(key))).map_err(JwtSetupError::Secret)
+            KeySource::Secret { text, allow_weak } => {
+                VerifyingKey::from_secret(&text, allow_weak).map(|key| Self::One(Arc::new(key))).map_err(JwtSetupError::Secret)
             }
             KeySource::PemFile(path) => {
                 let key = VerifyingKey::from_pem(&String::from_utf8_lossy(&read(&path)?));

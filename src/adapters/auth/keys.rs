@@ -65,8 +65,8 @@ impl StaticKeys {
 
     /// The publisher whose key this is.
     pub fn find(&self, token: &str) -> Option<&Principal> {
-        // Not worth hashing: nothing that long is a key.
-        if self.by_digest.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        // Nothing is no key, whatever is configured; and nothing that long is one.
+        if self.by_digest.is_empty() || token.is_empty() || token.len() > TOKEN_BYTES_MAX {
             return None;
         }
         let (name, principal) = self.by_digest.get(&digest(token))?;
@@ -132,6 +132,7 @@ mod tests {
             assert_eq!(keys.find(token), None, "{token:.80}");
         }
         assert_eq!(StaticKeys::default().find(""), None);
+        assert_eq!(StaticKeys::new([key("nobody", "", &[])]).unwrap().find(""), None);
     }
 
     #[test]

@@ -13,9 +13,7 @@ use jsonwebtoken::{
 use serde::de::DeserializeOwned;
 
 use super::algorithm::Algorithm;
-
-/// Shortest HMAC secret, in bytes: RFC 7518 asks for the size of the hash. A shorter one can be found by trying.
-pub const SECRET_BYTES_MIN: usize = 32;
+use crate::domain::secret::{Weakness, weakness};
 
 /// Sizes of an RSA modulus in bytes: 2048 to 8192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
@@ -35,8 +33,8 @@ pub(super) struct VerifyingKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableKey {
     /// An HMAC secret that can be guessed.
-    #[error("the secret must have at least {SECRET_BYTES_MIN} bytes: make one with `rejoin token secret`")]
-    ShortSecret,
+    #[error("the secret can be guessed: {0}; make one with `rejoin token secret`, or set auth.jwt.allow_weak_secret")]
+    WeakSecret(Weakness),
     /// A PEM text as an HMAC secret: a public key would let everybody sign.
     #[error("the secret is a PEM text: name it as the key file instead")]
     PemAsSecret,
@@ -65,8 +63,8 @@ pub enum UnusableKey {
 
 impl VerifyingKey {
     /// An HMAC key: the secret's bytes as they are.
-    pub(super) fn from_secret(secret: &str) -> Result<Self, UnusableKey> {
-        Ok(Self { algorithm: Algorithm::Hs256, kid: None, key: DecodingKey::from_secret(checked_secret(secret)?) })
+    pub(super) fn from_secret(secret: &str, allow_weak: bool) -> Result<Self, UnusableKey> {
+        Ok(Self { algorithm: Algorithm::Hs256, kid: None, key: DecodingKey::from_secret(checked_secret(secret, allow_weak)?) })
     }
 
     /// A public key in PEM form.
@@ -124,15 +122,15 @@ impl VerifyingKey {
     }
 }
 
-/// The bytes of a secret that is fit to sign with.
-pub(super) fn checked_secret(secret: &str) -> Result<&[u8], UnusableKey> {
+/// The bytes of a secret that is fit to sign with. A weak one may be allowed, but not one that is none.
+pub(super) fn checked_secret(secret: &str, allow_weak: bool) -> Result<&[u8], UnusableKey> {
     if secret.contains("-----BEGIN ") {
         return Err(UnusableKey::PemAsSecret);
     }
-    if secret.len() < SECRET_BYTES_MIN {
-        return Err(UnusableKey::ShortSecret);
+    match weakness(secret) {
+        Some(weakness) if !allow_weak || weakness == Weakness::Blank => Err(UnusableKey::WeakSecret(weakness)),
+        _ => Ok(secret.as_bytes()),
     }
-    Ok(secret.as_bytes())
 }
 
 #[cfg(test)]
@@ -141,11 +139,18 @@ mod tests {
 
     #[test]
     fn a_secret_that_can_be_guessed_or_is_public_is_refused() {
-        assert_eq!(checked_secret(""), Err(UnusableKey::ShortSecret));
-        assert_eq!(checked_secret(&"x".repeat(31)), Err(UnusableKey::ShortSecret));
-        assert_eq!(checked_secret(&"x".repeat(32)).map(<[u8]>::len), Ok(32));
+        for (secret, weakness) in [("x".repeat(31), Weakness::Short), ("x".repeat(32), Weakness::Repetitive)] {
+            assert_eq!(checked_secret(&secret, false), Err(UnusableKey::WeakSecret(weakness)));
+            assert_eq!(checked_secret(&secret, true), Ok(secret.as_bytes()));
+        }
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", "A".repeat(64));
-        assert_eq!(checked_secret(&pem), Err(UnusableKey::PemAsSecret));
+        for allow_weak in [false, true] {
+            for blank in ["", "                                        "] {
+                assert_eq!(checked_secret(blank, allow_weak), Err(UnusableKey::WeakSecret(Weakness::Blank)));
+            }
+            assert_eq!(checked_secret(&pem, allow_weak), Err(UnusableKey::PemAsSecret));
+        }
+        assert!(checked_secret("9f86d081884c7d659a2feaa0c55ad015", false).is_ok());
     }
 
     #[test]

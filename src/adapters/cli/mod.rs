@@ -68,7 +68,7 @@ impl CommandLine {
             Command::Serve => return serve::serve(&Settings::load(config)?).await,
             Command::Config => {
                 let loaded = Settings::load(config)?;
-                loaded.warning.as_deref().into_iter().for_each(tell);
+                loaded.warnings.iter().map(String::as_str).for_each(tell);
                 output::print(&loaded.listing.to_string())?;
             }
             Command::Tail(options) => return tail::tail(&options).await,

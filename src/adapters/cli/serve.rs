@@ -7,17 +7,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::log;
 use crate::{
     adapters::{
-        config::{AuthMode, Loaded, Settings, TelemetrySettings},
+        config::{AuthMode, Loaded, Secret, Settings, TelemetrySettings},
         traces::{Traces, TracesError, TracesOptions},
     },
     composition::Server,
 };
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once. It fails unless the drain is over in time.
-pub(super) async fn serve(Loaded { settings, warning, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn serve(Loaded { settings, warnings, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
     let traces = start_traces(&settings.telemetry)?;
     log::start(&settings.log, traces.as_ref())?;
-    if let Some(warning) = warning {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
     let mut terminate = signal(SignalKind::terminate())?;
@@ -57,8 +57,8 @@ fn report_end(cut_off: Option<usize>) -> ExitCode {
 }
 
 fn start_traces(telemetry: &TelemetrySettings) -> Result<Option<Traces>, TracesError> {
-    let options = |collector: &String| TracesOptions {
-        collector: collector.clone(),
+    let options = |collector: &Secret| TracesOptions {
+        collector: collector.reveal().to_owned(),
         service_name: telemetry.service_name.clone(),
         sample_ratio: telemetry.sample_ratio,
     };

@@ -132,6 +132,7 @@ fn development_token(options: &TokenOptions, settings: &Settings) -> Result<Stri
         ttl: options.ttl,
         issuer: auth.jwt.issuer.clone(),
         audience: auth.jwt.audience.clone(),
+        allow_weak_secret: auth.jwt.allow_weak_secret,
     };
     Ok(mint::token(secret, &request, SystemClock.now())?)
 }

@@ -10,10 +10,10 @@ use figment::{
 };
 use serde::de::DeserializeOwned;
 
-use super::auth::MASK;
-
-/// Shortest secret of HS256, in bytes: as long as its hash, as RFC 7518 demands.
-const SECRET_BYTES_MIN: usize = 32;
+use crate::{
+    adapters::shown_url::{MASK, is_ambiguous, shown},
+    domain::secret::{SECRET_BYTES_MIN, SECRET_DISTINCT_BYTES_MIN},
+};
 
 /// What a setting may be.
 pub(super) enum Allowed {
@@ -35,14 +35,21 @@ pub(super) enum Allowed {
         /// The test.
         accepts: fn(&Value) -> bool,
     },
-    /// A text that must not be shown.
+    /// A text that must not be shown. Whether it is strong enough is a rule between keys.
     Secret,
+    /// A URL that may hold what must not be shown, and that passes a test.
+    Url {
+        /// What it may be, in words.
+        what: &'static str,
+        /// The test.
+        accepts: fn(&Value) -> bool,
+    },
     /// URLs of a backend, with commas between, which may hold passwords.
     Urls {
         /// What they may be, in words.
         what: &'static str,
         /// What they may begin with, before `://`.
-        schemes: &'static [&'static str],
+        is_scheme: fn(&str) -> bool,
     },
     /// A list of texts that passes a test.
     Texts {
@@ -68,7 +75,7 @@ impl Allowed {
             Self::Flag => flag(text.trim()).map(Value::from),
             Self::Number { .. } => text.trim().parse::<u64>().ok().map(Value::from),
             Self::Ratio => text.trim().parse::<f64>().ok().map(Value::from),
-            Self::Text { .. } | Self::Secret | Self::Urls { .. } => None,
+            Self::Text { .. } | Self::Secret | Self::Url { .. } | Self::Urls { .. } => None,
             Self::Texts { .. } if !text.trim_start().starts_with('[') => Some(comma_separated(text)),
             Self::Texts { .. } | Self::Tables { .. } => toml_value(text),
         };
@@ -81,9 +88,9 @@ impl Allowed {
             Self::Flag => value.to_bool().is_some(),
             Self::Number { min, max } => integer(value).is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
             Self::Ratio => value.deserialize::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)),
-            Self::Text { accepts, .. } => value.as_str().is_some() && accepts(value),
-            Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || text.len() >= SECRET_BYTES_MIN),
-            Self::Urls { schemes, .. } => value.as_str().is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), schemes))),
+            Self::Text { accepts, .. } | Self::Url { accepts, .. } => value.as_str().is_some() && accepts(value),
+            Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || !text.trim().is_empty()),
+            Self::Urls { is_scheme, .. } => value.as_str().is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), *is_scheme))),
             Self::Texts { accepts, .. } => {
                 value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some())) && accepts(value)
             }
@@ -95,7 +102,7 @@ impl Allowed {
     pub(super) fn masked(&self, value: &Value) -> Value {
         match (self, value.as_str()) {
             (Self::Secret, Some(text)) if !text.is_empty() => Value::from(MASK),
-            (Self::Urls { .. }, Some(urls)) => Value::from(urls.split(',').map(without_password).collect::<Vec<_>>().join(",")),
+            (Self::Url { .. } | Self::Urls { .. }, Some(urls)) if !urls.is_empty() => Value::from(shown(urls)),
             _ => value.clone(),
         }
     }
@@ -107,11 +114,20 @@ impl fmt::Display for Allowed {
             Self::Flag => f.write_str("true or false"),
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Ratio => f.write_str("a number from 0.0 to 1.0"),
-            Self::Secret => write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, or empty"),
-            Self::Text { what, .. } | Self::Urls { what, .. } | Self::Texts { what, .. } | Self::Tables { what, .. } => f.write_str(what),
+            Self::Secret => {
+                write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, {SECRET_DISTINCT_BYTES_MIN} of them different, not blank; or empty")
+            }
+            Self::Text { what, .. }
+            | Self::Url { what, .. }
+            | Self::Urls { what, .. }
+            | Self::Texts { what, .. }
+            | Self::Tables { what, .. } => f.write_str(what),
         }
     }
 }
+
+/// What the environment may have for a truth value.
+pub(super) const FLAGS: &str = "true or false (or t, yes, y, on, 1; f, no, n, off, 0)";
 
 /// Whether a value is what a field of this type takes.
 pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
@@ -119,23 +135,11 @@ pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
 }
 
 /// Only the beginning is looked at: what a backend's driver makes of the rest is its own business.
-fn is_url(url: &str, schemes: &[&str]) -> bool {
-    url.split_once("://").is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
+fn is_url(url: &str, is_scheme: fn(&str) -> bool) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty() && !is_ambiguous(url))
 }
 
-/// A URL without its password, and without what stands behind a `?`, which may be one too.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return MASK.to_owned() };
-    let (rest, query) = rest.split_once('?').map_or((rest, String::new()), |(rest, _)| (rest, format!("?{MASK}")));
-    // A password may hold anything but an `@`, so the last one ends it.
-    let rest = match rest.rsplit_once('@') {
-        Some((credentials, host)) => format!("{}:{MASK}@{host}", credentials.split(':').next().unwrap_or_default()),
-        None => rest.to_owned(),
-    };
-    format!("{scheme}://{rest}{query}")
-}
-
-/// The spellings that are found in `.env` files.
+/// The spellings that are found in `.env` files, and no others: [`FLAGS`] says so.
 fn flag(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),

@@ -10,10 +10,10 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::fields;
-use crate::domain::access::Scope;
+use crate::{adapters::shown_url::MASK, domain::access::Scope};
 
-/// What stands where a secret would.
-pub(super) const MASK: &str = "********";
+/// The SHA-256 of the empty text: the hash of a key that everybody has.
+const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// `[auth]`
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) const MASK: &str = "********";
 pub struct AuthSettings {
     /// How it is known who asks.
     pub mode: AuthMode,
-    /// Whether mode `none` may listen on other than loopback addresses.
+    /// Whether mode `none` may listen on other than loopback addresses, and answer under any host name.
     pub allow_insecure: bool,
     /// The cookie that may carry the token of a subscribe request.
     #[serde(deserialize_with = "fields::not_empty")]
@@ -51,6 +51,8 @@ pub struct JwtSettings {
     /// The secret of HS256.
     #[serde(deserialize_with = "fields::not_empty")]
     pub secret: Option<Secret>,
+    /// Whether the secret may be one that can be guessed.
+    pub allow_weak_secret: bool,
     /// A PEM file with a public key.
     #[serde(deserialize_with = "fields::not_empty")]
     pub public_key_file: Option<PathBuf>,
@@ -59,7 +61,7 @@ pub struct JwtSettings {
     pub jwks_file: Option<PathBuf>,
     /// The URL of a JWKS.
     #[serde(deserialize_with = "fields::not_empty")]
-    pub jwks_url: Option<String>,
+    pub jwks_url: Option<Secret>,
     /// The algorithms to accept; empty for those that fit the key.
     pub algorithms: Vec<Algorithm>,
     /// What `iss` must be.
@@ -71,6 +73,8 @@ pub struct JwtSettings {
     /// How far other clocks may be off.
     #[serde(rename = "leeway_seconds", deserialize_with = "fields::seconds")]
     pub leeway: Duration,
+    /// Whether a token must end.
+    pub require_exp: bool,
 }
 
 /// What the signatures of tokens are checked with.
@@ -83,7 +87,7 @@ pub enum KeySource<'a> {
     /// A JWKS file.
     JwksFile(&'a Path),
     /// The URL of a JWKS.
-    JwksUrl(&'a str),
+    JwksUrl(&'a Secret),
 }
 
 impl KeySource<'_> {
@@ -107,7 +111,7 @@ impl JwtSettings {
         let secret = self.secret.as_ref().map(KeySource::Secret);
         let public_key_file = self.public_key_file.as_deref().map(KeySource::PublicKeyFile);
         let jwks_file = self.jwks_file.as_deref().map(KeySource::JwksFile);
-        let jwks_url = self.jwks_url.as_deref().map(KeySource::JwksUrl);
+        let jwks_url = self.jwks_url.as_ref().map(KeySource::JwksUrl);
         [secret, public_key_file, jwks_file, jwks_url].into_iter().flatten()
     }
 }
@@ -187,6 +191,9 @@ fn key_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 
 fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
     let text = String::deserialize(deserializer)?;
+    if text.eq_ignore_ascii_case(SHA256_OF_NOTHING) {
+        return Err(D::Error::custom("the SHA-256 of the key; this one is of the empty text, which is no key"));
+    }
     hex(text.as_bytes()).ok_or_else(|| D::Error::custom("the SHA-256 of the key, 64 hexadecimal digits"))
 }
 

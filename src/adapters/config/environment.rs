@@ -49,8 +49,7 @@ pub(super) fn read(environment: impl IntoIterator<Item = (OsString, OsString)>) 
             Variable::Other => continue,
         };
         let Some(value) = value.to_str() else { return Err(ConfigError::NotUtf8 { name: name.to_owned() }) };
-        let value = without_line_end(value);
-        if value.is_empty() {
+        if layer::without_line_end(value).is_empty() {
             continue;
         }
         let layer = Layer::variable(name, &key, allowed, value)?;
@@ -82,10 +81,6 @@ fn variable(name: &OsStr) -> Result<Variable<'_>, ConfigError> {
         Some(allowed) if keys::variable(&key) == text => Ok(Variable::Setting { name: text, key, allowed }),
         _ => Err(layer::unknown_key(key, Origin::Environment(text.to_owned()))),
     }
-}
-
-fn without_line_end(value: &str) -> &str {
-    value.strip_suffix("\r\n").or_else(|| value.strip_suffix('\n')).unwrap_or(value)
 }
 
 /// One line for all of them: there may be dozens that nobody can help.

@@ -5,7 +5,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use super::{auth::Algorithm, origin::Origin};
-use crate::domain::category::InvalidRegistry;
+use crate::domain::{category::InvalidRegistry, secret::Weakness};
 
 /// What is wrong with the settings, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,14 +61,16 @@ pub enum ConfigError {
     },
     /// Everybody on the network would be let in.
     #[error(
-        "`auth.mode` is \"none\" ({mode_origin}), which lets everybody in, and `server.listen` is \"{listen}\" ({listen_origin}), which others \
-         can reach: set `auth.mode` to \"jwt\", listen on a loopback address such as 127.0.0.1:8080, or set `auth.allow_insecure` to true"
+        "`auth.mode` is \"none\" ({mode_origin}), which lets everybody in, and `{key}` is \"{address}\" ({address_origin}), which others \
+         can reach: set `auth.mode` to \"jwt\", `{key}` to a loopback address such as 127.0.0.1:8080, or `auth.allow_insecure` to true"
     )]
     Insecure {
-        /// The address.
-        listen: SocketAddr,
+        /// The listener.
+        key: &'static str,
+        /// Its address.
+        address: SocketAddr,
         /// Where the address came from.
-        listen_origin: Origin,
+        address_origin: Origin,
         /// Where the mode came from.
         mode_origin: Origin,
     },
@@ -81,6 +83,17 @@ pub enum ConfigError {
         allowed: String,
         /// Those that are, with where they came from.
         found: String,
+    },
+    /// A secret that can be guessed.
+    #[error(
+        "`auth.jwt.secret` ({origin}) can be guessed: {weakness}. Make one with `rejoin token secret`; where that is not possible yet, set \
+         `auth.jwt.allow_weak_secret` to true"
+    )]
+    WeakSecret {
+        /// Where the secret came from.
+        origin: Origin,
+        /// What is wrong with it.
+        weakness: Weakness,
     },
     /// An algorithm that the configured key can't be used with.
     #[error("`auth.jwt.algorithms` ({origin}) has {algorithm}, but with `{key_source}` set it may only have {allowed}", algorithm = algorithm.as_str())]

@@ -12,7 +12,10 @@ use super::{
     auth::{Algorithm, AuthMode, StaticKey},
     settings::{Backend, CorsOrigins, LogFormat},
 };
-use crate::domain::category::{CATEGORY_BYTES_MAX, Category, Registry};
+use crate::{
+    adapters::shown_url::is_ambiguous,
+    domain::category::{CATEGORY_BYTES_MAX, Category, Registry},
+};
 
 /// A key of the settings.
 pub(super) struct Key {
@@ -36,8 +39,10 @@ const BACKEND: Allowed = Allowed::Text {
     accepts: fits::<Backend>,
 };
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
-const URL: Allowed =
-    Allowed::Text { what: "a URL that begins with https:// or http://, without user and password, or empty", accepts: url };
+const URL: Allowed = Allowed::Url {
+    what: "a URL that begins with https:// or http://, without user and password, and with any @ written as %40; or empty",
+    accepts: url,
+};
 const FILE: Allowed = Allowed::Text { what: "the path of a file, or empty", accepts: |_| true };
 
 const fn key(name: &'static str, allowed: Allowed) -> Key {
@@ -98,8 +103,8 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "redis.url",
         Allowed::Urls {
-            what: "a URL such as redis://user:password@host:6379/0, or rediss:// for TLS; of a cluster several, with commas between",
-            schemes: &["redis", "rediss", "valkey", "valkeys", "redis+unix", "valkey+unix", "unix"],
+            what: "a URL such as redis://user:password@host:6379/0, or rediss:// for TLS, with user and password percent-encoded; of a cluster several, with commas between",
+            is_scheme: redis_scheme,
         },
     ),
     key("redis.cluster", Allowed::Flag),
@@ -108,8 +113,8 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "postgres.url",
         Allowed::Urls {
-            what: "a URL such as postgres://user:password@host:5432/database?sslmode=verify-full",
-            schemes: &["postgres", "postgresql"],
+            what: "a URL such as postgres://user:password@host:5432/database?sslmode=verify-full, with user, password and values percent-encoded",
+            is_scheme: postgres_scheme,
         },
     ),
     key(
@@ -134,6 +139,7 @@ pub(super) static KEYS: &[Key] = &[
         },
     ),
     key("auth.jwt.secret", Allowed::Secret),
+    key("auth.jwt.allow_weak_secret", Allowed::Flag),
     key("auth.jwt.public_key_file", FILE),
     key("auth.jwt.jwks_file", FILE),
     key("auth.jwt.jwks_url", URL),
@@ -141,6 +147,7 @@ pub(super) static KEYS: &[Key] = &[
     key("auth.jwt.issuer", TEXT),
     key("auth.jwt.audience", TEXT),
     key("auth.jwt.leeway_seconds", number(0, 600)),
+    key("auth.jwt.require_exp", Allowed::Flag),
     key("log.format", Allowed::Text { what: "\"text\" or \"json\"", accepts: fits::<LogFormat> }),
     key(
         "log.level",
@@ -212,6 +219,19 @@ fn schema(value: &Value) -> bool {
     })
 }
 
+/// The driver's own, and what other programs write for the same: `+tls` and `+ssl` for TLS.
+fn redis_scheme(scheme: &str) -> bool {
+    const SCHEMES: [&str; 9] = ["redis", "rediss", "redis+tls", "redis+ssl", "valkey", "valkeys", "redis+unix", "valkey+unix", "unix"];
+    SCHEMES.contains(&scheme)
+}
+
+/// `postgres` or `postgresql`, alone or as SQLAlchemy writes it: with the driver that another program uses.
+fn postgres_scheme(scheme: &str) -> bool {
+    let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, "any"));
+    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    matches!(dialect, "postgres" | "postgresql") && is_name(driver)
+}
+
 fn no_white_space(value: &Value) -> bool {
     value.as_str().is_some_and(|text| !text.contains(|c: char| c.is_whitespace() || c.is_control()))
 }
@@ -234,7 +254,7 @@ fn url(value: &Value) -> bool {
     // A password in it would be shown by `rejoin config`.
     let is_plain = |authority: &http::uri::Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
     let good = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(is_plain);
-    value.as_str().is_some_and(|text| text.is_empty() || text.parse().is_ok_and(|uri| good(&uri)))
+    value.as_str().is_some_and(|text| text.is_empty() || (!is_ambiguous(text) && text.parse().is_ok_and(|uri| good(&uri))))
 }
 
 fn directives(value: &Value) -> bool {

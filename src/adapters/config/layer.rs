@@ -10,7 +10,14 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::{allowed::Allowed, auth::MASK, error::ConfigError, keys, listing, nearest::nearest, origin::Origin};
+use super::{
+    allowed::{Allowed, FLAGS},
+    error::ConfigError,
+    keys, listing,
+    nearest::nearest,
+    origin::Origin,
+};
+use crate::adapters::shown_url::MASK;
 
 /// The defaults: the one file that says all keys to people.
 pub(super) const DEFAULT: &str = include_str!("../../../config/default.toml");
@@ -41,14 +48,16 @@ impl Layer {
     /// A file's text.
     pub(super) fn parse(origin: Origin, text: &str) -> Result<Self, ConfigError> {
         match Toml::from_str::<Dict>(text) {
-            Ok(values) => {
+            Ok(mut values) => {
                 check_section("", &values, &origin)?;
+                drop_line_ends("", &mut values);
                 Ok(Self { origin, values })
             }
             Err(error) => {
                 let start = error.span().map_or(0, |span| span.start);
                 let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-                Err(ConfigError::Syntax { origin, line, message: error.message().replace('\n', ", ") })
+                let hint = if has_bare_word(text, line) { BARE_WORD } else { "" };
+                Err(ConfigError::Syntax { origin, line, message: error.message().replace('\n', ", ") + hint })
             }
         }
     }
@@ -56,10 +65,37 @@ impl Layer {
     /// The value of an environment variable, for a key that there is.
     pub(super) fn variable(variable: &str, key: &str, allowed: &Allowed, text: &str) -> Result<Self, ConfigError> {
         let origin = Origin::Environment(variable.to_owned());
-        let value = allowed.parse(text);
+        let value = allowed.parse(without_line_end(text));
         check_value(key, &value, allowed, &origin)?;
         let values = nest(key, value).into_dict().unwrap_or_default();
         Ok(Self { origin, values })
+    }
+}
+
+/// What to do about a word that stands where a value should, as `yes` or `t` in a file.
+const BARE_WORD: &str = " (a truth value is true or false; a text stands in quotes)";
+
+fn has_bare_word(text: &str, line: usize) -> bool {
+    let value = text.lines().nth(line.saturating_sub(1)).and_then(|line| line.split_once('='));
+    value.is_some_and(|(_, value)| value.trim_start().starts_with(|c: char| c.is_ascii_alphabetic()))
+}
+
+/// A text without the one line end that a file's last line has: it is no part of a secret that was made of a file.
+pub(super) fn without_line_end(text: &str) -> &str {
+    text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
+}
+
+/// Does so with what a file has of secrets and URLs, which may be texts of several lines in it.
+fn drop_line_ends(section: &str, values: &mut Dict) {
+    for (name, value) in values {
+        let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        match (keys::allowed(&key), value) {
+            (None, Value::Dict(_, values)) => drop_line_ends(&key, values),
+            (Some(Allowed::Secret | Allowed::Url { .. } | Allowed::Urls { .. }), Value::String(_, text)) => {
+                text.truncate(without_line_end(text).len());
+            }
+            _ => {}
+        }
     }
 }
 
@@ -101,9 +137,13 @@ fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> 
         }
         // A key may have been put here instead of its hash.
         Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { .. } => MASK.to_owned(),
+        Allowed::Url { .. } => listing::text(&allowed.masked(value)),
         Allowed::Flag | Allowed::Number { .. } | Allowed::Ratio | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
     };
-    Err(bad_value(key.to_owned(), origin, found, allowed))
+    match (allowed, origin) {
+        (Allowed::Flag, Origin::Environment(_)) => Err(bad_value(key.to_owned(), origin, found, FLAGS)),
+        _ => Err(bad_value(key.to_owned(), origin, found, allowed)),
+    }
 }
 
 fn bad_value(key: String, origin: &Origin, found: String, allowed: &(impl ToString + ?Sized)) -> ConfigError {

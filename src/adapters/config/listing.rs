@@ -6,7 +6,8 @@ use std::fmt;
 
 use figment::{Figment, value::Value};
 
-use super::{allowed::Allowed, auth::MASK, keys, origin::Origin};
+use super::{allowed::Allowed, keys, origin::Origin};
+use crate::adapters::shown_url::MASK;
 
 /// Every key in force, in the order of `config/default.toml`. It displays as lines of `key = value  # origin`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,7 @@ mod rules;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::{ffi::OsString, path::Path};
 
@@ -52,8 +53,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The same, key by key, with where each value came from.
     pub listing: Listing,
-    /// What the operator should know, though it does not stop the start.
-    pub warning: Option<String>,
+    /// What the operator should know, though it does not stop the start: one line each.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -93,5 +94,6 @@ fn assemble(file: Option<(&Path, &str)>, environment: impl IntoIterator<Item = (
     rules::check_categories(&figment)?;
     let settings: Settings = figment.extract().map_err(Box::new)?;
     rules::check(&settings, &figment)?;
-    Ok(Loaded { settings, listing: Listing::of(&figment), warning: environment.warning })
+    let warnings = environment.warning.into_iter().chain(warnings::of(&settings, &figment)).collect();
+    Ok(Loaded { settings, listing: Listing::of(&figment), warnings })
 }

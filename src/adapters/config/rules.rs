@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use figment::Figment;
 
 use super::{
-    auth::{Algorithm, AuthMode, KeySource},
+    auth::{Algorithm, AuthMode, KeySource, Secret},
     error::ConfigError,
     keys,
     origin::Origin,
     settings::{Settings, build_registry},
 };
-use crate::domain::category::InvalidRegistry;
+use crate::domain::{category::InvalidRegistry, secret::weakness};
 
 /// Checks that the categories of all layers go together. It comes before the settings are typed, which would hide whose
 /// mistake it is.
@@ -29,6 +29,7 @@ pub(super) fn check_categories(figment: &Figment) -> Result<(), ConfigError> {
 
 /// Checks every other rule.
 pub(super) fn check(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> {
+    check_secret(settings, figment)?;
     match settings.auth.mode {
         AuthMode::None => check_open(settings, figment)?,
         AuthMode::Jwt => check_jwt(settings, figment)?,
@@ -41,16 +42,30 @@ pub(super) fn check(settings: &Settings, figment: &Figment) -> Result<(), Config
 }
 
 fn check_open(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> {
-    let listen = settings.server.listen;
-    // An IPv4 address may come in the clothes of an IPv6 one.
-    if settings.auth.allow_insecure || listen.ip().to_canonical().is_loopback() {
+    if settings.auth.allow_insecure {
         return Ok(());
     }
-    Err(ConfigError::Insecure {
-        listen,
-        listen_origin: Origin::of(figment, "server.listen"),
-        mode_origin: Origin::of(figment, "auth.mode"),
-    })
+    let server = &settings.server;
+    let listeners = [("server.listen", Some(server.listen)), ("server.ops_listen", server.ops_listen)];
+    for (key, address) in listeners {
+        // An IPv4 address may be written as an IPv6 one.
+        if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) {
+            let address_origin = Origin::of(figment, key);
+            return Err(ConfigError::Insecure { key, address, address_origin, mode_origin: Origin::of(figment, "auth.mode") });
+        }
+    }
+    Ok(())
+}
+
+/// In every mode: tokens may be made with it for a server that is in mode `jwt`.
+fn check_secret(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> {
+    let jwt = &settings.auth.jwt;
+    match jwt.secret.as_ref().map(Secret::reveal).and_then(weakness) {
+        Some(weakness) if !jwt.allow_weak_secret => {
+            Err(ConfigError::WeakSecret { origin: Origin::of(figment, "auth.jwt.secret"), weakness })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_jwt(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> {

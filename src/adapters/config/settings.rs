@@ -216,7 +216,7 @@ pub struct LogSettings {
 pub struct TelemetrySettings {
     /// The collector that traces are sent to; `None` for no traces.
     #[serde(deserialize_with = "fields::not_empty")]
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<Secret>,
     /// What this service is called in its traces.
     pub service_name: String,
     /// The part of the requests that are traced.

@@ -158,7 +158,7 @@ fn a_variable_means_what_its_key_says() {
     ] {
         assert_eq!(settings("", &[("ENABLE_SSE_PUSH", spelling)]).sse.push_enabled, expected, "{spelling}");
     }
-    for secret in ["12345678901234567890123456789012", "truetruetruetruetruetruetruetrue", "[a,b]{c=1}\"quoted\"  with spaces  "] {
+    for secret in ["12345678901234567890123456789012", "true-or-false-true-or-false-true", "[a,b]{c=1}\"quoted\"  with spaces  "] {
         let settings = settings("", &[("REJOIN_AUTH__JWT__SECRET", secret)]);
         assert_eq!(settings.auth.jwt.secret.unwrap().reveal(), secret);
     }
@@ -238,8 +238,8 @@ fn each_ready_file_chooses_its_backend_for_everything() {
 fn a_password_in_a_url_is_never_shown() {
     for (url, shown) in [
         ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
-        ("redis://user:pa:s@s@host:1/2", "redis://user:********@host:1/2"),
-        ("rediss://:pass@a,redis://b?password=pass", "rediss://:********@a,redis://b?********"),
+        ("redis://user:pa:s@s@host:1/2", "redis://********@host:1/2"),
+        ("rediss://:pass@a,redis://b?password=pass", "rediss://********@a,redis://b?********"),
     ] {
         let loaded = load("", &[("REJOIN_REDIS__URL", url)]).unwrap();
         assert_eq!(line(&loaded.listing, "redis.url").value, format!("\"{shown}\""));
@@ -247,4 +247,51 @@ fn a_password_in_a_url_is_never_shown() {
         assert!(!format!("{:?}", loaded.settings).contains("pass"));
     }
     assert!(!refusal("", &[("REJOIN_REDIS__URL", "http://user:pass@host")]).contains("pass@"));
+    // Its parts can't be told apart: the password may end with the host of that name.
+    for odd in ["?", "#", "/", "\\"] {
+        let message = refusal("", &[("REJOIN_REDIS__URL", &format!("redis://user:hush{odd}hush@host"))]);
+        assert!(message.contains("percent-encoded") && !message.contains("hush"), "{message}");
+    }
+    for key in ["auth.jwt.jwks_url", "telemetry.otlp_endpoint"] {
+        let variable = keys::variable(key);
+        let loaded = load("", &[(&variable, "https://host/path?key=hush")]).unwrap();
+        assert_eq!(line(&loaded.listing, key).value, "\"https://host/path?********\"");
+        assert!(!format!("{:?}", loaded.settings).contains("hush"));
+        let message = refusal("", &[(&variable, "https://hush:hush@host/path")]);
+        assert!(message.contains("`https://********@host/path`") || message.contains("\"https://********@host/path\""), "{message}");
+        assert!(!message.contains("hush"), "{message}");
+    }
+}
+
+#[test]
+fn what_other_programs_write_for_a_backends_scheme_is_understood() {
+    for (key, schemes, strangers) in [
+        (
+            "postgres.url",
+            &[
+                "postgres",
+                "postgresql",
+                "postgresql+psycopg",
+                "postgresql+psycopg2",
+                "postgresql+asyncpg",
+                "postgres+asyncpg",
+                "postgresql+pg8000",
+            ][..],
+            &["mysql", "postgresql+", "postgres+a b", "mysql+psycopg", "jdbc:postgresql", "Postgres"][..],
+        ),
+        (
+            "redis.url",
+            &["redis", "rediss", "redis+tls", "redis+ssl", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"],
+            &["http", "redis+sentinel", "redis+cluster", "sentinel", "redis+"],
+        ),
+    ] {
+        let variable = keys::variable(key);
+        for scheme in schemes {
+            assert!(load("", &[(&variable, &format!("{scheme}://u:p%40@h/0"))]).is_ok(), "{scheme}");
+        }
+        for scheme in strangers {
+            let message = refusal("", &[(&variable, &format!("{scheme}://u:p@h/0"))]);
+            assert!(message.contains(key) && message.contains("such as"), "{scheme}: {message}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ const NOW_S: u64 = 1_700_000_000;
 const NOW: Timestamp = Timestamp::from_ms(NOW_S * 1000);
 
 fn rules() -> ClaimRules {
-    ClaimRules { issuer: None, audience: None, leeway: Duration::from_secs(30) }
+    ClaimRules { issuer: None, audience: None, leeway: Duration::from_secs(30), require_exp: true }
 }
 
 fn judge(rules: &ClaimRules, claims: Value) -> Result<Principal, AuthError> {
@@ -48,6 +48,22 @@ fn scopes_may_be_an_array_and_a_publisher_needs_no_user() {
 fn promise_8_no_categories_are_not_all_categories() {
     assert_eq!(judge(&rules(), claims_with(json!({"categories": []}))).unwrap().categories, Some(BTreeSet::new()));
     assert_eq!(judge(&rules(), claims_with(json!({}))).unwrap().categories, None);
+}
+
+#[test]
+fn a_token_without_an_end_is_refused_unless_it_may_come_without() {
+    let lax = ClaimRules { require_exp: false, ..rules() };
+    let endless = json!({"sub": "u1"});
+    assert!(matches!(judge(&rules(), endless.clone()), Err(AuthError::Invalid(reason)) if reason.contains("auth.jwt.require_exp")));
+    assert_eq!(judge(&lax, endless).unwrap().expires_at, None);
+    // Where there is an end, it counts.
+    let exp = |exp: Value| json!({"sub": "u1", "exp": exp});
+    assert_eq!(judge(&lax, exp(json!(NOW_S + 60))).unwrap().expires_at, Some(Timestamp::from_ms((NOW_S + 90) * 1000)));
+    assert!(matches!(judge(&lax, exp(json!(NOW_S - 60))), Err(AuthError::Expired)));
+    for unreadable in [json!(null), json!("never"), json!([])] {
+        assert!(matches!(judge(&lax, exp(unreadable)), Err(AuthError::Invalid(_))));
+    }
+    assert!(matches!(judge(&lax, json!({"sub": "u1", "nbf": NOW_S + 60})), Err(AuthError::Invalid(_))));
 }
 
 #[test]
@@ -138,7 +154,7 @@ proptest! {
     ) {
         let names = ["iss", "aud", "nbf", "exp", "sub", "scope", "categories"];
         let claims: Claims = serde_json::from_value(names.into_iter().zip(values).collect()).unwrap();
-        let rules = ClaimRules { issuer: None, audience: None, leeway: Duration::from_secs(leeway_s) };
+        let rules = ClaimRules { issuer: None, audience: None, leeway: Duration::from_secs(leeway_s), require_exp: true };
         if let Ok(principal) = rules.judge(&claims, Timestamp::from_ms(now_ms)) {
             prop_assert!(principal.expires_at.is_some_and(|end| end.as_ms() > now_ms));
         }

@@ -26,11 +26,12 @@ impl Clock for Fixed {
 
 fn options() -> JwtOptions {
     JwtOptions {
-        key: KeySource::Secret(SECRET.into()),
+        key: KeySource::Secret { text: SECRET.into(), allow_weak: false },
         algorithms: Vec::new(),
         issuer: Some("issuer".into()),
         audience: Some("rejoin".into()),
         leeway: Duration::ZERO,
+        require_exp: true,
     }
 }
 
@@ -84,6 +85,7 @@ fn a_minted_token_is_accepted_and_says_what_was_asked_for() {
         ttl: Duration::from_secs(5),
         issuer: Some("issuer".into()),
         audience: Some("rejoin".into()),
+        ..mint::TokenRequest::default()
     };
     let token = mint::token(SECRET, &request, Timestamp::from_ms(NOW_S * 1000)).unwrap();
     let principal = authenticate(&authenticator(), &token).unwrap();
@@ -223,8 +225,11 @@ fn options_that_do_not_fit_together_are_refused() {
         let options = JwtOptions { key, algorithms: algorithms.to_vec(), ..options() };
         JwtAuthenticator::new(options, Arc::new(Fixed(Timestamp::default()))).err().unwrap()
     };
-    assert!(matches!(setup(KeySource::Secret("short".into()), &[]), JwtSetupError::Secret(UnusableKey::ShortSecret)));
-    let misfit = setup(KeySource::Secret(SECRET.into()), &[Algorithm::Hs256, Algorithm::Rs256]);
+    assert!(matches!(
+        setup(KeySource::Secret { text: "short".into(), allow_weak: false }, &[]),
+        JwtSetupError::Secret(UnusableKey::WeakSecret(_))
+    ));
+    let misfit = setup(KeySource::Secret { text: SECRET.into(), allow_weak: false }, &[Algorithm::Hs256, Algorithm::Rs256]);
     assert_eq!(misfit.to_string(), "algorithm RS256 does not fit the configured key, which allows HS256");
     let url = || KeySource::JwksUrl("https://localhost/keys".into());
     assert!(matches!(setup(url(), &[Algorithm::Hs256]), JwtSetupError::Algorithm { .. }), "a published key is no secret");
@@ -237,7 +242,7 @@ fn options_that_do_not_fit_together_are_refused() {
 #[test]
 fn the_secret_is_not_shown() {
     assert!(!format!("{:?}", options()).contains(SECRET));
-    assert!(!format!("{:?}", VerifyingKey::from_secret(SECRET).unwrap()).contains(SECRET));
+    assert!(!format!("{:?}", VerifyingKey::from_secret(SECRET, false).unwrap()).contains(SECRET));
 }
 
 proptest! {

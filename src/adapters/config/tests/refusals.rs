@@ -17,6 +17,9 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
         ("\n[sse]\nretry_ms = 1\nretry_ms = 2", vec![], vec!["line 4"]),
         ("[sse]\nkeepalive_seconds = 0", vec![], vec!["`sse.keepalive_seconds` is 0", "file rejoin.toml", "1 to 3600"]),
         ("[sse]\npush_enabled = 1", vec![], vec!["`sse.push_enabled` is 1", "true or false"]),
+        ("[sse]\npush_enabled = \"t\"", vec![], vec!["`sse.push_enabled` is \"t\"", "file rejoin.toml", "must be true or false"]),
+        ("[sse]\npush_enabled = yes", vec![], vec!["file rejoin.toml, line 2", "true", "false"]),
+        ("[auth.jwt]\nrequire_exp = 0", vec![], vec!["`auth.jwt.require_exp` is 0", "true or false"]),
         ("[events]\nbackend = \"nats\"", vec![], vec!["`events.backend` is \"nats\"", "\"memory\"", "not available in this version"]),
         ("[server]\nlisten = \"localhost:1\"", vec![], vec!["\"localhost:1\"", "IP address and a port"]),
         ("[server]\ncors_origins = [\"*\", \"http://a\"]", vec![], vec!["`server.cors_origins`", "alone"]),
@@ -36,13 +39,18 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
             vec![("SSE_KEEPALIVE_SECONDS", "-1"), ("REJOIN_SSE__KEEPALIVE_SECONDS", "1")],
             vec!["is \"-1\"", "environment SSE_KEEPALIVE_SECONDS"],
         ),
-        ("", vec![("ENABLE_SSE_PUSH", "maybe")], vec!["\"maybe\"", "true or false"]),
+        ("", vec![("ENABLE_SSE_PUSH", "maybe")], vec!["\"maybe\"", "true or false (or t, yes, y, on, 1; f, no, n, off, 0)"]),
         (&key("name = \"a\""), vec![], vec!["`auth.keys[0]`", "without `sha256`"]),
         (&key("name = \"a\"\nsha256 = \"ab\"\nscopes = [\"admin\"]"), vec![], vec!["`auth.keys[0].sha256` is ********", "64 hex"]),
         (
             &key(&format!("name = \"a\"\nsha256 = \"{HASH}\"\nscopes = [\"root\"]")),
             vec![],
             vec!["scopes` is [\"root\"]", "events:publish, messages:publish, admin"],
+        ),
+        (
+            &key("name = \"a\"\nsha256 = \"E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\nscopes = [\"admin\"]"),
+            vec![],
+            vec!["`auth.keys[0].sha256` is ********", "of the empty text"],
         ),
         (&key("nam = \"a\""), vec![], vec!["`auth.keys[0].nam`", "did you mean `name`", "sha256"]),
     ] {
@@ -61,6 +69,11 @@ fn rules_between_keys() {
         ("[server]\nlisten = \"0.0.0.0:1\"", Some("auth.allow_insecure")),
         ("[server]\nlisten = \"0.0.0.0:1\"\n[auth]\nallow_insecure = true", None),
         ("[server]\nlisten = \"[::1]:1\"", None),
+        ("[server]\nops_listen = \"0.0.0.0:1\"", Some("`server.ops_listen` is \"0.0.0.0:1\" (file rejoin.toml), which others")),
+        ("[server]\nops_listen = \"[::]:1\"", Some("`server.ops_listen` to a loopback address")),
+        ("[server]\nops_listen = \"192.0.2.1:1\"\n[auth]\nallow_insecure = true", None),
+        ("[server]\nops_listen = \"127.0.0.2:1\"", None),
+        (&format!("{secret}[server]\nlisten = \"0.0.0.0:1\"\nops_listen = \"0.0.0.0:2\""), None),
         ("[server]\nlisten = \"[::ffff:127.0.0.1]:1\"", None),
         ("[auth]\nmode = \"jwt\"", Some("none is set")),
         (secret, None),
@@ -80,6 +93,58 @@ fn rules_between_keys() {
             (result, _) => unreachable!("{text}: {:?}", result.map(|_| ())),
         }
     }
+}
+
+#[test]
+fn a_secret_that_can_be_guessed_stops_the_start_unless_that_is_set() {
+    let jwt = |secret: &str, more: &str| format!("[auth]\nmode = \"jwt\"\n[auth.jwt]\nsecret = \"{secret}\"\n{more}");
+    let allow = "allow_weak_secret = true";
+    for (secret, why) in [("changeme", "32 bytes"), (&"x".repeat(64), "8 different"), (&"password".repeat(4), "8 different")] {
+        let message = refusal(&jwt(secret, ""), &[]);
+        let parts = ["`auth.jwt.secret` (file rejoin.toml)", why, "`auth.jwt.allow_weak_secret`", "rejoin token secret"];
+        assert!(parts.iter().all(|part| message.contains(part)) && !message.contains(secret), "{message}");
+        let loaded = load(&jwt(secret, allow), &[]).unwrap();
+        assert_eq!(loaded.settings.auth.jwt.secret.unwrap().reveal(), secret);
+        let [warning] = loaded.warnings.as_slice() else { panic!("{:?}", loaded.warnings) };
+        assert!(warning.contains(why) && warning.contains("auth.jwt.allow_weak_secret") && !warning.contains(secret), "{warning}");
+        // In mode `none` it signs tokens for other servers.
+        assert!(refusal(&format!("[auth.jwt]\nsecret = \"{secret}\""), &[]).contains(why));
+    }
+    for blank in [" ", &" ".repeat(64), "\\t\\t", "\\n\\n"] {
+        let message = refusal(&jwt(blank, allow), &[]);
+        assert!(message.contains("`auth.jwt.secret` is ********") && message.contains("not blank"), "{message}");
+    }
+    assert!(refusal(&jwt("", allow), &[]).contains("none is set"));
+    assert_eq!(load(&jwt("01234567890123456789012345678901", allow), &[]).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn what_mode_none_ignores_or_opens_to_every_page_is_warned_of_once() {
+    let jwt = "issuer = \"i\"\nsecret = \"01234567890123456789012345678901\"";
+    let keys = format!("keys = [{{ name = \"ci\", sha256 = \"{HASH}\", scopes = [\"admin\"] }}]");
+    let text = format!("[auth]\ncookie = \"session\"\n{keys}\n[auth.jwt]\n{jwt}");
+    let warnings = load(&text, &[("REJOIN_AUTH__JWT__LEEWAY_SECONDS", "9")]).unwrap().warnings;
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    for part in [
+        "`auth.mode` is \"none\"",
+        "`auth.cookie` (file rejoin.toml)",
+        "`auth.keys` (file rejoin.toml)",
+        "`auth.jwt.secret` (file rejoin.toml)",
+        "`auth.jwt.issuer` (file rejoin.toml)",
+        "`auth.jwt.leeway_seconds` (environment REJOIN_AUTH__JWT__LEEWAY_SECONDS)",
+    ] {
+        assert!(warning.contains(part), "no {part} in {warning}");
+    }
+    assert!(!warning.contains("0123456789") && !warning.contains(HASH) && !warning.contains("auth.jwt.audience"), "{warning}");
+    assert_eq!(load(&format!("[auth]\nmode = \"jwt\"\n{keys}\n[auth.jwt]\n{jwt}"), &[]).unwrap().warnings, [""; 0]);
+
+    let every = "[server]\ncors_origins = [\"*\"]\n";
+    let warnings = load(every, &[]).unwrap().warnings;
+    assert!(matches!(&*warnings, [one] if one.contains("`server.cors_origins` is [\"*\"] (file rejoin.toml)")), "{warnings:?}");
+    for quiet in [format!("{every}[auth]\nmode = \"jwt\"\n[auth.jwt]\n{jwt}"), "[server]\ncors_origins = [\"http://a\"]".to_owned()] {
+        assert_eq!(load(&quiet, &[]).unwrap().warnings, [""; 0], "{quiet}");
+    }
+    assert_eq!(load("", &[]).unwrap().warnings, [""; 0]);
 }
 
 #[test]
