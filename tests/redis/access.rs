@@ -75,8 +75,9 @@ async fn a_redis_behind_tls_is_trusted_by_the_authority_that_signed_it() {
     let [trusted, distrusted] = [trusting(&redis.authority()), trusting(&redis.stranger())];
     // As other programs write it: without TLS this server answers nothing.
     let theirs = url.replacen("rediss://", "redis+tls://", 1);
+    let apart = format!("{trusted}\nredis.key_prefix = \"theirs:\"");
     let ((_one, caller), (_two, same), (_other, suspicious)) =
-        tokio::join!(start(&url, &trusted), start(&theirs, &trusted), start(&url, &distrusted));
+        tokio::join!(start(&url, &trusted), start(&theirs, &apart), start(&url, &distrusted));
     assert_all_works(&caller).await;
     assert_all_works(&same).await;
     assert_away(&suspicious).await;
