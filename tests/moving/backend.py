@@ -1,6 +1,6 @@
 """A stand-in for the backend of the application that moves: its health, its tokens, and its own stream of events.
 
-Arguments: the port, the secret of its tokens, and "exp" where each of its tokens ends.
+Arguments: the port, and the secret of its tokens.
 """
 
 import base64
@@ -12,7 +12,7 @@ import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PORT, SECRET, ALWAYS_ENDS = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3:] == ["exp"]
+PORT, SECRET = int(sys.argv[1]), sys.argv[2].encode()
 
 
 def encoded(data: bytes) -> str:
@@ -32,8 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/api/generate_token":
             # A user for each browser; the token never ends.
-            claims = {"sub": str(uuid.uuid4())} | ({"exp": soon()} if ALWAYS_ENDS else {})
-            self.answer(json.dumps({"token": token(claims)}))
+            self.answer(json.dumps({"token": token({"sub": str(uuid.uuid4())})}))
         elif self.path in ("/api/health", "/health"):
             self.answer(json.dumps({"status": "ok"}))
         elif self.path in ("/api/events", "/api/v1/events"):

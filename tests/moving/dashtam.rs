@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     page::{self, Step},
-    surroundings::{Surroundings, Tokens},
+    surroundings::Surroundings,
     walk::walk,
 };
 
@@ -52,7 +52,7 @@ const TYPES: [(&str, &[&str]); 6] = [
 ];
 
 async fn surroundings() -> Surroundings {
-    Surroundings::start(PORTS, &STARTED, SECRET, Tokens::AsThePageWantsThem).await
+    Surroundings::start(PORTS, &STARTED, SECRET).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

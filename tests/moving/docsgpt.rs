@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     page::{self, Step},
-    surroundings::{Surroundings, Tokens},
+    surroundings::Surroundings,
     walk::walk,
 };
 
@@ -23,8 +23,13 @@ const THEIR_TABLES: &str = "CREATE TABLE conversation_messages (id uuid PRIMARY 
         created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (message_id, sequence_no)); \
     CREATE INDEX message_events_created_at_idx ON message_events (created_at)";
 
-async fn surroundings(tokens: Tokens) -> Surroundings {
-    let surroundings = Surroundings::start(PORTS, &STARTED, SECRET, tokens).await;
+async fn surroundings() -> Surroundings {
+    surroundings_with(SECRET).await
+}
+
+/// Their backend signs with this secret.
+async fn surroundings_with(secret: &str) -> Surroundings {
+    let surroundings = Surroundings::start(PORTS, &STARTED, secret).await;
     let postgres = &surroundings.postgres;
     postgres.run_sql("CREATE ROLE docsgpt LOGIN PASSWORD 'docsgpt'");
     postgres.run_sql("CREATE DATABASE docsgpt OWNER docsgpt");
@@ -34,13 +39,13 @@ async fn surroundings(tokens: Tokens) -> Surroundings {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_word_for_word() {
-    walk(PAGE, &page::steps(PAGE, None), &surroundings(Tokens::AsThePageWantsThem).await).await;
+    walk(PAGE, &page::steps(PAGE, None), &surroundings().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     const EVENTS: usize = 240;
-    let surroundings = surroundings(Tokens::AsThePageWantsThem).await;
+    let surroundings = surroundings().await;
     let mut steps = page::steps(PAGE, Some("## Going back"));
     // A connection that begins before the first event, and is cut after every 37 of them; two programs write meanwhile.
     steps.push(Step {
@@ -78,6 +83,29 @@ async fn without_the_pages_setting_their_page_would_ask_for_a_new_user() {
     let script = "TOKEN=$(curl -s http://127.0.0.1:7092/api/generate_token | cut -d '\"' -f 4)\n\
                   (node $TESTS/moving/page_client.mjs http://127.0.0.1:8080 \"$TOKEN\" 1 1 2>&1 || true) | grep '^Error: three 401s'";
     steps.push(Step { line: line!() as usize, script: script.to_owned(), output: None });
-    let printed = walk(PAGE, &steps, &surroundings(Tokens::Endless).await).await.pop().unwrap();
+    let printed = walk(PAGE, &steps, &surroundings().await).await.pop().unwrap();
     assert_eq!(printed.trim(), "Error: three 401s: this page would ask for a new user now");
+}
+
+/// A deployment whose settings are as the page says that they may be: a short secret, and their spellings of truth and of URLs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_secret_and_their_own_spellings_are_accepted_where_the_page_says_so() {
+    const SHORT: &str = "changeme";
+    let mut steps = page::steps(PAGE, Some("### 4."));
+    let mut replaced = 0;
+    for step in &mut steps {
+        for (from, to) in [
+            (SECRET, SHORT),
+            ("ENABLE_SSE_PUSH=True", "ENABLE_SSE_PUSH=t"),
+            ("REJOIN_POSTGRES__URL=$POSTGRES_URI", "REJOIN_POSTGRES__URL=postgresql+psycopg://docsgpt:docsgpt@127.0.0.1:5432/docsgpt"),
+            ("REJOIN_AUTH__JWT__REQUIRE_EXP=false", "REJOIN_AUTH__JWT__REQUIRE_EXP=false\nREJOIN_AUTH__JWT__ALLOW_WEAK_SECRET=true"),
+        ] {
+            replaced += step.script.matches(from).count();
+            step.script = step.script.replace(from, to);
+        }
+    }
+    assert_eq!(replaced, 4, "the page says all of these once");
+    steps.push(Step { line: line!() as usize, script: "grep -c 'allow_weak_secret' rejoin.log".to_owned(), output: None });
+    let warnings = walk(PAGE, &steps, &surroundings_with(SHORT).await).await.pop().unwrap();
+    assert_eq!(warnings.trim(), "1", "it is warned of, once");
 }

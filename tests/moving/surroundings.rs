@@ -8,19 +8,6 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A setting that comes with another change, and that the pages already name: where this version does not know it yet, its line
-/// is left out of what a page writes.
-const REQUIRE_EXP: (&str, &str) = ("auth.jwt.require_exp", "REJOIN_AUTH__JWT__REQUIRE_EXP");
-
-/// What the backend's tokens are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tokens {
-    /// Without `exp` for browsers, as far as this version can be set to accept them.
-    AsThePageWantsThem,
-    /// Without `exp` for browsers.
-    Endless,
-}
-
 /// The servers of an application.
 pub(crate) struct Surroundings {
     pub(crate) redis: RedisServer,
@@ -33,15 +20,12 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Starts them. `ports` are the ones that the page names: of Redis, Postgres and the backend, and of what the page itself
     /// starts. The backend signs its tokens with `secret`.
-    pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str, tokens: Tokens) -> Self {
+    pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str) -> Self {
         let redis = RedisServer::start().await;
         let postgres = PostgresServer::start().await;
         let port = free_port();
         let mut backend = Command::new("/usr/bin/python3");
         backend.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moving/backend.py")).args([&port.to_string(), secret]);
-        if tokens == Tokens::AsThePageWantsThem && !knows_require_exp() {
-            backend.arg("exp");
-        }
         let backend = backend.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         eventually("the backend listens", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
         let private = [redis.port(), postgres.port(), port];
@@ -53,12 +37,7 @@ impl Surroundings {
     pub(crate) fn adapted(&self, text: &str) -> String {
         let mut pieces = text.split(':');
         let first = pieces.next().unwrap_or_default().to_owned();
-        let mut adapted: String = std::iter::once(first).chain(pieces.map(|piece| self.after_a_colon(piece))).collect();
-        if !knows_require_exp() {
-            let lines: Vec<&str> = adapted.lines().filter(|line| !line.starts_with(REQUIRE_EXP.1)).collect();
-            adapted = lines.join("\n");
-        }
-        adapted
+        std::iter::once(first).chain(pieces.map(|piece| self.after_a_colon(piece))).collect()
     }
 
     /// What follows a colon, which is put before it again.
@@ -67,10 +46,6 @@ impl Surroundings {
         let private = self.ports.iter().find(|(named, _)| digits == named.to_string());
         private.map_or_else(|| format!(":{piece}"), |(_, private)| format!(":{private}{rest}"))
     }
-}
-
-fn knows_require_exp() -> bool {
-    rejoin::adapters::config::reference().contains(REQUIRE_EXP.0)
 }
 
 fn free_port() -> u16 {

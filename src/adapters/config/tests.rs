@@ -85,6 +85,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.events.replay_max_age, Some(Duration::from_hours(48)));
     assert_eq!(settings.events.replay_budget_requests_per_window, Some(30));
     assert_eq!((settings.auth.mode, settings.auth.jwt.secret), (AuthMode::None, None));
+    assert_eq!((settings.auth.jwt.leeway, settings.auth.jwt.require_exp), (Duration::from_secs(5), true));
     let names: Vec<&str> = settings.categories.names().map(crate::domain::category::Category::as_str).collect();
     assert_eq!(names, ["ai", "data_sync", "import", "portfolio", "provider", "security"]);
 }
