@@ -56,7 +56,8 @@ async fn each_danger_of_a_server_is_told_once() {
 #[tokio::test]
 async fn nothing_is_told_of_a_safe_server() {
     let redis = RedisServer::start().await;
-    let program = Program::start(&redis.url(), &[]).await;
+    // Few connections, so that no limit of open files is too low for them.
+    let program = Program::start(&redis.url(), &[("REJOIN_SERVER__MAX_CONNECTIONS", "100")]).await;
     program.caller().publish(1).await;
     // It has been asked by now, or is being asked before this.
     eventually("the questions", async || {
