@@ -85,14 +85,6 @@ async fn a_limit_of_files_that_allows_all_connections_is_not_warned_of() {
     assert_eq!(lines(&server.log(), "limit of open files"), 0, "{}", server.log());
 }
 
-/// The processor time that a process has used, in hundredths of a second.
-fn processor_ticks(process: &ServerProcess) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
-    // Behind the program's name in parentheses: fields 14 and 15 of proc(5), user and system time.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 #[tokio::test]
 async fn clients_that_wait_cost_no_processor_time_whatever_they_have_sent() {
     let server = ServerProcess::start(PROGRAM, &[]).await;
@@ -107,8 +99,8 @@ async fn clients_that_wait_cost_no_processor_time_whatever_they_have_sent() {
     }
     let all = f64::from(u32::try_from(waiting.len()).unwrap());
     eventually("all are accepted", async || server.metric("rejoin_client_connections").await > Some(all)).await;
-    let before = processor_ticks(&server);
+    let before = server.processor_ticks();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let used = processor_ticks(&server) - before;
+    let used = server.processor_ticks() - before;
     assert!(used < 30, "{used} hundredths of a second within 3 s");
 }

@@ -122,13 +122,6 @@ async fn promise_1_a_slow_client_falls_back_to_the_journal_and_misses_nothing() 
     publishing.await.unwrap();
 }
 
-/// Resident memory of a process, in KiB.
-fn resident_kib(process: &ServerProcess) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test]
 async fn promise_7_stalled_clients_do_not_make_the_process_grow() {
     let environment =
@@ -158,11 +151,11 @@ async fn promise_7_stalled_clients_do_not_make_the_process_grow() {
     for round in 0..10 {
         publish(round).await;
     }
-    let filled = resident_kib(&process);
+    let filled = process.resident_kib();
     for round in 10..40 {
         publish(round).await;
     }
-    let grown = resident_kib(&process).saturating_sub(filled);
+    let grown = process.resident_kib().saturating_sub(filled);
     // 60 MB went by for each of 200 clients; queues would hold 12 GB by now.
     assert!(grown < 32 * 1_024, "{grown} KiB more after three times as much");
     counting.abort();

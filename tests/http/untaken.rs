@@ -144,13 +144,6 @@ async fn health_is_told_over_the_limit_though_others_do_not_take_their_answers()
     assert_eq!(soon("an answer", health).await.unwrap().status(), 200);
 }
 
-/// Resident memory of a process, in MiB.
-fn resident_mib(process: &ServerProcess) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
-}
-
 #[tokio::test]
 async fn promise_7_the_answers_of_a_connection_are_bounded_in_bytes() {
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &[]).await;
@@ -158,7 +151,7 @@ async fn promise_7_the_answers_of_a_connection_are_bounded_in_bytes() {
     let line = format!("{}\n", json!({ "user_id": "local", "type": "t", "payload": "x".repeat(100_000) }));
     let upload = reqwest::Client::new().post(&url).header("content-type", "application/x-ndjson").body(line.repeat(50));
     assert_eq!(upload.send().await.unwrap().text().await.unwrap().matches("true").count(), 50);
-    let before = resident_mib(&process);
+    let before = process.resident_kib();
     let mut answers = Vec::new();
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -172,8 +165,8 @@ async fn promise_7_the_answers_of_a_connection_are_bounded_in_bytes() {
     }
     // The server is at it. What it would hold without a bound it would have made within this time several times over.
     for _ in 0..30 {
-        let grown = resident_mib(&process).saturating_sub(before);
-        assert!(grown < 200, "{grown} MiB for answers that nobody takes: 3,200 MiB would be all of them");
+        let grown = process.resident_kib().saturating_sub(before);
+        assert!(grown < 200 * 1_024, "{grown} KiB for answers that nobody takes: 3,200 MiB would be all of them");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let health = reqwest::get(format!("http://{}/healthz", process.address()));
