@@ -95,6 +95,7 @@ pub struct ServerProcess {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
+    http: reqwest::Client,
 }
 
 impl ServerProcess {
@@ -131,7 +132,7 @@ impl ServerProcess {
         let address = url.trim_end_matches([',', '.']).parse().unwrap();
         // What it says later is read and thrown away, so that it never waits for us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { child, address, log }
+        Self { child, address, log, http: reqwest::Client::new() }
     }
 
     /// What it has logged so far.
@@ -139,9 +140,9 @@ impl ServerProcess {
         self.log.lock().unwrap().clone()
     }
 
-    /// A number of its `/metrics`.
+    /// A number of its `/metrics`. The connection is kept, so that it can be asked again when it accepts no more.
     pub async fn metric(&self, name: &str) -> Option<f64> {
-        metric(&reqwest::Client::new(), self.address, name).await
+        metric(&self.http, self.address, name).await
     }
 
     /// Where it listens.
