@@ -95,11 +95,11 @@ impl Followed {
 
     /// After something was added: lists the ring, and makes room if all rings hold too much.
     fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, rings: &Rings) {
-        let age = state.ring.take_listing();
+        let order = state.ring.take_listing();
         drop(state);
-        if let Some(age) = age {
+        if let Some(order) = order {
             let holder = Arc::downgrade(self);
-            rings.list(age, holder);
+            rings.list(order, holder);
         }
         rings.make_room();
     }
@@ -179,7 +179,7 @@ impl Followed {
 }
 
 impl RingHolder for Followed {
-    fn give_way(&self, age: u64) -> Option<u64> {
-        self.state().ring.give_way(age)
+    fn give_way(&self, order: u64) -> Option<u64> {
+        self.state().ring.give_way(order)
     }
 }

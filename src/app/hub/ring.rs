@@ -32,7 +32,7 @@ pub struct RingOptions {
 pub(super) struct Ring {
     /// What it holds is counted here, and taken back when it is dropped.
     rings: Arc<Rings>,
-    /// The age by which it is listed there.
+    /// The order by which it is listed there.
     listed: Option<u64>,
     slots: VecDeque<Slot>,
     /// The number of the slot at the front; slots are numbered from the ring's beginning.
@@ -126,7 +126,7 @@ impl Ring {
         let mut slot = Slot::new(entry);
         let (cost, position) = (slot.cost_bytes(), slot.position());
         self.bytes += cost;
-        slot.age = self.rings.add(cost);
+        slot.order = self.rings.add(cost);
         self.slots.push_back(slot);
         if let Some(extent) = &mut self.extent {
             extent.head = position;
@@ -149,18 +149,18 @@ impl Ring {
         true
     }
 
-    /// The age to list the ring by, unless it is listed or empty.
+    /// The order to list the ring by, unless it is listed or empty.
     pub(super) fn take_listing(&mut self) -> Option<u64> {
         if self.listed.is_some() {
             return None;
         }
-        self.listed = self.slots.front().map(|oldest| oldest.age);
+        self.listed = self.slots.front().map(|oldest| oldest.order);
         self.listed
     }
 
-    /// It was taken from the list: drops its oldest entry if that is of this age. Returns the age to list it by again.
-    pub(super) fn give_way(&mut self, age: u64) -> Option<u64> {
-        if self.slots.front().is_some_and(|oldest| oldest.age == age) {
+    /// It was taken from the list: drops its oldest entry if that is of this order. Returns the order to list it by again.
+    pub(super) fn give_way(&mut self, order: u64) -> Option<u64> {
+        if self.slots.front().is_some_and(|oldest| oldest.order == order) {
             self.drop_oldest();
         }
         self.listed = None;
@@ -208,8 +208,8 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         self.rings.remove(self.bytes);
-        if let Some(age) = self.listed {
-            self.rings.unlist(age);
+        if let Some(order) = self.listed {
+            self.rings.unlist(order);
         }
     }
 }

@@ -15,15 +15,15 @@ use crate::domain::{
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) entry: Entry,
-    /// Among the entries of all rings: the older, the smaller.
-    pub(super) age: u64,
+    /// How many entries were added to all rings before it.
+    pub(super) order: u64,
     /// Encoded when the first connection needs it, then shared.
     frames: [OnceLock<Frame>; Format::COUNT],
 }
 
 impl Slot {
     pub(super) fn new(entry: Entry) -> Self {
-        Self { entry, age: 0, frames: [const { OnceLock::new() }; Format::COUNT] }
+        Self { entry, order: 0, frames: [const { OnceLock::new() }; Format::COUNT] }
     }
 
     /// The ring's position once this slot is taken.

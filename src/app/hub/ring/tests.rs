@@ -27,10 +27,10 @@ impl Held {
     pub(super) fn change<T>(self: &Arc<Self>, rings: &Rings, change: impl FnOnce(&mut Ring) -> T) -> T {
         let mut ring = self.0.lock().unwrap();
         let result = change(&mut ring);
-        let age = ring.take_listing();
+        let order = ring.take_listing();
         drop(ring);
-        if let Some(age) = age {
-            rings.list(age, Arc::<Self>::downgrade(self) as Weak<dyn RingHolder>);
+        if let Some(order) = order {
+            rings.list(order, Arc::<Self>::downgrade(self) as Weak<dyn RingHolder>);
         }
         rings.make_room();
         result
@@ -38,8 +38,8 @@ impl Held {
 }
 
 impl RingHolder for Held {
-    fn give_way(&self, age: u64) -> Option<u64> {
-        self.0.lock().unwrap().give_way(age)
+    fn give_way(&self, order: u64) -> Option<u64> {
+        self.0.lock().unwrap().give_way(order)
     }
 }
 
