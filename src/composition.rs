@@ -38,7 +38,8 @@ use crate::{
         sources::Source,
         subscriptions::Subscriptions,
     },
-    ports::{clock::Clock, topic_log::PageLimit},
+    domain::page::PageLimit,
+    ports::clock::Clock,
 };
 
 /// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little

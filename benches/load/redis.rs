@@ -9,7 +9,7 @@ use rejoin::{
         event::{Event, EventType},
         json::Json,
         timestamp::Timestamp,
-        topic::{Topic, UserId},
+        topic::UserId,
     },
     ports::journal::{Append, Journal},
 };
@@ -132,7 +132,7 @@ async fn our_appends(server: &RedisServer) -> f64 {
         appenders.spawn(async move {
             for number in 0..APPENDS / AT_ONCE {
                 let user = UserId::parse(&format!("u{}", (appender + number * AT_ONCE) % 100)).unwrap();
-                let append = Append { topic: Topic::User(user), event: Arc::clone(&event), idempotency_key: None };
+                let append = Append { user, event: Arc::clone(&event), idempotency_key: None };
                 journal.append(vec![append]).await.unwrap();
             }
         });

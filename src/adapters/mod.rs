@@ -14,4 +14,5 @@ pub mod signal_queue;
 pub mod stored_event;
 pub mod stored_page;
 pub mod system_clock;
+pub mod system_entropy;
 pub mod traces;

@@ -10,11 +10,10 @@ use crate::{
     domain::{
         cursor::Bounds,
         event::{Entry, Event},
+        page::{Page, PageLimit},
         position::{EventId, Position},
-        replay::Page,
         topic::Topic,
     },
-    ports::topic_log::PageLimit,
 };
 
 /// An entry as it was found: it may be another program's.

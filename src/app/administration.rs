@@ -89,7 +89,7 @@ impl Administration {
     pub async fn user(&self, user: &UserId) -> Result<UserState, BackendError> {
         let (topic, Source { log, availability, .. }) = (Topic::User(user.clone()), &self.sources.users);
         let bounds = availability.observe(log.bounds(&topic).await)?;
-        let backlog_length = availability.observe(self.journal.length(&topic).await)?;
+        let backlog_length = availability.observe(self.journal.length(user).await)?;
         Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
     }
 
@@ -114,7 +114,7 @@ impl Administration {
     /// # Errors
     /// The backend's.
     pub async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
-        self.sources.users.availability.observe(self.journal.purge(&Topic::User(user.clone())).await)
+        self.sources.users.availability.observe(self.journal.purge(user).await)
     }
 
     /// Ends a user's connections in every process, of both channels. Tells how many there were.

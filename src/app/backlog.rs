@@ -12,8 +12,8 @@ use tokio::{
 
 use super::sources::Source;
 use crate::{
-    domain::{category::CategoryFilter, event::Entry, position::Position, topic::Topic},
-    ports::{backend_error::BackendError, topic_log::PageLimit},
+    domain::{category::CategoryFilter, event::Entry, page::PageLimit, position::Position, topic::Topic},
+    ports::backend_error::BackendError,
 };
 
 /// Most backlogs that a process reads at the same time.

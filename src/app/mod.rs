@@ -25,5 +25,6 @@ pub mod signals;
 pub mod sources;
 pub mod streaming;
 pub mod subscriptions;
+pub mod supervisor;
 mod traces;
 mod user_subscriptions;

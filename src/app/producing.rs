@@ -20,6 +20,7 @@ use crate::{
     domain::{
         access::{Forbidden, Principal, Scope},
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
         message::{AppendRefusal, Observed, OpenRefusal},
         topic::{MessageId, UserId},
@@ -27,7 +28,6 @@ use crate::{
     ports::{
         backend_error::BackendError,
         clock::Clock,
-        journal::IdempotencyKey,
         messages::{MessageAppend, MessageAppended, Messages, Opened},
     },
 };

@@ -19,13 +19,14 @@ use crate::{
         access::{Forbidden, Principal, Scope},
         category::{Category, Registry},
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
-        topic::{Topic, UserId},
+        topic::UserId,
     },
     ports::{
         backend_error::BackendError,
         clock::Clock,
-        journal::{Append, Appended, IdempotencyKey, Journal},
+        journal::{Append, Appended, Journal},
     },
 };
 
@@ -198,7 +199,7 @@ impl Publisher {
         let category = category.or_else(|| self.registry.category_of(&event_type).cloned());
         let event = Arc::new(Event { event_type, ts: self.clock.now(), category, scope, payload });
         let mut append = |user: UserId| {
-            batch.push(Append { topic: Topic::User(user), event: Arc::clone(&event), idempotency_key: idempotency_key.clone() });
+            batch.push(Append { user, event: Arc::clone(&event), idempotency_key: idempotency_key.clone() });
             batch.len() - 1
         };
         match recipients {

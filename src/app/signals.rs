@@ -148,6 +148,11 @@ impl Signals {
         self.counter(names::REFUSALS, "code", code).increment(1);
     }
 
+    /// A background task has ended or panicked before the process stopped.
+    pub fn task_failed(&self, task: &'static str) {
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::TASK_FAILURES, "task" => task).increment(1));
+    }
+
     /// A backend failed to do something.
     pub fn backend_failed(&self, backend: &'static str, error: &BackendError) {
         let count = || metrics::counter!(names::BACKEND_ERRORS, "backend" => backend, "kind" => error.kind.as_str());

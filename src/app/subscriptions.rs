@@ -20,14 +20,14 @@ use crate::{
         category::{Category, CategoryNotAllowed},
         cursor::{Continuity, Cursor},
         frame::{Frame, StreamStyle},
+        page::{Page, PageLimit},
         position::Position,
-        replay::Page,
         replay_budget::Exhausted,
         session::{Action, Session, StreamPolicy},
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::{backend_error::BackendError, clock::Clock, messages::Messages, topic_log::PageLimit},
+    ports::{backend_error::BackendError, clock::Clock, messages::Messages},
 };
 
 /// What a client asks for.

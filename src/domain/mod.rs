@@ -9,15 +9,18 @@
 //! *floor* is the position after which nothing was removed.
 
 pub mod access;
+pub mod backoff;
 pub mod category;
 pub mod cursor;
 pub mod event;
 pub mod frame;
 pub mod frame_decoder;
+pub mod idempotency_key;
 pub mod json;
 pub mod leases;
 pub mod message;
 pub mod message_data;
+pub mod page;
 pub mod position;
 pub mod replay;
 pub mod replay_budget;

@@ -12,20 +12,9 @@ use super::{
     category::CategoryFilter,
     cursor::{Bounds, Continuity, Cursor},
     event::Entry,
+    page::Page,
     position::{EventId, Position},
 };
-
-/// One read of the journal: entries after a position, oldest first, and the topic's extent at that moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Page {
-    /// The entries, in order, without a gap between them.
-    pub entries: Vec<Entry>,
-    /// Whether more entries lie behind the last of these.
-    pub more: bool,
-    /// The topic's extent, not later than the entries: an entry at or before `bounds.head` and behind the position that
-    /// was read from is in `entries`, or `more` is set.
-    pub bounds: Bounds,
-}
 
 /// What the shell does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

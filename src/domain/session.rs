@@ -24,8 +24,9 @@ use super::{
     event::Entry,
     frame::{Control, Format, Frame, StreamStyle},
     message::Terminal,
+    page::Page,
     position::Position,
-    replay::{Live, Next, Output, Page, Replay},
+    replay::{Live, Next, Output, Replay},
     topic::Topic,
 };
 

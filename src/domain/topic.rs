@@ -77,6 +77,16 @@ pub enum Topic {
     Message(MessageId),
 }
 
+impl Topic {
+    /// Whose events these are; nothing for a message.
+    pub const fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Message(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,15 +1,18 @@
 //! The append-only, bounded record of every user's events: the source of truth.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-#[cfg(test)]
-use super::topic_log::PageLimit;
 use super::{backend_error::BackendError, topic_log::TopicLog};
 #[cfg(test)]
-use crate::domain::{cursor::Bounds, position::Position, replay::Page};
-use crate::domain::{event::Event, position::EventId, topic::Topic};
+use crate::domain::{
+    cursor::Bounds,
+    page::{Page, PageLimit},
+    position::Position,
+    topic::Topic,
+};
+use crate::domain::{event::Event, idempotency_key::IdempotencyKey, position::EventId, topic::UserId};
 
 /// A log of users' topics. It appends, reads and tells its bounds; it never sees a subscriber.
 ///
@@ -32,24 +35,24 @@ pub trait Journal: TopicLog {
     /// An error means that nobody will ever see the entries, or that a retry with the same idempotency keys is harmless.
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
 
-    /// How many entries of a topic are retained: what reading from the start would give.
+    /// How many entries of a user's topic are retained: what reading from the start would give.
     ///
     /// # Errors
     /// Any; asking has no effect.
-    async fn length(&self, topic: &Topic) -> Result<u64, BackendError>;
+    async fn length(&self, user: &UserId) -> Result<u64, BackendError>;
 
-    /// Removes all entries of a topic. Who had not read them is told by truncation; ids go on increasing.
+    /// Removes all entries of a user's topic. Who had not read them is told by truncation; ids go on increasing.
     ///
     /// # Errors
     /// Any; a retry is harmless.
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
+    async fn purge(&self, user: &UserId) -> Result<(), BackendError>;
 }
 
 /// One event on its way into the journal.
 #[derive(Clone, Debug)]
 pub struct Append {
-    /// Where it goes: a user's topic. Messages have numbers, and are appended by [`super::messages::Messages`].
-    pub topic: Topic,
+    /// Whose topic it goes to. Messages are appended by [`super::messages::Messages`].
+    pub user: UserId,
     /// The event.
     pub event: Arc<Event>,
     /// Makes a repeat recognisable.
@@ -63,48 +66,6 @@ pub struct Appended {
     pub id: EventId,
     /// Whether the key had been seen on this topic within the window, so that nothing was appended now.
     pub duplicate: bool,
-}
-
-/// What a publisher gives so that a retry is recognised: 1 to 256 bytes of visible ASCII.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IdempotencyKey(Arc<str>);
-
-/// Longest key that a publisher may send, in bytes.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
-
-/// The text is no idempotency key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters")]
-pub struct InvalidIdempotencyKey;
-
-impl IdempotencyKey {
-    /// Checks the rules.
-    ///
-    /// # Errors
-    /// [`InvalidIdempotencyKey`].
-    pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
-        if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(InvalidIdempotencyKey);
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The key of one line of an upload that carries one key: a space can't occur in a publisher's own key.
-    #[must_use]
-    pub fn of_line(&self, number: u64) -> Self {
-        Self(format!("{} {number}", self.0).into())
-    }
-
-    /// The key's text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 #[cfg(test)]
@@ -122,7 +83,7 @@ mockall::mock! {
     #[async_trait]
     impl Journal for Journal {
         async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
-        async fn length(&self, topic: &Topic) -> Result<u64, BackendError>;
-        async fn purge(&self, topic: &Topic) -> Result<(), BackendError>;
+        async fn length(&self, user: &UserId) -> Result<u64, BackendError>;
+        async fn purge(&self, user: &UserId) -> Result<(), BackendError>;
     }
 }

@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{backend_error::BackendError, journal::IdempotencyKey, topic_log::TopicLog};
+use super::{backend_error::BackendError, topic_log::TopicLog};
 use crate::domain::{
     event::Event,
+    idempotency_key::IdempotencyKey,
     message::{AppendRefusal, Observed, OpenRefusal},
     topic::{MessageId, UserId},
 };

@@ -6,9 +6,11 @@
 pub mod authenticator;
 pub mod backend_error;
 pub mod clock;
+pub mod entropy;
 pub mod feed;
 pub mod journal;
 pub mod limits;
 pub mod messages;
+pub mod tasks;
 pub mod topic_log;
 pub mod traces;

@@ -3,7 +3,12 @@
 use async_trait::async_trait;
 
 use super::backend_error::BackendError;
-use crate::domain::{cursor::Bounds, position::Position, replay::Page, topic::Topic};
+use crate::domain::{
+    cursor::Bounds,
+    page::{Page, PageLimit},
+    position::Position,
+    topic::Topic,
+};
 
 /// Topics that can be read. All that a stream needs of a backend, whichever the channel.
 #[async_trait]
@@ -37,13 +42,4 @@ pub trait TopicLog: Send + Sync {
     /// # Errors
     /// What an append or a read would meet.
     async fn probe(&self) -> Result<(), BackendError>;
-}
-
-/// How much one read may return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageLimit {
-    /// Most entries.
-    pub entries_max: usize,
-    /// Most bytes of events, as [`crate::domain::event::Event::cost_bytes`] counts them; one larger entry still comes alone.
-    pub bytes_max: usize,
 }

@@ -96,7 +96,7 @@ pub(crate) async fn a_restart_keeps_what_was_removed_removed(fixture: &dyn Fixtu
     let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let told = process.append_batch(&topic, 0..3).await;
-    process.journal.purge(&topic).await.unwrap();
+    process.journal.purge(topic.user().unwrap()).await.unwrap();
     backend.restart().await;
     wait_until_back(&process).await;
     let page = process.journal.read(&topic, told[0].into(), AMPLE).await.unwrap();

@@ -6,14 +6,16 @@ use rejoin::{
     domain::{
         cursor::Bounds,
         event::{Entry, Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
+        page::PageLimit,
         position::{EventId, Position},
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::{
-        journal::{Append, Appended, IdempotencyKey},
-        topic_log::{PageLimit, TopicLog},
+        journal::{Append, Appended},
+        topic_log::TopicLog,
     },
 };
 
@@ -58,7 +60,7 @@ pub(crate) fn ids(entries: &[Entry]) -> Vec<EventId> {
 }
 
 pub(crate) fn to_append(topic: &Topic, number: usize) -> Append {
-    Append { topic: topic.clone(), event: event(number), idempotency_key: None }
+    Append { user: topic.user().unwrap().clone(), event: event(number), idempotency_key: None }
 }
 
 pub(crate) fn with_key(topic: &Topic, number: usize, key: &str) -> Append {

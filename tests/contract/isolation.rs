@@ -171,7 +171,7 @@ pub(crate) async fn a_purge_removes_one_topic_alone(fixture: &dyn Fixture) {
     let topics: Vec<_> = hostile_ids().iter().map(|id| topic(id)).collect();
     process.append(topics.iter().map(|topic| to_append(topic, 7)).collect()).await;
     for (purged, topic) in topics.iter().enumerate() {
-        process.journal.purge(topic).await.unwrap();
+        process.journal.purge(topic.user().unwrap()).await.unwrap();
         assert!(process.read_all(topic, Position::Start).await.is_empty());
         for (n, other) in topics.iter().enumerate() {
             assert_eq!(process.bounds(other).await.oldest.is_some(), n > purged, "purged {topic}, and {other} with it");

@@ -7,12 +7,13 @@ use rejoin::{
     adapters::memory::MemoryJournal,
     domain::{
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
         timestamp::Timestamp,
-        topic::{MessageId, Topic, UserId},
+        topic::{MessageId, UserId},
     },
     ports::{
-        journal::{Append, IdempotencyKey, Journal},
+        journal::{Append, Journal},
         messages::{MessageAppend, Messages},
     },
 };
@@ -144,7 +145,7 @@ fn key(text: Option<String>) -> Option<IdempotencyKey> {
 }
 
 async fn append(journal: &MemoryJournal, number: usize, payload_bytes: usize, idempotency_key: Option<String>) {
-    let append = Append { topic: Topic::User(user(number)), event: event(payload_bytes), idempotency_key: key(idempotency_key) };
+    let append = Append { user: user(number), event: event(payload_bytes), idempotency_key: key(idempotency_key) };
     Journal::append(journal, vec![append]).await.unwrap().remove(0).unwrap();
 }
 

@@ -4,12 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rejoin::{
     adapters::postgres::{Postgres, PostgresOptions},
-    domain::position::Position,
-    ports::{
-        backend_error::BackendErrorKind,
-        journal::Journal,
-        topic_log::{PageLimit, TopicLog},
-    },
+    domain::{page::PageLimit, position::Position},
+    ports::{backend_error::BackendErrorKind, journal::Journal, topic_log::TopicLog},
 };
 use rejoin_test_support::PostgresServer;
 use tokio::task::JoinSet;

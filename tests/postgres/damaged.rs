@@ -3,6 +3,7 @@
 use rejoin::{
     adapters::postgres::Postgres,
     domain::{
+        page::PageLimit,
         position::Position,
         topic::{MessageId, Topic, UserId},
     },
@@ -11,7 +12,7 @@ use rejoin::{
         feed::{Feed, Signal},
         journal::Journal,
         messages::{MessageAppend, Messages},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 use rejoin_test_support::{PostgresServer, TestServer, soon};
@@ -77,7 +78,7 @@ async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
         assert_damaged(process.journal.bounds(&bad).await, &bad);
         process.journal.read(&good, Position::Start, LIMIT).await.unwrap();
     }
-    process.journal.purge(&bad).await.unwrap();
+    process.journal.purge(bad.user().unwrap()).await.unwrap();
     server.run_sql("DROP TRIGGER spoils ON rejoin.user_events");
     let id = appended(&process, "bad").await;
     let page = process.journal.read(&bad, Position::Start, LIMIT).await.unwrap();

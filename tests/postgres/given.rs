@@ -7,13 +7,14 @@ use rejoin::{
     adapters::postgres::{Postgres, PostgresOptions},
     domain::{
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::{
         feed::Signal,
-        journal::{Append, IdempotencyKey, Journal},
+        journal::{Append, Journal},
     },
 };
 
@@ -47,7 +48,7 @@ pub(crate) fn event() -> Arc<Event> {
 }
 
 pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
-    Append { topic: topic(user), event: event(), idempotency_key: key.map(|key| IdempotencyKey::parse(key).unwrap()) }
+    Append { user: UserId::parse(user).unwrap(), event: event(), idempotency_key: key.map(|key| IdempotencyKey::parse(key).unwrap()) }
 }
 
 /// Appends one event, and gives its id.

@@ -5,10 +5,15 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use rejoin::{
     adapters::postgres::{Postgres, PostgresOptions},
-    domain::{event::Entry, position::Position, replay::Page, topic::Topic},
+    domain::{
+        event::Entry,
+        page::{Page, PageLimit},
+        position::Position,
+        topic::Topic,
+    },
     ports::{
         feed::{Feed, Signal},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 use rejoin_test_support::PostgresServer;

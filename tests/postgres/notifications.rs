@@ -11,7 +11,7 @@ use rejoin_test_support::{PostgresServer, soon};
 use sqlx::postgres::PgListener;
 use tokio::task::JoinSet;
 
-use crate::given::{SCHEMA, event, options, topic};
+use crate::given::{SCHEMA, append, event, options};
 
 const APPENDERS: usize = 64;
 /// Neither a payload nor a user's id is hexadecimal, as the numbers in a notification are.
@@ -21,7 +21,7 @@ const LAST: &str = "last";
 
 fn secret(user: &str) -> Append {
     let payload = Json::parse(&format!("\"{SECRET}\"")).unwrap();
-    Append { topic: topic(user), event: Arc::new(Event { payload, ..(*event()).clone() }), idempotency_key: None }
+    Append { event: Arc::new(Event { payload, ..(*event()).clone() }), ..append(user, None) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

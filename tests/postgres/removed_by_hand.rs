@@ -2,8 +2,8 @@
 
 use rejoin::{
     adapters::postgres::Postgres,
-    domain::{cursor::Continuity, position::Position},
-    ports::topic_log::{PageLimit, TopicLog},
+    domain::{cursor::Continuity, page::PageLimit, position::Position},
+    ports::topic_log::TopicLog,
 };
 use rejoin_test_support::PostgresServer;
 

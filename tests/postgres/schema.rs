@@ -71,7 +71,7 @@ async fn promise_6_a_journal_that_was_emptied_by_hand_is_another_one() {
         assert_eq!((bounds.oldest, bounds.continuity(Position::Start)), (None, Continuity::Whole), "{emptied}");
         let after = appended(&process, "u1").await;
         assert!(after > before, "{emptied}");
-        let limit = rejoin::ports::topic_log::PageLimit { entries_max: 10, bytes_max: 10_000 };
+        let limit = rejoin::domain::page::PageLimit { entries_max: 10, bytes_max: 10_000 };
         let page = process.journal.read(&topic, before.into(), limit).await.unwrap();
         assert_eq!(page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [after], "{emptied}");
         assert_eq!(page.bounds.continuity(before.into()), Continuity::Truncated, "{emptied}");

@@ -10,6 +10,7 @@ use rejoin::{
     adapters::postgres::{Postgres, queries},
     domain::{
         leases::LeaseId,
+        page::PageLimit,
         position::{EventId, Position},
         topic::{MessageId, Topic, UserId},
     },
@@ -18,7 +19,7 @@ use rejoin::{
         journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
         messages::{MessageAppend, Messages},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 use rejoin_test_support::{PostgresServer, soon};
@@ -137,7 +138,7 @@ async fn use_everything(process: &Postgres) {
         process.journal.bounds(topic).await.unwrap();
     }
     process.journal.append((0..100).map(|_| append("long3", None)).collect()).await.unwrap();
-    process.journal.purge(&topic("f8")).await.unwrap();
+    process.journal.purge(topic("f8").user().unwrap()).await.unwrap();
     process.journal.probe().await.unwrap();
     process.messages.open(message, &user, false).await.unwrap().unwrap();
     let chunk =

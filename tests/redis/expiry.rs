@@ -8,13 +8,14 @@ use rejoin::{
         category::Registry,
         event::{Event, EventType},
         json::Json,
+        page::PageLimit,
         position::Position,
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::{
         journal::{Append, Journal},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 use rejoin_test_support::{RedisCluster, RedisServer, eventually};
@@ -51,7 +52,7 @@ async fn append(redis: &Redis, user: &str) {
         scope: Json::empty_object(),
         payload: Json::empty_object(),
     };
-    redis.journal.append(vec![Append { topic: topic(user), event: event.into(), idempotency_key: None }]).await.unwrap();
+    redis.journal.append(vec![Append { user: UserId::parse(user).unwrap(), event: event.into(), idempotency_key: None }]).await.unwrap();
 }
 
 async fn read(redis: &Redis, user: &str) -> usize {

@@ -11,11 +11,18 @@ use std::{
 use async_trait::async_trait;
 use rejoin::{
     adapters::memory::{MemoryJournal, MemoryOptions},
-    domain::{category::Category, cursor::Bounds, position::EventId, position::Position, replay::Page, topic::Topic},
+    domain::{
+        category::Category,
+        cursor::Bounds,
+        page::{Page, PageLimit},
+        position::EventId,
+        position::Position,
+        topic::{Topic, UserId},
+    },
     ports::{
         backend_error::BackendError,
         journal::{Append, Appended, Journal},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 
@@ -81,7 +88,7 @@ impl Backend {
         for (append, told) in batch.into_iter().zip(&told).filter(|(_, told)| !told.duplicate) {
             let payload = append.event.payload.as_str().to_owned();
             let logged = Logged { id: told.id, category: append.event.category.clone(), payload, incarnation };
-            log.entry(append.topic).or_default().push(logged);
+            log.entry(Topic::User(append.user)).or_default().push(logged);
         }
         Ok(told)
     }
@@ -133,14 +140,14 @@ impl Journal for FaultyJournal {
         self.faults.answer(told)
     }
 
-    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+    async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
         self.faults.request()?;
-        self.backend.journal().length(topic).await
+        self.backend.journal().length(user).await
     }
 
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
+    async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
         self.faults.request()?;
-        self.backend.journal().purge(topic).await
+        self.backend.journal().purge(user).await
     }
 }
 

@@ -117,7 +117,7 @@ async fn happen(world: &Arc<World>, topics: &[Topic]) {
         42..70 => process.faults.set(any_switches(dice)),
         70..78 => process.faults.interrupt(),
         78..82 => {
-            let _ = process.journal.purge(topic).await;
+            let _ = process.journal.purge(topic.user().unwrap()).await;
         }
         82..86 => world.replace_any_process().crash(),
         86..90 => {

@@ -15,15 +15,16 @@ use rejoin::{
     domain::{
         category::Category,
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         json::Json,
+        page::PageLimit,
         position::EventId,
         session::StreamPolicy,
         topic::{Topic, UserId},
     },
     ports::{
         clock::Clock,
-        journal::{Append, IdempotencyKey, Journal},
-        topic_log::PageLimit,
+        journal::{Append, Journal},
     },
 };
 use tokio::time::sleep;
@@ -186,7 +187,7 @@ impl World {
             payload: Json::parse(&payload).unwrap(),
         };
         let idempotency_key = Some(IdempotencyKey::parse(&number.to_string()).unwrap());
-        (Append { topic: topic.clone(), event: Arc::new(event), idempotency_key }, payload)
+        (Append { user: topic.user().unwrap().clone(), event: Arc::new(event), idempotency_key }, payload)
     }
 
     pub(crate) fn acknowledged(&self, topic: &Topic) -> Vec<(EventId, String)> {

@@ -11,7 +11,7 @@ use rejoin::{
         event::{Event, EventType},
         json::Json,
         timestamp::Timestamp,
-        topic::{Topic, UserId},
+        topic::UserId,
     },
     ports::journal::Append,
 };
@@ -50,5 +50,5 @@ fn append(user: usize) -> Append {
         scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(200))).unwrap(),
     };
-    Append { topic: Topic::User(UserId::parse(&format!("u{user}")).unwrap()), event: Arc::new(event), idempotency_key: None }
+    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: Arc::new(event), idempotency_key: None }
 }

@@ -11,13 +11,11 @@ use std::{
 use rejoin::{
     adapters::postgres::Postgres,
     domain::{
+        page::PageLimit,
         position::{EventId, Position},
         topic::{Topic, UserId},
     },
-    ports::{
-        journal::Journal,
-        topic_log::{PageLimit, TopicLog},
-    },
+    ports::{journal::Journal, topic_log::TopicLog},
 };
 use rejoin_test_support::PostgresServer;
 use tokio::{task::JoinSet, time::Instant};

@@ -16,7 +16,7 @@ use super::{
     upload::Worker,
     upload_results::{LineResult, Results, Summary},
 };
-use crate::{app::publishing::Publication, ports::journal::IdempotencyKey};
+use crate::{app::publishing::Publication, domain::idempotency_key::IdempotencyKey};
 
 /// A line of an upload's answer.
 #[derive(ToSchema)]

@@ -131,6 +131,7 @@ impl Problem {
                 Code::TopicDamaged,
                 "what the backend holds of this user or message is damaged, or another program's: the server's log says what is wrong, and a retry does not help until it is repaired or removed",
             ),
+            BackendErrorKind::Rejected => Self::internal(),
             _ => Self::backend_unavailable(message),
         }
     }

@@ -12,10 +12,10 @@ use crate::{
     domain::{
         category::{Category, Registry},
         event::{EventType, InvalidEventType},
+        idempotency_key::IdempotencyKey,
         json::{self, Json},
         topic::UserId,
     },
-    ports::journal::IdempotencyKey,
 };
 
 /// An event to publish, with exactly one of `user_id`, `user_ids` and `"broadcast": true`.

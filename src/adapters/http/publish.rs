@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     app::publishing::Published,
-    domain::position::EventId,
-    ports::journal::{Appended, IdempotencyKey},
+    domain::{idempotency_key::IdempotencyKey, position::EventId},
+    ports::journal::Appended,
 };
 
 /// What a publisher is told of an event that was taken.

@@ -10,7 +10,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{ApiOptions, body_encoding, problem::Problem, problem_code::Code};
-use crate::ports::journal::IdempotencyKey;
+use crate::domain::idempotency_key::IdempotencyKey;
 
 /// Reads a body to its end.
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {

@@ -23,8 +23,9 @@ use crate::{
     domain::{
         cursor::Bounds,
         event::Event,
+        idempotency_key::IdempotencyKey,
+        page::{Page, PageLimit},
         position::Position,
-        replay::Page,
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
@@ -32,8 +33,8 @@ use crate::{
         backend_error::{BackendError, BackendErrorKind},
         clock::Clock,
         feed::Signal,
-        journal::{Append, Appended, IdempotencyKey, Journal},
-        topic_log::{PageLimit, TopicLog},
+        journal::{Append, Appended, Journal},
+        topic_log::TopicLog,
     },
 };
 
@@ -219,22 +220,16 @@ impl State {
 impl Journal for MemoryJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut state = self.state();
-        let append = |Append { topic, event, idempotency_key }| match topic {
-            Topic::User(user) => Ok(state.append(user, event, idempotency_key, &self.options)),
-            // Messages are appended by their own port.
-            Topic::Message(_) => Err(BackendError::new(BackendErrorKind::Damaged, "a message's event is no user's")),
-        };
+        let append = |Append { user, event, idempotency_key }| Ok(state.append(user, event, idempotency_key, &self.options));
         Ok(batch.into_iter().map(append).collect())
     }
 
-    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
-        Ok(self.state().log(topic).map_or(0, |log| log.len() as u64))
+    async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
+        Ok(self.state().logs.get(user).map_or(0, |log| log.len() as u64))
     }
 
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
-        if let Topic::User(user) = topic {
-            self.state().purge(user);
-        }
+    async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
+        self.state().purge(user);
         Ok(())
     }
 }

@@ -9,10 +9,9 @@ use super::cost;
 use crate::domain::{
     cursor::Bounds,
     event::{Entry, Event},
+    page::{Page, PageLimit},
     position::{EventId, Position},
-    replay::Page,
 };
-use crate::ports::topic_log::PageLimit;
 
 /// The id of an entry or of an empty topic's head, as it is kept: both of its parts are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,15 +22,14 @@ use crate::{
         cursor::Bounds,
         event::Entry,
         message::{AppendRefusal, Message, Observed, OpenRefusal, Place},
+        page::{Page, PageLimit},
         position::{EventId, Position},
-        replay::Page,
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
     ports::{
         backend_error::BackendError,
         messages::{MessageAppend, MessageAppended, Messages, Opened},
-        topic_log::PageLimit,
     },
 };
 

@@ -9,17 +9,15 @@ use super::{
     cost,
     idempotency::{RepeatKey, SeenKeys},
 };
-use crate::{
-    domain::{
-        cursor::Bounds,
-        event::{Entry, Event},
-        message::Message,
-        position::{EventId, Position},
-        replay::Page,
-        timestamp::Timestamp,
-        topic::MessageId,
-    },
-    ports::{journal::IdempotencyKey, topic_log::PageLimit},
+use crate::domain::{
+    cursor::Bounds,
+    event::{Entry, Event},
+    idempotency_key::IdempotencyKey,
+    message::Message,
+    page::{Page, PageLimit},
+    position::{EventId, Position},
+    timestamp::Timestamp,
+    topic::MessageId,
 };
 
 /// One message, with its events.

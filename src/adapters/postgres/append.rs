@@ -23,12 +23,13 @@ use super::{
 };
 use crate::{
     domain::{
+        idempotency_key::IdempotencyKey,
         position::EventId,
         topic::{Topic, UserId},
     },
     ports::{
         backend_error::BackendError,
-        journal::{Append, Appended, IdempotencyKey},
+        journal::{Append, Appended},
     },
 };
 
@@ -36,7 +37,7 @@ use crate::{
 pub(super) const APPEND: &str = "SELECT ids_ms, ids_n, duplicates FROM append_events($1::text[], $2::text[], $3::integer[], $4::bigint[], \
     $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::boolean, $11::bigint, $12::bigint, $13::text, $14::text)";
 
-/// A batch of one caller. All its topics are users'.
+/// A batch of one caller.
 pub(super) struct AppendJob(pub(super) Vec<Append>);
 
 /// What one append is answered with.
@@ -98,11 +99,11 @@ impl AppendWriter {
     /// Writes each topic apart, in one transaction all the same, where the rows of a topic are what is wrong: that topic is
     /// damaged, and the others are not to suffer by it.
     async fn write_apart(&self, appends: &[&Append]) -> Result<Vec<AppendAnswer>, BackendError> {
-        let mut by_topic: BTreeMap<&Topic, Vec<usize>> = BTreeMap::new();
+        let mut by_user: BTreeMap<&UserId, Vec<usize>> = BTreeMap::new();
         for (place, append) in appends.iter().enumerate() {
-            by_topic.entry(&append.topic).or_default().push(place);
+            by_user.entry(&append.user).or_default().push(place);
         }
-        let sheets = by_topic.values().map(|places| Sheet::of(places.iter().map(|place| appends[*place])));
+        let sheets = by_user.values().map(|places| Sheet::of(places.iter().map(|place| appends[*place])));
         let sheets: Arc<[Sheet]> = sheets.collect();
         let write = calling(|connection| {
             let (sheets, bounds) = (Arc::clone(&sheets), self.bounds.clone());
@@ -110,12 +111,12 @@ impl AppendWriter {
         });
         let written = self.lane.call(CONTEXT, Repeat::Harmful, write).await?;
         let mut answers: Vec<Option<AppendAnswer>> = appends.iter().map(|_| None).collect();
-        for ((topic, places), written) in by_topic.into_iter().zip(written) {
+        for ((user, places), written) in by_user.into_iter().zip(written) {
             let mut appended = written.map(Vec::into_iter);
             for place in places {
                 answers[place] = match &mut appended {
                     Ok(appended) => appended.next().map(Ok),
-                    Err(why) => Some(Err(BackendError::damaged(CONTEXT, topic.clone(), why.clone()))),
+                    Err(why) => Some(Err(BackendError::damaged(CONTEXT, Topic::User(user.clone()), why.clone()))),
                 };
             }
         }
@@ -169,11 +170,7 @@ struct Sheet {
 
 impl Sheet {
     fn of<'a>(appends: impl Iterator<Item = &'a Append> + Clone) -> Self {
-        let user = |append: &'a Append| match &append.topic {
-            Topic::User(user) => Some(user),
-            Topic::Message(_) => None,
-        };
-        let users: BTreeSet<&UserId> = appends.clone().filter_map(user).collect();
+        let users: BTreeSet<&UserId> = appends.clone().map(|append| &append.user).collect();
         let mut sheet = Self {
             topics: users.iter().map(|user| Topic::User((*user).clone())).collect(),
             topic_ids: users.iter().map(|user| user.as_str().to_owned()).collect(),
@@ -183,19 +180,19 @@ impl Sheet {
         let numbers: HashMap<&UserId, i32> = users.into_iter().zip(1..).collect();
         let mut first_of_key: HashMap<(i32, &IdempotencyKey), usize> = HashMap::new();
         for append in appends {
-            let Some((user, number)) = user(append).and_then(|user| Some((user, *numbers.get(user)?))) else { continue };
+            let Some(number) = numbers.get(&append.user).copied() else { continue };
             let place = sheet.payloads.len();
             let first = append.idempotency_key.as_ref().map(|key| *first_of_key.entry((number, key)).or_insert(place));
             sheet.places.push(first.unwrap_or(place));
             if first.is_none_or(|first| first == place) {
-                sheet.push(append, user, number);
+                sheet.push(append, number);
             }
         }
         sheet
     }
 
-    fn push(&mut self, append: &Append, user: &UserId, topic_number: i32) {
-        let Append { event, idempotency_key, .. } = append;
+    fn push(&mut self, append: &Append, topic_number: i32) {
+        let Append { user, event, idempotency_key } = append;
         self.user_ids.push(user.as_str().to_owned());
         self.topic_numbers.push(topic_number);
         self.times.push(to_i64(event.ts.as_ms()));

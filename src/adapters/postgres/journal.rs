@@ -18,14 +18,14 @@ use crate::{
     adapters::stored_page::{OnMalformed, StoredPage, read_page},
     domain::{
         cursor::Bounds,
+        page::{Page, PageLimit},
         position::Position,
-        replay::Page,
         topic::{Topic, UserId},
     },
     ports::{
-        backend_error::{BackendError, BackendErrorKind},
+        backend_error::BackendError,
         journal::{Append, Appended, Journal},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 
@@ -109,26 +109,19 @@ impl Journal for PostgresJournal {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        if batch.iter().any(|append| !matches!(append.topic, Topic::User(_))) {
-            return Err(BackendError::new(BackendErrorKind::Unavailable, "appending to a message as if it were a user's topic"));
-        }
         self.appends.call(CONTEXT, AppendJob(batch)).await
     }
 
-    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
-        match topic {
-            Topic::User(user) => Ok(self.log.extent(user).await?.length),
-            Topic::Message(_) => Ok(0),
-        }
+    async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
+        Ok(self.log.extent(user).await?.length)
     }
 
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
-        let Topic::User(user) = topic else { return Ok(()) };
+    async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
         let purge = calling(|connection| {
             let user = user.clone();
             async move { Ok(sqlx::query(PURGE).bind(user.as_str()).execute(connection).await.map(drop)?) }.boxed()
         });
-        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await.map_err(|error| of_topic(error, topic))
+        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await.map_err(|error| of_topic(error, &Topic::User(user.clone())))
     }
 }
 

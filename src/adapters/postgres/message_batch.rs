@@ -10,14 +10,12 @@ use std::{
 use crate::{
     domain::{
         event::Event,
+        idempotency_key::IdempotencyKey,
         message::{AppendRefusal, Message, Place},
         timestamp::Timestamp,
         topic::MessageId,
     },
-    ports::{
-        journal::IdempotencyKey,
-        messages::{MessageAppend, MessageAppended},
-    },
+    ports::messages::{MessageAppend, MessageAppended},
 };
 
 /// Postgres numbers events by 32 bits.

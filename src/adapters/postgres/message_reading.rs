@@ -10,10 +10,10 @@ use crate::{
     adapters::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
+        page::PageLimit,
         position::{EventId, Position},
         topic::MessageId,
     },
-    ports::topic_log::PageLimit,
 };
 
 /// How far a message has come.

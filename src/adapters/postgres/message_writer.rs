@@ -24,8 +24,11 @@ use super::{
     numbers::{millis, to_i64},
 };
 use crate::{
-    domain::topic::{MessageId, Topic},
-    ports::{backend_error::BackendError, journal::IdempotencyKey},
+    domain::{
+        idempotency_key::IdempotencyKey,
+        topic::{MessageId, Topic},
+    },
+    ports::backend_error::BackendError,
 };
 
 /// The numbers that keys got.

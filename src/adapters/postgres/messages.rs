@@ -21,15 +21,15 @@ use crate::{
     domain::{
         cursor::Bounds,
         message::{AppendRefusal, Message, Observed, OpenRefusal},
+        page::{Page, PageLimit},
         position::Position,
-        replay::Page,
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         messages::{MessageAppend, MessageAppended, Messages, Opened},
-        topic_log::{PageLimit, TopicLog},
+        topic_log::TopicLog,
     },
 };
 

@@ -14,10 +14,10 @@ use crate::{
     adapters::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
+        page::PageLimit,
         position::{EventId, Position},
         topic::UserId,
     },
-    ports::topic_log::PageLimit,
 };
 
 /// What both statements begin with: the head, and the oldest entry that is neither over the age limit nor of an earlier

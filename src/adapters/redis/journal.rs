@@ -27,14 +27,15 @@ use crate::{
     },
     domain::{
         cursor::Bounds,
+        idempotency_key::IdempotencyKey,
+        page::{Page, PageLimit},
         position::{EventId, Position},
-        replay::Page,
-        topic::{Topic, USER_ID_BYTES_MAX},
+        topic::{Topic, USER_ID_BYTES_MAX, UserId},
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
-        journal::{Append, Appended, IdempotencyKey, Journal},
-        topic_log::{PageLimit, TopicLog},
+        journal::{Append, Appended, Journal},
+        topic_log::TopicLog,
     },
 };
 
@@ -68,10 +69,12 @@ impl RedisJournal {
     }
 
     async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
-        let Some((_, Append { topic, .. })) = group.first() else { return Ok(Vec::new()) };
-        let mut keys = vec![self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
+        let Some((_, first)) = group.first() else { return Ok(Vec::new()) };
+        let topic = Topic::User(first.user.clone());
+        let mut keys = vec![self.keys.origin(&topic), self.keys.clock(&topic), self.keys.users_by_newest_entry(&topic)];
         let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
-        for (_, Append { topic, event, idempotency_key }) in group {
+        for (_, Append { user, event, idempotency_key }) in group {
+            let topic = &Topic::User(user.clone());
             let (key, known) = match idempotency_key {
                 Some(key) => (Some(key.clone()), self.options.idempotency_window),
                 None => (self.key_of_attempt(), ATTEMPT_KNOWN),
@@ -176,14 +179,16 @@ impl redis::FromRedisValue for FlatEntries {
 fn answer_for(append: &Append, answer: &str) -> Result<Appended, BackendError> {
     const CONTEXT: &str = "append to the stream";
     if let Some(error) = answer.strip_prefix('!') {
-        return Err(BackendError::damaged(CONTEXT, append.topic.clone(), format!("{} ({error})", Cause::Damaged.advice())));
+        return Err(BackendError::damaged(CONTEXT, Topic::User(append.user.clone()), format!("{} ({error})", Cause::Damaged.advice())));
     }
     let first = answer.strip_prefix('=');
     match first.unwrap_or(answer).parse() {
         Ok(id) => Ok(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() }),
-        Err(_) => {
-            Err(BackendError::damaged(CONTEXT, append.topic.clone(), "what its idempotency key holds is no event id: remove that key"))
-        }
+        Err(_) => Err(BackendError::damaged(
+            CONTEXT,
+            Topic::User(append.user.clone()),
+            "what its idempotency key holds is no event id: remove that key",
+        )),
     }
 }
 
@@ -245,7 +250,7 @@ impl Journal for RedisJournal {
         let mut groups: HashMap<_, Vec<(usize, Append)>> = HashMap::new();
         let count = batch.len();
         for (place, append) in batch.into_iter().enumerate() {
-            groups.entry(self.keys.group(&append.topic)).or_default().push((place, append));
+            groups.entry(self.keys.group(&Topic::User(append.user.clone()))).or_default().push((place, append));
         }
         let mut appended: Vec<Option<Result<Appended, BackendError>>> = (0..count).map(|_| None).collect();
         let calls = groups.values().map(|group| self.append_group(group));
@@ -257,12 +262,14 @@ impl Journal for RedisJournal {
         appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(senseless)
     }
 
-    async fn length(&self, topic: &Topic) -> Result<u64, BackendError> {
+    async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
+        let topic = &Topic::User(user.clone());
         let age_ms = self.options.age_max.map_or(0, ms).to_string();
         self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
     }
 
-    async fn purge(&self, topic: &Topic) -> Result<(), BackendError> {
+    async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
+        let topic = &Topic::User(user.clone());
         // The emptied stream stays, since it knows its last id.
         let mut trim = redis::cmd("XTRIM");
         trim.arg(self.keys.stream(topic)).arg("MAXLEN").arg(0);

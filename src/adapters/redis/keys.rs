@@ -12,9 +12,9 @@ use std::{collections::HashMap, sync::LazyLock};
 use redis::cluster_routing::Slot;
 use uuid::Uuid;
 
-use crate::{
-    domain::topic::{MessageId, Topic, UserId},
-    ports::journal::IdempotencyKey,
+use crate::domain::{
+    idempotency_key::IdempotencyKey,
+    topic::{MessageId, Topic, UserId},
 };
 
 /// A text for each slot of a cluster that belongs to it.

@@ -19,13 +19,13 @@ use crate::{
     adapters::stored_event,
     domain::{
         event::Event,
+        idempotency_key::IdempotencyKey,
         message::{AppendRefusal, Message, Observed, OpenRefusal, Place},
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
-        journal::IdempotencyKey,
         messages::{MessageAppend, MessageAppended, Messages, Opened},
     },
 };

@@ -17,13 +17,7 @@ use super::{
     ring::Ring,
     rings::{RingHolder, Rings},
 };
-use crate::domain::{
-    event::Entry,
-    position::Position,
-    replay::{Page, Step},
-    timestamp::Timestamp,
-    topic::Topic,
-};
+use crate::domain::{event::Entry, page::Page, position::Position, replay::Step, timestamp::Timestamp, topic::Topic};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);

@@ -33,8 +33,8 @@ use crate::{
         limits::Limits,
         sources::{Source, Sources},
     },
-    domain::topic::Topic,
-    ports::{backend_error::BackendError, feed::Signal, topic_log::PageLimit},
+    domain::{page::PageLimit, topic::Topic},
+    ports::{backend_error::BackendError, feed::Signal},
 };
 
 /// Most signals that are handled before the connections they concern are woken.

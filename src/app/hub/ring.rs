@@ -13,8 +13,9 @@ use super::rings::Rings;
 use crate::domain::{
     cursor::Continuity,
     event::Entry,
+    page::Page,
     position::Position,
-    replay::{Page, Step, step},
+    replay::{Step, step},
     timestamp::Timestamp,
 };
 

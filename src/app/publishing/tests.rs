@@ -8,7 +8,7 @@ use futures_util::stream::{BoxStream, StreamExt, pending};
 use super::*;
 use crate::{
     app::broadcasts::Broadcasts,
-    domain::{position::EventId, timestamp::Timestamp},
+    domain::{position::EventId, timestamp::Timestamp, topic::Topic},
     ports::{
         backend_error::BackendErrorKind,
         feed::{Feed, Signal},
@@ -121,7 +121,7 @@ fn all_of(published: Result<Vec<Result<Published, PublishError>>, PublishError>)
 }
 
 fn recipients(batch: &[Append]) -> Vec<String> {
-    batch.iter().map(|append| append.topic.to_string()).collect()
+    batch.iter().map(|append| Topic::User(append.user.clone()).to_string()).collect()
 }
 
 #[tokio::test]
@@ -220,7 +220,11 @@ async fn a_damaged_topic_fails_alone() {
     let mut journal = MockJournal::new();
     journal.expect_append().times(1).returning(|batch| {
         let damaged = |topic| BackendError::damaged("test", topic, "a key of another type");
-        Ok(batch.into_iter().zip(0..).map(|(append, n)| if n == 1 { Err(damaged(append.topic)) } else { Ok(appended(n)) }).collect())
+        Ok(batch
+            .into_iter()
+            .zip(0..)
+            .map(|(append, n)| if n == 1 { Err(damaged(Topic::User(append.user))) } else { Ok(appended(n)) })
+            .collect())
     });
     let publications = ["a", "b", "c"].map(|id| publication(Recipients::User(user(id)), "x")).to_vec();
     let publications = [publications, vec![publication(to_users(&["d", "e"]), "x")]].concat();

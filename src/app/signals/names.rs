@@ -24,6 +24,7 @@ pub(super) const RING_MISSES: &str = "rejoin_ring_misses_total";
 pub(super) const RING_BYTES: &str = "rejoin_ring_bytes";
 pub(super) const TOPICS_FOLLOWED: &str = "rejoin_topics_followed";
 pub(super) const LEASES: &str = "rejoin_leases";
+pub(super) const TASK_FAILURES: &str = "rejoin_task_failures_total";
 pub(super) const BUILD_INFO: &str = "rejoin_build_info";
 
 /// What a metric does.
@@ -98,6 +99,12 @@ pub static METRICS: &[Metric] = &[
     metric(RING_BYTES, Kind::Gauge, &[], "Bytes of recent events kept ready for connections, about."),
     metric(TOPICS_FOLLOWED, Kind::Gauge, &[], "Topics that somebody follows in this process."),
     metric(LEASES, Kind::Gauge, &[], "Connection slots that this process holds."),
+    metric(
+        TASK_FAILURES,
+        Kind::Counter,
+        &["task"],
+        "Background tasks that ended or panicked before the process stopped; it drains and exits after the first.",
+    ),
     metric(BUILD_INFO, Kind::Gauge, &["version"], "Always 1; the version is in the label."),
 ];
 

@@ -88,7 +88,7 @@ pub(crate) async fn a_key_outlives_its_entry(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let first = process.append_one(with_key(&topic, 1, "k")).await;
-    process.journal.purge(&topic).await.unwrap();
+    process.journal.purge(topic.user().unwrap()).await.unwrap();
     let repeat = process.append_one(with_key(&topic, 1, "k")).await;
     assert_eq!((repeat.id, repeat.duplicate), (first.id, true));
     assert!(process.read_all(&topic, Position::Start).await.is_empty(), "what was purged stays purged");
@@ -110,7 +110,7 @@ pub(crate) async fn keys_and_topics_never_run_into_each_other(fixture: &dyn Fixt
         assert_eq!((crate::given::number(entry), repeat.duplicate), (number, true));
     }
     // The lines of an upload have keys of their own, with a space in them.
-    let key = rejoin::ports::journal::IdempotencyKey::parse("b").unwrap();
+    let key = rejoin::domain::idempotency_key::IdempotencyKey::parse("b").unwrap();
     let of_line = |number| rejoin::ports::journal::Append {
         idempotency_key: Some(key.of_line(number)),
         ..to_append(&topic("a"), usize::try_from(number).unwrap())

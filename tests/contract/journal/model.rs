@@ -9,14 +9,12 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use rejoin::{
-    domain::{
-        cursor::{Bounds, Continuity},
-        event::Entry,
-        position::{EventId, Position},
-        topic::Topic,
-    },
-    ports::topic_log::PageLimit,
+use rejoin::domain::{
+    cursor::{Bounds, Continuity},
+    event::Entry,
+    page::PageLimit,
+    position::{EventId, Position},
+    topic::Topic,
 };
 use tokio::{runtime::Handle, task::block_in_place};
 
@@ -119,7 +117,7 @@ impl World {
                 self.backend.pass(Duration::from_millis(ms)).await;
             }
             Act::Purge => {
-                self.processes[1].journal.purge(&self.topic).await.unwrap();
+                self.processes[1].journal.purge(self.topic.user().unwrap()).await.unwrap();
                 self.purged = self.log.len();
                 self.removed = self.log.len();
             }

@@ -7,17 +7,18 @@ use rejoin::{
         category::Category,
         event::{Event, EventType},
         json::Json,
+        page::PageLimit,
         position::Position,
         timestamp::Timestamp,
     },
-    ports::{feed::Signal, journal::Append, topic_log::PageLimit},
+    ports::{feed::Signal, journal::Append},
 };
 use rejoin_test_support::soon;
 
 use crate::{
     backend::{Fixture, Options, Process},
     feed::next_of,
-    given::{AMPLE, event_of, topic},
+    given::{AMPLE, event_of, topic, user},
 };
 
 /// JSON that parsers like to rewrite.
@@ -109,5 +110,5 @@ pub(crate) async fn a_payload_of_a_mebibyte_is_kept(fixture: &dyn Fixture) {
 }
 
 async fn append(process: &Process, user_id: &str, event: &Arc<Event>) {
-    process.append_one(Append { topic: topic(user_id), event: Arc::clone(event), idempotency_key: None }).await;
+    process.append_one(Append { user: user(user_id), event: Arc::clone(event), idempotency_key: None }).await;
 }

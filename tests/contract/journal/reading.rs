@@ -4,9 +4,10 @@ use rejoin::{
     domain::{
         cursor::Continuity,
         event::Event,
+        page::PageLimit,
         position::{EventId, Position},
     },
-    ports::{journal::Append, topic_log::PageLimit},
+    ports::journal::Append,
 };
 
 use crate::{
@@ -49,7 +50,7 @@ pub(crate) async fn reading_is_bounded_by_bytes_but_gives_at_least_one(fixture: 
     let (process, topic) = (backend.process().await, topic("u1"));
     let sizes = [10, 50_000, 10, 10, 3_000, 90_000];
     let events: Vec<_> = sizes.iter().map(|size| event_of(&format!("\"{}\"", "x".repeat(*size)))).collect();
-    let batch = events.iter().map(|event| Append { topic: topic.clone(), event: event.clone(), idempotency_key: None });
+    let batch = events.iter().map(|event| Append { user: topic.user().unwrap().clone(), event: event.clone(), idempotency_key: None });
     let told: Vec<_> = process.append(batch.collect()).await.iter().map(|appended| appended.id).collect();
     let costs: Vec<_> = events.iter().map(|event| Event::cost_bytes(event)).collect();
     for after in 0..sizes.len() {

@@ -86,7 +86,7 @@ pub(crate) async fn purging_is_told_and_ids_go_on_increasing(fixture: &dyn Fixtu
     let backend = fixture.open(Options::default()).await;
     let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
     let mut told = one.append_batch(&topic, 0..5).await;
-    one.journal.purge(&topic).await.unwrap();
+    one.journal.purge(topic.user().unwrap()).await.unwrap();
     for process in [&one, &two] {
         let page = process.journal.read(&topic, Position::Start, AMPLE).await.unwrap();
         assert_eq!((page.entries.len(), page.more), (0, false));
@@ -104,11 +104,11 @@ pub(crate) async fn purging_is_told_and_ids_go_on_increasing(fixture: &dyn Fixtu
 pub(crate) async fn purging_again_is_harmless(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
-    process.journal.purge(&topic).await.unwrap();
+    process.journal.purge(topic.user().unwrap()).await.unwrap();
     assert_eq!(process.bounds(&topic).await.continuity(Position::Start), Continuity::Whole, "nothing was there to remove");
     let mut told = process.append_batch(&topic, 0..2).await;
     for _ in 0..3 {
-        process.journal.purge(&topic).await.unwrap();
+        process.journal.purge(topic.user().unwrap()).await.unwrap();
         assert_exact(&process.bounds(&topic).await, &told, 2);
     }
     told.extend(process.append_batch(&topic, 2..3).await);
@@ -130,13 +130,13 @@ fn assert_exact(bounds: &Bounds, told: &[EventId], removed: usize) {
 pub(crate) async fn the_length_is_what_reading_gives(fixture: &dyn Fixture) {
     let backend = fixture.open(Options { age_max: Some(Duration::from_secs(2)), ..Options::default() }).await;
     let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
-    let length = async || two.journal.length(&topic).await.unwrap();
+    let length = async || two.journal.length(topic.user().unwrap()).await.unwrap();
     assert_eq!(length().await, 0);
     one.append_each(&topic, 0..7).await;
     assert_eq!(length().await, 7);
     backend.pass(Duration::from_secs(3)).await;
     one.append_each(&topic, 7..9).await;
     assert_eq!(length().await, 2, "what is over the age limit does not count");
-    one.journal.purge(&topic).await.unwrap();
+    one.journal.purge(topic.user().unwrap()).await.unwrap();
     assert_eq!(length().await, 0);
 }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use rejoin::{
     domain::{
         event::{Event, EventType},
+        idempotency_key::IdempotencyKey,
         message::{AppendRefusal, Observed},
         topic::{MessageId, Topic},
     },
-    ports::{
-        journal::IdempotencyKey,
-        messages::{MessageAppend, MessageAppended},
-    },
+    ports::messages::{MessageAppend, MessageAppended},
 };
 use uuid::Uuid;
 

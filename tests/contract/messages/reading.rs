@@ -1,11 +1,9 @@
 //! What readers of a message get, and how they hear of it.
 
-use rejoin::{
-    domain::{
-        cursor::{Bounds, Continuity},
-        position::{EventId, Position},
-    },
-    ports::topic_log::PageLimit,
+use rejoin::domain::{
+    cursor::{Bounds, Continuity},
+    page::PageLimit,
+    position::{EventId, Position},
 };
 use rejoin_test_support::soon;
 
@@ -89,7 +87,7 @@ pub(crate) async fn a_message_and_a_user_of_the_same_name_are_apart(fixture: &dy
         let of_user = rejoin::domain::topic::Topic::User(user(&name));
         assert!(process.read_all(&of_user, Position::Start).await.is_empty());
         process.append_one(to_append(&of_user, 9)).await;
-        process.journal.purge(&of_user).await.unwrap();
+        process.journal.purge(of_user.user().unwrap()).await.unwrap();
     }
     assert_eq!(numbers(&process.read_all(&topic(id), Position::Start).await), [7]);
 }

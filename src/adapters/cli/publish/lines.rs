@@ -7,16 +7,14 @@ use reqwest::Response;
 use serde::Deserialize;
 
 use super::{AttemptError, PublishError, PublishOptions, input::Input};
-use crate::{
-    adapters::cli::{
-        backoff::{self, Backoff},
-        output::{Output, OutputError},
-        printable::{Printable, tell},
-        server_access::{BodyError, RemoteServer},
-        server_problem::ServerProblem,
-    },
-    ports::journal::IdempotencyKey,
+use crate::adapters::cli::{
+    backoff::{self, Backoff},
+    output::{Output, OutputError},
+    printable::{Printable, tell},
+    server_access::{BodyError, RemoteServer},
+    server_problem::ServerProblem,
 };
+use crate::domain::idempotency_key::IdempotencyKey;
 
 /// How long the server may take for an answer once standard input has ended. Until then, silence means nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);

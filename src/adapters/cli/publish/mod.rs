@@ -17,7 +17,7 @@ use super::{
     server_access::{self, AccessError, BodyError, ServerAccess},
     server_problem::ServerProblem,
 };
-use crate::{domain::json::InvalidJson, ports::journal::IdempotencyKey};
+use crate::domain::{idempotency_key::IdempotencyKey, json::InvalidJson};
 
 /// Options.
 #[derive(Args, Clone, Debug)]

@@ -13,8 +13,7 @@ use crate::{
         server_access::{self, RemoteServer},
         server_problem::ServerProblem,
     },
-    domain::json::Json,
-    ports::journal::IdempotencyKey,
+    domain::{idempotency_key::IdempotencyKey, json::Json},
 };
 
 /// How long one attempt may take.

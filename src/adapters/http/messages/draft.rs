@@ -7,8 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     adapters::http::{description, problem::Problem, publication},
     app::producing::Draft,
-    domain::{event::EventType, message_data::check_payload, topic::UserId},
-    ports::journal::IdempotencyKey,
+    domain::{event::EventType, idempotency_key::IdempotencyKey, message_data::check_payload, topic::UserId},
 };
 
 /// What a message is opened with.

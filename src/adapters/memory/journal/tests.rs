@@ -50,7 +50,7 @@ fn append(journal: &MemoryJournal, user: usize, payload_bytes: usize) {
         scope: Json::empty_object(),
         payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
     };
-    let append = Append { topic: topic(user), event: Arc::new(event), idempotency_key: None };
+    let append = Append { user: topic(user).user().unwrap().clone(), event: Arc::new(event), idempotency_key: None };
     journal.append(vec![append]).now_or_never().unwrap().unwrap();
 }
 
@@ -83,7 +83,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::Append { user, payload_bytes } => append(&journal, user, payload_bytes),
-                Act::Purge { user } => journal.purge(&topic(user)).now_or_never().unwrap().unwrap(),
+                Act::Purge { user } => journal.purge(topic(user).user().unwrap()).now_or_never().unwrap().unwrap(),
                 Act::Pass { ms } => {
                     clock.0.fetch_add(ms, Ordering::Relaxed);
                 }

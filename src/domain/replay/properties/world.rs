@@ -7,8 +7,9 @@ use crate::domain::{
     cursor::{Bounds, Continuity, Cursor},
     event::{Entry, Event, EventType},
     json::Json,
+    page::Page,
     position::{EventId, Position},
-    replay::{Live, Next, Output, Page, Replay},
+    replay::{Live, Next, Output, Replay},
     timestamp::Timestamp,
 };
 

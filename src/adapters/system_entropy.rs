@@ -1,0 +1,13 @@
+//! The system's randomness.
+
+use crate::ports::entropy::Entropy;
+
+/// The thread's generator, which the operating system seeds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn next_u64(&self) -> u64 {
+        rand::random()
+    }
+}
