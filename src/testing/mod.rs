@@ -1,0 +1,16 @@
+//! What unit tests, integration tests and benches share: a clock and randomness that a test drives, and events to append.
+//!
+//! Built for the crate's own tests, and with the feature `testing`, which is not part of a release. Servers that tests start are in
+//! `tests/support`.
+
+#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+mod clock;
+mod entropy;
+mod event;
+
+pub use self::{
+    clock::ManualClock,
+    entropy::SeededEntropy,
+    event::{event, event_of_type, user},
+};
