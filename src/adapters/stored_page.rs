@@ -76,7 +76,10 @@ pub async fn read_page<E, Reading: Future<Output = Result<StoredPage, E>>>(
         let entries = events_of(topic, stored, &mut instead, &**on_malformed);
         match read_to {
             Some(read_to) if entries.is_empty() => from = read_to,
-            _ => return Ok(within(limit, Page { entries, more, bounds })),
+            _ => {
+                let page = Page::of(entries, limit, bounds);
+                return Ok(Page { more: page.more || more, ..page });
+            }
         }
     }
 }
@@ -102,20 +105,6 @@ fn events_of(
         }
     }
     entries
-}
-
-/// Cuts a page to its limit: backends count the bytes of what they keep, the limit is about what comes out.
-fn within(limit: PageLimit, mut page: Page) -> Page {
-    let mut bytes = 0;
-    let fitting = page.entries.iter().enumerate().position(|(place, entry)| {
-        bytes += entry.event.cost_bytes();
-        place > 0 && (place >= limit.entries_max || bytes > limit.bytes_max)
-    });
-    if let Some(fitting) = fitting {
-        page.entries.truncate(fitting);
-        page.more = true;
-    }
-    page
 }
 
 #[cfg(test)]

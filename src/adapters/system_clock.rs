@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{domain::timestamp::Timestamp, ports::clock::Clock};
+use crate::{
+    domain::timestamp::{Timestamp, millis},
+    ports::clock::Clock,
+};
 
 /// Tells the machine's time of day.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +15,6 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        Timestamp::from_ms(millis(since_epoch))
     }
 }

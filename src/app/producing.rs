@@ -22,14 +22,10 @@ use crate::{
         event::{Event, EventType},
         idempotency_key::IdempotencyKey,
         json::Json,
-        message::{AppendRefusal, Observed, OpenRefusal},
+        message::{AppendRefusal, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
         topic::{MessageId, UserId},
     },
-    ports::{
-        backend_error::BackendError,
-        clock::Clock,
-        messages::{MessageAppend, MessageAppended, Messages, Opened},
-    },
+    ports::{backend_error::BackendError, clock::Clock, messages::Messages},
 };
 
 /// How often each process looks for messages that are over their time.

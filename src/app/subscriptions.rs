@@ -23,6 +23,7 @@ use crate::{
         page::{Page, PageLimit},
         position::Position,
         replay_budget::Exhausted,
+        retention::retained_since,
         session::{Action, Session, StreamPolicy},
         timestamp::Timestamp,
         topic::{Topic, UserId},
@@ -196,12 +197,13 @@ impl Subscriptions {
                 subscription.session.handle_bounds(&bounds, &mut opening);
             }
             Action::Read(position) => {
-                if let Some(head) = subscription.tail.covers(position, oldest_ts) {
-                    self.spend_if(head > position, position, subscription, spender).await?;
-                    subscription.session.handle_covered(head);
+                if let Some(covered) = subscription.tail.covers(position, oldest_ts) {
+                    let is_behind = Continuity::Whole.is_behind(covered.has_entries);
+                    self.spend_if(is_behind, position, subscription, spender).await?;
+                    subscription.session.handle_covered(covered.head);
                 } else {
                     let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
-                    self.spend_if(has_news(&page, position), position, subscription, spender).await?;
+                    self.spend_if(page.shows_behind(position), position, subscription, spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }
             }
@@ -234,14 +236,8 @@ impl Subscriptions {
     }
 
     pub(super) fn oldest_ts(&self) -> Timestamp {
-        let age_max_ms = self.options.age_max.map_or(u64::MAX, |age_max| u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX));
-        Timestamp::from_ms(self.clock.now().as_ms().saturating_sub(age_max_ms))
+        retained_since(self.clock.now(), self.options.age_max)
     }
-}
-
-/// Whether a cursor at `position` was behind: there is something to replay, or to be told.
-fn has_news(page: &Page, position: Position) -> bool {
-    !page.entries.is_empty() || page.more || page.bounds.continuity(position) != Continuity::Whole
 }
 
 impl Subscription {

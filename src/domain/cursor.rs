@@ -99,7 +99,21 @@ pub enum Continuity {
     Ahead,
 }
 
+impl Continuity {
+    /// Whether a client at such a position is behind: there is an entry to replay, or a loss to report. Only such a client uses up its
+    /// replay budget.
+    pub fn is_behind(self, has_entries_after: bool) -> bool {
+        has_entries_after || self != Self::Whole
+    }
+}
+
 impl Bounds {
+    /// The extent of a message of so many events: numbered from 0, and never trimmed. A message that is not there has none.
+    pub fn of_message(events: u64) -> Self {
+        let (start, oldest) = (Position::Start, (events > 0).then(|| EventId::sequence(0)));
+        Self { origin: start, floor: Some(start), oldest, head: Position::before(EventId::sequence(events)) }
+    }
+
     /// The earliest position behind which nothing is known to be gone: the floor; where nobody knows it, behind the
     /// oldest entry, since what lay before that may have been removed.
     pub fn whole_from(&self) -> Position {

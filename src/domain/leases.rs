@@ -24,7 +24,7 @@ impl Leases {
         if self.count_at(now) >= cap as usize {
             return false;
         }
-        self.held.push((lease, expiry(now, ttl)));
+        self.held.push((lease, now.plus(ttl)));
         true
     }
 
@@ -32,7 +32,7 @@ impl Leases {
     /// exists, and to count it twice or not at all would be worse than to exceed the cap until it ends.
     pub fn renew(&mut self, now: Timestamp, lease: LeaseId, ttl: Duration) {
         self.release(lease);
-        self.held.push((lease, expiry(now, ttl)));
+        self.held.push((lease, now.plus(ttl)));
     }
 
     /// Gives a slot back. Giving back what is not held does nothing, so the count can't go below zero.
@@ -45,11 +45,6 @@ impl Leases {
         self.held.retain(|(_, expires_at)| *expires_at > now);
         self.held.len()
     }
-}
-
-fn expiry(now: Timestamp, ttl: Duration) -> Timestamp {
-    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    Timestamp::from_ms(now.as_ms().saturating_add(ttl_ms))
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! producer that was taken over from can never append again, if it tells its epoch; who asked for a stop is heard by
 //! every producer that comes.
 
+mod append;
+
 use std::time::Duration;
 
-use super::{event::EventType, timestamp::Timestamp, topic::UserId};
+pub use self::append::{AppendTarget, MESSAGE_EVENTS_MAX, MessageAppend, MessageAppended, append_batch};
+use super::{cursor::Bounds, event::EventType, timestamp::Timestamp, topic::UserId};
 
 /// A message, without its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +51,19 @@ pub enum Terminal {
 impl Terminal {
     /// The terminal event of that type, if it is one.
     pub fn of(event_type: &EventType) -> Option<Self> {
-        match event_type.as_str() {
-            "end" => Some(Self::End),
-            "error" => Some(Self::Error),
-            _ => None,
+        Self::named(event_type.as_str())
+    }
+
+    /// The terminal event whose type has this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::End, Self::Error].into_iter().find(|terminal| terminal.as_str() == name)
+    }
+
+    /// The type's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Error => "error",
         }
     }
 }
@@ -90,7 +102,21 @@ impl Status {
     }
 }
 
+/// A message that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The message now.
+    pub observed: Observed,
+    /// Whether it had not been there before.
+    pub created: bool,
+}
+
 impl Observed {
+    /// A message as it is at that time of the backend's clock.
+    pub fn at(now: Timestamp, message: Message) -> Self {
+        Self { silent_for: now.since(message.producer_seen_at), message }
+    }
+
     /// The status, where a producer counts as silent after `producer_idle`.
     pub fn status(&self, producer_idle: Duration) -> Status {
         match self.message.end.map(|end| end.terminal) {
@@ -145,37 +171,28 @@ pub enum AppendRefusal {
     TooLarge,
 }
 
-/// Where an event goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Behind the last one, under this number.
-    Next(u64),
-    /// This number is taken: the event is a repeat of what is there, or in conflict with it.
-    Taken(u64),
-}
-
 impl Message {
-    /// A new message.
-    pub const fn opened(owner: UserId, now: Timestamp) -> Self {
-        Self { owner, epoch: 1, next_sequence_no: 0, stop_requested: false, end: None, created_at: now, producer_seen_at: now }
-    }
-
-    /// Opens it once more, or has a new producer take it over.
+    /// Opens a message: the one that is there once more, for its producer or for one that takes it over, or a new one.
     ///
     /// # Errors
-    /// [`OpenRefusal`]; nothing has changed then.
-    pub fn open_again(&mut self, owner: &UserId, takeover: bool, now: Timestamp) -> Result<(), OpenRefusal> {
-        if self.owner != *owner {
-            return Err(OpenRefusal::Another);
-        }
-        match self.end {
-            Some(_) if takeover => return Err(OpenRefusal::Complete),
-            Some(_) => return Ok(()),
-            None => {}
-        }
-        self.epoch += u64::from(takeover);
-        self.producer_seen_at = self.producer_seen_at.max(now);
-        Ok(())
+    /// [`OpenRefusal`]; nothing is to change then.
+    pub fn open(existing: Option<Self>, owner: &UserId, takeover: bool, now: Timestamp) -> Result<Opened, OpenRefusal> {
+        let (message, created) = match existing {
+            None => (Self::new(owner.clone(), now), true),
+            Some(message) if message.owner != *owner => return Err(OpenRefusal::Another),
+            Some(message) if message.end.is_some() && takeover => return Err(OpenRefusal::Complete),
+            Some(message) if message.end.is_some() => (message, false),
+            Some(mut message) => {
+                message.epoch += u64::from(takeover);
+                message.see_producer(now);
+                (message, false)
+            }
+        };
+        Ok(Opened { observed: Observed::at(now, message), created })
+    }
+
+    const fn new(owner: UserId, now: Timestamp) -> Self {
+        Self { owner, epoch: 1, next_sequence_no: 0, stop_requested: false, end: None, created_at: now, producer_seen_at: now }
     }
 
     /// The number of the last event, if there is one.
@@ -183,24 +200,15 @@ impl Message {
         self.next_sequence_no.checked_sub(1)
     }
 
-    /// Where an event goes, with the number that its producer gave it, if any.
-    ///
-    /// # Errors
-    /// [`AppendRefusal`].
-    pub fn place(&self, epoch: Option<u64>, sequence_no: Option<u64>) -> Result<Place, AppendRefusal> {
-        self.check_epoch(epoch)?;
-        match sequence_no {
-            Some(taken) if taken < self.next_sequence_no => Ok(Place::Taken(taken)),
-            _ if self.end.is_some() => Err(AppendRefusal::Complete),
-            Some(number) if number > self.next_sequence_no => Err(AppendRefusal::Gap { expected_sequence_no: self.next_sequence_no }),
-            Some(_) | None => Ok(Place::Next(self.next_sequence_no)),
-        }
+    /// The extent of its topic. A message is never trimmed.
+    pub fn bounds(&self) -> Bounds {
+        Bounds::of_message(self.next_sequence_no)
     }
 
     /// An event was appended under the next number.
-    pub fn appended(&mut self, event_type: &EventType, now: Timestamp) {
+    fn count(&mut self, event_type: &EventType, now: Timestamp) {
         self.next_sequence_no += 1;
-        self.producer_seen_at = self.producer_seen_at.max(now);
+        self.see_producer(now);
         self.end = Terminal::of(event_type).map(|terminal| End { terminal, at: now });
     }
 
@@ -213,8 +221,17 @@ impl Message {
         if self.end.is_some() {
             return Err(AppendRefusal::Complete);
         }
-        self.producer_seen_at = self.producer_seen_at.max(now);
+        self.see_producer(now);
         Ok(())
+    }
+
+    /// The reader wants no more: every append and heartbeat is answered with that from now on.
+    pub const fn request_stop(&mut self) {
+        self.stop_requested = true;
+    }
+
+    fn see_producer(&mut self, now: Timestamp) {
+        self.producer_seen_at = self.producer_seen_at.max(now);
     }
 
     /// A producer is told its epoch when it opens, so any other than the present one is of a time before: of a producer

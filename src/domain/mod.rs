@@ -24,6 +24,7 @@ pub mod page;
 pub mod position;
 pub mod replay;
 pub mod replay_budget;
+pub mod retention;
 pub mod secret;
 pub mod session;
 pub mod timestamp;

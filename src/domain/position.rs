@@ -5,6 +5,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::timestamp::Timestamp;
+
 /// An event's place in its topic, unique and strictly increasing there. Its text is `\d+(-\d+)?`, opaque to clients.
 ///
 /// There are two kinds, never mixed within a topic: *timed* ids `<ms>-<n>` for user events, and plain *sequence*
@@ -24,6 +26,16 @@ impl EventId {
     /// A bare number: a message's sequence number.
     pub const fn sequence(number: u64) -> Self {
         Self { major: number, minor: None }
+    }
+
+    /// The id after this one in its topic. Of a timed id: not before `now`, also when the clock has stepped back; counters begin at 1.
+    #[must_use]
+    pub const fn next(self, now: Timestamp) -> Self {
+        match self.minor {
+            None => Self::sequence(self.major + 1),
+            Some(_) if self.major < now.as_ms() => Self::timed(now.as_ms(), 1),
+            Some(counter) => Self::timed(self.major, counter + 1),
+        }
     }
 
     /// The part before the dash: milliseconds of a timed id, the number of a sequence id.
@@ -81,6 +93,16 @@ pub enum Position {
 }
 
 impl Position {
+    /// The position right before the entry with this id, wherever the entry before it is.
+    pub const fn before(id: EventId) -> Self {
+        match (id.major, id.minor) {
+            (0, None | Some(0)) => Self::Start,
+            (number, None) => Self::After(EventId::sequence(number - 1)),
+            (ms, Some(0)) => Self::After(EventId::timed(ms - 1, u64::MAX)),
+            (ms, Some(counter)) => Self::After(EventId::timed(ms, counter - 1)),
+        }
+    }
+
     /// The id to put on an id-only frame; nothing at the start.
     pub const fn id(self) -> Option<EventId> {
         match self {
@@ -128,6 +150,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_next_id_is_later_and_not_before_now(ms: u32, counter: u32, now: u32) {
+            let id = EventId::timed(ms.into(), counter.into());
+            let next = id.next(Timestamp::from_ms(now.into()));
+            prop_assert!(next > id && next.major() >= now.into() && next.minor() > Some(0));
+        }
+
+        #[test]
+        fn the_position_before_an_id_is_before_it_and_nothing_lies_between(major: u64, minor: Option<u64>, other: (u64, u64)) {
+            let id = EventId { major, minor };
+            let between = EventId { major: other.0, minor: minor.map(|_| other.1) };
+            prop_assert!(Position::before(id).is_before(id));
+            prop_assert!(!Position::before(id).is_before(between) || Position::After(between) >= Position::After(id));
+        }
+
         #[test]
         fn any_id_survives_a_round_trip(major: u64, minor: Option<u64>) {
             let id = EventId { major, minor };

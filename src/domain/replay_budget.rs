@@ -73,8 +73,7 @@ impl SlidingWindow {
         }
         // The grant whose fall from the window brings the number below the limit; the limit may have been lowered.
         let blocking = self.granted_at.get((used - limit) as usize).copied().unwrap_or(now);
-        let age = Duration::from_millis(now.as_ms() - blocking.as_ms());
-        Err(Exhausted { retry_after: window.saturating_sub(age).max(Duration::from_millis(1)) })
+        Err(Exhausted { retry_after: window.saturating_sub(now.since(blocking)).max(Duration::from_millis(1)) })
     }
 
     /// How many grants are left.
@@ -91,8 +90,7 @@ impl SlidingWindow {
 
     /// Grants from the future come from a clock that has stepped back since; to keep them would lock the user out.
     fn forget_outside(&mut self, now: Timestamp, window: Duration) {
-        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        self.granted_at.retain(|at| *at <= now && now.as_ms() - at.as_ms() < window_ms);
+        self.granted_at.retain(|at| *at <= now && now.since(*at) < window);
     }
 }
 

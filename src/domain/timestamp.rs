@@ -1,6 +1,6 @@
 //! Wall-clock time as the domain sees it: a number of milliseconds that somebody handed in.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Milliseconds since the Unix epoch, UTC. Shown as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,23 @@ impl Timestamp {
         self.0
     }
 
+    /// The time so long after this one.
+    #[must_use]
+    pub fn plus(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(millis(time)))
+    }
+
+    /// The time so long before this one, or the epoch.
+    #[must_use]
+    pub fn minus(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(time)))
+    }
+
+    /// How long ago an earlier time was; nothing if it is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
     /// From RFC 3339, with any offset; nothing if it is not that, or before 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let timestamp: jiff::Timestamp = text.parse().ok()?;
@@ -31,6 +48,11 @@ impl Timestamp {
     fn calendar(self) -> Option<jiff::Timestamp> {
         i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
     }
+}
+
+/// A length of time in whole milliseconds. What has no end is as good as the longest.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Display for Timestamp {

@@ -1,17 +1,15 @@
 //! What a message needs beyond a log: an owner, a number for each event, a producer, and an end.
 //!
-//! What may be appended where is decided by [`crate::domain::message::Message`]; an adapter keeps one of these for each
-//! message, and changes it and its events in one step.
+//! What may be appended where is decided by [`crate::domain::message`]; an adapter keeps a
+//! [`Message`](crate::domain::message::Message) for each, and changes it and its events in one step.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{backend_error::BackendError, topic_log::TopicLog};
 use crate::domain::{
-    event::Event,
-    idempotency_key::IdempotencyKey,
-    message::{AppendRefusal, Observed, OpenRefusal},
+    message::{AppendRefusal, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
     topic::{MessageId, UserId},
 };
 
@@ -42,6 +40,8 @@ pub trait Messages: TopicLog {
     /// - a repeat (the same type and payload under a number that is taken, or the same idempotency key on the message
     ///   within the window) appends nothing and is answered with the first number;
     /// - nothing is appended behind a terminal event;
+    /// - an event that the message has no room for is refused as [`AppendRefusal::TooLarge`], and changes nothing: the message has
+    ///   [`crate::domain::message::MESSAGE_EVENTS_MAX`] events, or the backend can't hold more of it;
     /// - an event is readable at once, by every process, and feeds that watch the message's topic are told.
     ///
     /// # Errors
@@ -83,35 +83,4 @@ pub trait Messages: TopicLog {
     /// # Errors
     /// Any; a retry is harmless.
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError>;
-}
-
-/// A message that was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// The message now.
-    pub observed: Observed,
-    /// Whether it had not been there before.
-    pub created: bool,
-}
-
-/// One event on its way into a message.
-#[derive(Clone, Debug)]
-pub struct MessageAppend {
-    /// The event.
-    pub event: Arc<Event>,
-    /// The number that its producer gave it; `None` for whichever comes next.
-    pub sequence_no: Option<u64>,
-    /// Makes a repeat recognisable where there is no number.
-    pub idempotency_key: Option<IdempotencyKey>,
-}
-
-/// A message's word on one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageAppended {
-    /// Its number.
-    pub sequence_no: u64,
-    /// Whether it had been there before, so that nothing was appended now.
-    pub duplicate: bool,
-    /// Whether the reader wants no more.
-    pub stop_requested: bool,
 }

@@ -9,12 +9,13 @@ use rejoin::{
         event::{Event, EventType},
         idempotency_key::IdempotencyKey,
         json::Json,
+        message::MessageAppend,
         timestamp::Timestamp,
         topic::{MessageId, UserId},
     },
     ports::{
         journal::{Append, Journal},
-        messages::{MessageAppend, Messages},
+        messages::Messages,
     },
 };
 use uuid::Uuid;

@@ -3,6 +3,7 @@
 use rejoin::{
     adapters::postgres::Postgres,
     domain::{
+        message::MessageAppend,
         page::PageLimit,
         position::Position,
         topic::{MessageId, Topic, UserId},
@@ -11,7 +12,7 @@ use rejoin::{
         backend_error::{BackendError, BackendErrorKind},
         feed::{Feed, Signal},
         journal::Journal,
-        messages::{MessageAppend, Messages},
+        messages::Messages,
         topic_log::TopicLog,
     },
 };

@@ -10,6 +10,7 @@ use rejoin::{
     adapters::postgres::{Postgres, queries},
     domain::{
         leases::LeaseId,
+        message::MessageAppend,
         page::PageLimit,
         position::{EventId, Position},
         topic::{MessageId, Topic, UserId},
@@ -18,7 +19,7 @@ use rejoin::{
         feed::{Feed, Signal},
         journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
-        messages::{MessageAppend, Messages},
+        messages::Messages,
         topic_log::TopicLog,
     },
 };

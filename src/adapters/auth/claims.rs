@@ -12,7 +12,7 @@ use crate::{
     domain::{
         access::{Principal, Scope},
         category::Category,
-        timestamp::Timestamp,
+        timestamp::{Timestamp, millis},
         topic::UserId,
     },
     ports::authenticator::AuthError,
@@ -55,7 +55,7 @@ impl ClaimRules {
     /// Who the holder is, now.
     pub(super) fn judge(&self, claims: &Claims, now: Timestamp) -> Result<Principal, AuthError> {
         self.judge_origin(claims)?;
-        let leeway_ms = whole_ms(self.leeway);
+        let leeway_ms = millis(self.leeway);
         if time_ms(claims.nbf.as_ref(), "nbf")?.is_some_and(|begin| now.as_ms().saturating_add(leeway_ms) < begin) {
             return Err(invalid("it is not valid yet (its `nbf`)"));
         }
@@ -145,14 +145,10 @@ fn since_epoch_ms(seconds: &Number) -> u64 {
         Some(negative) if negative < 0.0 => 0,
         // To the nearest millisecond: a fraction such as .001 has no exact binary form and may lie just below.
         Some(fractional) => {
-            Duration::try_from_secs_f64(fractional).map_or(u64::MAX, |since| whole_ms(since.saturating_add(Duration::from_micros(500))))
+            Duration::try_from_secs_f64(fractional).map_or(u64::MAX, |since| millis(since.saturating_add(Duration::from_micros(500))))
         }
         None => 0,
     }
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

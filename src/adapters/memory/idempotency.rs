@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::cost;
-use crate::domain::position::EventId;
+use crate::domain::{position::EventId, timestamp::Timestamp};
 
 /// What recognises a repeat.
 pub(super) trait RepeatKey: Clone + Eq + Hash {
@@ -19,17 +19,16 @@ pub(super) trait RepeatKey: Clone + Eq + Hash {
 
 #[derive(Debug)]
 pub(super) struct SeenKeys<K> {
-    window_ms: u64,
+    window: Duration,
     bytes_max: usize,
     bytes: usize,
     ids: HashMap<K, EventId>,
-    oldest_first: VecDeque<(u64, K)>,
+    oldest_first: VecDeque<(Timestamp, K)>,
 }
 
 impl<K: RepeatKey> SeenKeys<K> {
     pub(super) fn new(window: Duration, bytes_max: usize) -> Self {
-        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        Self { window_ms, bytes_max, bytes: 0, ids: HashMap::new(), oldest_first: VecDeque::new() }
+        Self { window, bytes_max, bytes: 0, ids: HashMap::new(), oldest_first: VecDeque::new() }
     }
 
     /// What the keys cost.
@@ -39,25 +38,25 @@ impl<K: RepeatKey> SeenKeys<K> {
 
     /// What a key costs.
     pub(super) fn cost_bytes(key: &K) -> usize {
-        cost::table_place::<(K, EventId)>() + cost::queue_place::<(u64, K)>() + key.text_bytes()
+        cost::table_place::<(K, EventId)>() + cost::queue_place::<(Timestamp, K)>() + key.text_bytes()
     }
 
     /// The id that the key got, if it is still known.
-    pub(super) fn find(&mut self, now_ms: u64, key: &K) -> Option<EventId> {
-        self.forget_until(now_ms);
+    pub(super) fn find(&mut self, now: Timestamp, key: &K) -> Option<EventId> {
+        self.forget_until(now);
         self.ids.get(key).copied()
     }
 
-    pub(super) fn remember(&mut self, now_ms: u64, key: K, id: EventId) {
+    pub(super) fn remember(&mut self, now: Timestamp, key: K, id: EventId) {
         self.bytes += Self::cost_bytes(&key);
         self.ids.insert(key.clone(), id);
-        self.oldest_first.push_back((now_ms, key));
-        self.forget_until(now_ms);
+        self.oldest_first.push_back((now, key));
+        self.forget_until(now);
     }
 
-    fn forget_until(&mut self, now_ms: u64) {
-        while let Some((seen_ms, _)) = self.oldest_first.front() {
-            if self.bytes <= self.bytes_max && now_ms.saturating_sub(*seen_ms) < self.window_ms {
+    fn forget_until(&mut self, now: Timestamp) {
+        while let Some((seen_at, _)) = self.oldest_first.front() {
+            if self.bytes <= self.bytes_max && now.since(*seen_at) < self.window {
                 break;
             }
             if let Some((_, key)) = self.oldest_first.pop_front() {

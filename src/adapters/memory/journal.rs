@@ -17,7 +17,7 @@ use super::{
     feed::Listeners,
     idempotency::{RepeatKey, SeenKeys},
     log::{Log, TimedId},
-    messages::{MessageStore, Surroundings},
+    messages::{Context, MessageStore},
 };
 use crate::{
     domain::{
@@ -26,6 +26,7 @@ use crate::{
         idempotency_key::IdempotencyKey,
         page::{Page, PageLimit},
         position::Position,
+        retention::retained_since,
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
@@ -61,7 +62,7 @@ pub struct MemoryJournal {
 struct State {
     origin: TimedId,
     /// The latest time ever used, so that ids don't follow a clock that steps back.
-    now_ms: u64,
+    now: Timestamp,
     logs: HashMap<UserId, Box<Log>>,
     /// Every topic by its oldest entry: what goes first, by age or for room, is at the front.
     by_age: BTreeSet<(TimedId, UserId)>,
@@ -88,11 +89,11 @@ fn topic_bytes(user: &UserId) -> usize {
 impl MemoryJournal {
     /// An empty journal, whose origin is now.
     pub fn new(options: MemoryOptions, clock: Arc<dyn Clock>) -> Self {
-        let now_ms = clock.now().as_ms();
-        let origin = TimedId::new(now_ms, 0);
+        let now = clock.now();
+        let origin = TimedId::at(now);
         let state = State {
             origin,
-            now_ms,
+            now,
             logs: HashMap::new(),
             by_age: BTreeSet::new(),
             forgotten: origin,
@@ -108,13 +109,10 @@ impl MemoryJournal {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held is a bug that has been reported; the state is changed in whole steps.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.now_ms = state.now_ms.max(self.clock.now().as_ms());
-        if let Some(age_max) = self.options.age_max {
-            let age_max_ms = u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX);
-            let cutoff = TimedId::new(state.now_ms.saturating_sub(age_max_ms), 0);
-            while state.by_age.first().is_some_and(|(oldest, _)| *oldest < cutoff) {
-                state.remove_oldest();
-            }
+        state.now = state.now.max(self.clock.now());
+        let cutoff = TimedId::at(retained_since(state.now, self.options.age_max));
+        while state.by_age.first().is_some_and(|(oldest, _)| *oldest < cutoff) {
+            state.remove_oldest();
         }
         state
     }
@@ -123,10 +121,10 @@ impl MemoryJournal {
         act(&mut self.state().listeners)
     }
 
-    pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Surroundings<'_>) -> T) -> T {
+    pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Context<'_>) -> T) -> T {
         let mut state = self.state();
-        let State { now_ms, messages, listeners, .. } = &mut *state;
-        act(messages, Surroundings { now: Timestamp::from_ms(*now_ms), listeners })
+        let State { now, messages, listeners, .. } = &mut *state;
+        act(messages, Context { now: *now, listeners })
     }
 }
 
@@ -143,7 +141,7 @@ impl State {
             (Topic::Message(id), _) => self.messages.bounds(*id),
             (Topic::User(_), Some(log)) => log.bounds(self.origin),
             (Topic::User(_), None) => {
-                let head = self.forgotten.max(TimedId::new(self.now_ms, 0));
+                let head = self.forgotten.max(TimedId::at(self.now));
                 Bounds { origin: self.origin.into(), floor: Some(self.forgotten.into()), oldest: None, head: head.into() }
             }
         }
@@ -152,7 +150,7 @@ impl State {
     fn append(&mut self, user: UserId, event: Arc<Event>, idempotency_key: Option<IdempotencyKey>, options: &MemoryOptions) -> Appended {
         let seen_key = idempotency_key.map(|key| (user.clone(), key));
         if let Some(key) = &seen_key
-            && let Some(id) = self.seen_keys.find(self.now_ms, key)
+            && let Some(id) = self.seen_keys.find(self.now, key)
         {
             return Appended { id, duplicate: true };
         }
@@ -168,14 +166,14 @@ impl State {
         self.by_age.remove(&age_key);
         let user = age_key.1;
         self.bytes -= log.bytes();
-        let entry = log.push(self.now_ms, event);
+        let entry = log.push(self.now, event);
         while log.len() > options.topic_entries_max {
             log.pop_oldest();
         }
         self.bytes += log.bytes();
         self.by_age.insert((log.age_key(), user.clone()));
         if let Some((_, key)) = seen_key {
-            self.seen_keys.remember(self.now_ms, (user.clone(), key), entry.id);
+            self.seen_keys.remember(self.now, (user.clone(), key), entry.id);
         }
         self.listeners.appended(&Topic::User(user), &entry);
         while self.bytes + self.seen_keys.bytes() > options.bytes_max && !self.by_age.is_empty() {

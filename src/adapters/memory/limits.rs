@@ -132,8 +132,7 @@ impl ReplayBudget for MemoryLimits {
 
     async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
         let now = self.clock.now();
-        let until = Timestamp::from_ms(now.as_ms().saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)));
-        self.budgets().of(user, now).continuations.allow(cursor, now, until);
+        self.budgets().of(user, now).continuations.allow(cursor, now, now.plus(within));
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::domain::{
     event::{Entry, Event},
     page::{Page, PageLimit},
     position::{EventId, Position},
+    timestamp::Timestamp,
 };
 
 /// The id of an entry or of an empty topic's head, as it is kept: both of its parts are there.
@@ -21,13 +22,15 @@ pub(super) struct TimedId {
 }
 
 impl TimedId {
-    pub(super) const fn new(ms: u64, n: u64) -> Self {
-        Self { ms, n }
+    /// Right before all ids of that time.
+    pub(super) const fn at(time: Timestamp) -> Self {
+        Self { ms: time.as_ms(), n: 0 }
     }
+}
 
-    /// The id after this one: not before now.
-    const fn next(self, now_ms: u64) -> Self {
-        if self.ms >= now_ms { Self { n: self.n + 1, ..self } } else { Self { ms: now_ms, n: 1 } }
+impl From<EventId> for TimedId {
+    fn from(id: EventId) -> Self {
+        Self { ms: id.major(), n: id.minor().unwrap_or(0) }
     }
 }
 
@@ -81,12 +84,12 @@ impl Log {
         self.entries.len()
     }
 
-    pub(super) fn push(&mut self, now_ms: u64, event: Arc<Event>) -> Entry {
-        let id = self.head.next(now_ms);
-        let entry = Entry { id: id.into(), prev: Some(self.head.into()), event: Arc::clone(&event) };
+    pub(super) fn push(&mut self, now: Timestamp, event: Arc<Event>) -> Entry {
+        let id = EventId::from(self.head).next(now);
+        let entry = Entry { id, prev: Some(self.head.into()), event: Arc::clone(&event) };
         self.event_bytes += cost::event(&event);
-        self.entries.push_back(Kept { id, event });
-        self.head = id;
+        self.head = id.into();
+        self.entries.push_back(Kept { id: self.head, event });
         entry
     }
 
@@ -108,16 +111,10 @@ impl Log {
     pub(super) fn read(&self, after: Position, limit: PageLimit, bounds: Bounds) -> Page {
         let start = self.entries.partition_point(|entry| !after.is_before(entry.id.into()));
         let mut prev = start.checked_sub(1).map_or(self.floor, |before| self.entries[before].id);
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for Kept { id, event } in self.entries.range(start..) {
-            bytes += event.cost_bytes();
-            if !entries.is_empty() && (entries.len() >= limit.entries_max || bytes > limit.bytes_max) {
-                return Page { entries, more: true, bounds };
-            }
-            entries.push(Entry { id: (*id).into(), prev: Some(prev.into()), event: Arc::clone(event) });
-            prev = *id;
-        }
-        Page { entries, more: false, bounds }
+        let entries = self.entries.range(start..).map(|Kept { id, event }| {
+            let prev = std::mem::replace(&mut prev, *id);
+            Entry { id: (*id).into(), prev: Some(prev.into()), event: Arc::clone(event) }
+        });
+        Page::of(entries, limit, bounds)
     }
 }

@@ -10,27 +10,19 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{
-    cost,
-    feed::Listeners,
-    idempotency::SeenKeys,
-    journal::MemoryJournal,
-    stored_message::{Stored, bounds, place_before},
-};
+use super::{cost, feed::Listeners, idempotency::SeenKeys, journal::MemoryJournal, stored_message::Stored};
 use crate::{
     domain::{
         cursor::Bounds,
-        event::Entry,
-        message::{AppendRefusal, Message, Observed, OpenRefusal, Place},
+        event::{Entry, Event},
+        idempotency_key::IdempotencyKey,
+        message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened, append_batch},
         page::{Page, PageLimit},
         position::{EventId, Position},
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
-    ports::{
-        backend_error::BackendError,
-        messages::{MessageAppend, MessageAppended, Messages, Opened},
-    },
+    ports::{backend_error::BackendError, messages::Messages},
 };
 
 /// All messages.
@@ -44,10 +36,50 @@ pub(super) struct MessageStore {
     by_silence: BTreeSet<(Timestamp, MessageId)>,
 }
 
-/// What an append touches beside the messages.
-pub(super) struct Surroundings<'a> {
+/// What a change of messages needs beside them.
+pub(super) struct Context<'a> {
     pub(super) now: Timestamp,
     pub(super) listeners: &'a Listeners,
+}
+
+/// A message that is being appended to.
+struct Appending<'a> {
+    id: MessageId,
+    stored: &'a mut Stored,
+    context: &'a Context<'a>,
+    idempotency_window: Duration,
+    bytes_max: usize,
+}
+
+impl AppendTarget for Appending<'_> {
+    fn message(&mut self) -> &mut Message {
+        &mut self.stored.message
+    }
+
+    fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64> {
+        Some(self.stored.seen_keys.as_mut()?.find(self.context.now, key)?.major())
+    }
+
+    fn holds(&self, sequence_no: u64, event: &Event) -> bool {
+        self.stored.holds(sequence_no, event)
+    }
+
+    fn has_room_for(&self, append: &MessageAppend) -> bool {
+        let cost = cost::event(&append.event) + append.idempotency_key.as_ref().map_or(0, SeenKeys::cost_bytes);
+        self.stored.bytes() + cost <= self.bytes_max
+    }
+
+    fn push(&mut self, sequence_no: u64, append: MessageAppend) {
+        let MessageAppend { event, idempotency_key, .. } = append;
+        let id = EventId::sequence(sequence_no);
+        self.stored.push(Arc::clone(&event));
+        if let Some(key) = idempotency_key {
+            let new_keys = || Box::new(SeenKeys::new(self.idempotency_window, self.bytes_max));
+            self.stored.seen_keys.get_or_insert_with(new_keys).remember(self.context.now, key, id);
+        }
+        let entry = Entry { id, prev: Some(Position::before(id)), event };
+        self.context.listeners.appended(&Topic::Message(self.id), &entry);
+    }
 }
 
 impl MessageStore {
@@ -56,85 +88,51 @@ impl MessageStore {
     }
 
     pub(super) fn bounds(&self, id: MessageId) -> Bounds {
-        self.messages.get(&id).map_or(bounds(0), |stored| stored.bounds())
+        self.messages.get(&id).map_or(Bounds::of_message(0), |stored| stored.message.bounds())
     }
 
     pub(super) fn read(&self, id: MessageId, after: Position, limit: PageLimit) -> Page {
-        let nothing = Page { entries: Vec::new(), more: false, bounds: self.bounds(id) };
-        self.messages.get(&id).map_or(nothing, |stored| stored.read(after, limit))
+        let nothing = || Page { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) };
+        self.messages.get(&id).map_or_else(nothing, |stored| stored.read(after, limit))
     }
 
-    fn open(
-        &mut self,
-        now: Timestamp,
-        id: MessageId,
-        owner: &UserId,
-        takeover: bool,
-        listeners: &Listeners,
-    ) -> Result<Opened, OpenRefusal> {
-        let reopened = self.change(id, |stored| stored.message.open_again(owner, takeover, now).map(|()| stored.message.clone()));
-        if let Some(reopened) = reopened {
-            return Ok(Opened { observed: observed_at(now, &reopened?), created: false });
+    fn open(&mut self, context: &Context<'_>, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, OpenRefusal> {
+        let existing = self.messages.get(&id).map(|stored| stored.message.clone());
+        let opened = Message::open(existing, owner, takeover, context.now)?;
+        let message = opened.observed.message.clone();
+        if opened.created {
+            self.by_silence.insert((message.producer_seen_at, id));
+            let stored = Box::new(Stored::new(message));
+            self.bytes += stored.bytes();
+            self.messages.insert(id, stored);
+            self.make_room(id, context.listeners);
+        } else {
+            self.change(id, |stored| stored.message = message);
         }
-        let message = Message::opened(owner.clone(), now);
-        self.by_silence.insert((now, id));
-        let stored = Box::new(Stored::opened(message.clone()));
-        self.bytes += stored.bytes();
-        self.messages.insert(id, stored);
-        self.make_room(id, listeners);
-        Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true })
+        Ok(opened)
     }
 
     fn append(
         &mut self,
-        around: &Surroundings<'_>,
+        context: &Context<'_>,
         id: MessageId,
         epoch: Option<u64>,
-        append: MessageAppend,
-    ) -> Result<MessageAppended, AppendRefusal> {
-        let MessageAppend { event, sequence_no, idempotency_key } = append;
-        let (now, now_ms, topic) = (around.now, around.now.as_ms(), Topic::Message(id));
-        let stored = self.messages.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
-        let stop_requested = stored.message.stop_requested;
-        let repeat_of = |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
-        let place = stored.message.place(epoch, sequence_no);
-        // A producer that is fenced has no say, not even of what it said before.
-        if !matches!(place, Err(AppendRefusal::Fenced { .. }))
-            && let (Some(key), Some(keys)) = (&idempotency_key, &mut stored.seen_keys)
-        {
-            let bytes = keys.bytes();
-            let first = keys.find(now_ms, key);
-            self.bytes -= bytes - keys.bytes();
-            if let Some(first) = first {
-                return repeat_of(first.major());
-            }
+        batch: Vec<MessageAppend>,
+    ) -> Vec<Result<MessageAppended, AppendRefusal>> {
+        if !self.messages.contains_key(&id) {
+            return append_batch(None::<&mut Appending<'_>>, epoch, batch, context.now);
         }
-        let number = match place? {
-            Place::Taken(number) if stored.has(number, &event) => return repeat_of(number),
-            Place::Taken(number) => return Err(AppendRefusal::Conflict { sequence_no: number }),
-            Place::Next(number) => number,
-        };
-        let cost = cost::event(&event) + idempotency_key.as_ref().map_or(0, SeenKeys::cost_bytes);
-        if stored.bytes() + cost > self.bytes_max {
-            return Err(AppendRefusal::TooLarge);
-        }
-        let entry = Entry { id: EventId::sequence(number), prev: Some(place_before(number)), event };
-        let (window, bytes_max) = (self.idempotency_window, self.bytes_max);
-        self.change(id, |stored| {
-            stored.message.appended(&entry.event.event_type, now);
-            stored.push(Arc::clone(&entry.event));
-            if let Some(key) = idempotency_key {
-                let keys = stored.seen_keys.get_or_insert_with(|| Box::new(SeenKeys::new(window, bytes_max)));
-                keys.remember(now_ms, key, entry.id);
-            }
+        let (idempotency_window, bytes_max) = (self.idempotency_window, self.bytes_max);
+        let answers = self.change(id, |stored| {
+            let mut target = Appending { id, stored, context, idempotency_window, bytes_max };
+            append_batch(Some(&mut target), epoch, batch, context.now)
         });
-        around.listeners.appended(&topic, &entry);
-        self.make_room(id, around.listeners);
-        Ok(MessageAppended { sequence_no: number, duplicate: false, stop_requested })
+        self.make_room(id, context.listeners);
+        answers.unwrap_or_default()
     }
 
     fn observe(&self, now: Timestamp, id: MessageId) -> Option<Observed> {
-        self.messages.get(&id).map(|stored| observed_at(now, &stored.message))
+        self.messages.get(&id).map(|stored| Observed::at(now, stored.message.clone()))
     }
 
     /// Changes a message, counts what it costs now, and keeps it in its place by its producer's silence.
@@ -171,15 +169,10 @@ impl MessageStore {
     }
 }
 
-fn observed_at(now: Timestamp, message: &Message) -> Observed {
-    let silent_ms = now.as_ms().saturating_sub(message.producer_seen_at.as_ms());
-    Observed { message: message.clone(), silent_for: Duration::from_millis(silent_ms) }
-}
-
 #[async_trait]
 impl Messages for MemoryJournal {
     async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
-        Ok(self.with_messages(|messages, around| messages.open(around.now, id, owner, takeover, around.listeners)))
+        Ok(self.with_messages(|messages, context| messages.open(&context, id, owner, takeover)))
     }
 
     async fn append(
@@ -188,48 +181,38 @@ impl Messages for MemoryJournal {
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
-        Ok(self.with_messages(|messages, around| {
-            let mut answers = Vec::with_capacity(batch.len());
-            for append in batch {
-                answers.push(messages.append(&around, id, epoch, append));
-                if answers.last().is_some_and(Result::is_err) {
-                    break;
-                }
-            }
-            answers
-        }))
+        Ok(self.with_messages(|messages, context| messages.append(&context, id, epoch, batch)))
     }
 
     async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
-        Ok(self.with_messages(|messages, around| {
-            messages.change(id, |stored| stored.message.heartbeat(epoch, around.now)).ok_or(AppendRefusal::Unknown)??;
-            messages.observe(around.now, id).ok_or(AppendRefusal::Unknown)
+        Ok(self.with_messages(|messages, context| {
+            messages.change(id, |stored| stored.message.heartbeat(epoch, context.now)).ok_or(AppendRefusal::Unknown)??;
+            messages.observe(context.now, id).ok_or(AppendRefusal::Unknown)
         }))
     }
 
     async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
-        Ok(self.with_messages(|messages, around| {
-            messages.change(id, |stored| stored.message.stop_requested = true);
-            messages.observe(around.now, id)
+        Ok(self.with_messages(|messages, context| {
+            messages.change(id, |stored| stored.message.request_stop());
+            messages.observe(context.now, id)
         }))
     }
 
     async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
-        Ok(self.with_messages(|messages, around| messages.observe(around.now, id)))
+        Ok(self.with_messages(|messages, context| messages.observe(context.now, id)))
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
-        Ok(self.with_messages(|messages, around| messages.remove(id, around.listeners)))
+        Ok(self.with_messages(|messages, context| messages.remove(id, context.listeners)))
     }
 
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
-        let silent_ms = u64::try_from(silent_for.as_millis()).unwrap_or(u64::MAX);
-        Ok(self.with_messages(|messages, around| {
-            let seen_before = Timestamp::from_ms(around.now.as_ms().saturating_sub(silent_ms));
+        Ok(self.with_messages(|messages, context| {
+            let seen_before = context.now.minus(silent_for);
             let over = messages.by_silence.iter().take_while(|(seen_at, _)| *seen_at < seen_before).take(messages_max);
             let over: Vec<MessageId> = over.map(|(_, id)| *id).collect();
             for id in &over {
-                messages.remove(*id, around.listeners);
+                messages.remove(*id, context.listeners);
             }
             over.len()
         }))

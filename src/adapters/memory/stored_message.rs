@@ -10,7 +10,6 @@ use super::{
     idempotency::{RepeatKey, SeenKeys},
 };
 use crate::domain::{
-    cursor::Bounds,
     event::{Entry, Event},
     idempotency_key::IdempotencyKey,
     message::Message,
@@ -37,7 +36,7 @@ impl RepeatKey for IdempotencyKey {
 }
 
 impl Stored {
-    pub(super) fn opened(message: Message) -> Self {
+    pub(super) fn new(message: Message) -> Self {
         Self { message, events: Vec::new(), seen_keys: None, event_bytes: 0 }
     }
 
@@ -58,34 +57,18 @@ impl Stored {
         self.events.push(event);
     }
 
-    fn entry(&self, number: usize) -> Option<Entry> {
-        let event = Arc::clone(self.events.get(number)?);
-        let number = number as u64;
-        Some(Entry { id: EventId::sequence(number), prev: Some(place_before(number)), event })
-    }
-
-    pub(super) fn bounds(&self) -> Bounds {
-        bounds(self.events.len() as u64)
-    }
-
     pub(super) fn read(&self, after: Position, limit: PageLimit) -> Page {
-        let mut page = Page { entries: Vec::new(), more: false, bounds: self.bounds() };
-        let mut bytes = 0;
         // One that is further than there can be has nothing after it.
         let start = after.id().map_or(0, |id| usize::try_from(id.major().saturating_add(1)).unwrap_or(usize::MAX));
-        for number in start..self.events.len() {
-            bytes += self.events[number].cost_bytes();
-            page.more = !page.entries.is_empty() && (page.entries.len() >= limit.entries_max || bytes > limit.bytes_max);
-            if page.more {
-                break;
-            }
-            page.entries.extend(self.entry(number));
-        }
-        page
+        let entries = self.events.iter().zip(0..).skip(start).map(|(event, number)| {
+            let id = EventId::sequence(number);
+            Entry { id, prev: Some(Position::before(id)), event: Arc::clone(event) }
+        });
+        Page::of(entries, limit, self.message.bounds())
     }
 
-    /// Whether the event has been appended under that number.
-    pub(super) fn has(&self, number: u64, event: &Event) -> bool {
+    /// Whether an event of that type and payload has been appended under that number.
+    pub(super) fn holds(&self, number: u64, event: &Event) -> bool {
         let stored = usize::try_from(number).ok().and_then(|place| self.events.get(place));
         stored.is_some_and(|stored| stored.event_type == event.event_type && stored.payload == event.payload)
     }
@@ -93,14 +76,3 @@ impl Stored {
 
 /// What a table and a queue of keys cost beyond the places of their keys, while they are small.
 const FIRST_KEYS_BYTES: usize = 256;
-
-/// The extent of a message that has so many events.
-pub(super) fn bounds(events: u64) -> Bounds {
-    let oldest = (events > 0).then(|| EventId::sequence(0));
-    Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head: place_before(events) }
-}
-
-/// The position right before the event with this number.
-pub(super) fn place_before(number: u64) -> Position {
-    number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into())
-}

@@ -1,25 +1,19 @@
 //! What becomes of appends to messages that are written together: pure, under the locks that the writer holds.
 //!
-//! Invariant: jobs are judged in their order, each by the message as those before it leave it.
+//! Invariant: jobs are appended in their order, each to the message as those before it leave it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use crate::{
-    domain::{
-        event::Event,
-        idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, Message, Place},
-        timestamp::Timestamp,
-        topic::MessageId,
-    },
-    ports::messages::{MessageAppend, MessageAppended},
+use crate::domain::{
+    event::Event,
+    idempotency_key::IdempotencyKey,
+    message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, append_batch},
+    timestamp::Timestamp,
+    topic::MessageId,
 };
-
-/// Postgres numbers events by 32 bits.
-const SEQUENCE_NO_MAX: u64 = i32::MAX as u64 - 1;
 
 /// A batch of one caller.
 #[derive(Clone, Debug)]
@@ -78,54 +72,54 @@ pub(super) fn questions(jobs: &[MessageJob], messages: &BTreeMap<MessageId, Mess
     Questions { keys, numbers }
 }
 
-/// Judges jobs in their order. What is found is used up.
-pub(super) fn judge(jobs: &[MessageJob], mut found: Found) -> (Vec<Vec<AppendAnswer>>, Changes) {
+/// Appends jobs' batches in their order, and gives their answers and what is to be written. What was found is used up.
+pub(super) fn append_jobs(jobs: &[MessageJob], mut found: Found) -> (Vec<Vec<AppendAnswer>>, Changes) {
     let mut changes = Changes::default();
-    let answers = jobs.iter().map(|job| found.judge_job(job, &mut changes)).collect();
+    let append = |job: &MessageJob| {
+        let now = found.now;
+        let message = found.messages.get(&job.id).cloned();
+        let mut target = message.map(|message| Appending { id: job.id, message, found: &mut found, changes: &mut changes });
+        let answers = append_batch(target.as_mut(), job.epoch, job.batch.iter().cloned(), now);
+        if let Some(Appending { message, .. }) = target {
+            found.messages.insert(job.id, message);
+        }
+        answers
+    };
+    let answers = jobs.iter().map(append).collect();
+    let appended: BTreeSet<MessageId> = changes.events.iter().map(|new| new.id).collect();
+    changes.messages = found.messages.into_iter().filter(|(id, _)| appended.contains(id)).collect();
     (answers, changes)
 }
 
-impl Found {
-    fn judge_job(&mut self, job: &MessageJob, changes: &mut Changes) -> Vec<AppendAnswer> {
-        let mut answers = Vec::with_capacity(job.batch.len());
-        for append in &job.batch {
-            answers.push(self.judge_append(job.id, job.epoch, append, changes));
-            if answers.last().is_some_and(Result::is_err) {
-                break;
-            }
-        }
-        answers
+/// A message that is being appended to.
+struct Appending<'a> {
+    id: MessageId,
+    message: Message,
+    found: &'a mut Found,
+    changes: &'a mut Changes,
+}
+
+impl AppendTarget for Appending<'_> {
+    fn message(&mut self) -> &mut Message {
+        &mut self.message
     }
 
-    fn judge_append(&mut self, id: MessageId, epoch: Option<u64>, append: &MessageAppend, changes: &mut Changes) -> AppendAnswer {
-        let MessageAppend { event, sequence_no, idempotency_key } = append;
-        let message = self.messages.get_mut(&id).ok_or(AppendRefusal::Unknown)?;
-        let stop_requested = message.stop_requested;
-        let repeat_of = |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
-        let place = message.place(epoch, *sequence_no);
-        // A producer that is fenced has no say, not even of what it said before.
-        if !matches!(place, Err(AppendRefusal::Fenced { .. }))
-            && let Some(first) = idempotency_key.as_ref().and_then(|key| self.keys.get(&(id, key.clone())))
-        {
-            return repeat_of(*first);
+    fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64> {
+        self.found.keys.get(&(self.id, key.clone())).copied()
+    }
+
+    fn holds(&self, sequence_no: u64, event: &Event) -> bool {
+        let there = self.found.taken.get(&(self.id, sequence_no));
+        there.is_some_and(|(event_type, payload)| event_type == event.event_type.as_str() && payload == event.payload.as_str())
+    }
+
+    fn push(&mut self, sequence_no: u64, append: MessageAppend) {
+        let MessageAppend { event, idempotency_key: key, .. } = append;
+        let text = (event.event_type.as_str().to_owned(), event.payload.as_str().to_owned());
+        self.found.taken.insert((self.id, sequence_no), text);
+        if let Some(key) = &key {
+            self.found.keys.insert((self.id, key.clone()), sequence_no);
         }
-        let number = match place? {
-            Place::Taken(number) => {
-                let taken = self.taken.get(&(id, number));
-                let is_repeat =
-                    taken.is_some_and(|(event_type, payload)| event_type == event.event_type.as_str() && payload == event.payload.as_str());
-                return if is_repeat { repeat_of(number) } else { Err(AppendRefusal::Conflict { sequence_no: number }) };
-            }
-            Place::Next(number) if number > SEQUENCE_NO_MAX => return Err(AppendRefusal::TooLarge),
-            Place::Next(number) => number,
-        };
-        message.appended(&event.event_type, self.now);
-        changes.messages.insert(id, message.clone());
-        self.taken.insert((id, number), (event.event_type.as_str().to_owned(), event.payload.as_str().to_owned()));
-        if let Some(key) = idempotency_key {
-            self.keys.insert((id, key.clone()), number);
-        }
-        changes.events.push(NewEvent { id, sequence_no: number, event: Arc::clone(event), key: idempotency_key.clone() });
-        Ok(MessageAppended { sequence_no: number, duplicate: false, stop_requested })
+        self.changes.events.push(NewEvent { id: self.id, sequence_no, event, key });
     }
 }

@@ -35,20 +35,9 @@ pub(super) const MESSAGE_READ: &str = "SELECT m.next_sequence_no, e.sequence_no,
 /// The number that is beyond every event's.
 const BEYOND: i32 = i32::MAX;
 
-/// The extent of a message of which the next number is this: it is never trimmed.
+/// The extent of a message whose row has this next number.
 pub(super) fn bounds_before(next_sequence_no: i32) -> Bounds {
-    let last = u64::try_from(next_sequence_no).unwrap_or(0).checked_sub(1);
-    Bounds {
-        origin: Position::Start,
-        floor: Some(Position::Start),
-        oldest: last.map(|_| EventId::sequence(0)),
-        head: last.map_or(Position::Start, |last| Position::After(EventId::sequence(last))),
-    }
-}
-
-/// The position before a number.
-pub(super) fn before(sequence_no: u64) -> Position {
-    sequence_no.checked_sub(1).map_or(Position::Start, |before| Position::After(EventId::sequence(before)))
+    Bounds::of_message(u64::try_from(next_sequence_no).unwrap_or(0))
 }
 
 /// The position as a number: -1 before all.
@@ -82,5 +71,6 @@ pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Po
 /// An entry of a message.
 pub(super) fn entry(number: u64, event_type: &str, payload: &str, ts_ms: i64) -> StoredEntry {
     let event = StoredEvent { ts_ms, event_type, category: None, scope: None, payload };
-    StoredEntry { id: EventId::sequence(number), prev: Some(before(number)), event: event.read() }
+    let id = EventId::sequence(number);
+    StoredEntry { id, prev: Some(Position::before(id)), event: event.read() }
 }

@@ -9,7 +9,6 @@ use super::{
     numbers::{from_i64, to_i64},
 };
 use crate::domain::{
-    event::EventType,
     message::{End, Message, Terminal},
     timestamp::Timestamp,
     topic::{MessageId, UserId},
@@ -57,7 +56,7 @@ impl Stored {
     pub(super) fn of(row: &PgRow) -> Result<Self, Failure> {
         let at = |column| Ok::<_, sqlx::Error>(Timestamp::from_ms(from_i64(row.try_get(column)?)));
         let owner = UserId::parse(row.try_get(1)?).map_err(|_| Failure::Unexpected("a message whose owner is no user"))?;
-        let terminal = row.try_get::<Option<&str>, _>(5)?.and_then(|text| EventType::parse(text).ok()).and_then(|t| Terminal::of(&t));
+        let terminal = row.try_get::<Option<&str>, _>(5)?.and_then(Terminal::named);
         let ended_at = row.try_get::<Option<i64>, _>(6)?.map(|ms| Timestamp::from_ms(from_i64(ms)));
         let next: i32 = row.try_get(3)?;
         let message = Message {
@@ -70,14 +69,6 @@ impl Stored {
             producer_seen_at: at(8)?,
         };
         Ok(Self { id: MessageId(row.try_get(0)?), message, now: at(9)? })
-    }
-}
-
-/// The type of the event that ended it.
-pub(super) const fn end_type(terminal: Terminal) -> &'static str {
-    match terminal {
-        Terminal::End => "end",
-        Terminal::Error => "error",
     }
 }
 

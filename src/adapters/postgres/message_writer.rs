@@ -19,8 +19,8 @@ use super::{
     group_commit::{Job, Write},
     hint::Hint,
     lane::{Lane, Repeat, calling},
-    message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, judge, questions},
-    message_rows::{self, end_type, hour},
+    message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, append_jobs, questions},
+    message_rows::{self, hour},
     numbers::{millis, to_i64},
 };
 use crate::{
@@ -108,7 +108,7 @@ async fn write(
     if !numbers.is_empty() {
         found.taken = find_events(&mut transaction, &numbers).await?;
     }
-    let (answers, changes) = judge(jobs, found);
+    let (answers, changes) = append_jobs(jobs, found);
     if !changes.events.is_empty() {
         write_changes(&mut transaction, &changes, to_i64(now.as_ms()), channel).await?;
     }
@@ -159,7 +159,7 @@ async fn write_changes(connection: &mut PgConnection, changes: &Changes, now_ms:
         .bind(now_ms)
         .bind(messages.keys().map(|id| id.0).collect::<Vec<_>>())
         .bind(messages.values().map(|message| number(message.next_sequence_no)).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| message.end.map(|end| end_type(end.terminal))).collect::<Vec<_>>())
+        .bind(messages.values().map(|message| message.end.map(|end| end.terminal.as_str())).collect::<Vec<_>>())
         .bind(messages.values().map(|message| message.end.map(|end| to_i64(end.at.as_ms()))).collect::<Vec<_>>())
         .bind(messages.values().map(|message| to_i64(message.producer_seen_at.as_ms())).collect::<Vec<_>>())
         .bind(messages.values().map(|message| hour(message.producer_seen_at)).collect::<Vec<_>>())

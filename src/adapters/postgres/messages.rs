@@ -1,6 +1,6 @@
 //! Messages: who opens, lives, stops and goes. What is appended goes through [`super::message_writer`].
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     domain::{
         cursor::Bounds,
-        message::{AppendRefusal, Message, Observed, OpenRefusal},
+        message::{AppendRefusal, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
         page::{Page, PageLimit},
         position::Position,
         timestamp::Timestamp,
@@ -28,7 +28,7 @@ use crate::{
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
-        messages::{MessageAppend, MessageAppended, Messages, Opened},
+        messages::Messages,
         topic_log::TopicLog,
     },
 };
@@ -87,12 +87,7 @@ async fn change_locked<R>(
     }
     message_rows::change(&mut transaction, id, &stored.message).await?;
     transaction.commit().await?;
-    Ok(Some(Ok(observed(stored))))
-}
-
-fn observed(stored: Stored) -> Observed {
-    let silent_ms = stored.now.as_ms().saturating_sub(stored.message.producer_seen_at.as_ms());
-    Observed { message: stored.message, silent_for: Duration::from_millis(silent_ms) }
+    Ok(Some(Ok(Observed::at(stored.now, stored.message))))
 }
 
 #[async_trait]
@@ -100,8 +95,11 @@ impl Messages for PostgresMessages {
     async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         for _ in 0..OPENINGS_MAX {
             let who = owner.clone();
-            let reopened = self.change(id, move |message, now| message.open_again(&who, takeover, now)).await?;
-            if let Some(reopened) = reopened {
+            let open_again = move |message: &mut Message, now| {
+                *message = Message::open(Some(message.clone()), &who, takeover, now)?.observed.message;
+                Ok(())
+            };
+            if let Some(reopened) = self.change(id, open_again).await? {
                 return Ok(reopened.map(|observed| Opened { observed, created: false }));
             }
             let make = calling(|connection| {
@@ -110,8 +108,7 @@ impl Messages for PostgresMessages {
             });
             let created_ms: Option<i64> = Self::of(id, self.log.reads.call("opening a message", Repeat::Harmless, make).await)?;
             if let Some(created_ms) = created_ms {
-                let message = Message::opened(owner.clone(), Timestamp::from_ms(from_i64(created_ms)));
-                return Ok(Ok(Opened { observed: Observed { message, silent_for: Duration::ZERO }, created: true }));
+                return Ok(Message::open(None, owner, takeover, Timestamp::from_ms(from_i64(created_ms))));
             }
         }
         Err(BackendError::new(BackendErrorKind::Unavailable, "opening a message that others open and delete"))
@@ -136,10 +133,10 @@ impl Messages for PostgresMessages {
 
     async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
         let stop = |message: &mut Message, _| {
-            message.stop_requested = true;
-            Ok::<(), AppendRefusal>(())
+            message.request_stop();
+            Ok::<(), Infallible>(())
         };
-        Ok(self.change(id, stop).await?.and_then(Result::ok))
+        Ok(self.change(id, stop).await?.map(|Ok(observed)| observed))
     }
 
     async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
@@ -150,7 +147,8 @@ impl Messages for PostgresMessages {
             }
             .boxed()
         });
-        Ok(Self::of(id, self.log.reads.call("asking for a message", Repeat::Harmless, ask).await)?.map(observed))
+        let stored = Self::of(id, self.log.reads.call("asking for a message", Repeat::Harmless, ask).await)?;
+        Ok(stored.map(|stored| Observed::at(stored.now, stored.message)))
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {

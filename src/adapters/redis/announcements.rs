@@ -17,13 +17,19 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     OnTrouble,
     connection::Connection,
-    journal::{ms, senseless},
+    journal::senseless,
     keys::Keys,
     scripts::{ANNOUNCE, READ_ANNOUNCEMENTS},
 };
 use crate::{
     adapters::{signal_queue::SignalQueue, stored_event},
-    domain::{category::Registry, event::Event, position::EventId, timestamp::Timestamp, topic::UserId},
+    domain::{
+        category::Registry,
+        event::Event,
+        position::EventId,
+        timestamp::{Timestamp, millis},
+        topic::UserId,
+    },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         feed::Signal,
@@ -90,7 +96,7 @@ impl Announcements {
     }
 
     async fn announce(&self, kind: &str, content: &str) -> Result<(), BackendError> {
-        let arguments = [&self.name, &ms(KEPT).to_string(), &BYTES_MAX.to_string(), kind, content];
+        let arguments = [&self.name, &millis(KEPT).to_string(), &BYTES_MAX.to_string(), kind, content];
         let id: Option<String> = self.appends.run("announce to every process", &ANNOUNCE, &[&self.name], &arguments).await?;
         let full = || BackendError::new(BackendErrorKind::BroadcastsFull, "announce to every process");
         id.map(drop).ok_or_else(full)
@@ -150,7 +156,7 @@ impl Announcements {
     }
 
     async fn read(&self, after: &str) -> Result<Answer, BackendError> {
-        let arguments = [after, &ms(KEPT).to_string(), &READ_AT_ONCE.to_string()];
+        let arguments = [after, &millis(KEPT).to_string(), &READ_AT_ONCE.to_string()];
         self.reads.run("read announcements", &READ_ANNOUNCEMENTS, &[&self.name], &arguments).await
     }
 

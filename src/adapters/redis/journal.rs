@@ -30,6 +30,7 @@ use crate::{
         idempotency_key::IdempotencyKey,
         page::{Page, PageLimit},
         position::{EventId, Position},
+        timestamp::millis,
         topic::{Topic, USER_ID_BYTES_MAX, UserId},
     },
     ports::{
@@ -65,7 +66,7 @@ impl RedisJournal {
     }
 
     fn stream_life_ms(&self) -> u64 {
-        self.options.stream_life().map_or(0, ms)
+        self.options.stream_life().map_or(0, millis)
     }
 
     async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
@@ -85,7 +86,7 @@ impl RedisJournal {
             arguments.push(Keys::index_member(topic));
             arguments.push(self.keys.channel(topic));
             arguments.push(stored_event::encode(topic, event));
-            arguments.push(key.map_or(0, |_| ms(known)).to_string());
+            arguments.push(key.map_or(0, |_| millis(known)).to_string());
         }
         let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
         if ids.len() != group.len() {
@@ -104,7 +105,7 @@ impl RedisJournal {
     /// What stands behind a position; without a limit only the bounds.
     async fn read_stream(&self, topic: &Topic, after: Position, limit: Option<PageLimit>) -> Result<StoredPage, BackendError> {
         let age_ms = match topic {
-            Topic::User(_) => self.options.age_max.map_or(0, ms),
+            Topic::User(_) => self.options.age_max.map_or(0, millis),
             Topic::Message(_) => 0,
         };
         let (after, after_ms) = stream_position(topic, after);
@@ -133,8 +134,7 @@ impl RedisJournal {
         let position = |id: &Option<String>| id.as_ref().map(|id| id_of(topic, id)).map_or(Some(None), |id| id.map(Some));
         let (last, oldest) = (position(last)?, position(oldest)?);
         if let Topic::Message(_) = topic {
-            let head = last.map_or(Position::Start, Position::After);
-            return Some(Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head });
+            return Some(Bounds::of_message(last.map_or(0, |last| last.major() + 1)));
         }
         let origin = at_ms(*origin_ms);
         // What was appended before this had a stream that is still there.
@@ -150,11 +150,11 @@ impl RedisJournal {
         let floor = match (oldest, before.as_ref().and_then(|before| before.parse().ok()).map(Position::After)) {
             (None, _) => Some(head),
             (Some(_), Some(before)) => Some(before),
-            (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(just_before(oldest))),
+            (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(Position::before(oldest))),
             (Some(_), None) => None,
         };
         // A stream that is older than our origin was not wiped.
-        let origin = origin.min(floor.or(oldest.map(just_before)).unwrap_or(head));
+        let origin = origin.min(floor.or(oldest.map(Position::before)).unwrap_or(head));
         Some(Bounds { origin, floor, oldest, head })
     }
 }
@@ -208,20 +208,9 @@ fn at_ms(ms: u64) -> Position {
     Position::After(EventId::timed(ms, 0))
 }
 
-fn just_before(id: EventId) -> Position {
-    match id.minor() {
-        Some(minor @ 1..) => Position::After(EventId::timed(id.major(), minor - 1)),
-        _ => Position::After(EventId::timed(id.major().saturating_sub(1), u64::MAX)),
-    }
-}
-
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The server answered something that our scripts don't.
 pub(super) fn senseless() -> BackendError {
-    BackendError::new(BackendErrorKind::Unavailable, "make sense of an answer of Redis")
+    BackendError::new(BackendErrorKind::Rejected, "make sense of an answer of Redis")
 }
 
 #[async_trait]
@@ -264,7 +253,7 @@ impl Journal for RedisJournal {
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
         let topic = &Topic::User(user.clone());
-        let age_ms = self.options.age_max.map_or(0, ms).to_string();
+        let age_ms = self.options.age_max.map_or(0, millis).to_string();
         self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
     }
 

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use super::{
     connection::Connection,
     failure::about,
-    journal::ms,
     keys::Keys,
     scripts::{ACQUIRE_LEASE, ALLOW_CONTINUATION, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES, REPLAY_BUDGET, Script},
 };
@@ -18,6 +17,7 @@ use crate::{
         leases::LeaseId,
         position::Position,
         replay_budget::{CONTINUATIONS_MAX, Exhausted},
+        timestamp::millis,
         topic::{Topic, UserId},
     },
     ports::{
@@ -57,7 +57,7 @@ impl RedisLimits {
 
     async fn budget(&self, user: &UserId, cursor: Option<Position>, limit: u32, window: Duration) -> Result<(bool, u64), BackendError> {
         let takes = u8::from(cursor.is_some()).to_string();
-        let arguments = [limit.to_string(), ms(window).to_string(), takes, cursor.map(text_of).unwrap_or_default()];
+        let arguments = [limit.to_string(), millis(window).to_string(), takes, cursor.map(text_of).unwrap_or_default()];
         let keys = [self.keys.replay_budget(user), self.keys.continuations(user)];
         self.connection.run("ask for a replay", &REPLAY_BUDGET, &keys, &arguments).await.map_err(about_user(user))
     }
@@ -76,12 +76,12 @@ fn about_user(user: &UserId) -> impl Fn(BackendError) -> BackendError {
 #[async_trait]
 impl ConnectionLeases for RedisLimits {
     async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
-        let arguments = [lease.0.to_string(), cap.to_string(), ms(ttl).to_string()];
+        let arguments = [lease.0.to_string(), cap.to_string(), millis(ttl).to_string()];
         self.connection.run("acquire a lease", &ACQUIRE_LEASE, &[self.keys.leases(user)], &arguments).await.map_err(about_user(user))
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
-        self.run_over("renew leases", &RENEW_LEASES, &[ms(ttl).to_string()], leases).await
+        self.run_over("renew leases", &RENEW_LEASES, &[millis(ttl).to_string()], leases).await
     }
 
     async fn release(&self, leases: &[(UserId, LeaseId)]) -> Result<(), BackendError> {
@@ -105,7 +105,7 @@ impl ReplayBudget for RedisLimits {
     }
 
     async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
-        let arguments = [text_of(cursor), ms(within).to_string(), CONTINUATIONS_MAX.to_string()];
+        let arguments = [text_of(cursor), millis(within).to_string(), CONTINUATIONS_MAX.to_string()];
         let keys = [self.keys.continuations(user)];
         self.connection.run("allow a continuation", &ALLOW_CONTINUATION, &keys, &arguments).await.map_err(about_user(user))
     }

@@ -29,11 +29,7 @@ impl MessageState {
     /// The state of a message whose fields were read.
     pub(super) fn read(fields: &HashMap<String, String>) -> Option<Self> {
         let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
-        let end = fields.get("end").and_then(|terminal| match terminal.as_str() {
-            "end" => Some(Terminal::End),
-            "error" => Some(Terminal::Error),
-            _ => None,
-        });
+        let end = fields.get("end").and_then(|terminal| Terminal::named(terminal));
         Some(Self {
             version: fields.get("version")?.clone(),
             incarnation: fields.get("incarnation")?.clone(),
@@ -52,10 +48,7 @@ impl MessageState {
     /// Its fields but for the version.
     pub(super) fn fields(&self) -> [(&'static str, String); 9] {
         let Message { owner, epoch, next_sequence_no, stop_requested, end, created_at, producer_seen_at } = &self.message;
-        let terminal = end.map_or("", |end| match end.terminal {
-            Terminal::End => "end",
-            Terminal::Error => "error",
-        });
+        let terminal = end.map_or("", |end| end.terminal.as_str());
         [
             ("incarnation", self.incarnation.clone()),
             ("owner", owner.to_string()),
@@ -82,16 +75,16 @@ mod tests {
     #[test]
     fn a_state_reads_as_it_was_written() {
         let owner = UserId::parse("u:1").unwrap();
-        let mut state = MessageState::new(Message::opened(owner.clone(), Timestamp::from_ms(7)));
+        let mut state = MessageState::new(Message::open(None, &owner, false, Timestamp::from_ms(7)).unwrap().observed.message);
         let read = |state: &MessageState| {
             let fields = state.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
             MessageState::read(&fields.chain([("version".to_owned(), state.version.clone())]).collect())
         };
         assert_eq!(read(&state), Some(state.clone()));
-        state.message.open_again(&owner, true, Timestamp::from_ms(8)).unwrap();
-        state.message.stop_requested = true;
-        for terminal in ["end", "error"] {
-            state.message.appended(&crate::domain::event::EventType::parse(terminal).unwrap(), Timestamp::from_ms(9));
+        state.message = Message::open(Some(state.message), &owner, true, Timestamp::from_ms(8)).unwrap().observed.message;
+        state.message.request_stop();
+        for terminal in [Terminal::End, Terminal::Error] {
+            state.message.end = Some(End { terminal, at: Timestamp::from_ms(9) });
             assert_eq!(read(&state), Some(state.clone()));
         }
         assert_eq!(MessageState::read(&HashMap::new()), None);

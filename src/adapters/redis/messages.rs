@@ -2,7 +2,7 @@
 //!
 //! Invariant: a decision is carried out on the very state that it was made on, or not at all; then it is made again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     failure::about,
-    journal::{RedisJournal, ms, senseless},
+    journal::{RedisJournal, senseless},
     message_state::{MessageState, unique},
     scripts::{CHANGE_MESSAGE, DELETE_MESSAGE, LOOK_AT_MESSAGE, SILENT_MESSAGES},
     stored_entry::stream_id_of,
@@ -20,13 +20,13 @@ use crate::{
     domain::{
         event::Event,
         idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, Message, Observed, OpenRefusal, Place},
-        timestamp::Timestamp,
+        message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened, append_batch},
+        timestamp::{Timestamp, millis},
         topic::{MessageId, Topic, UserId},
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
-        messages::{MessageAppend, MessageAppended, Messages, Opened},
+        messages::Messages,
     },
 };
 
@@ -58,8 +58,39 @@ struct Change {
 }
 
 impl Change {
-    fn of(state: &MessageState) -> Self {
-        Self { state: state.clone(), appended: Vec::new(), numbers_of_keys: Vec::new() }
+    const fn to(state: MessageState) -> Self {
+        Self { state, appended: Vec::new(), numbers_of_keys: Vec::new() }
+    }
+}
+
+/// A message that is being appended to: as it was found, with what is to change.
+struct Appending<'a> {
+    look: &'a Look,
+    change: Change,
+}
+
+impl AppendTarget for Appending<'_> {
+    fn message(&mut self) -> &mut Message {
+        &mut self.change.state.message
+    }
+
+    fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64> {
+        let Change { state, numbers_of_keys, .. } = &self.change;
+        let now = numbers_of_keys.iter().find(|(known, _)| known == key).map(|(_, number)| *number);
+        // The key of a message that was deleted says nothing of the one that has its id now.
+        let before = || self.look.numbers_of_keys.get(key)?.strip_prefix(&state.incarnation)?.strip_prefix(':')?.parse().ok();
+        now.or_else(before)
+    }
+
+    fn holds(&self, sequence_no: u64, event: &Event) -> bool {
+        let now = self.change.appended.iter().find(|(taken, _)| *taken == sequence_no).map(|(_, event)| &**event);
+        let there = now.or_else(|| self.look.events.get(&sequence_no));
+        there.is_some_and(|there| there.event_type == event.event_type && there.payload == event.payload)
+    }
+
+    fn push(&mut self, sequence_no: u64, append: MessageAppend) {
+        self.change.appended.push((sequence_no, append.event));
+        self.change.numbers_of_keys.extend(append.idempotency_key.map(|key| (key, sequence_no)));
     }
 }
 
@@ -98,7 +129,7 @@ impl RedisJournal {
             id.to_string(),
             self.keys.channel(&topic),
             state.message.producer_seen_at.as_ms().to_string(),
-            ms(self.options.idempotency_window).to_string(),
+            millis(self.options.idempotency_window).to_string(),
             self.keys.database_mark(),
             fields.len().to_string(),
         ];
@@ -133,6 +164,22 @@ impl RedisJournal {
         Err(BackendError::new(BackendErrorKind::Timeout, "change a message that many change"))
     }
 
+    /// Changes what is no event; `None` if the message is not there.
+    async fn change_state<R: Send>(
+        &self,
+        id: MessageId,
+        change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Send + Sync,
+    ) -> Result<Option<Result<Observed, R>>, BackendError> {
+        self.decide(id, &[], |look| {
+            let Some(mut state) = look.state.clone() else { return (None, None) };
+            match change(&mut state.message, look.now) {
+                Ok(()) => (Some(Ok(Observed::at(look.now, state.message.clone()))), Some(Change::to(state))),
+                Err(refusal) => (Some(Err(refusal)), None),
+            }
+        })
+        .await
+    }
+
     async fn silent_messages(&self, index: String, arguments: &[String; 2]) -> Result<(String, Vec<String>), BackendError> {
         self.appends.run("look for silent messages", &SILENT_MESSAGES, &[index], arguments).await
     }
@@ -145,66 +192,22 @@ impl RedisJournal {
     }
 }
 
-impl Look {
-    fn observed(&self, message: &Message) -> Observed {
-        let silent_ms = self.now.as_ms().saturating_sub(message.producer_seen_at.as_ms());
-        Observed { message: message.clone(), silent_for: Duration::from_millis(silent_ms) }
-    }
-
-    fn append(
-        &self,
-        change: &mut Change,
-        epoch: Option<u64>,
-        MessageAppend { event, sequence_no, idempotency_key }: &MessageAppend,
-    ) -> Result<MessageAppended, AppendRefusal> {
-        let message = &change.state.message;
-        let stop_requested = message.stop_requested;
-        let repeat_of = |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
-        let place = message.place(epoch, *sequence_no);
-        // A producer that is fenced has no say, not even of what it said before.
-        if !matches!(place, Err(AppendRefusal::Fenced { .. }))
-            && let Some(first) = idempotency_key.as_ref().and_then(|key| self.number_of(key, change))
-        {
-            return repeat_of(first);
-        }
-        let number = match place? {
-            Place::Taken(number) if self.is_repeat(change, number, event) => return repeat_of(number),
-            Place::Taken(number) => return Err(AppendRefusal::Conflict { sequence_no: number }),
-            Place::Next(number) => number,
-        };
-        change.state.message.appended(&event.event_type, self.now);
-        change.appended.push((number, Arc::clone(event)));
-        change.numbers_of_keys.extend(idempotency_key.clone().map(|key| (key, number)));
-        Ok(MessageAppended { sequence_no: number, duplicate: false, stop_requested })
-    }
-
-    fn number_of(&self, key: &IdempotencyKey, change: &Change) -> Option<u64> {
-        let now = change.numbers_of_keys.iter().find(|(known, _)| known == key).map(|(_, number)| *number);
-        let before = || self.numbers_of_keys.get(key)?.strip_prefix(&change.state.incarnation)?.strip_prefix(':')?.parse().ok();
-        now.or_else(before)
-    }
-
-    fn is_repeat(&self, change: &Change, number: u64, event: &Event) -> bool {
-        let now = change.appended.iter().find(|(taken, _)| *taken == number).map(|(_, event)| &**event);
-        let there = now.or_else(|| self.events.get(&number));
-        there.is_some_and(|there| there.event_type == event.event_type && there.payload == event.payload)
-    }
-}
-
 #[async_trait]
 impl Messages for RedisJournal {
     async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         self.decide(id, &[], |look| {
-            let Some(state) = &look.state else {
-                let state = MessageState::new(Message::opened(owner.clone(), look.now));
-                let opened = Opened { observed: look.observed(&state.message), created: true };
-                return (Ok(opened), Some(Change::of(&state)));
-            };
-            let mut change = Change::of(state);
-            if let Err(refusal) = change.state.message.open_again(owner, takeover, look.now) {
-                return (Err(refusal), None);
+            let existing = look.state.as_ref().map(|state| state.message.clone());
+            match Message::open(existing, owner, takeover, look.now) {
+                Err(refusal) => (Err(refusal), None),
+                Ok(opened) => {
+                    let message = opened.observed.message.clone();
+                    let state = look
+                        .state
+                        .clone()
+                        .map_or_else(|| MessageState::new(message.clone()), |state| MessageState { message: message.clone(), ..state });
+                    (Ok(opened), Some(Change::to(state)))
+                }
             }
-            (Ok(Opened { observed: look.observed(&change.state.message), created: false }), Some(change))
         })
         .await
     }
@@ -219,45 +222,30 @@ impl Messages for RedisJournal {
             return Ok(Vec::new());
         }
         self.decide(id, &batch, |look| {
-            let Some(state) = &look.state else { return (vec![Err(AppendRefusal::Unknown)], None) };
-            let (mut change, mut answers) = (Change::of(state), Vec::with_capacity(batch.len()));
-            for append in &batch {
-                answers.push(look.append(&mut change, epoch, append));
-                if answers.last().is_some_and(Result::is_err) {
-                    break;
-                }
-            }
-            let changed = !change.appended.is_empty();
-            (answers, changed.then_some(change))
+            let mut target = look.state.clone().map(|state| Appending { look, change: Change::to(state) });
+            let answers = append_batch(target.as_mut(), epoch, batch.clone(), look.now);
+            let changed = target.map(|target| target.change).filter(|change| !change.appended.is_empty());
+            (answers, changed)
         })
         .await
     }
 
     async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
-        self.decide(id, &[], |look| {
-            let Some(state) = &look.state else { return (Err(AppendRefusal::Unknown), None) };
-            let mut change = Change::of(state);
-            match change.state.message.heartbeat(epoch, look.now) {
-                Ok(()) => (Ok(look.observed(&change.state.message)), Some(change)),
-                Err(refusal) => (Err(refusal), None),
-            }
-        })
-        .await
+        let beaten = self.change_state(id, |message, now| message.heartbeat(epoch, now)).await?;
+        Ok(beaten.unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
     async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
-        self.decide(id, &[], |look| {
-            let Some(state) = &look.state else { return (None, None) };
-            let mut change = Change::of(state);
-            change.state.message.stop_requested = true;
-            (Some(look.observed(&change.state.message)), Some(change))
-        })
-        .await
+        let stop = |message: &mut Message, _| {
+            message.request_stop();
+            Ok::<(), Infallible>(())
+        };
+        Ok(self.change_state(id, stop).await?.map(|Ok(observed)| observed))
     }
 
     async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
         let look = self.look(id, &[]).await?;
-        Ok(look.state.as_ref().map(|state| look.observed(&state.message)))
+        Ok(look.state.map(|state| Observed::at(look.now, state.message)))
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
@@ -265,7 +253,7 @@ impl Messages for RedisJournal {
     }
 
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
-        let arguments = [ms(silent_for).to_string(), messages_max.to_string()];
+        let arguments = [millis(silent_for).to_string(), messages_max.to_string()];
         let messages_max = messages_max.min(Semaphore::MAX_PERMITS);
         let room = Semaphore::new(messages_max);
         // Each index by itself, and all of them driven together: a call that is made and then not polled would keep its place

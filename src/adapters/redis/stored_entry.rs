@@ -33,17 +33,12 @@ pub(super) fn stream_id_of(sequence_no: u64) -> String {
     format!("{}-0", sequence_no.saturating_add(1))
 }
 
-/// The position before a message's event.
-pub(super) fn before(sequence_no: u64) -> Position {
-    sequence_no.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into())
-}
-
 /// What stands in a part of a stream.
 pub(super) fn stored(topic: &Topic, raw: Vec<Raw>, registry: &Registry) -> impl Iterator<Item = StoredEntry> {
     raw.into_iter().filter_map(move |(stream_id, envelope, stored_prev)| {
         let id = id_of(topic, &stream_id)?;
         let prev = match topic {
-            Topic::Message(_) => Some(before(id.major())),
+            Topic::Message(_) => Some(Position::before(id)),
             Topic::User(_) => stored_prev.and_then(|prev| prev.parse().ok()).map(Position::After),
         };
         let ts = Timestamp::from_ms(id.major());
@@ -71,7 +66,7 @@ pub(super) fn announced(topic: &Topic, text: &[u8], database: i64, registry: &Re
     let id: EventId = id.parse().ok()?;
     let prev = match topic {
         Topic::User(_) => Position::After(prev?.parse().ok()?),
-        Topic::Message(_) => before(id.major()),
+        Topic::Message(_) => Position::before(id),
     };
     let event: Event = stored_event::decode(text, Timestamp::from_ms(id.major()), registry).ok()?;
     Some(Entry { id, prev: Some(prev), event: event.into() })

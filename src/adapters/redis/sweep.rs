@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
-    journal::ms,
     keys::Keys,
     messages::INDEXES_AT_ONCE,
     scripts::{OLD_STREAMS, REMOVE_OLD_STREAMS},
 };
 use crate::{
-    domain::topic::{Topic, UserId},
+    domain::{
+        timestamp::millis,
+        topic::{Topic, UserId},
+    },
     ports::backend_error::BackendError,
 };
 
@@ -47,7 +49,7 @@ impl Sweep {
     async fn in_turn(&self) -> Result<(), BackendError> {
         let mut take_turn = redis::cmd("SET");
         // A little less than the pause, so that the process of this turn may take the next one.
-        take_turn.arg(self.keys.sweep_turn()).arg(1).arg("NX").arg("PX").arg(ms(self.every * 9 / 10).max(1));
+        take_turn.arg(self.keys.sweep_turn()).arg(1).arg("NX").arg("PX").arg(millis(self.every * 9 / 10).max(1));
         let is_ours: Option<String> = self.connection.send("take a turn of the sweep", &take_turn).await?;
         if is_ours.is_none() {
             return Ok(());
@@ -57,7 +59,7 @@ impl Sweep {
     }
 
     async fn remove_old_streams(&self, index: &str) -> Result<(), BackendError> {
-        let life_ms = ms(self.stream_life).to_string();
+        let life_ms = millis(self.stream_life).to_string();
         loop {
             let arguments = [life_ms.clone(), STREAMS_AT_ONCE.to_string()];
             let users: Vec<String> = self.connection.run("look for old streams", &OLD_STREAMS, &[index], &arguments).await?;

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{
     Hub,
-    ring::Ring,
+    ring::{Covered, Ring},
     rings::{RingHolder, Rings},
 };
 use crate::domain::{event::Entry, page::Page, position::Position, replay::Step, timestamp::Timestamp, topic::Topic};
@@ -112,8 +112,8 @@ impl Followed {
         }
     }
 
-    /// The ring's head, if the ring has all that lies behind `position` and nothing of that is older than `oldest_ts`.
-    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+    /// What there is after `position`, if the ring has all of that and nothing of it is older than `oldest_ts`.
+    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
         let state = self.state();
         // A ring that waits to be caught up gets no task by being asked; by a read of the journal it does.
         if state.catch_up == CatchUp::Wanted { None } else { state.ring.covers(position, oldest_ts) }

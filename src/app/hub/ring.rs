@@ -52,6 +52,15 @@ struct Extent {
     head: Position,
 }
 
+/// What a ring has after some position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Where it ends.
+    pub(crate) head: Position,
+    /// Whether there is an entry.
+    pub(crate) has_entries: bool,
+}
+
 impl Ring {
     pub(super) const fn new(rings: Arc<Rings>) -> Self {
         Self { rings, listed: None, slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
@@ -168,11 +177,12 @@ impl Ring {
         self.take_listing()
     }
 
-    /// The head, if everything behind `position` is in the ring, and none of it is older than `oldest_ts`.
-    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+    /// What there is after `position`, if all of that is in the ring, and none of it is older than `oldest_ts`.
+    pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
         let extent = self.extent.filter(|extent| extent.floor <= position && position <= extent.head)?;
         let next = self.slots.get(self.index_behind(position));
-        next.is_none_or(|slot| slot.entry.event.ts >= oldest_ts).then_some(extent.head)
+        let covered = Covered { head: extent.head, has_entries: next.is_some() };
+        next.is_none_or(|slot| slot.entry.event.ts >= oldest_ts).then_some(covered)
     }
 
     /// The number of the first slot behind `position`; `None` if the ring doesn't reach back so far.

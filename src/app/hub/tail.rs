@@ -6,7 +6,11 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::sync::futures::Notified;
 
-use super::{DrainPlan, Hub, followed::Followed, ring::Slot};
+use super::{
+    DrainPlan, Hub,
+    followed::Followed,
+    ring::{Covered, Slot},
+};
 use crate::{
     app::broadcasts::{BroadcastTail, Content, Missed},
     domain::{position::Position, timestamp::Timestamp},
@@ -67,8 +71,8 @@ impl Tail {
         self.broadcasts.as_mut().map_or(Ok(()), |broadcasts| broadcasts.take(visit))
     }
 
-    /// The ring's head, if it has all that lies behind `position` and nothing of that is older than `oldest_ts`.
-    pub(crate) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Position> {
+    /// What there is after `position`, if the ring has all of that and nothing of it is older than `oldest_ts`.
+    pub(crate) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
         self.followed.covers(position, oldest_ts)
     }
 

@@ -56,7 +56,10 @@ impl Stream {
 
     fn observed(&self) -> Observed {
         let owner = UserId::parse("u1").unwrap();
-        let message = Message { next_sequence_no: self.appended, ..Message::opened(owner, Timestamp::from_ms(0)) };
+        let message = Message {
+            next_sequence_no: self.appended,
+            ..Message::open(None, &owner, false, Timestamp::from_ms(0)).unwrap().observed.message
+        };
         Observed { message, silent_for: self.silent_for }
     }
 }

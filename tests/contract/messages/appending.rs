@@ -69,7 +69,7 @@ pub(crate) async fn a_repeat_of_a_number_appends_nothing_and_another_event_is_in
     assert_eq!(two.append_to(id, [chunk_at(0, 0), chunk_at(1, 1), chunk_at(2, 2)]).await, [repeated(0), repeated(1), taken(2)]);
     assert_eq!(two.append_to(id, [chunk_at(1, 7)]).await, [Err(AppendRefusal::Conflict { sequence_no: 1 })]);
     let other_type = super::given::of_type("end");
-    let other_type = rejoin::ports::messages::MessageAppend { sequence_no: Some(0), ..other_type };
+    let other_type = rejoin::domain::message::MessageAppend { sequence_no: Some(0), ..other_type };
     assert_eq!(two.append_to(id, [other_type]).await, [Err(AppendRefusal::Conflict { sequence_no: 0 })]);
     assert_eq!(numbers(&one.read_all(&topic(id), Position::Start).await), [0, 1, 2]);
 }

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use rejoin::{
-    domain::{
-        event::{Event, EventType},
-        idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, Observed},
-        topic::{MessageId, Topic},
-    },
-    ports::messages::{MessageAppend, MessageAppended},
+use rejoin::domain::{
+    event::{Event, EventType},
+    idempotency_key::IdempotencyKey,
+    message::{AppendRefusal, MessageAppend, MessageAppended, Observed},
+    topic::{MessageId, Topic},
 };
 use uuid::Uuid;
 

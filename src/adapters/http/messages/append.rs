@@ -24,8 +24,7 @@ use crate::{
         upload_results::Wanted,
     },
     app::producing::ProduceError,
-    domain::message::AppendRefusal,
-    ports::messages::MessageAppended,
+    domain::message::{AppendRefusal, MessageAppended},
 };
 
 /// What a producer is told of an event that was taken.

@@ -19,8 +19,7 @@ use crate::{
         upload_results::{LineResult, Results, Summary, Wanted},
     },
     app::producing::{Draft, ProduceError},
-    domain::{idempotency_key::IdempotencyKey, topic::MessageId},
-    ports::messages::MessageAppended,
+    domain::{idempotency_key::IdempotencyKey, message::MessageAppended, topic::MessageId},
 };
 
 /// How often an upload that is quiet looks whether a stop was asked for. Looking costs the backend one read.

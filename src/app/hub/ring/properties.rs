@@ -173,6 +173,7 @@ impl World {
             }
             let (floor, head) = (floor.unwrap_or(Position::Start), self.head());
             let covered = head.filter(|head| floor <= position && position <= *head);
+            let covered = covered.map(|head| Covered { head, has_entries: !behind.is_empty() });
             prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(0)), covered);
             // The oldest entry that a client at this position would get is the next one.
             if let Some(Position::After(next)) = behind.first() {
