@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rejoin::ports::{
-    feed::Feed,
-    journal::Journal,
-    limits::{ConnectionLeases, ReplayBudget},
-    messages::Messages,
+use rejoin::{
+    domain::topic::MessageId,
+    ports::{
+        feed::Feed,
+        journal::Journal,
+        limits::{ConnectionLeases, ReplayBudget},
+        messages::Messages,
+    },
 };
 
 /// Longer than any law takes on a busy machine, real pauses included.
@@ -29,6 +32,11 @@ pub(crate) trait Fixture: Send + Sync {
         self.open(options).await
     }
 
+    /// The same under a clock that stands still until [`Backend::set_clock_ms`] moves it.
+    async fn open_with_clock(&self, options: Options) -> Box<dyn Backend> {
+        self.open(options).await
+    }
+
     /// How many cases a property is tried with: fewer where opening a backend costs a server's start.
     fn property_cases(&self) -> u32;
 
@@ -45,11 +53,13 @@ pub(crate) struct Options {
     pub(crate) age_max: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub(crate) idempotency_window: Duration,
+    /// Most bytes of messages, where the backend has such a bound.
+    pub(crate) bytes_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { topic_entries_max: 100_000, age_max: None, idempotency_window: Duration::from_mins(10) }
+        Self { topic_entries_max: 100_000, age_max: None, idempotency_window: Duration::from_mins(10), bytes_max: 256 * 1024 * 1024 }
     }
 }
 
@@ -66,6 +76,19 @@ pub(crate) trait Backend: Send + Sync {
     fn trim_slack_entries(&self) -> usize {
         0
     }
+
+    /// Sets the clock, in milliseconds since the Unix epoch. Of a backend that was opened with one.
+    async fn set_clock_ms(&self, _now_ms: u64) {
+        unreachable!("declared as lacking")
+    }
+
+    /// Whether ids follow a clock that steps back, as far as their topic's head lets them.
+    fn follows_steps_back(&self) -> bool {
+        true
+    }
+
+    /// Makes a message one that has room for this many more events, at most.
+    async fn fill_message(&self, id: MessageId, room: u64);
 
     /// Sets the clock that ids are made from back.
     async fn step_clock_back(&self, _by: Duration) {

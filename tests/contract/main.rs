@@ -31,6 +31,8 @@ mod messages;
 mod postgres;
 #[cfg(test)]
 mod redis;
+#[cfg(test)]
+mod reference;
 
 /// Makes a test of each law of a module.
 #[cfg(test)]
@@ -70,8 +72,14 @@ macro_rules! contract {
         fill: $fill:tt;
         lose_topic: $lose_topic:tt;
         cut_feeds: $cut_feeds:tt;
+        movable_clock: $movable_clock:tt;
     ) => {
         mod $adapter {
+            mod reference {
+                laws! { $fixture, [reference::journal], $movable_clock, a_topic_is_as_the_domain_decides }
+                laws! { $fixture, [reference::messages], $movable_clock, a_message_is_as_the_domain_decides }
+                laws! { $fixture, [reference::limits], $movable_clock, leases_and_budgets_are_as_the_domain_decides }
+            }
             mod appending {
                 laws! { $fixture, [journal::appending], has,
                     ids_strictly_increase_in_the_order_of_a_batch
@@ -140,6 +148,7 @@ macro_rules! contract {
                     a_repeated_key_appends_once_on_its_own_message
                     concurrent_repeats_of_a_number_append_once
                     nothing_follows_a_terminal_event
+                    an_event_that_a_message_has_no_room_for_is_too_large
                     a_message_that_was_not_opened_takes_nothing
                 }
                 laws! { $fixture, [messages::producers], has,
@@ -244,6 +253,7 @@ contract! {
     fill: (lacks "what is oldest makes room for what is new");
     lose_topic: (lacks "nobody else can remove a topic; `a_topic_that_expired_whole_hides_no_loss` shows one that is forgotten");
     cut_feeds: (lacks "there is no connection that could be cut");
+    movable_clock: has;
 }
 
 #[cfg(test)]
@@ -258,6 +268,7 @@ contract! {
     fill: has;
     lose_topic: has;
     cut_feeds: has;
+    movable_clock: has;
 }
 
 #[cfg(test)]
@@ -272,6 +283,7 @@ contract! {
     fill: (lacks "one cluster serves all laws; its servers fill up as a single one does");
     lose_topic: has;
     cut_feeds: (lacks "one cluster serves all laws; feeds break as over a single server");
+    movable_clock: (lacks "its servers run the same scripts as a single one");
 }
 
 #[cfg(test)]
@@ -286,4 +298,5 @@ contract! {
     fill: has;
     lose_topic: has;
     cut_feeds: has;
+    movable_clock: has;
 }

@@ -1,24 +1,20 @@
 //! The backend in memory, under a clock that the laws move.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use rejoin::{
     adapters::memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
-    domain::timestamp::Timestamp,
+    domain::topic::MessageId,
     ports::clock::Clock,
+    testing::ManualClock,
 };
 
 use crate::backend::{Backend, Fixture, Options, Process};
 
-/// More than any law appends.
-const BYTES_MAX: usize = 256 * 1024 * 1024;
 const EPOCH_MS: u64 = 1_718_900_000_000;
 
 pub(crate) struct MemoryFixture;
@@ -30,23 +26,15 @@ struct Memory {
     limits: Arc<MemoryLimits>,
 }
 
-struct ManualClock(AtomicU64);
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(self.0.load(Ordering::SeqCst))
-    }
-}
-
 #[async_trait]
 impl Fixture for MemoryFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
-        let clock = Arc::new(ManualClock(AtomicU64::new(EPOCH_MS)));
+        let clock = Arc::new(ManualClock::at_ms(EPOCH_MS));
         let options = MemoryOptions {
             topic_entries_max: options.topic_entries_max,
             age_max: options.age_max,
             idempotency_window: options.idempotency_window,
-            bytes_max: BYTES_MAX,
+            bytes_max: options.bytes_max,
         };
         let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
         let limits = Arc::new(MemoryLimits::new(Arc::clone(&clock) as _));
@@ -76,12 +64,24 @@ impl Backend for Memory {
     }
 
     async fn pass(&self, time: Duration) {
-        self.clock.0.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.advance(time);
     }
 
     async fn step_clock_back(&self, by: Duration) {
-        self.clock.0.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.clock.set_ms(self.clock.now().minus(by).as_ms());
     }
+
+    async fn set_clock_ms(&self, now_ms: u64) {
+        self.clock.set_ms(now_ms);
+    }
+
+    /// Time never goes back here.
+    fn follows_steps_back(&self) -> bool {
+        false
+    }
+
+    /// Its bytes are what bounds it.
+    async fn fill_message(&self, _: MessageId, _: u64) {}
 
     async fn wipe(&self) {
         // No process comes back within the millisecond.

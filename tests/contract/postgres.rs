@@ -13,7 +13,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rejoin::adapters::postgres::{Postgres, PostgresOptions};
+use rejoin::{
+    adapters::postgres::{Postgres, PostgresOptions},
+    domain::{message::MESSAGE_EVENTS_MAX, topic::MessageId},
+};
 use rejoin_test_support::PostgresServer;
 use tokio::sync::OnceCell;
 
@@ -67,10 +70,12 @@ impl Fixture for PostgresFixture {
 impl OfPostgres {
     fn move_clock(&self, by_ms: i64) {
         let ahead_ms = self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst) + by_ms;
+        self.set_clock(&format!("floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}"));
+    }
+
+    fn set_clock(&self, now_ms: &str) {
         self.server.run_sql(&format!(
-            "CREATE OR REPLACE FUNCTION {}.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-                SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}
-            $$",
+            "CREATE OR REPLACE FUNCTION {}.now_ms() RETURNS bigint LANGUAGE sql VOLATILE AS $$ SELECT {now_ms} $$",
             self.schema
         ));
     }
@@ -99,6 +104,15 @@ impl Backend for OfPostgres {
 
     fn trim_slack_entries(&self) -> usize {
         self.options.topic_entries_max / 10
+    }
+
+    async fn set_clock_ms(&self, now_ms: u64) {
+        self.set_clock(&now_ms.to_string());
+    }
+
+    async fn fill_message(&self, id: MessageId, room: u64) {
+        let next = MESSAGE_EVENTS_MAX - room;
+        self.server.run_sql(&format!("UPDATE {}.messages SET next_sequence_no = {next} WHERE message_id = '{id}'", self.schema));
     }
 
     async fn step_clock_back(&self, by: Duration) {

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},
-    domain::{category::Registry, position::EventId},
+    domain::{category::Registry, message::MESSAGE_EVENTS_MAX, position::EventId, topic::MessageId},
     ports::feed::Signal,
 };
-use rejoin_test_support::{RedisCluster, RedisServer, soon};
+use rejoin_test_support::{RedisClockProxy, RedisCluster, RedisServer, soon};
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
@@ -24,6 +24,8 @@ use crate::{
     given::{event, event_of, topic},
 };
 
+/// Where the clock stands of a server that has one.
+const EPOCH_MS: u64 = 1_718_900_000_000;
 /// Redis trims whole nodes of a stream, of at most so many entries.
 const TRIM_SLACK_ENTRIES: usize = 100;
 
@@ -32,6 +34,7 @@ pub(crate) struct RedisFixture;
 struct OneServer {
     server: Mutex<RedisServer>,
     options: RedisOptions,
+    clock: Option<RedisClockProxy>,
 }
 
 fn redis_options(url: String, cluster: bool, key_prefix: String, options: &Options) -> RedisOptions {
@@ -59,7 +62,14 @@ impl OneServer {
     async fn start(options: &Options) -> Self {
         let server = RedisServer::start().await;
         let options = redis_options(server.url(), false, "law:".to_owned(), options);
-        Self { server: Mutex::new(server), options }
+        Self { server: Mutex::new(server), options, clock: None }
+    }
+
+    async fn start_with_clock(options: &Options) -> Self {
+        let server = RedisServer::start().await;
+        let clock = RedisClockProxy::start(([127, 0, 0, 1], server.port()).into(), EPOCH_MS).await;
+        let options = redis_options(format!("redis://{}", clock.address()), false, "law:".to_owned(), options);
+        Self { server: Mutex::new(server), options, clock: Some(clock) }
     }
 }
 
@@ -67,6 +77,10 @@ impl OneServer {
 impl Fixture for RedisFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
         Box::new(OneServer::start(&options).await)
+    }
+
+    async fn open_with_clock(&self, options: Options) -> Box<dyn Backend> {
+        Box::new(OneServer::start_with_clock(&options).await)
     }
 
     fn property_cases(&self) -> u32 {
@@ -90,6 +104,15 @@ impl Backend for OneServer {
 
     fn trim_slack_entries(&self) -> usize {
         TRIM_SLACK_ENTRIES
+    }
+
+    async fn set_clock_ms(&self, now_ms: u64) {
+        self.clock.as_ref().expect("it was opened with a clock").set_ms(now_ms);
+    }
+
+    async fn fill_message(&self, id: MessageId, room: u64) {
+        let next = (MESSAGE_EVENTS_MAX - room).to_string();
+        self.server.lock().await.command(&["HSET", &format!("law:message-state:{{{id}}}"), "next_sequence_no", &next]).await;
     }
 
     async fn wipe(&self) {
@@ -183,6 +206,15 @@ impl Backend for PartOfCluster {
             keys.arg(format!("{}*", self.options.key_prefix));
             for key in node.ask::<Vec<Vec<u8>>>(&keys).await {
                 node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
+            }
+        }
+    }
+
+    async fn fill_message(&self, id: MessageId, room: u64) {
+        let (key, next) = (format!("{}message-state:{{{id}}}", self.options.key_prefix), (MESSAGE_EVENTS_MAX - room).to_string());
+        for node in self.cluster.nodes() {
+            if !node.ask::<Vec<String>>(redis::cmd("KEYS").arg(&key)).await.is_empty() {
+                node.command(&["HSET", &key, "next_sequence_no", &next]).await;
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rejoin::domain::{
-    message::{AppendRefusal, Status},
+    message::{AppendRefusal, MessageAppend, Status},
     position::Position,
 };
 use tokio::task::JoinSet;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::given::{chunk, chunk_at, chunk_with_key, message, of_type, repeated, taken, topic};
 use crate::{
     backend::{Fixture, Options},
-    given::numbers,
+    given::{event_of, numbers, user},
 };
 
 pub(crate) async fn numbers_go_from_zero_without_holes(fixture: &dyn Fixture) {
@@ -116,6 +116,25 @@ pub(crate) async fn nothing_follows_a_terminal_event(fixture: &dyn Fixture) {
         assert_eq!(observed.status(Duration::from_secs(90)), status);
         assert!(observed.message.end.is_some());
     }
+}
+
+pub(crate) async fn an_event_that_a_message_has_no_room_for_is_too_large(fixture: &dyn Fixture) {
+    const ROOM: u64 = 3;
+    let backend = fixture.open(Options { bytes_max: 64 * 1024, ..Options::default() }).await;
+    let (process, id) = (backend.process().await, message());
+    process.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
+    assert_eq!(process.append_to(id, [chunk_at(0, 0)]).await, [taken(0)]);
+    backend.fill_message(id, ROOM).await;
+    let large = MessageAppend { event: event_of(&format!("\"{}\"", "x".repeat(16 * 1024))), ..chunk(0) };
+    let answers = process.append_to(id, vec![large.clone(); 8]).await;
+    let (refused, appended) = answers.split_last().unwrap();
+    assert_eq!(refused, &Err(AppendRefusal::TooLarge));
+    assert!((1..=ROOM as usize).contains(&appended.len()) && appended.iter().all(Result::is_ok), "{answers:?}");
+    let observed = process.observe(id).await.unwrap().message;
+    assert_eq!(process.append_to(id, [large]).await, [Err(AppendRefusal::TooLarge)], "and again");
+    assert_eq!(process.observe(id).await.unwrap().message, observed, "a refusal changes nothing");
+    assert_eq!(process.append_to(id, [chunk_at(0, 0)]).await, [repeated(0)]);
+    assert!(process.messages.heartbeat(id, None).await.unwrap().is_ok());
 }
 
 pub(crate) async fn a_message_that_was_not_opened_takes_nothing(fixture: &dyn Fixture) {

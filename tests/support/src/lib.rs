@@ -8,6 +8,7 @@ mod pgbouncer;
 mod postgres;
 mod proxy;
 mod redis;
+mod redis_clock;
 mod server;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use self::{
     postgres::{PostgresServer, program},
     proxy::{CuttingProxy, Spared},
     redis::{RedisCluster, RedisServer},
+    redis_clock::RedisClockProxy,
     server::{ServerProcess, TestServer},
 };
 
