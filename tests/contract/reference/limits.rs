@@ -31,14 +31,15 @@ const MINUTE_MS: u64 = 60_000;
 const WINDOW: Duration = Duration::from_mins(3);
 
 fn act() -> impl Strategy<Value = Act> {
-    let ttl_ms = || MINUTE_MS..3 * MINUTE_MS;
+    // Whole half minutes, so that times are often exactly over.
+    let ttl_ms = || (2_u64..6).prop_map(|halves| halves * MINUTE_MS / 2);
     prop_oneof![
         4 => (0_u128..6, 1_u32..4, ttl_ms()).prop_map(|(lease, cap, ttl_ms)| Act::Acquire { lease, cap, ttl_ms }),
         2 => (0_u128..6, ttl_ms()).prop_map(|(lease, ttl_ms)| Act::Renew { lease, ttl_ms }),
         1 => (0_u128..6).prop_map(|lease| Act::Release { lease }),
         5 => (0_u64..3, 0_u32..5).prop_map(|(cursor, limit)| Act::Take { cursor, limit }),
         2 => (0_u64..3, ttl_ms()).prop_map(|(cursor, within_ms)| Act::Allow { cursor, within_ms }),
-        3 => (0_i64..80_000).prop_map(Act::Step),
+        3 => (1_i64..4).prop_map(|halves| Act::Step(halves * 30_000)),
     ]
 }
 

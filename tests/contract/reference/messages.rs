@@ -63,8 +63,9 @@ fn act() -> impl Strategy<Value = Act> {
         2 => epoch().prop_map(|epoch| Act::Heartbeat { epoch }),
         1 => Just(Act::Stop),
         1 => Just(Act::Delete),
-        1 => (0_u64..5_000).prop_map(|silent_ms| Act::Sweep { silent_ms }),
-        3 => (-200_i64..2_000).prop_map(Act::Step),
+        // Whole half seconds, so that a silence is often exactly as long as is swept for.
+        1 => (0_u64..10).prop_map(|halves| Act::Sweep { silent_ms: halves * 500 }),
+        3 => (-1_i64..4).prop_map(|halves| Act::Step(halves * 500)),
         3 => (proptest::option::of(0_u64..12), 0_usize..5, 0_usize..900)
             .prop_map(|(after, entries_max, bytes_max)| Act::Read { after, entries_max, bytes_max }),
     ]
