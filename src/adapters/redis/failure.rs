@@ -125,6 +125,7 @@ impl Failure {
             Self::Silent => BackendErrorKind::Timeout,
             Self::Error(error) if error.is_timeout() => BackendErrorKind::Timeout,
             Self::Error(error) if error.is_connection_dropped() && !error.is_connection_refusal() => BackendErrorKind::Disconnected,
+            Self::Error(error) if cause_of(error) == Cause::Other && is_misunderstanding(error) => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };
         BackendError { source: Some(Box::new(self)), ..BackendError::new(kind, context) }
@@ -164,6 +165,13 @@ impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         if error.is_timeout() { Self::Silent } else { Self::Error(error) }
     }
+}
+
+/// Whether a script failed by itself, or the answer is not what a script of ours gives: a fault of this program, which a retry meets
+/// again.
+fn is_misunderstanding(error: &RedisError) -> bool {
+    let is_of_script = error.detail().is_some_and(|detail| detail.contains("user_script"));
+    is_of_script || error.kind() == ErrorKind::UnexpectedReturnType
 }
 
 fn cause_of(error: &RedisError) -> Cause {
@@ -213,5 +221,28 @@ fn cause_of_connection(error: &RedisError) -> Cause {
         Cause::Closed
     } else {
         Cause::Connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_a_script_or_of_its_answer_is_not_worth_a_retry() {
+        let failed = |kind, detail: &str| RedisError::from((kind, "test", detail.to_owned()));
+        let of_server = ErrorKind::Server(ServerErrorKind::ResponseError);
+        for (error, kind) in [
+            (failed(of_server, "user_script:3: attempt to index a nil value script: f_1, on @user_script:3."), BackendErrorKind::Rejected),
+            (failed(ErrorKind::UnexpectedReturnType, "not a number"), BackendErrorKind::Rejected),
+            (
+                failed(of_server, "Error running script (call to f_1): @user_script:3: -OOM command not allowed"),
+                BackendErrorKind::Unavailable,
+            ),
+            (failed(of_server, "max number of clients reached"), BackendErrorKind::Unavailable),
+        ] {
+            let text = error.to_string();
+            assert_eq!(Failure::from(error).of_call("test").kind, kind, "{text}");
+        }
     }
 }
