@@ -6,13 +6,14 @@ mod authentication;
 mod backends;
 mod options;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use futures_util::FutureExt;
+use tokio::{net::TcpListener, time::Instant};
 
 use self::{
     authentication::authenticator,
-    backends::Backends,
+    backends::{Backends, Parts},
     options::{api_options, limits_options, ring_options, server_options, subscription_options},
 };
 use crate::{
@@ -20,10 +21,9 @@ use crate::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         config::Settings,
         http::{self as http_adapter, Api, Listeners, MetricsText},
-        postgres::PostgresSetupError,
         prometheus::Prometheus,
-        redis::RedisSetupError,
         system_clock::SystemClock,
+        system_entropy::SystemEntropy,
     },
     app::{
         administration::Administration,
@@ -37,9 +37,14 @@ use crate::{
         signals::Signals,
         sources::Source,
         subscriptions::Subscriptions,
+        supervisor::Supervisor,
     },
     domain::page::PageLimit,
-    ports::clock::Clock,
+    ports::{
+        clock::Clock,
+        entropy::Entropy,
+        tasks::{Task, Tasks},
+    },
 };
 
 /// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little
@@ -54,8 +59,8 @@ pub struct Server {
     hub: Hub,
     limits: Arc<Limits>,
     drain: Duration,
-    lease_keeper: JoinHandle<()>,
-    serving: Vec<JoinHandle<()>>,
+    supervisor: Supervisor,
+    serving: Vec<Task>,
 }
 
 /// Why a server can't start.
@@ -78,12 +83,15 @@ pub enum StartError {
     /// Two publishers' keys are one.
     #[error(transparent)]
     Keys(#[from] DuplicateKey),
-    /// Redis can't be used as the settings say.
+    /// A backend can't be used as the settings say.
     #[error(transparent)]
-    Redis(#[from] RedisSetupError),
-    /// Postgres can't be used as the settings say.
-    #[error(transparent)]
-    Postgres(#[from] PostgresSetupError),
+    Backend(Box<dyn Error + Send + Sync>),
+}
+
+impl StartError {
+    fn backend(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Backend(Box::new(error))
+    }
 }
 
 impl Server {
@@ -93,23 +101,26 @@ impl Server {
     /// [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let authenticator = authenticator(&settings.auth, &clock)?;
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let prometheus = Prometheus::new();
         let signals = Signals::new(&prometheus.recorder(), Arc::clone(&clock));
+        let lifecycle = Lifecycle::default();
+        let supervisor = Supervisor::new(lifecycle.stopped().clone(), Arc::clone(&signals));
+        let tasks: Arc<dyn Tasks> = Arc::new(supervisor.clone());
+        let authenticator = authenticator(&settings.auth, &clock, &tasks)?;
         let (listener, address) = listen("server.listen", settings.server.listen)?;
         let ops = match settings.server.ops_listen {
             Some(address) => Some(listen("server.ops_listen", address)?),
             None => None,
         };
 
-        let Backends { journal, messages, sources, leases, budget } = backends::open(settings, &clock, &signals).await?;
-        let lifecycle = Lifecycle::default();
-        let stopped = lifecycle.stopped().clone();
+        let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
+        let Backends { journal, messages, sources, leases, budget } = backends::open(settings, parts).await?;
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
-        let hub =
-            Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), ring_options(settings), PAGE_LIMIT, stopped.clone());
-        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stopped.clone()));
+        let (rings, hub_tasks) = (ring_options(settings), Arc::clone(&tasks));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), rings, PAGE_LIMIT, hub_tasks);
+        tasks.spawn_vital("leases", Arc::clone(&limits).keep_leases().boxed()).detach();
         let Source { feed, availability, .. } = sources.users.clone();
         let administration =
             Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
@@ -130,8 +141,9 @@ impl Server {
         let availability = Arc::clone(&sources.messages.availability);
         let idle = settings.messages.producer_idle;
         let producing = Arc::new(Producing::new(messages, availability, Arc::clone(&clock), Arc::clone(&signals), idle));
-        tokio::spawn(Arc::clone(&producing).keep_retention(settings.messages.retention, stopped.clone()));
-        tokio::spawn(prometheus.clone().keep_up(stopped));
+        let retention = Arc::clone(&producing).keep_retention(settings.messages.retention);
+        tasks.spawn_vital("message retention", retention.boxed()).detach();
+        tasks.spawn_vital("metrics upkeep", prometheus.clone().keep_up().boxed()).detach();
         let api = Api {
             subscriptions: Arc::new(subscriptions),
             publisher: Arc::new(publisher),
@@ -145,14 +157,15 @@ impl Server {
             options: Arc::new(api_options(settings)),
         };
         let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
-        let serve = |listener, routes| {
+        let serve = |name, listener, routes| {
             let (lifecycle, clock, signals) = (lifecycle.clone(), Arc::clone(&clock), Arc::clone(&signals));
-            tokio::spawn(http_adapter::serve(listener, routes, server_options(settings), lifecycle, clock, signals))
+            let serving = http_adapter::serve(listener, routes, server_options(settings), lifecycle, clock, signals);
+            tasks.spawn_vital(name, serving.boxed())
         };
-        let mut serving = vec![serve(listener, public)];
+        let mut serving = vec![serve("listener", listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
-        serving.extend(ops.map(|(listener, _)| serve(listener, ops_routes)));
-        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, lease_keeper, serving })
+        serving.extend(ops.map(|(listener, _)| serve("operators listener", listener, ops_routes)));
+        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, supervisor, serving })
     }
 
     /// Where it listens.
@@ -170,6 +183,11 @@ impl Server {
         self.limits.connections()
     }
 
+    /// Waits until one of its background tasks has failed: it can't go on then, and is to be drained.
+    pub async fn failed(&self) {
+        self.supervisor.failed().cancelled().await;
+    }
+
     /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
     /// requests were cut off, since they were not over in time.
     pub async fn drain(self) -> usize {
@@ -179,10 +197,10 @@ impl Server {
         self.hub.drain(DrainPlan { started: Instant::now(), spread });
         let cut_off = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.lease_keeper).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.limits.give_back()).await;
         // Only now the address is free for who comes next.
         for serving in self.serving {
-            let _ = serving.await;
+            serving.ended().await;
         }
         cut_off
     }
@@ -192,7 +210,7 @@ impl Server {
         self.lifecycle.begin_drain();
         self.lifecycle.finish(Duration::ZERO).await;
         for serving in self.serving {
-            let _ = serving.await;
+            serving.ended().await;
         }
     }
 }

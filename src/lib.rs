@@ -15,6 +15,8 @@
 //!
 //! `docs/ARCHITECTURE.md` has the picture, and follows one event from its publisher to a reader.
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests start tasks of their own"))]
+
 pub mod adapters;
 pub mod app;
 pub mod composition;

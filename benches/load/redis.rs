@@ -1,17 +1,17 @@
 //! Rejoin over Redis: what a publish and a delivery cost the server, and how fast appends are beside bare ones.
 
-use std::{process::Command, rc::Rc, sync::Arc, time::Duration};
+use std::{process::Command, rc::Rc, sync::Arc};
 
 use rejoin::{
     adapters::redis::{Redis, RedisOptions},
     domain::{
-        category::Registry,
         event::{Event, EventType},
         json::Json,
         timestamp::Timestamp,
         topic::UserId,
     },
     ports::journal::{Append, Journal},
+    testing::backend_context,
 };
 use rejoin_test_support::RedisServer;
 use tokio::{task::JoinSet, time::Instant};
@@ -105,20 +105,8 @@ fn bare_appends(server: &RedisServer) -> f64 {
 }
 
 async fn our_appends(server: &RedisServer) -> f64 {
-    let options = RedisOptions {
-        url: server.url(),
-        cluster: false,
-        key_prefix: "ours:".to_owned(),
-        tls_ca_file: None,
-        topic_entries_max: 1_000,
-        age_max: Some(Duration::from_hours(48)),
-        idempotency_window: Duration::from_mins(10),
-        registry: Arc::new(Registry::default()),
-        on_malformed: Arc::new(|_| {}),
-        on_stray_hint: Arc::new(|_| {}),
-        on_missed_broadcasts: Arc::new(|_| {}),
-    };
-    let journal = Redis::open(options).await.unwrap().journal;
+    let options = RedisOptions { url: server.url(), cluster: false, key_prefix: "ours:".to_owned(), tls_ca_file: None };
+    let journal = Redis::open(options, &backend_context()).await.unwrap().journal;
     let event = Arc::new(Event {
         event_type: EventType::parse("load").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),

@@ -2,6 +2,7 @@
 //! neither the application nor each other; driving adapters (HTTP, the command line) call the application.
 
 pub mod auth;
+pub mod backend_kit;
 pub mod cli;
 pub mod config;
 pub mod http;
@@ -10,9 +11,6 @@ pub mod postgres;
 pub mod prometheus;
 pub mod redis;
 pub mod shown_url;
-pub mod signal_queue;
-pub mod stored_event;
-pub mod stored_page;
 pub mod system_clock;
 pub mod system_entropy;
 pub mod traces;

@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::Recorder;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use tokio_util::sync::CancellationToken;
 
 /// Bounds of the buckets of times, in seconds: from the fastest delivery to one that a client would call lost.
 const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -39,10 +38,11 @@ impl Prometheus {
         self.handle.render()
     }
 
-    /// Puts observations into their buckets, until `stop`: until then each takes memory of its own.
-    pub async fn keep_up(self, stop: CancellationToken) {
+    /// Puts observations into their buckets, for as long as it is polled: until then each takes memory of its own.
+    pub async fn keep_up(self) {
         let mut upkeeps = tokio::time::interval(UPKEEP_EVERY);
-        while stop.run_until_cancelled(upkeeps.tick()).await.is_some() {
+        loop {
+            upkeeps.tick().await;
             self.handle.run_upkeep();
         }
     }

@@ -132,6 +132,7 @@ impl fmt::Debug for Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
+        #[expect(clippy::disallowed_methods, reason = "its end is waited for right here")]
         let sent = self.runtime.spawn(async move { http.send_bytes(request).await }).await?.map_err(without_url);
         let failure = match &sent {
             Ok(response) if response.status().is_success() => None,

@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,6 +16,8 @@ use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFuture, WaitForCancellationFutureOwned},
     task::TaskTracker,
 };
+
+use super::supervisor::panic_text;
 
 /// Shared by all that has to know whether the process stops. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +63,28 @@ impl Lifecycle {
         &self.stopped
     }
 
-    /// Spawns a task that a stop waits for, and cuts off when the time to drain is over.
+    /// Spawns a task of one connection: a stop waits for it, and cuts it off when the time to drain is over. A panic ends this connection
+    /// alone, and is logged.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future + Send + 'static,
         F::Output: Send,
     {
-        self.tasks.spawn(UntilStopped { task, stopped: self.stopped.clone().cancelled_owned() });
+        self.tasks.spawn(self.until_stopped(task));
+    }
+
+    /// Spawns a task that belongs to one that [`Self::spawn`] has spawned, and that a stop waits for as a part of that.
+    pub fn spawn_part<F>(&self, task: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        #[expect(clippy::disallowed_methods, reason = "the one place that starts tasks of connections")]
+        drop(tokio::spawn(self.until_stopped(task)));
+    }
+
+    fn until_stopped<F: Future>(&self, task: F) -> UntilStopped<F> {
+        UntilStopped { task, stopped: self.stopped.clone().cancelled_owned() }
     }
 
     /// Tells everybody that draining has begun.
@@ -143,6 +161,10 @@ impl<F: Future> Future for UntilStopped<F> {
         if this.stopped.poll(context).is_ready() {
             return Poll::Ready(());
         }
-        this.task.poll(context).map(drop)
+        // A panic would only end this task, and nobody waits for it.
+        catch_unwind(AssertUnwindSafe(|| this.task.poll(context).map(drop))).unwrap_or_else(|panic| {
+            tracing::error!(why = panic_text(&*panic), "a connection's task panicked: the connection ends");
+            Poll::Ready(())
+        })
     }
 }

@@ -13,7 +13,6 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{availability::Availability, signals::Signals};
@@ -196,14 +195,13 @@ impl Limits {
         self.held().leases.len()
     }
 
-    /// Renews what is held and gives back what was dropped, until `stop`; then gives back the rest.
-    pub async fn keep_leases(self: Arc<Self>, stop: CancellationToken) {
+    /// Renews what is held and gives back what was dropped, for as long as it is polled.
+    pub async fn keep_leases(self: Arc<Self>) {
         let mut renewals = tokio::time::interval(RENEW_EVERY);
         loop {
             tokio::select! {
                 () = self.release.notified() => self.give_back().await,
                 _ = renewals.tick() => self.renew().await,
-                () = stop.cancelled() => return self.give_back().await,
             }
         }
     }
@@ -213,7 +211,8 @@ impl Limits {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn give_back(&self) {
+    /// Gives back what was dropped.
+    pub async fn give_back(&self) {
         let given_up = std::mem::take(&mut self.held().given_up);
         for batch in given_up.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
             // What can't be given back ends by itself.

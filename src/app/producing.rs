@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     availability::Availability,
     expiry::expiry,
@@ -192,10 +190,11 @@ impl Producing {
         if removed { Ok(()) } else { Err(ProduceError::NoSuchMessage) }
     }
 
-    /// Removes messages whose time is over, until `stop`.
-    pub async fn keep_retention(self: Arc<Self>, retention: Duration, stop: CancellationToken) {
+    /// Removes messages whose time is over, for as long as it is polled.
+    pub async fn keep_retention(self: Arc<Self>, retention: Duration) {
         let mut sweeps = tokio::time::interval(SWEEP_EVERY);
-        while stop.run_until_cancelled(sweeps.tick()).await.is_some() {
+        loop {
+            sweeps.tick().await;
             let removed = self.sweep(retention).await;
             if removed > 0 {
                 tracing::info!(removed, "messages over their retention were removed");

@@ -3,6 +3,9 @@
 //! Invariant: a vital task that ends before the process stops, and any task that panics, is logged and counted, and
 //! [`Supervisor::failed`] is cancelled, so that the process drains and exits with a non-zero status (promise 10).
 
+#[cfg(feature = "testing")]
+mod faults;
+
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -38,8 +41,11 @@ impl Supervisor {
     }
 
     fn start(&self, name: &'static str, lasts: Lasts, task: BoxFuture<'static, ()>) -> Task {
+        #[cfg(feature = "testing")]
+        let task = faults::failing_on_request(name, task);
         let supervisor = self.clone();
         let watched = async move {
+            tracing::debug!(task = name, is_vital = lasts == Lasts::UntilStop, "a background task runs");
             let caught = AssertUnwindSafe(task).catch_unwind();
             match supervisor.stopped.run_until_cancelled(caught).await {
                 None => {}
@@ -48,11 +54,12 @@ impl Supervisor {
                 Some(Err(panic)) => supervisor.report(name, panic_text(&*panic)),
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "the one place that starts background tasks")]
         Task::new(AbortOnDropHandle::new(tokio::spawn(watched)))
     }
 
     fn report(&self, task: &'static str, why: &str) {
-        tracing::error!(task, why, "a background task failed: the process can't go on without it, and drains");
+        tracing::error!(task, why, "a background task failed: the process drains and exits");
         self.signals.task_failed(task);
         self.failed.cancel();
     }
@@ -68,7 +75,8 @@ impl Tasks for Supervisor {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// What a panic says.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it panicked")
 }

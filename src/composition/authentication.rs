@@ -14,10 +14,14 @@ use crate::{
         },
         config::{self, AuthMode, AuthSettings},
     },
-    ports::{authenticator::Authenticator, clock::Clock},
+    ports::{authenticator::Authenticator, clock::Clock, tasks::Tasks},
 };
 
-pub(super) fn authenticator(auth: &AuthSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Authenticator>, StartError> {
+pub(super) fn authenticator(
+    auth: &AuthSettings,
+    clock: &Arc<dyn Clock>,
+    tasks: &Arc<dyn Tasks>,
+) -> Result<Arc<dyn Authenticator>, StartError> {
     // In mode `jwt` the settings have exactly one source; without one there is nothing to check a token with.
     let (AuthMode::Jwt, Some(source)) = (auth.mode, auth.jwt.key_sources().next()) else { return Ok(Arc::new(NoAuthentication)) };
     let key = match source {
@@ -41,6 +45,6 @@ pub(super) fn authenticator(auth: &AuthSettings, clock: &Arc<dyn Clock>) -> Resu
         require_exp: auth.jwt.require_exp,
     };
     let keys = auth.keys.iter().map(|key| StaticKey { name: key.name.clone(), sha256: key.sha256, scopes: key.scopes.clone() });
-    let jwt = JwtAuthenticator::new(options, Arc::clone(clock))?;
+    let jwt = JwtAuthenticator::new(options, Arc::clone(clock), Arc::clone(tasks))?;
     Ok(Arc::new(KeysThenJwt::new(StaticKeys::new(keys)?, jwt)))
 }

@@ -8,11 +8,11 @@ use std::{fmt::Display, sync::Arc};
 use super::StartError;
 use crate::{
     adapters::{
+        backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed},
         config::{Backend, Settings},
-        memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+        memory,
         postgres::{Postgres, PostgresOptions},
-        redis::{OnTrouble, Redis, RedisOptions},
-        stored_page::OnMalformed,
+        redis::{Redis, RedisOptions},
     },
     app::{
         availability::Availability,
@@ -21,10 +21,11 @@ use crate::{
     },
     ports::{
         clock::Clock,
-        feed::Feed,
+        entropy::Entropy,
         journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
         messages::Messages,
+        tasks::Tasks,
     },
 };
 
@@ -37,23 +38,22 @@ pub(super) struct Backends {
     pub(super) budget: Arc<dyn ReplayBudget>,
 }
 
-/// All ports of one backend.
-#[derive(Clone)]
-struct Ports {
-    journal: Arc<dyn Journal>,
-    messages: Arc<dyn Messages>,
-    feed: Arc<dyn Feed>,
-    leases: Arc<dyn ConnectionLeases>,
-    budget: Arc<dyn ReplayBudget>,
+/// What a server has that its backends need.
+pub(super) struct Parts<'a> {
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) entropy: &'a Arc<dyn Entropy>,
+    pub(super) tasks: &'a Arc<dyn Tasks>,
+    pub(super) signals: &'a Arc<Signals>,
 }
 
 /// Opens what the settings name, and hands it out.
-pub(super) async fn open(settings: &Settings, clock: &Arc<dyn Clock>, signals: &Arc<Signals>) -> Result<Backends, StartError> {
+pub(super) async fn open(settings: &Settings, parts: Parts<'_>) -> Result<Backends, StartError> {
+    let (context, signals) = (context(settings, &parts), parts.signals);
     let wanted = [settings.events.backend, settings.messages.backend, settings.limits.backend];
     let mut opened: Vec<(Backend, Ports)> = Vec::new();
     for backend in wanted {
         if !opened.iter().any(|(known, _)| *known == backend) {
-            opened.push((backend, open_one(backend, settings, clock, signals).await?));
+            opened.push((backend, open_one(backend, settings, &context).await?));
         }
     }
     let of = |wanted: Backend| {
@@ -74,63 +74,47 @@ pub(super) async fn open(settings: &Settings, clock: &Arc<dyn Clock>, signals: &
 }
 
 /// The only `match` on the kind of a backend.
-async fn open_one(backend: Backend, settings: &Settings, clock: &Arc<dyn Clock>, signals: &Arc<Signals>) -> Result<Ports, StartError> {
+async fn open_one(backend: Backend, settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
     match backend {
-        Backend::Memory => Ok(memory(settings, clock)),
-        Backend::Redis => redis(settings, signals).await,
-        Backend::Postgres => postgres(settings, signals).await,
+        Backend::Memory => Ok(memory::open(settings.memory.max_bytes, context)),
+        Backend::Redis => {
+            let options = RedisOptions {
+                url: settings.redis.url.reveal().to_owned(),
+                cluster: settings.redis.cluster,
+                key_prefix: settings.redis.key_prefix.clone(),
+                tls_ca_file: settings.redis.tls_ca_file.clone(),
+            };
+            Ok(Redis::open(options, context).await.map_err(StartError::backend)?.into())
+        }
+        Backend::Postgres => {
+            let options = PostgresOptions {
+                url: settings.postgres.url.reveal().to_owned(),
+                schema: settings.postgres.schema.clone(),
+                connections_max: settings.postgres.max_connections,
+                call_timeout: settings.postgres.timeout,
+            };
+            Ok(Postgres::open(options, context).await.map_err(StartError::backend)?.into())
+        }
     }
 }
 
-fn memory(settings: &Settings, clock: &Arc<dyn Clock>) -> Ports {
-    let options = MemoryOptions {
-        topic_entries_max: settings.events.stream_maxlen,
-        age_max: settings.events.replay_max_age,
-        idempotency_window: settings.events.idempotency_window,
-        bytes_max: settings.memory.max_bytes,
+fn context(settings: &Settings, parts: &Parts<'_>) -> BackendContext {
+    let events = &settings.events;
+    let retention = Retention {
+        topic_entries_max: events.stream_maxlen,
+        age_max: events.replay_max_age,
+        idempotency_window: events.idempotency_window,
     };
-    let journal = Arc::new(MemoryJournal::new(options, Arc::clone(clock)));
-    let limits = Arc::new(MemoryLimits::new(Arc::clone(clock)));
-    Ports {
-        feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
-        messages: Arc::clone(&journal) as _,
-        journal,
-        leases: Arc::clone(&limits) as _,
-        budget: limits,
-    }
-}
-
-async fn redis(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, StartError> {
-    let options = RedisOptions {
-        url: settings.redis.url.reveal().to_owned(),
-        cluster: settings.redis.cluster,
-        key_prefix: settings.redis.key_prefix.clone(),
-        tls_ca_file: settings.redis.tls_ca_file.clone(),
-        topic_entries_max: settings.events.stream_maxlen,
-        age_max: settings.events.replay_max_age,
-        idempotency_window: settings.events.idempotency_window,
+    BackendContext {
+        clock: Arc::clone(parts.clock),
+        entropy: Arc::clone(parts.entropy),
+        tasks: Arc::clone(parts.tasks),
         registry: Arc::new(settings.categories.clone()),
-        on_malformed: on_malformed(signals),
-        on_stray_hint: reporting(signals, Signals::heard_stray_hint),
-        on_missed_broadcasts: reporting(signals, Signals::missed_broadcasts),
-    };
-    let Redis { journal, feed, limits } = Redis::open(options).await?;
-    Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits })
-}
-
-async fn postgres(settings: &Settings, signals: &Arc<Signals>) -> Result<Ports, StartError> {
-    let options = PostgresOptions {
-        url: settings.postgres.url.reveal().to_owned(),
-        schema: settings.postgres.schema.clone(),
-        connections_max: settings.postgres.max_connections,
-        call_timeout: settings.postgres.timeout,
-        topic_entries_max: settings.events.stream_maxlen,
-        age_max: settings.events.replay_max_age,
-        idempotency_window: settings.events.idempotency_window,
-        on_malformed: on_malformed(signals),
-    };
-    let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await?;
-    Ok(Ports { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits })
+        retention,
+        on_malformed: on_malformed(parts.signals),
+        on_stray_hint: reporting(parts.signals, Signals::heard_stray_hint),
+        on_missed_broadcasts: reporting(parts.signals, Signals::missed_broadcasts),
+    }
 }
 
 fn reporting(signals: &Arc<Signals>, report: fn(&Signals, &dyn Display)) -> OnTrouble {

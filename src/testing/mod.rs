@@ -5,12 +5,16 @@
 
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
+mod backend;
 mod clock;
 mod entropy;
 mod event;
+mod tasks;
 
 pub use self::{
+    backend::{backend_context, backend_context_with},
     clock::ManualClock,
     entropy::SeededEntropy,
     event::{event, event_of_type, user},
+    tasks::{tasks, tasks_until},
 };

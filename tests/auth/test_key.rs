@@ -114,5 +114,5 @@ pub(crate) fn authenticator_that_allows(key: KeySource, allowed: &[Allowed]) -> 
         leeway: std::time::Duration::ZERO,
         require_exp: true,
     };
-    JwtAuthenticator::new(options, Arc::new(Fixed)).map(Arc::new)
+    JwtAuthenticator::new(options, Arc::new(Fixed), rejoin::testing::tasks()).map(Arc::new)
 }

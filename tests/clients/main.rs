@@ -2,6 +2,8 @@
 //! our own pages in that browser.
 //! `README.md` says what they need.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 #[cfg(test)]
 mod browser;
 #[cfg(test)]

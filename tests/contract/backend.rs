@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rejoin::{
+    adapters::backend_kit::{BackendContext, Ports, Retention},
     domain::topic::MessageId,
     ports::{
         feed::Feed,
@@ -11,6 +12,7 @@ use rejoin::{
         limits::{ConnectionLeases, ReplayBudget},
         messages::Messages,
     },
+    testing::backend_context_with,
 };
 
 /// Longer than any law takes on a busy machine, real pauses included.
@@ -55,6 +57,14 @@ pub(crate) struct Options {
     pub(crate) idempotency_window: Duration,
     /// Most bytes of messages, where the backend has such a bound.
     pub(crate) bytes_max: usize,
+}
+
+impl Options {
+    /// What a process of such a backend is opened with.
+    pub(crate) fn context(&self) -> BackendContext {
+        let Self { topic_entries_max, age_max, idempotency_window, .. } = *self;
+        backend_context_with(Retention { topic_entries_max, age_max, idempotency_window })
+    }
 }
 
 impl Default for Options {
@@ -154,4 +164,11 @@ pub(crate) struct Process {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) leases: Arc<dyn ConnectionLeases>,
     pub(crate) budget: Arc<dyn ReplayBudget>,
+}
+
+impl Process {
+    pub(crate) fn of(backend: impl Into<Ports>) -> Self {
+        let Ports { journal, messages, feed, leases, budget } = backend.into();
+        Self { journal, messages, feed, leases, budget }
+    }
 }

@@ -89,13 +89,8 @@ impl Backend for OfPostgres {
             schema: self.schema.clone(),
             connections_max: CONNECTIONS,
             call_timeout: CALL_TIMEOUT,
-            topic_entries_max: self.options.topic_entries_max,
-            age_max: self.options.age_max,
-            idempotency_window: self.options.idempotency_window,
-            on_malformed: Arc::new(|malformed| panic!("{malformed}")),
         };
-        let Postgres { journal, messages, feed, limits, .. } = Postgres::open(options).await.unwrap();
-        Process { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
+        Process::of(Postgres::open(options, &self.options.context()).await.unwrap())
     }
 
     async fn pass(&self, time: Duration) {

@@ -11,8 +11,9 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
+    adapters::backend_kit::BackendContext,
     adapters::redis::{Redis, RedisOptions},
-    domain::{category::Registry, message::MESSAGE_EVENTS_MAX, position::EventId, topic::MessageId},
+    domain::{message::MESSAGE_EVENTS_MAX, position::EventId, topic::MessageId},
     ports::feed::Signal,
 };
 use rejoin_test_support::{RedisClockProxy, RedisCluster, RedisServer, soon};
@@ -34,42 +35,30 @@ pub(crate) struct RedisFixture;
 struct OneServer {
     server: Mutex<RedisServer>,
     options: RedisOptions,
+    context: BackendContext,
     clock: Option<RedisClockProxy>,
 }
 
-fn redis_options(url: String, cluster: bool, key_prefix: String, options: &Options) -> RedisOptions {
-    RedisOptions {
-        url,
-        cluster,
-        key_prefix,
-        tls_ca_file: None,
-        topic_entries_max: options.topic_entries_max,
-        age_max: options.age_max,
-        idempotency_window: options.idempotency_window,
-        registry: Arc::new(Registry::default()),
-        on_malformed: Arc::new(|malformed| panic!("{malformed}")),
-        on_stray_hint: Arc::new(|hint| panic!("{hint}")),
-        on_missed_broadcasts: Arc::new(|missed| panic!("{missed}")),
-    }
+fn redis_options(url: String, cluster: bool, key_prefix: String) -> RedisOptions {
+    RedisOptions { url, cluster, key_prefix, tls_ca_file: None }
 }
 
-async fn process(options: &RedisOptions) -> Process {
-    let Redis { journal, feed, limits } = Redis::open(options.clone()).await.unwrap();
-    Process { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits }
+async fn process(options: &RedisOptions, context: &BackendContext) -> Process {
+    Process::of(Redis::open(options.clone(), context).await.unwrap())
 }
 
 impl OneServer {
     async fn start(options: &Options) -> Self {
         let server = RedisServer::start().await;
-        let options = redis_options(server.url(), false, "law:".to_owned(), options);
-        Self { server: Mutex::new(server), options, clock: None }
+        let (context, options) = (options.context(), redis_options(server.url(), false, "law:".to_owned()));
+        Self { server: Mutex::new(server), options, context, clock: None }
     }
 
     async fn start_with_clock(options: &Options) -> Self {
         let server = RedisServer::start().await;
         let clock = RedisClockProxy::start(([127, 0, 0, 1], server.port()).into(), EPOCH_MS).await;
-        let options = redis_options(format!("redis://{}", clock.address()), false, "law:".to_owned(), options);
-        Self { server: Mutex::new(server), options, clock: Some(clock) }
+        let (context, options) = (options.context(), redis_options(format!("redis://{}", clock.address()), false, "law:".to_owned()));
+        Self { server: Mutex::new(server), options, context, clock: Some(clock) }
     }
 }
 
@@ -95,7 +84,7 @@ impl Fixture for RedisFixture {
 #[async_trait]
 impl Backend for OneServer {
     async fn process(&self) -> Process {
-        process(&self.options).await
+        process(&self.options, &self.context).await
     }
 
     async fn pass(&self, time: Duration) {
@@ -163,6 +152,7 @@ pub(crate) struct RedisClusterFixture;
 struct PartOfCluster {
     cluster: &'static RedisCluster,
     options: RedisOptions,
+    context: BackendContext,
 }
 
 async fn cluster() -> &'static RedisCluster {
@@ -174,7 +164,7 @@ async fn cluster() -> &'static RedisCluster {
 impl Fixture for RedisClusterFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
         let (cluster, prefix) = (cluster().await, format!("{}:", Uuid::new_v4().simple()));
-        Box::new(PartOfCluster { cluster, options: redis_options(cluster.urls(), true, prefix, &options) })
+        Box::new(PartOfCluster { cluster, options: redis_options(cluster.urls(), true, prefix), context: options.context() })
     }
 
     fn property_cases(&self) -> u32 {
@@ -189,7 +179,7 @@ impl Fixture for RedisClusterFixture {
 #[async_trait]
 impl Backend for PartOfCluster {
     async fn process(&self) -> Process {
-        process(&self.options).await
+        process(&self.options, &self.context).await
     }
 
     async fn pass(&self, time: Duration) {
@@ -284,7 +274,7 @@ async fn broadcasts_that_are_gone_are_reported_and_too_many_are_refused() {
     let mut backend = OneServer::start(&Options::default()).await;
     let missed = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&missed);
-    backend.options.on_missed_broadcasts = Arc::new(move |_| {
+    backend.context.on_missed_broadcasts = Arc::new(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
     });
     let (away, writer) = (backend.process().await, backend.process().await);

@@ -11,6 +11,7 @@ use rejoin::{
         backend_error::BackendErrorKind,
         feed::{Feed, Signal},
     },
+    testing::backend_context,
 };
 use rejoin_test_support::{CuttingProxy, PostgresServer, eventually, soon};
 use tokio::task::JoinSet;
@@ -36,8 +37,10 @@ async fn hear(signals: &mut BoxStream<'static, Signal>, count: usize) -> Vec<Str
 async fn promise_1_a_broadcast_reaches_a_process_that_was_cut_off() {
     let server = PostgresServer::start().await;
     let proxy = CuttingProxy::start_uncut(server.address()).await;
-    let writer = Postgres::open(options(server.url())).await.unwrap();
-    let cut = Postgres::open(options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address()))).await.unwrap();
+    let writer = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let cut = Postgres::open(options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address())), &backend_context())
+        .await
+        .unwrap();
     let (mut signals, user) = (cut.feed.signals(), UserId::parse("u").unwrap());
     writer.feed.broadcast(saying("0")).await.unwrap();
     assert_eq!(hear(&mut signals, 1).await, ["0"]);
@@ -68,7 +71,7 @@ async fn promise_3_broadcasts_come_once_and_in_one_order_while_feeds_are_cut() {
     let server = PostgresServer::start().await;
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(Arc::new(Postgres::open(options(server.url())).await.unwrap()));
+        processes.push(Arc::new(Postgres::open(options(server.url()), &backend_context()).await.unwrap()));
     }
     let mut feeds: Vec<_> = processes.iter().map(|process| process.feed.signals()).collect();
     let mut saying_all = JoinSet::new();
@@ -97,7 +100,7 @@ async fn promise_3_broadcasts_come_once_and_in_one_order_while_feeds_are_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_7_who_broadcasts_too_much_at_once_is_refused_until_it_is_older() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let mut signals = process.feed.signals();
     let large = saying(&format!("\"{}\"", "x".repeat(1 << 20)));
     let mut taken = 0;

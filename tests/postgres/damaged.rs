@@ -15,6 +15,7 @@ use rejoin::{
         messages::Messages,
         topic_log::TopicLog,
     },
+    testing::backend_context,
 };
 use rejoin_test_support::{PostgresServer, TestServer, soon};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ fn assert_damaged<T>(answer: Result<T, BackendError>, of: &Topic) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_to_a_damaged_topic_fails_alone_in_its_batch() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     // The last counter that there is.
     let overflow = "INSERT INTO rejoin.user_topics VALUES ('bad', 9223372036854775807, 9223372036854775807, 1, 1, 1, 1, true)
         ON CONFLICT (user_id) DO UPDATE SET last_ms = excluded.last_ms, last_n = excluded.last_n, written = true";
@@ -58,7 +59,7 @@ async fn an_append_to_a_damaged_topic_fails_alone_in_its_batch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let (bad, good, mut signals) = (topic("bad"), topic("good"), process.feed.signals());
     process.feed.watch(&bad).await.unwrap();
     process.feed.watch(&good).await.unwrap();
@@ -89,7 +90,7 @@ async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_message_fails_alone() {
     let server = PostgresServer::start().await;
-    let process = std::sync::Arc::new(Postgres::open(options(server.url())).await.unwrap());
+    let process = std::sync::Arc::new(Postgres::open(options(server.url()), &backend_context()).await.unwrap());
     let (behind, nobodys, good) = (MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()));
     let owner = UserId::parse("u").unwrap();
     let chunk = || vec![MessageAppend { event: event(), sequence_no: None, idempotency_key: None }];

@@ -21,16 +21,7 @@ use rejoin::{
 pub(crate) const SCHEMA: &str = "rejoin";
 
 pub(crate) fn options(url: String) -> PostgresOptions {
-    PostgresOptions {
-        url,
-        schema: SCHEMA.to_owned(),
-        connections_max: 12,
-        call_timeout: Duration::from_secs(5),
-        topic_entries_max: 1_000,
-        age_max: Some(Duration::from_hours(48)),
-        idempotency_window: Duration::from_mins(10),
-        on_malformed: Arc::new(|malformed| panic!("{malformed}")),
-    }
+    PostgresOptions { url, schema: SCHEMA.to_owned(), connections_max: 12, call_timeout: Duration::from_secs(5) }
 }
 
 pub(crate) fn topic(user: &str) -> Topic {

@@ -1,5 +1,7 @@
 //! What holds of the Postgres backend alone: its schema, its statements, its bounds.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresOptions},
+    adapters::backend_kit::BackendContext,
+    adapters::postgres::Postgres,
     domain::{
         event::Entry,
         page::{Page, PageLimit},
@@ -15,6 +16,7 @@ use rejoin::{
         feed::{Feed, Signal},
         topic_log::TopicLog,
     },
+    testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
 
@@ -24,10 +26,11 @@ use crate::given::{appended, options, topic};
 async fn process(server: &PostgresServer) -> (Postgres, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
-    let on_malformed =
-        Arc::new(move |malformed: rejoin::adapters::stored_page::MalformedEntry<'_>| noted.lock().unwrap().push(malformed.to_string()));
-    let options = PostgresOptions { on_malformed, ..options(server.url()) };
-    (Postgres::open(options).await.unwrap(), told)
+    let on_malformed = Arc::new(move |malformed: rejoin::adapters::backend_kit::stored_page::MalformedEntry<'_>| {
+        noted.lock().unwrap().push(malformed.to_string());
+    });
+    let context = BackendContext { on_malformed, ..backend_context() };
+    (Postgres::open(options(server.url()), &context).await.unwrap(), told)
 }
 
 async fn read(process: &Postgres, topic: &Topic, after: Position, entries_max: usize, bytes_max: usize) -> Page {

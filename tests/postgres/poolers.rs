@@ -7,6 +7,7 @@ use rejoin::{
         limits::{ConnectionLeases, ReplayBudget},
         topic_log::TopicLog,
     },
+    testing::backend_context,
 };
 use rejoin_test_support::{PgBouncer, PostgresServer, soon};
 
@@ -16,7 +17,7 @@ use crate::given::{appended, options, topic, until_signal};
 async fn a_pooler_in_session_mode_works_with_its_defaults() {
     let server = PostgresServer::start().await;
     let pooler = PgBouncer::start(&server, "session").await;
-    let process = Postgres::open(options(pooler.url())).await.unwrap();
+    let process = Postgres::open(options(pooler.url()), &backend_context()).await.unwrap();
     let (topic, mut signals) = (topic("u1"), process.feed.signals());
     process.feed.watch(&topic).await.unwrap();
     let id = appended(&process, "u1").await;
@@ -34,7 +35,9 @@ async fn a_pooler_that_keeps_no_sessions_is_named_at_the_start() {
     for pool_mode in ["transaction", "statement"] {
         let pooler = PgBouncer::start(&server, pool_mode).await;
         for attempt in 0..3 {
-            let Err(refused) = Postgres::open(options(pooler.url())).await else { panic!("{pool_mode}, attempt {attempt}") };
+            let Err(refused) = Postgres::open(options(pooler.url()), &backend_context()).await else {
+                panic!("{pool_mode}, attempt {attempt}")
+            };
             assert!(matches!(refused, PostgresSetupError::Prepare(PrepareError::NoSessions)), "{pool_mode}: {refused}");
             assert!(refused.to_string().contains("use pool_mode = session"), "{refused}");
         }

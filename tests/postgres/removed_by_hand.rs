@@ -4,6 +4,7 @@ use rejoin::{
     adapters::postgres::Postgres,
     domain::{cursor::Continuity, page::PageLimit, position::Position},
     ports::topic_log::TopicLog,
+    testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
 
@@ -12,7 +13,7 @@ use crate::given::{appended, options, topic};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_when_it_goes_on() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let limit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };
     let statements = [
         "DELETE FROM rejoin.user_events WHERE user_id = 'u1'",
@@ -46,7 +47,7 @@ async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_whe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_head_of_an_empty_topic_names_no_entry() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     for look in ["before anything was asked", "again", "when its row was deleted"] {
         let Position::After(head) = process.journal.bounds(&topic("u1")).await.unwrap().head else { panic!("a time") };
         assert_eq!(head.minor(), Some(0), "{look}");

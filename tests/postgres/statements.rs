@@ -22,6 +22,7 @@ use rejoin::{
         messages::Messages,
         topic_log::TopicLog,
     },
+    testing::backend_context,
 };
 use rejoin_test_support::{PostgresServer, soon};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
@@ -58,7 +59,7 @@ async fn connection(server: &PostgresServer) -> PgConnection {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_fits_the_schema() {
     let server = PostgresServer::start().await;
-    Postgres::open(options(server.url())).await.unwrap();
+    Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let mut connection = connection(&server).await;
     for (name, statement) in queries::ALL {
         let prepared = connection.prepare(sqlx::AssertSqlSafe(statement).into_sql_str()).await;
@@ -76,7 +77,7 @@ async fn no_statement_reads_more_than_it_has_to() {
         autovacuum = off
     ";
     let server = PostgresServer::start_with(EXPLAINED).await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     server.run_sql(FILL);
     let before = server.log().len();
     // Often enough that the server has settled for general plans.

@@ -1,6 +1,6 @@
 //! One process sweeps for all.
 
-use rejoin::adapters::postgres::Postgres;
+use rejoin::{adapters::postgres::Postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
 use crate::given::options;
@@ -16,7 +16,7 @@ fn old_rows(server: &PostgresServer) -> usize {
 #[tokio::test]
 async fn who_has_the_turn_sweeps_and_who_hangs_loses_it() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url())).await.unwrap();
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let another = |ends: &str| {
         server.run_sql("DELETE FROM rejoin.turns");
         server.run_sql(&format!("INSERT INTO rejoin.turns VALUES ('sweep', gen_random_uuid(), rejoin.now_ms() + {ends})"));

@@ -1,11 +1,11 @@
 //! How long a user's stream lives: as long as its newest entry, whoever wrote it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rejoin::{
+    adapters::backend_kit::{BackendContext, Retention},
     adapters::redis::{Redis, RedisOptions},
     domain::{
-        category::Registry,
         event::{Event, EventType},
         json::Json,
         page::PageLimit,
@@ -17,6 +17,7 @@ use rejoin::{
         journal::{Append, Journal},
         topic_log::TopicLog,
     },
+    testing::backend_context,
 };
 use rejoin_test_support::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
@@ -24,20 +25,10 @@ use tokio::time::Instant;
 const AGE_MAX: Duration = Duration::from_secs(2);
 
 async fn open(url: String, cluster: bool) -> Redis {
-    let options = RedisOptions {
-        url,
-        cluster,
-        key_prefix: "app:".to_owned(),
-        tls_ca_file: None,
-        topic_entries_max: 1_000,
-        age_max: Some(AGE_MAX),
-        idempotency_window: Duration::from_mins(10),
-        registry: Arc::new(Registry::default()),
-        on_malformed: Arc::new(|malformed| panic!("{malformed}")),
-        on_stray_hint: Arc::new(|hint| panic!("{hint}")),
-        on_missed_broadcasts: Arc::new(|missed| panic!("{missed}")),
-    };
-    Redis::open(options).await.unwrap()
+    let options = RedisOptions { url, cluster, key_prefix: "app:".to_owned(), tls_ca_file: None };
+    let context = backend_context();
+    let retention = Retention { age_max: Some(AGE_MAX), ..context.retention };
+    Redis::open(options, &BackendContext { retention, ..context }).await.unwrap()
 }
 
 fn topic(user: &str) -> Topic {

@@ -11,6 +11,8 @@
 //! - `REJOIN_SIMULATION_SEED=17`: this seed alone.
 //! - `REJOIN_SIMULATION_SEEDS=1000`: so many seeds.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 #[cfg(test)]
 mod backend;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use rejoin::{
         subscriptions::{SubscriptionOptions, Subscriptions},
     },
     ports::clock::Clock,
+    testing::tasks_until,
 };
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -65,8 +66,8 @@ impl Process {
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
         let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&signals));
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, dead.clone());
-        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases(dead.clone()));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()));
+        let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
         let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
         let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);
         Arc::new(Self { hub, subscriptions, limits, journal, feed, faults, dead, lease_keeper })
@@ -84,8 +85,10 @@ impl Process {
     }
 
     /// Ends in good order, after it was drained.
-    pub(crate) fn stop(&self) {
+    pub(crate) async fn stop(&self) {
+        self.lease_keeper.abort();
         self.dead.cancel();
+        self.limits.give_back().await;
     }
 
     /// How many reads of the journal this process has asked for.

@@ -125,7 +125,7 @@ async fn happen(world: &Arc<World>, topics: &[Topic]) {
             leaving.drain(dice.ms(0..2_000));
             tokio::spawn(async move {
                 sleep(Duration::from_secs(4)).await;
-                leaving.stop();
+                leaving.stop().await;
             });
         }
         90..93 => world.setup.backend.clock.step_back(dice.ms(0..5_000)),

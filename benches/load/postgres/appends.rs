@@ -13,7 +13,7 @@ use rejoin::{adapters::postgres::Postgres, ports::journal::Journal};
 use rejoin_test_support::{PostgresServer, program};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{SETTINGS, USERS, append, options};
+use super::{SETTINGS, USERS, append, context, options};
 use crate::{publishing, server::ServerProcess};
 
 /// How many appends are under way at the same time, here and in the bare inserts.
@@ -24,9 +24,11 @@ const ROUNDS: u32 = 3;
 pub(crate) async fn measure() {
     let server = PostgresServer::start_with(SETTINGS).await;
     server.run_sql("CREATE TABLE bare (id bigserial PRIMARY KEY, user_id text, payload json, at timestamptz)");
-    let process = Arc::new(Postgres::open(options(&server, None)).await.unwrap());
-    let others =
-        [Arc::new(Postgres::open(options(&server, None)).await.unwrap()), Arc::new(Postgres::open(options(&server, None)).await.unwrap())];
+    let process = Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap());
+    let others = [
+        Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap()),
+        Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap()),
+    ];
     let three = [Arc::clone(&process), Arc::clone(&others[0]), Arc::clone(&others[1])];
     let (mut bare, mut notified, mut one, mut of_three) = (0.0, 0.0, 0.0, 0.0);
     for _ in 0..ROUNDS {

@@ -6,6 +6,7 @@ pub(crate) mod rows;
 use std::{sync::Arc, time::Duration};
 
 use rejoin::{
+    adapters::backend_kit::{BackendContext, Retention},
     adapters::postgres::PostgresOptions,
     domain::{
         event::{Event, EventType},
@@ -14,6 +15,7 @@ use rejoin::{
         topic::UserId,
     },
     ports::journal::Append,
+    testing::backend_context_with,
 };
 use rejoin_test_support::PostgresServer;
 
@@ -29,17 +31,13 @@ checkpoint_timeout = 15min
 synchronous_commit = on
 ";
 
-fn options(server: &PostgresServer, age_max: Option<Duration>) -> PostgresOptions {
-    PostgresOptions {
-        url: server.url(),
-        schema: "rejoin".to_owned(),
-        connections_max: 16,
-        call_timeout: Duration::from_secs(9),
-        topic_entries_max: 100_000,
-        age_max,
-        idempotency_window: Duration::from_mins(10),
-        on_malformed: Arc::new(|_| {}),
-    }
+fn options(server: &PostgresServer) -> PostgresOptions {
+    PostgresOptions { url: server.url(), schema: "rejoin".to_owned(), connections_max: 16, call_timeout: Duration::from_secs(9) }
+}
+
+fn context(age_max: Option<Duration>) -> BackendContext {
+    let idempotency_window = Duration::from_mins(10);
+    backend_context_with(Retention { topic_entries_max: 100_000, age_max, idempotency_window })
 }
 
 fn append(user: usize) -> Append {

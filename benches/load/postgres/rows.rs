@@ -20,7 +20,7 @@ use rejoin::{
 use rejoin_test_support::PostgresServer;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{SETTINGS, USERS, append, options};
+use super::{SETTINGS, USERS, append, context, options};
 
 const DAY: Duration = Duration::from_hours(24);
 const PUBLISHERS: usize = 8;
@@ -42,7 +42,7 @@ fn fill(server: &PostgresServer, users: usize, each: usize, from_ms: u64) {
 pub(crate) async fn measure(rows: usize, old_rows: usize) {
     let server = PostgresServer::start_with(SETTINGS).await;
     // It sweeps nothing by itself.
-    let process = Arc::new(Postgres::open(options(&server, None)).await.unwrap());
+    let process = Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap());
     // What is filled in lies before now, and behind the origin.
     server.run_sql("UPDATE rejoin.journal SET origin_ms = 1, forgotten_ms = 1");
     let now_ms: u64 = server.run_sql("SELECT rejoin.now_ms()").trim().parse().unwrap();
@@ -72,7 +72,7 @@ async fn compare_publishes(server: &PostgresServer, process: &Arc<Postgres>) {
     println!("postgres: publishes by {PUBLISHERS}, each one after the other:");
     let quiet = publish_times(process, tokio::time::sleep(Duration::from_secs(20))).await;
     println!("  without a sweep          {quiet}");
-    let sweeping = Postgres::open(options(server, Some(DAY))).await.unwrap();
+    let sweeping = Postgres::open(options(server), &context(Some(DAY))).await.unwrap();
     let (before, started) = (count_old(server), Instant::now());
     let swept = publish_times(process, async { sweeping.sweeper.sweep().await.unwrap() }).await;
     let (after, seconds) = (count_old(server), started.elapsed().as_secs_f64());

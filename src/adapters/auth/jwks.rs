@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use reqwest::{Client, StatusCode, Url, header, redirect};
 use tokio::{
     sync::watch,
@@ -23,7 +24,7 @@ use super::{
     key_set::{InvalidKeySet, KeySet},
     verifying_key::VerifyingKey,
 };
-use crate::ports::authenticator::AuthError;
+use crate::ports::{authenticator::AuthError, tasks::Tasks};
 
 /// Between the beginnings of two fetches, at least.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -37,13 +38,13 @@ const TRUSTED_UNASKED: Duration = Duration::from_hours(2);
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The key set at a URL. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct RemoteKeys(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     client: Client,
     url: Url,
+    tasks: Arc<dyn Tasks>,
     state: Mutex<State>,
 }
 
@@ -82,10 +83,10 @@ impl From<reqwest::Error> for FetchError {
 
 impl RemoteKeys {
     /// Nothing is fetched yet.
-    pub(super) fn new(url: Url) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(url: Url, tasks: Arc<dyn Tasks>) -> Result<Self, reqwest::Error> {
         // The configured address is what is trusted; where it redirects to is not.
         let client = Client::builder().redirect(redirect::Policy::none()).build()?;
-        Ok(Self(Arc::new(Inner { client, url, state: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { client, url, tasks, state: Mutex::default() })))
     }
 
     /// The key for a token's `alg` and `kid`.
@@ -131,11 +132,12 @@ impl RemoteKeys {
         drop(state);
         let inner = Arc::clone(&self.0);
         // A task of its own: whoever began it may hang up, and others wait too.
-        tokio::spawn(async move {
+        let fetching = async move {
             let outcome = timeout(FETCH_TIMEOUT, inner.fetch()).await.unwrap_or(Err(FetchError::Timeout));
             inner.settle(outcome);
             drop(end);
-        });
+        };
+        self.0.tasks.spawn("key fetch", fetching.boxed()).detach();
         Some(under_way)
     }
 }

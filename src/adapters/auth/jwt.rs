@@ -25,6 +25,7 @@ use crate::{
     ports::{
         authenticator::{AuthError, Authenticator},
         clock::Clock,
+        tasks::Tasks,
     },
 };
 
@@ -150,8 +151,8 @@ impl JwtAuthenticator {
     ///
     /// # Errors
     /// [`JwtSetupError`].
-    pub fn new(options: JwtOptions, clock: Arc<dyn Clock>) -> Result<Self, JwtSetupError> {
-        let keys = Keys::load(options.key)?;
+    pub fn new(options: JwtOptions, clock: Arc<dyn Clock>, tasks: Arc<dyn Tasks>) -> Result<Self, JwtSetupError> {
+        let keys = Keys::load(options.key, tasks)?;
         let fitting = keys.algorithms();
         if let Some(algorithm) = options.algorithms.iter().find(|algorithm| !fitting.contains(algorithm)) {
             return Err(JwtSetupError::Algorithm { algorithm: *algorithm, fitting });
@@ -187,7 +188,7 @@ impl Authenticator for JwtAuthenticator {
 }
 
 impl Keys {
-    fn load(source: KeySource) -> Result<Self, JwtSetupError> {
+    fn load(source: KeySource, tasks: Arc<dyn Tasks>) -> Result<Self, JwtSetupError> {
         let read = |path: &PathBuf| std::fs::read(path).map_err(|source| JwtSetupError::File { path: path.clone(), source });
         match source {
             KeySource::Secret { text, allow_weak } => {
@@ -207,7 +208,7 @@ impl Keys {
                 if url.scheme() == "http" {
                     tracing::warn!("the issuer's keys are fetched without TLS: whoever is on the way can put in their own");
                 }
-                RemoteKeys::new(url).map(Self::Remote).map_err(JwtSetupError::Client)
+                RemoteKeys::new(url, tasks).map(Self::Remote).map_err(JwtSetupError::Client)
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::{
     composition::Server,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains. A second signal ends it at once. It fails unless the drain is over in time.
+/// Serves until SIGTERM or SIGINT, or until a background task fails, then drains. A second signal ends it at once. It succeeds only after a
+/// signal, and a drain that was over in time.
 pub(super) async fn serve(Loaded { settings, warnings, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
     let traces = start_traces(&settings.telemetry)?;
     log::start(&settings.log, traces.as_ref())?;
@@ -25,10 +26,11 @@ pub(super) async fn serve(Loaded { settings, warnings, .. }: &Loaded) -> Result<
     allow_many_connections(settings.server.max_connections);
     let server = Server::start(settings).await?;
     welcome(settings, &server);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let has_failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = server.failed() => true,
+    };
     tracing::info!(connections = server.connections(), seconds = settings.server.drain.as_secs(), "draining");
     // Nothing where a second signal did not wait for it.
     let cut_off = tokio::select! {
@@ -39,7 +41,8 @@ pub(super) async fn serve(Loaded { settings, warnings, .. }: &Loaded) -> Result<
     if let Some(traces) = traces {
         traces.finish().await;
     }
-    Ok(report_end(cut_off))
+    let end = report_end(cut_off);
+    Ok(if has_failed { ExitCode::FAILURE } else { end })
 }
 
 fn report_end(cut_off: Option<usize>) -> ExitCode {

@@ -54,7 +54,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(WAITING_MAX)
 }
 
-/// Serves until the lifecycle's stop. Connections run on the lifecycle's tasks.
+/// Serves for as long as it is polled. Connections run on the lifecycle's tasks.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -65,8 +65,7 @@ pub async fn serve(
 ) {
     let places = Places::new(options.connections_max, signals);
     let connections = Arc::new(Connections { routes, options, lifecycle, clock });
-    let stopped = connections.lifecycle.stopped().clone();
-    stopped.run_until_cancelled(accept_all(listener, places, connections)).await;
+    accept_all(listener, places, connections).await;
 }
 
 async fn accept_all(listener: TcpListener, mut places: Places, connections: Arc<Connections>) {

@@ -5,17 +5,17 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 
 use super::journal::MemoryJournal;
 use crate::{
-    adapters::signal_queue::SignalQueue,
+    adapters::backend_kit::signal_queue::{SignalQueue, Signals},
     domain::{
         event::{Entry, Event},
         topic::{Topic, UserId},
@@ -30,7 +30,7 @@ use crate::{
 pub struct MemoryFeed {
     journal: Arc<MemoryJournal>,
     id: u64,
-    signals: Mutex<Option<BoxStream<'static, Signal>>>,
+    signals: Signals,
 }
 
 impl MemoryFeed {
@@ -40,7 +40,6 @@ impl MemoryFeed {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let (queue, signals) = SignalQueue::new();
         journal.with_listeners(|listeners| listeners.add(id, queue));
-        let signals = Mutex::new(Some(signals));
         Self { journal, id, signals }
     }
 }
@@ -54,8 +53,7 @@ impl Drop for MemoryFeed {
 #[async_trait]
 impl Feed for MemoryFeed {
     fn signals(&self) -> BoxStream<'static, Signal> {
-        let taken = self.signals.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| stream::empty().boxed())
+        self.signals.take()
     }
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {

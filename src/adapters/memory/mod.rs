@@ -28,3 +28,22 @@ mod stored_message;
 pub use feed::MemoryFeed;
 pub use journal::{MemoryJournal, MemoryOptions};
 pub use limits::MemoryLimits;
+
+use std::sync::Arc;
+
+use crate::adapters::backend_kit::{BackendContext, Ports, Retention};
+
+/// The ports of a new backend, which keeps at most so many bytes of users' events, and as many of messages.
+pub fn open(bytes_max: usize, context: &BackendContext) -> Ports {
+    let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
+    let options = MemoryOptions { topic_entries_max, age_max, idempotency_window, bytes_max };
+    let journal = Arc::new(MemoryJournal::new(options, Arc::clone(&context.clock)));
+    let limits = Arc::new(MemoryLimits::new(Arc::clone(&context.clock)));
+    Ports {
+        feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
+        messages: Arc::clone(&journal) as _,
+        journal,
+        leases: Arc::clone(&limits) as _,
+        budget: limits,
+    }
+}

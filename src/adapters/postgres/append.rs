@@ -15,20 +15,20 @@ use futures_util::FutureExt;
 use sqlx::{Connection, PgConnection};
 
 use super::{
-    failure::{Failure, is_about_rows},
-    group_commit::{Job, Write},
+    failure::Failure,
     hint::Hint,
     lane::{Lane, Repeat, calling},
     numbers::{from_i64, millis, to_i64},
 };
 use crate::{
+    adapters::backend_kit::group_commit::{Job, Write},
     domain::{
         idempotency_key::IdempotencyKey,
         position::EventId,
         topic::{Topic, UserId},
     },
     ports::{
-        backend_error::BackendError,
+        backend_error::{BackendError, BackendErrorKind},
         journal::{Append, Appended},
     },
 };
@@ -78,7 +78,7 @@ impl Write<AppendJob> for AppendWriter {
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<AppendAnswer>>, BackendError> {
         let appends: Vec<&Append> = jobs.iter().flat_map(|job| &job.0).collect();
         let answers = match self.write_together(&appends).await {
-            Err(error) if is_about_rows(&error) => self.write_apart(&appends).await?,
+            Err(error) if error.kind == BackendErrorKind::Rejected => self.write_apart(&appends).await?,
             written => written?.into_iter().map(Ok).collect(),
         };
         let mut answers = answers.into_iter();

@@ -6,7 +6,10 @@
 //! leads to another server, while connections to the old one may live on.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,7 @@ use super::{
     schema::{self, PrepareError},
     unreachable,
 };
+use crate::ports::entropy::Entropy;
 
 /// Every statement finds its rows by an index, in the index's order, and stops when it has enough. The planner prefers to
 /// gather and sort all that lies behind a cursor where it takes a topic for small, as it does with statistics of yesterday.
@@ -64,15 +68,16 @@ pub(super) struct Purpose {
 pub(super) struct Connector {
     server: PgConnectOptions,
     schema: SchemaName,
+    entropy: Arc<dyn Entropy>,
     prepared: AtomicBool,
     losses: AtomicU64,
 }
 
 impl Connector {
-    pub(super) fn new(server: PgConnectOptions, schema: SchemaName) -> Self {
+    pub(super) fn new(server: PgConnectOptions, schema: SchemaName, entropy: Arc<dyn Entropy>) -> Self {
         // There is no float to read, and poolers refuse a start parameter that they don't know.
         let server = server.disable_statement_logging().extra_float_digits(None);
-        Self { server, schema, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
+        Self { server, schema, entropy, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
     }
 
     pub(super) const fn schema(&self) -> &SchemaName {
@@ -119,7 +124,7 @@ impl Connector {
 
     /// Sets a session up; gives the number that it has.
     async fn set_up(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<Uuid, Failure> {
-        let number = Uuid::new_v4();
+        let number = self.entropy.uuid();
         let settings = session(&self.schema, purpose, number);
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map_err(|error| self.unreachable(error))?;
         Ok(number)

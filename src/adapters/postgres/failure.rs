@@ -102,6 +102,7 @@ impl Failure {
             Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,
             // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
+            _ if self.is_about_rows() => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };
         BackendError { source: Some(Box::new(self)), ..BackendError::new(kind, context) }
@@ -142,15 +143,9 @@ impl Failure {
     }
 }
 
-/// The same of an error that has been told.
-pub(super) fn is_about_rows(error: &BackendError) -> bool {
-    let failure = error.source.as_ref().and_then(|source| source.downcast_ref::<Failure>());
-    failure.is_some_and(Failure::is_about_rows)
-}
-
 /// An error of a call that concerned one topic alone: where it is about rows, that topic is damaged.
 pub(super) fn of_topic(error: BackendError, topic: &Topic) -> BackendError {
-    if !is_about_rows(&error) {
+    if error.kind != BackendErrorKind::Rejected {
         return error;
     }
     BackendError { kind: BackendErrorKind::Damaged, topic: Some(Box::new(topic.clone())), ..error }

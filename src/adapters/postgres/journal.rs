@@ -4,18 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     append::{AppendJob, AppendWriter},
     failure::{Failure, of_topic},
-    group_commit::GroupCommit,
     lane::{Lane, Repeat, calling},
     message_reading, reading,
     reading::Extent,
 };
 use crate::{
-    adapters::stored_page::{OnMalformed, StoredPage, read_page},
+    adapters::backend_kit::{
+        group_commit::GroupCommit,
+        stored_page::{OnMalformed, StoredPage, read_page},
+    },
     domain::{
         cursor::Bounds,
         page::{Page, PageLimit},
@@ -25,6 +26,7 @@ use crate::{
     ports::{
         backend_error::BackendError,
         journal::{Append, Appended, Journal},
+        tasks::{Task, Tasks},
         topic_log::TopicLog,
     },
 };
@@ -41,7 +43,7 @@ pub(super) struct PostgresLog {
     pub(super) age_ms: i64,
     pub(super) on_malformed: OnMalformed,
     /// The task that sweeps; it ends with this value.
-    pub(super) _sweeping: AbortOnDropHandle<()>,
+    pub(super) _sweeping: Task,
 }
 
 impl PostgresLog {
@@ -95,9 +97,9 @@ pub struct PostgresJournal {
 }
 
 impl PostgresJournal {
-    pub(super) fn new(log: Arc<PostgresLog>, writer: AppendWriter, call_timeout: Duration) -> Self {
+    pub(super) fn new(log: Arc<PostgresLog>, writer: AppendWriter, call_timeout: Duration, tasks: &dyn Tasks) -> Self {
         let writer = Arc::new(writer);
-        let appends = GroupCommit::start(Arc::clone(&writer), call_timeout);
+        let appends = GroupCommit::start(tasks, "postgres event appends", Arc::clone(&writer), call_timeout);
         Self { log, writer, appends }
     }
 }

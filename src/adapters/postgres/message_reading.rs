@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::{failure::Failure, numbers::to_i64, reading::page_of, stored_event::StoredEvent};
 use crate::{
-    adapters::stored_page::{StoredEntry, StoredPage},
+    adapters::backend_kit::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
         page::PageLimit,

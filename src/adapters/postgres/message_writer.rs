@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::{
     failure::Failure,
-    group_commit::{Job, Write},
     hint::Hint,
     lane::{Lane, Repeat, calling},
     message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, append_jobs, questions},
@@ -24,6 +23,7 @@ use super::{
     numbers::{millis, to_i64},
 };
 use crate::{
+    adapters::backend_kit::group_commit::{Job, Write},
     domain::{
         idempotency_key::IdempotencyKey,
         topic::{MessageId, Topic},

@@ -8,7 +8,6 @@ use sqlx::Connection;
 
 use super::{
     failure::{Failure, of_topic},
-    group_commit::GroupCommit,
     journal::{PostgresLog, probe},
     lane::{Lane, Repeat, calling},
     message_batch::MessageJob,
@@ -18,6 +17,7 @@ use super::{
     numbers::from_i64,
 };
 use crate::{
+    adapters::backend_kit::group_commit::GroupCommit,
     domain::{
         cursor::Bounds,
         message::{AppendRefusal, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
@@ -29,6 +29,7 @@ use crate::{
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         messages::Messages,
+        tasks::Tasks,
         topic_log::TopicLog,
     },
 };
@@ -45,9 +46,9 @@ pub struct PostgresMessages {
 }
 
 impl PostgresMessages {
-    pub(super) fn new(log: Arc<PostgresLog>, writer: MessageWriter, sweeps: Arc<Lane>, call_timeout: Duration) -> Self {
+    pub(super) fn new(log: Arc<PostgresLog>, writer: MessageWriter, sweeps: Arc<Lane>, call_timeout: Duration, tasks: &dyn Tasks) -> Self {
         let writer = Arc::new(writer);
-        let appends = GroupCommit::start(Arc::clone(&writer), call_timeout);
+        let appends = GroupCommit::start(tasks, "postgres message appends", Arc::clone(&writer), call_timeout);
         Self { log, writer, appends, sweeps }
     }
 

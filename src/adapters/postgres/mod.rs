@@ -42,7 +42,6 @@ mod append;
 mod connector;
 mod failure;
 mod feed;
-mod group_commit;
 mod hint;
 mod journal;
 mod lane;
@@ -66,8 +65,8 @@ mod url;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     append::{AppendBounds, AppendWriter},
@@ -88,6 +87,8 @@ pub use self::{
     sweeping::{PostgresSweeper, SWEEP_EVERY},
     url::UnusableUrl,
 };
+
+use crate::adapters::backend_kit::{BackendContext, Ports, Retention};
 
 /// A batch of the sweep may take longer than a call: nobody waits for it.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -129,11 +130,11 @@ impl Postgres {
     ///
     /// # Errors
     /// [`PostgresSetupError`]: something that does not pass by itself.
-    pub async fn open(options: PostgresOptions) -> Result<Self, PostgresSetupError> {
+    pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<Self, PostgresSetupError> {
         let server = url::parse(&options.url)?;
         let schema: SchemaName = options.schema.parse()?;
         let channel = schema.channel();
-        let connector = Arc::new(Connector::new(server, schema));
+        let connector = Arc::new(Connector::new(server, schema, Arc::clone(&context.entropy)));
         let call_timeout = options.call_timeout;
         let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
         let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
@@ -141,28 +142,37 @@ impl Postgres {
 
         let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
         let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
-        let (age_max, idempotency_window) = (options.age_max, options.idempotency_window);
-        let sweeper = Arc::new(PostgresSweeper { lane: Arc::clone(&sweeps), age_max, idempotency_window });
+        let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
+        let entropy = Arc::clone(&context.entropy);
+        let sweeper = Arc::new(PostgresSweeper { lane: Arc::clone(&sweeps), age_max, idempotency_window, entropy });
+        let tasks = &*context.tasks;
         let log = Arc::new(PostgresLog {
             reads: lane("rejoin reads", options.connections_for_reads()),
-            age_ms: numbers::millis_or_endless(options.age_max),
-            on_malformed: options.on_malformed,
-            _sweeping: AbortOnDropHandle::new(tokio::spawn(Arc::clone(&sweeper).run())),
+            age_ms: numbers::millis_or_endless(age_max),
+            on_malformed: Arc::clone(&context.on_malformed),
+            _sweeping: tasks.spawn_vital("postgres sweep", Arc::clone(&sweeper).run().boxed()),
         });
-        let bounds = AppendBounds::new(channel.clone(), options.topic_entries_max, idempotency_window);
+        let bounds = AppendBounds::new(channel.clone(), topic_entries_max, idempotency_window);
         let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
         let messages = MessageWriter { lane: lane("rejoin messages", 1), channel, idempotency_window };
         let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
         let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
-        let feed = PostgresFeed::start(&connector, purpose("rejoin feed"), lane("rejoin feed reads", 1), Arc::clone(&log), call_timeout);
+        let reads = lane("rejoin feed reads", 1);
+        let feed = PostgresFeed::start(context, &connector, purpose("rejoin feed"), reads, Arc::clone(&log), call_timeout);
         feed.began().await;
         Ok(Self {
-            journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout)),
-            messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout)),
+            journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout, tasks)),
+            messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout, tasks)),
             feed: Arc::new(feed),
             limits: Arc::new(PostgresLimits::new(limits)),
             sweeper,
         })
+    }
+}
+
+impl From<Postgres> for Ports {
+    fn from(Postgres { journal, messages, feed, limits, .. }: Postgres) -> Self {
+        Self { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
     }
 }
 

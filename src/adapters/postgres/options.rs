@@ -2,8 +2,6 @@
 
 use std::{str::FromStr, time::Duration};
 
-use crate::adapters::stored_page::OnMalformed;
-
 /// Connections that have a task of their own: for appends to users' topics, for messages, to listen, to read what was
 /// listened to, and to sweep.
 const CONNECTIONS_OF_THEIR_OWN: usize = 5;
@@ -13,7 +11,7 @@ const CONNECTIONS_FOR_LIMITS: usize = 2;
 /// Fewest connections that a process needs.
 pub const CONNECTIONS_MIN: usize = CONNECTIONS_OF_THEIR_OWN + CONNECTIONS_FOR_LIMITS + 1;
 
-/// Where the server is, and the bounds of what is kept there.
+/// Where the server is.
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// The server, as a `postgres://` URL.
@@ -24,14 +22,6 @@ pub struct PostgresOptions {
     pub connections_max: usize,
     /// Within this, every call is answered.
     pub call_timeout: Duration,
-    /// Most entries of one topic, of which a tenth more may be kept.
-    pub topic_entries_max: usize,
-    /// Age after which an entry counts as gone; `None` for never.
-    pub age_max: Option<Duration>,
-    /// For how long an idempotency key is remembered.
-    pub idempotency_window: Duration,
-    /// Told of what is passed over.
-    pub on_malformed: OnMalformed,
 }
 
 impl PostgresOptions {

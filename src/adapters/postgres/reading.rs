@@ -11,7 +11,7 @@ use super::{
     stored_event::StoredEvent,
 };
 use crate::{
-    adapters::stored_page::{StoredEntry, StoredPage},
+    adapters::backend_kit::stored_page::{StoredEntry, StoredPage},
     domain::{
         cursor::Bounds,
         page::PageLimit,

@@ -2,7 +2,7 @@
 
 use super::numbers::from_i64;
 use crate::{
-    adapters::stored_event::Malformed,
+    adapters::backend_kit::stored_event::Malformed,
     domain::{
         category::Category,
         event::{Event, EventType},

@@ -18,7 +18,10 @@ use super::{
     lane::{Lane, Repeat, calling},
     numbers::millis,
 };
-use crate::ports::backend_error::BackendError;
+use crate::{
+    domain::backoff::share_of,
+    ports::{backend_error::BackendError, entropy::Entropy},
+};
 
 /// How often each process looks for what is over its time, but for messages.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -106,13 +109,14 @@ pub struct PostgresSweeper {
     /// `None` for entries that never age.
     pub(super) age_max: Option<Duration>,
     pub(super) idempotency_window: Duration,
+    pub(super) entropy: Arc<dyn Entropy>,
 }
 
 impl PostgresSweeper {
     /// Sweeps for as long as it is polled.
     pub(super) async fn run(self: Arc<Self>) {
         // Not all processes of a deployment at the same moment.
-        let mut next = Instant::now() + SWEEP_EVERY.mul_f64(rand::random());
+        let mut next = Instant::now() + share_of(SWEEP_EVERY, self.entropy.next_u64());
         loop {
             tokio::time::sleep_until(next).await;
             // A server that is away is noticed and told by those who need it.
@@ -129,7 +133,7 @@ impl PostgresSweeper {
     /// # Errors
     /// Any; what was removed until then stays removed.
     pub async fn sweep(&self) -> Result<(), BackendError> {
-        let turn = Uuid::new_v4();
+        let turn = self.entropy.uuid();
         let swept = self.sweep_in_turn(turn).await;
         let end = calling(|connection| {
             async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(turn).execute(connection).await.map(drop)?) }.boxed()

@@ -15,14 +15,13 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    OnTrouble,
     connection::Connection,
     journal::senseless,
     keys::Keys,
     scripts::{ANNOUNCE, READ_ANNOUNCEMENTS},
 };
 use crate::{
-    adapters::{signal_queue::SignalQueue, stored_event},
+    adapters::backend_kit::{OnTrouble, signal_queue::SignalQueue, stored_event},
     domain::{
         category::Registry,
         event::Event,

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-
 use super::{connection::Connection, failure::Cause, scripts::TRY_RIGHTS};
 use crate::ports::backend_error::BackendError;
 
@@ -14,16 +12,13 @@ const VALKEY_MIN: (u32, u32) = (7, 2);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Warns of each thing that the server is not set up for, once it answers. `probe` is a key, and a channel, of nobody else.
-pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String, stop: CancellationToken) {
-    let asking = async {
-        if let Some(lacking) = until_answered(|| lacking_rights(&connection, &probe)).await {
-            tracing::warn!("{lacking}");
-        }
-        for warning in until_answered(|| warnings(&connection)).await {
-            tracing::warn!("{warning}");
-        }
-    };
-    stop.run_until_cancelled(asking).await;
+pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String) {
+    if let Some(lacking) = until_answered(|| lacking_rights(&connection, &probe)).await {
+        tracing::warn!("{lacking}");
+    }
+    for warning in until_answered(|| warnings(&connection)).await {
+        tracing::warn!("{warning}");
+    }
 }
 
 async fn until_answered<T, Asking: Future<Output = Result<T, BackendError>>>(ask: impl Fn() -> Asking) -> T {

@@ -21,7 +21,7 @@ use super::{
     scripts::Script,
     setup::{client, tcp_settings},
 };
-use crate::ports::backend_error::BackendError;
+use crate::{adapters::backend_kit::BackendContext, ports::backend_error::BackendError};
 
 /// Longest time that a call may take: a subscribe request makes up to two of them, and is to be answered within 5 seconds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub(super) struct Address {
 
 impl Connection {
     /// A connection of its own for a purpose.
-    pub(super) fn new(address: &Address, purpose: Purpose, outages: &Arc<Outages>) -> RedisResult<Self> {
+    pub(super) fn new(address: &Address, purpose: Purpose, outages: &Arc<Outages>, context: &BackendContext) -> RedisResult<Self> {
         let (certificates, outages) = (address.certificates.clone(), Arc::clone(outages));
         if address.cluster {
             let builder = ClusterClient::builder(address.nodes.clone())
@@ -69,7 +69,7 @@ impl Connection {
         }
         let [node] = &address.nodes[..] else { return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into()) };
         let client: Client = client(node.clone(), certificates)?;
-        Ok(Self::One(OneServer::connect(client, purpose, outages, address.probe_key.clone())))
+        Ok(Self::One(OneServer::connect(client, purpose, outages, address.probe_key.clone(), context)))
     }
 
     /// Sends one command.

@@ -1,15 +1,15 @@
 //! The feed: what is watched, and what is sent to every process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::{FutureExt, stream::BoxStream};
 use redis::Client;
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{connection::CALL_TIMEOUT, failure::Failure, listener::Listener};
 use crate::{
+    adapters::backend_kit::signal_queue::Signals,
     domain::{
         event::Event,
         topic::{Topic, UserId},
@@ -17,41 +17,34 @@ use crate::{
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         feed::{Feed, Signal},
+        tasks::{Task, Tasks},
     },
 };
 
 /// What one process hears from Redis.
 pub struct RedisFeed {
     listener: Arc<Listener>,
-    signals: Mutex<Option<BoxStream<'static, Signal>>>,
+    signals: Signals,
     is_connected: watch::Receiver<bool>,
-    stop: CancellationToken,
-    _stop_with_this: DropGuard,
+    _tasks: Vec<Task>,
 }
 
 impl RedisFeed {
-    /// Begins to listen, to one of several nodes. It goes on until it is dropped.
-    pub(super) fn start(nodes: Vec<Client>, listener: Listener, signals: BoxStream<'static, Signal>) -> Self {
+    /// Begins to listen, to one of several nodes. It goes on until it is dropped, and with it those tasks that serve all ports.
+    pub(super) fn start(tasks: &dyn Tasks, nodes: Vec<Client>, listener: Listener, signals: Signals, mut running: Vec<Task>) -> Self {
         let listener = Arc::new(listener);
         let (tell_connected, is_connected) = watch::channel(false);
-        let stop = CancellationToken::new();
         let listening = Arc::clone(&listener).listen(nodes, tell_connected);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
+        running.push(tasks.spawn_vital("redis feed", listening.boxed()));
         let handing_on = Arc::clone(&listener.announcements).hand_on(listener.queue.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(handing_on));
-        let signals = Mutex::new(Some(signals));
-        Self { listener, signals, is_connected, stop: stop.clone(), _stop_with_this: stop.drop_guard() }
+        running.push(tasks.spawn_vital("redis announcements", handing_on.boxed()));
+        Self { listener, signals, is_connected, _tasks: running }
     }
 
     /// Waits until it listens.
     pub(super) async fn connected(&self) {
         // Its sender ends with the feed.
         let _ = self.is_connected.clone().wait_for(|connected| *connected).await;
-    }
-
-    /// Cancelled when the feed ends.
-    pub(super) fn stopped(&self) -> CancellationToken {
-        self.stop.clone()
     }
 }
 
@@ -65,8 +58,7 @@ impl Drop for RedisFeed {
 #[async_trait]
 impl Feed for RedisFeed {
     fn signals(&self) -> BoxStream<'static, Signal> {
-        let taken = self.signals.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| stream::empty().boxed())
+        self.signals.take()
     }
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {

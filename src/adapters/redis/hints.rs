@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::OnTrouble;
+use crate::adapters::backend_kit::OnTrouble;
 use crate::domain::{cursor::Bounds, position::EventId, topic::Topic};
 
 /// The newest entry of each watched topic that was only hinted at, until a read has shown whether it is there.

@@ -8,10 +8,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Value;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::{
-    RedisOptions,
     connection::{CALL_TIMEOUT, Connection},
     failure::{Cause, about},
     hints::Hints,
@@ -19,10 +17,11 @@ use super::{
     primary::write_nothing,
     scripts::{APPEND, LENGTH, READ},
     stored_entry::{Raw, id_of, stored},
+    stream_life,
 };
 use crate::{
-    adapters::{
-        stored_event,
+    adapters::backend_kit::{
+        BackendContext, stored_event,
         stored_page::{StoredPage, read_page},
     },
     domain::{
@@ -54,30 +53,37 @@ pub struct RedisJournal {
     read_turns: Semaphore,
     pub(super) keys: Arc<Keys>,
     hints: Arc<Hints>,
-    pub(super) options: RedisOptions,
+    pub(super) context: BackendContext,
 }
 
 /// What `read.lua` answers.
 type Extent = (u64, u64, Option<String>, Option<String>, Option<String>, u8, u8, FlatEntries);
 
 impl RedisJournal {
-    pub(super) fn new(appends: Arc<Connection>, reads: Arc<Connection>, keys: Arc<Keys>, hints: Arc<Hints>, options: RedisOptions) -> Self {
-        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, hints, options }
+    pub(super) fn new(
+        appends: Arc<Connection>,
+        reads: Arc<Connection>,
+        keys: Arc<Keys>,
+        hints: Arc<Hints>,
+        context: BackendContext,
+    ) -> Self {
+        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, hints, context }
     }
 
     fn stream_life_ms(&self) -> u64 {
-        self.options.stream_life().map_or(0, millis)
+        stream_life(self.context.retention).map_or(0, millis)
     }
 
     async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let Some((_, first)) = group.first() else { return Ok(Vec::new()) };
         let topic = Topic::User(first.user.clone());
         let mut keys = vec![self.keys.origin(&topic), self.keys.clock(&topic), self.keys.users_by_newest_entry(&topic)];
-        let mut arguments = vec![self.options.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
+        let mut arguments =
+            vec![self.context.retention.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
         for (_, Append { user, event, idempotency_key }) in group {
             let topic = &Topic::User(user.clone());
             let (key, known) = match idempotency_key {
-                Some(key) => (Some(key.clone()), self.options.idempotency_window),
+                Some(key) => (Some(key.clone()), self.context.retention.idempotency_window),
                 None => (self.key_of_attempt(), ATTEMPT_KNOWN),
             };
             let stream = self.keys.stream(topic);
@@ -98,14 +104,14 @@ impl RedisJournal {
     /// The driver sends a command to a cluster once more when a connection breaks under it; the key of an attempt keeps that
     /// from appending twice.
     fn key_of_attempt(&self) -> Option<IdempotencyKey> {
-        let attempt = || IdempotencyKey::parse(&Uuid::new_v4().to_string()).ok();
+        let attempt = || IdempotencyKey::parse(&self.context.entropy.uuid().to_string()).ok();
         matches!(*self.appends, Connection::Cluster(_)).then(attempt).flatten()
     }
 
     /// What stands behind a position; without a limit only the bounds.
     async fn read_stream(&self, topic: &Topic, after: Position, limit: Option<PageLimit>) -> Result<StoredPage, BackendError> {
         let age_ms = match topic {
-            Topic::User(_) => self.options.age_max.map_or(0, millis),
+            Topic::User(_) => self.context.retention.age_max.map_or(0, millis),
             Topic::Message(_) => 0,
         };
         let (after, after_ms) = stream_position(topic, after);
@@ -126,7 +132,7 @@ impl RedisJournal {
         let extent: Extent = extent.map_err(about(topic))?;
         let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
-        Ok(StoredPage { entries: stored(topic, raw, &self.options.registry).collect(), more, bounds })
+        Ok(StoredPage { entries: stored(topic, raw, &self.context.registry).collect(), more, bounds })
     }
 
     fn bounds_of(&self, topic: &Topic, extent: &Extent) -> Option<Bounds> {
@@ -217,7 +223,7 @@ pub(super) fn senseless() -> BackendError {
 impl TopicLog for RedisJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
         let expected = self.hints.expected(topic);
-        let page = read_page(topic, after, limit, &self.options.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await?;
+        let page = read_page(topic, after, limit, &self.context.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await?;
         if let Some(expected) = expected {
             self.hints.was_read(topic, expected, &page.bounds);
         }
@@ -253,7 +259,7 @@ impl Journal for RedisJournal {
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
         let topic = &Topic::User(user.clone());
-        let age_ms = self.options.age_max.map_or(0, millis).to_string();
+        let age_ms = self.context.retention.age_max.map_or(0, millis).to_string();
         self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
     }
 

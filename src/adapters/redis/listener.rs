@@ -29,7 +29,7 @@ use super::{
     stored_entry::{announced, hinted},
 };
 use crate::{
-    adapters::signal_queue::SignalQueue,
+    adapters::backend_kit::signal_queue::SignalQueue,
     domain::{category::Registry, topic::Topic},
     ports::feed::Signal,
 };

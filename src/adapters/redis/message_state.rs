@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
-
-use crate::domain::{
-    message::{End, Message, Terminal},
-    timestamp::Timestamp,
-    topic::UserId,
+use crate::{
+    domain::{
+        message::{End, Message, Terminal},
+        timestamp::Timestamp,
+        topic::UserId,
+    },
+    ports::entropy::Entropy,
 };
 
 /// A message as it is kept.
@@ -22,8 +23,8 @@ pub(super) struct MessageState {
 
 impl MessageState {
     /// A message that was not there before.
-    pub(super) fn new(message: Message) -> Self {
-        Self { version: unique(), incarnation: unique(), message }
+    pub(super) fn new(message: Message, entropy: &dyn Entropy) -> Self {
+        Self { version: unique(entropy), incarnation: unique(entropy), message }
     }
 
     /// The state of a message whose fields were read.
@@ -64,18 +65,20 @@ impl MessageState {
 }
 
 /// A text that was never used before.
-pub(super) fn unique() -> String {
-    Uuid::new_v4().simple().to_string()
+pub(super) fn unique(entropy: &dyn Entropy) -> String {
+    entropy.uuid().simple().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::SeededEntropy;
 
     #[test]
     fn a_state_reads_as_it_was_written() {
         let owner = UserId::parse("u:1").unwrap();
-        let mut state = MessageState::new(Message::open(None, &owner, false, Timestamp::from_ms(7)).unwrap().observed.message);
+        let mut state =
+            MessageState::new(Message::open(None, &owner, false, Timestamp::from_ms(7)).unwrap().observed.message, &SeededEntropy::of(1));
         let read = |state: &MessageState| {
             let fields = state.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
             MessageState::read(&fields.chain([("version".to_owned(), state.version.clone())]).collect())

@@ -16,7 +16,7 @@ use super::{
     stored_entry::stream_id_of,
 };
 use crate::{
-    adapters::stored_event,
+    adapters::backend_kit::stored_event,
     domain::{
         event::Event,
         idempotency_key::IdempotencyKey,
@@ -108,7 +108,7 @@ impl RedisJournal {
         if state.is_none() && !fields.is_empty() {
             return Err(BackendError::damaged("look at the message", topic, "its state is not understood: remove its keys"));
         }
-        let event = |envelope: Vec<u8>| stored_event::decode(&envelope, Timestamp::from_ms(0), &self.options.registry).ok();
+        let event = |envelope: Vec<u8>| stored_event::decode(&envelope, Timestamp::from_ms(0), &self.context.registry).ok();
         Ok(Look {
             now: Timestamp::from_ms(now_ms),
             state,
@@ -125,11 +125,11 @@ impl RedisJournal {
         let fields = state.fields();
         let mut arguments = vec![
             seen.map(|seen| seen.version.clone()).unwrap_or_default(),
-            unique(),
+            unique(&*self.context.entropy),
             id.to_string(),
             self.keys.channel(&topic),
             state.message.producer_seen_at.as_ms().to_string(),
-            millis(self.options.idempotency_window).to_string(),
+            millis(self.context.retention.idempotency_window).to_string(),
             self.keys.database_mark(),
             fields.len().to_string(),
         ];
@@ -201,10 +201,10 @@ impl Messages for RedisJournal {
                 Err(refusal) => (Err(refusal), None),
                 Ok(opened) => {
                     let message = opened.observed.message.clone();
-                    let state = look
-                        .state
-                        .clone()
-                        .map_or_else(|| MessageState::new(message.clone()), |state| MessageState { message: message.clone(), ..state });
+                    let state = look.state.clone().map_or_else(
+                        || MessageState::new(message.clone(), &*self.context.entropy),
+                        |state| MessageState { message: message.clone(), ..state },
+                    );
                     (Ok(opened), Some(Change::to(state)))
                 }
             }

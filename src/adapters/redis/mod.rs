@@ -55,15 +55,12 @@ mod setup;
 mod stored_entry;
 mod sweep;
 
-use std::{fmt::Display, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::{connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError};
-use crate::{adapters::stored_page::OnMalformed, domain::category::Registry};
+use crate::adapters::backend_kit::{Ports, Retention};
 
-/// Told of something that an operator should know, in words.
-pub type OnTrouble = Arc<dyn Fn(&(dyn Display + Sync)) + Send + Sync>;
-
-/// Where Redis is, and what is kept there for how long.
+/// Where Redis is.
 #[derive(Clone)]
 pub struct RedisOptions {
     /// `redis://` or `rediss://`, with user, password and database number where they are needed; for a cluster several of
@@ -75,32 +72,16 @@ pub struct RedisOptions {
     pub key_prefix: String,
     /// PEM file of the authorities that sign the server's certificate; those of the system where there is none.
     pub tls_ca_file: Option<PathBuf>,
-    /// Most entries of one topic, about.
-    pub topic_entries_max: usize,
-    /// Age after which an entry counts as gone; `None` for never.
-    pub age_max: Option<Duration>,
-    /// For how long an idempotency key is remembered.
-    pub idempotency_window: Duration,
-    /// Gives a category to events of programs that don't.
-    pub registry: Arc<Registry>,
-    /// Told of what is passed over.
-    pub on_malformed: OnMalformed,
-    /// Told of each notification of an event that is not there.
-    pub on_stray_hint: OnTrouble,
-    /// Told each time that broadcasts may not have come through to this process.
-    pub on_missed_broadcasts: OnTrouble,
 }
 
-impl RedisOptions {
-    /// What streams outlive their newest entries by.
-    fn margin(&self) -> Option<Duration> {
-        self.age_max.map(|age_max| (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1)))
-    }
+/// What streams outlive their newest entries by.
+fn margin(age_max: Duration) -> Duration {
+    (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
+}
 
-    /// For how long a stream outlives its newest entry: longer than that counts. `None` for ever.
-    fn stream_life(&self) -> Option<Duration> {
-        Some(self.age_max? + self.margin()?)
-    }
+/// For how long a stream outlives its newest entry: longer than that counts. `None` for ever.
+fn stream_life(retention: Retention) -> Option<Duration> {
+    retention.age_max.map(|age_max| age_max + margin(age_max))
 }
 
 /// One process's ports to Redis.
@@ -112,4 +93,10 @@ pub struct Redis {
     pub feed: Arc<RedisFeed>,
     /// Connection slots and replay budgets.
     pub limits: Arc<RedisLimits>,
+}
+
+impl From<Redis> for Ports {
+    fn from(Redis { journal, feed, limits }: Redis) -> Self {
+        Self { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits }
+    }
 }

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -14,13 +15,18 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::CALL_TIMEOUT,
     failure::Failure,
     outages::{Outages, Purpose},
     primary::{Expected, ask_whether_alive, ask_whether_usable},
+};
+use crate::{
+    adapters::backend_kit::BackendContext,
+    domain::backoff::Backoff,
+    ports::{entropy::Entropy, tasks::Task},
 };
 
 /// Longest time that making a connection may take.
@@ -35,7 +41,7 @@ const CALLS_QUEUED_MAX: usize = 1_024;
 pub(super) struct OneServer {
     outages: Arc<Outages>,
     state: watch::Receiver<State>,
-    _stop: DropGuard,
+    _keeping: Task,
 }
 
 #[derive(Clone)]
@@ -62,12 +68,11 @@ pub(super) enum NoAnswer {
 
 impl OneServer {
     /// Begins to connect. `probe_key` is a key that is never there.
-    pub(super) fn connect(client: Client, purpose: Purpose, outages: Arc<Outages>, probe_key: String) -> Self {
+    pub(super) fn connect(client: Client, purpose: Purpose, outages: Arc<Outages>, probe_key: String, context: &BackendContext) -> Self {
         let (announce, state) = watch::channel(State::Away(None));
-        let stop = CancellationToken::new();
-        let keeping = keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(keeping));
-        Self { outages, state, _stop: stop.drop_guard() }
+        let entropy = Arc::clone(&context.entropy);
+        let keeping = keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce, entropy);
+        Self { outages, state, _keeping: context.tasks.spawn_vital("redis connection", keeping.boxed()) }
     }
 
     /// Sends a command, waiting for a connection if need be. A server that turns out to be the wrong one has done nothing, so
@@ -114,8 +119,15 @@ impl OneServer {
     }
 }
 
-async fn keep_connected(client: Client, purpose: Purpose, outages: Arc<Outages>, probe_key: String, announce: watch::Sender<State>) {
-    let mut pause = RECONNECT_FIRST;
+async fn keep_connected(
+    client: Client,
+    purpose: Purpose,
+    outages: Arc<Outages>,
+    probe_key: String,
+    announce: watch::Sender<State>,
+    entropy: Arc<dyn Entropy>,
+) {
+    let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST);
     loop {
         let lost = CancellationToken::new();
         match connect(&client, &probe_key, lost.clone()).await {
@@ -129,7 +141,7 @@ async fn keep_connected(client: Client, purpose: Purpose, outages: Arc<Outages>,
                 }
                 announce.send_replace(State::Away(None));
                 if since.elapsed() > RECONNECT_LONGEST {
-                    pause = RECONNECT_FIRST;
+                    backoff.reset();
                     continue;
                 }
             }
@@ -138,8 +150,7 @@ async fn keep_connected(client: Client, purpose: Purpose, outages: Arc<Outages>,
                 announce.send_replace(State::Away(Some(failure)));
             }
         }
-        sleep(pause).await;
-        pause = RECONNECT_LONGEST.min(pause * 2);
+        sleep(backoff.pause(entropy.next_u64())).await;
     }
 }
 

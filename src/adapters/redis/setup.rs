@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates, io::tcp::TcpSettings};
 
 use super::{
@@ -21,11 +22,13 @@ use super::{
     keys::Keys,
     limits::RedisLimits,
     listener::Listener,
+    margin,
     outages::{Outages, Purpose},
     primary::Expected,
+    stream_life,
     sweep::Sweep,
 };
-use crate::adapters::signal_queue::SignalQueue;
+use crate::adapters::backend_kit::{BackendContext, signal_queue::SignalQueue};
 
 /// How long a start waits for the server. It goes on without it: requests are then told to come back.
 const START_PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +73,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`RedisSetupError`].
-    pub async fn open(options: RedisOptions) -> Result<Self, RedisSetupError> {
+    pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Self, RedisSetupError> {
         let certificates = certificates(&options)?;
         let nodes = nodes(&options.url)?;
         if nodes.len() > 1 && !options.cluster {
@@ -85,14 +88,14 @@ impl Redis {
         let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
         let address = Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
         let outages = Arc::new(Outages::default());
-        let connect = |purpose| Connection::new(&address, purpose, &outages).map_err(RedisSetupError::Url);
+        let connect = |purpose| Connection::new(&address, purpose, &outages, context).map_err(RedisSetupError::Url);
         let (appends, reads) = (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
 
         let (queue, signals) = SignalQueue::new();
         let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
-        let (registry, on_missed) = (Arc::clone(&options.registry), Arc::clone(&options.on_missed_broadcasts));
+        let (registry, on_missed) = (Arc::clone(&context.registry), Arc::clone(&context.on_missed_broadcasts));
         let announcements = Announcements::new(Arc::clone(&appends), Arc::clone(&reads), &keys, Arc::clone(&registry), on_missed);
-        let hints = Arc::new(Hints::new(Arc::clone(&options.on_stray_hint)));
+        let hints = Arc::new(Hints::new(Arc::clone(&context.on_stray_hint)));
         let listener = Listener {
             keys: Arc::clone(&keys),
             registry,
@@ -103,14 +106,15 @@ impl Redis {
             queue,
             state: Mutex::default(),
         };
-        let feed = Arc::new(RedisFeed::start(listening, listener, signals));
-        tokio::spawn(tell_what_is_unsafe(Arc::clone(&appends), keys.probe(), feed.stopped()));
-        if let Some((stream_life, every)) = options.stream_life().zip(options.margin()) {
-            let sweep = Sweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life, every };
-            tokio::spawn(sweep.run(feed.stopped()));
+        let mut tasks = vec![context.tasks.spawn("redis checks", tell_what_is_unsafe(Arc::clone(&appends), keys.probe()).boxed())];
+        if let Some((stream_life, age_max)) = stream_life(context.retention).zip(context.retention.age_max) {
+            let (connection, keys) = (Arc::clone(&appends), Arc::clone(&keys));
+            let sweep = Sweep { connection, keys, stream_life, every: margin(age_max) };
+            tasks.push(context.tasks.spawn_vital("redis sweep", sweep.run().boxed()));
         }
+        let feed = Arc::new(RedisFeed::start(&*context.tasks, listening, listener, signals, tasks));
         let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
-        let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, options));
+        let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone()));
         if tokio::time::timeout(START_PATIENCE, feed.connected()).await.is_err() {
             tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
         }

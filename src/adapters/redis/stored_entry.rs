@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::{
-    adapters::{
+    adapters::backend_kit::{
         stored_event::{self, Malformed},
         stored_page::StoredEntry,
     },

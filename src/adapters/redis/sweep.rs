@@ -6,7 +6,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
@@ -36,10 +35,12 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    pub(super) async fn run(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(self.every)).await.is_some() {
+    /// Sweeps for as long as it is polled.
+    pub(super) async fn run(self) {
+        loop {
+            tokio::time::sleep(self.every).await;
             // What could not be removed now is there the next time; that Redis is away is logged by its connections.
-            if let Some(Err(error)) = stop.run_until_cancelled(self.in_turn()).await {
+            if let Err(error) = self.in_turn().await {
                 tracing::debug!(%error, "old streams could not be removed");
             }
         }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 use super::{
@@ -124,41 +125,11 @@ impl Followed {
             CatchUp::Running { .. } => CatchUp::Running { again: true },
             CatchUp::NotNeeded | CatchUp::Wanted if state.ring.head().is_none() => CatchUp::Wanted,
             CatchUp::NotNeeded | CatchUp::Wanted => {
-                let reading = Arc::clone(self).read_until_caught_up(hub.clone());
-                tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(reading));
+                let reading = CatchingUp { followed: Arc::clone(self), is_over: false }.read(hub.clone());
+                hub.0.tasks.spawn("catch-up", reading.boxed()).detach();
                 CatchUp::Running { again: false }
             }
         };
-    }
-
-    async fn read_until_caught_up(self: Arc<Self>, hub: Hub) {
-        let mut pause = RETRY_FIRST;
-        while self.has_followers() {
-            let Some(head) = self.state().ring.head() else { break };
-            let source = hub.0.sources.of(&self.topic);
-            let read = {
-                // Closed never: the hub keeps the semaphore, and this task keeps the hub.
-                let _turn = hub.0.catch_ups.acquire().await;
-                source.log.read(&self.topic, head, hub.0.page_limit).await
-            };
-            let Ok(page) = source.availability.observe(read) else {
-                tokio::time::sleep(pause).await;
-                pause = RETRY_LONGEST.min(pause * 2);
-                continue;
-            };
-            pause = RETRY_FIRST;
-            let done = self.take_page(&hub, head, &page);
-            self.news.notify_waiters();
-            if done {
-                return;
-            }
-        }
-        // Nobody is there to be caught up, or the ring began anew without a place to read from.
-        let mut state = self.state();
-        state.catch_up = CatchUp::Wanted;
-        if state.ring.head().is_some() && self.has_followers() {
-            self.need_catch_up(&mut state, &hub);
-        }
     }
 
     /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal had.
@@ -169,6 +140,55 @@ impl Followed {
         state.catch_up = if done { CatchUp::NotNeeded } else { CatchUp::Running { again: false } };
         self.settle(state, &hub.0.rings);
         done
+    }
+}
+
+/// A task that reads the journal for the ring. Where it is dropped before its end, the topic can be caught up by another.
+struct CatchingUp {
+    followed: Arc<Followed>,
+    is_over: bool,
+}
+
+impl CatchingUp {
+    async fn read(mut self, hub: Hub) {
+        let followed = Arc::clone(&self.followed);
+        let mut pause = RETRY_FIRST;
+        while followed.has_followers() {
+            let Some(head) = followed.state().ring.head() else { break };
+            let source = hub.0.sources.of(&followed.topic);
+            let read = {
+                // Closed never: the hub keeps the semaphore, and this task keeps the hub.
+                let _turn = hub.0.catch_ups.acquire().await;
+                source.log.read(&followed.topic, head, hub.0.page_limit).await
+            };
+            let Ok(page) = source.availability.observe(read) else {
+                tokio::time::sleep(pause).await;
+                pause = RETRY_LONGEST.min(pause * 2);
+                continue;
+            };
+            pause = RETRY_FIRST;
+            let done = followed.take_page(&hub, head, &page);
+            self.is_over = done;
+            followed.news.notify_waiters();
+            if done {
+                return;
+            }
+        }
+        self.is_over = true;
+        // Nobody is there to be caught up, or the ring began anew without a place to read from.
+        let mut state = followed.state();
+        state.catch_up = CatchUp::Wanted;
+        if state.ring.head().is_some() && followed.has_followers() {
+            followed.need_catch_up(&mut state, &hub);
+        }
+    }
+}
+
+impl Drop for CatchingUp {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.followed.state().catch_up = CatchUp::Wanted;
+        }
     }
 }
 

@@ -17,12 +17,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::{
     sync::{Notify, Semaphore},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 pub(super) use self::tail::Reach;
 use self::{followed::Followed, rings::Rings};
@@ -34,7 +33,7 @@ use crate::{
         sources::{Source, Sources},
     },
     domain::{page::PageLimit, topic::Topic},
-    ports::{backend_error::BackendError, feed::Signal},
+    ports::{backend_error::BackendError, feed::Signal, tasks::Tasks},
 };
 
 /// Most signals that are handled before the connections they concern are woken.
@@ -68,19 +67,19 @@ struct Inner {
     deserted: Mutex<Vec<Topic>>,
     desertion: Notify,
     catch_ups: Semaphore,
-    stop: CancellationToken,
+    tasks: Arc<dyn Tasks>,
     drain: OnceLock<DrainPlan>,
 }
 
 impl Hub {
-    /// A hub over the feeds of both channels. Its tasks end with `stop`.
+    /// A hub over the feeds of both channels.
     pub fn start(
         sources: Sources,
         limits: Arc<Limits>,
         broadcasts: Arc<Broadcasts>,
         ring_options: RingOptions,
         page_limit: PageLimit,
-        stop: CancellationToken,
+        tasks: Arc<dyn Tasks>,
     ) -> Self {
         let signals = sources.signals();
         let hub = Self(Arc::new(Inner {
@@ -94,13 +93,12 @@ impl Hub {
             deserted: Mutex::default(),
             desertion: Notify::new(),
             catch_ups: Semaphore::new(CATCH_UPS_AT_ONCE),
-            stop,
+            tasks,
             drain: OnceLock::new(),
         }));
-        let listening = hub.clone().listen(signals);
-        tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(listening));
-        let watching = hub.clone().stop_watching_deserted_topics();
-        tokio::spawn(hub.0.stop.clone().run_until_cancelled_owned(watching));
+        let tasks = &hub.0.tasks;
+        tasks.spawn_vital("hub listener", hub.clone().listen(signals).boxed()).detach();
+        tasks.spawn_vital("hub unwatching", hub.clone().stop_watching_deserted_topics().boxed()).detach();
         hub
     }
 

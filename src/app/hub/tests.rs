@@ -53,9 +53,7 @@ async fn a_topic_that_can_not_be_watched_counts_as_a_failure_of_the_backend() {
     let limits = Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()), signals);
     let rings = RingOptions { entries_max: 1, bytes_max: 1_000, total_bytes_max: 1_000 };
     let page_limit = PageLimit { entries_max: 1, bytes_max: 1_000 };
-    let stop = CancellationToken::new();
-    let hub = Hub::start(sources, limits, Arc::new(Broadcasts::new(1_000)), rings, page_limit, stop.clone());
+    let hub = Hub::start(sources, limits, Arc::new(Broadcasts::new(1_000)), rings, page_limit, crate::testing::tasks());
     assert!(hub.follow(&Topic::User(UserId::parse("u").unwrap())).await.is_err());
     assert!(!availability.is_up());
-    stop.cancel();
 }

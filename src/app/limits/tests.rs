@@ -95,7 +95,7 @@ async fn without_limits_nobody_is_asked() {
     let options = LimitsOptions { connections_max: None, replays_max: None, ..OPTIONS };
     let limits =
         Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()), Signals::unheard_in_tests());
-    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases(CancellationToken::new()));
+    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..100 {
         held.push(limits.connect(&user("u1")).await.unwrap());
@@ -126,7 +126,7 @@ async fn the_budget_of_the_backend_is_what_counts() {
 async fn what_is_held_is_renewed_and_what_is_dropped_is_given_back() {
     let (renewed, released) = (Calls::default(), Calls::default());
     let limits = limits(granting(&renewed, &released), MockReplayBudget::new());
-    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases(CancellationToken::new()));
+    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let (kept, dropped) = (limits.connect(&user("u1")).await.unwrap(), limits.connect(&user("u2")).await.unwrap());
     let ids = ((kept.user.clone(), kept.id), (dropped.user.clone(), dropped.id));
     tokio::time::sleep(LEASE_TTL).await;
@@ -154,7 +154,7 @@ async fn a_renewal_that_fails_is_tried_again() {
         move |_, _| if tries.fetch_add(1, Ordering::SeqCst) < 3 { Err(away()) } else { Ok(()) }
     });
     let limits = limits(leases, MockReplayBudget::new());
-    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases(CancellationToken::new()));
+    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let _held = limits.connect(&user("u1")).await.unwrap();
     tokio::time::sleep(RENEW_EVERY * 6).await;
     assert!(tries.load(Ordering::SeqCst) >= 5, "{tries:?}");
@@ -167,8 +167,7 @@ async fn many_leases_go_in_several_calls() {
     let options = LimitsOptions { connections_max: Some(10_000), ..OPTIONS };
     let limits =
         Limits::new(options, Arc::new(granting(&renewed, &released)), Arc::new(MockReplayBudget::new()), Signals::unheard_in_tests());
-    let stop = CancellationToken::new();
-    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases(stop.clone()));
+    let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..3 * LEASES_PER_CALL / 2 {
         held.push(limits.connect(&user("u1")).await.unwrap());
@@ -178,8 +177,8 @@ async fn many_leases_go_in_several_calls() {
     // Those that end together with the process are given back too.
     let count = held.len();
     held.clear();
-    stop.cancel();
-    keeper.await.unwrap();
+    keeper.abort();
+    limits.give_back().await;
     assert_eq!((released.lock().unwrap().len(), limits.connections()), (count, 0));
 }
 

@@ -119,17 +119,17 @@ pub(crate) async fn nothing_follows_a_terminal_event(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn an_event_that_a_message_has_no_room_for_is_too_large(fixture: &dyn Fixture) {
-    const ROOM: u64 = 3;
+    const ROOM: usize = 3;
     let backend = fixture.open(Options { bytes_max: 64 * 1024, ..Options::default() }).await;
     let (process, id) = (backend.process().await, message());
     process.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
     assert_eq!(process.append_to(id, [chunk_at(0, 0)]).await, [taken(0)]);
-    backend.fill_message(id, ROOM).await;
+    backend.fill_message(id, ROOM as u64).await;
     let large = MessageAppend { event: event_of(&format!("\"{}\"", "x".repeat(16 * 1024))), ..chunk(0) };
     let answers = process.append_to(id, vec![large.clone(); 8]).await;
     let (refused, appended) = answers.split_last().unwrap();
     assert_eq!(refused, &Err(AppendRefusal::TooLarge));
-    assert!((1..=ROOM as usize).contains(&appended.len()) && appended.iter().all(Result::is_ok), "{answers:?}");
+    assert!((1..=ROOM).contains(&appended.len()) && appended.iter().all(Result::is_ok), "{answers:?}");
     let observed = process.observe(id).await.unwrap().message;
     assert_eq!(process.append_to(id, [large]).await, [Err(AppendRefusal::TooLarge)], "and again");
     assert_eq!(process.observe(id).await.unwrap().message, observed, "a refusal changes nothing");

@@ -1,6 +1,7 @@
 //! What the tests of Rejoin share. Everything here starts private servers on free ports, waits for conditions instead of
 //! sleeping, and gives up with a message instead of hanging.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod client;

@@ -36,7 +36,7 @@ fn options() -> JwtOptions {
 }
 
 fn authenticator() -> JwtAuthenticator {
-    JwtAuthenticator::new(options(), Arc::new(Fixed(Timestamp::from_ms(NOW_S * 1000)))).unwrap()
+    JwtAuthenticator::new(options(), Arc::new(Fixed(Timestamp::from_ms(NOW_S * 1000))), crate::testing::tasks()).unwrap()
 }
 
 /// A runtime is needed for a key set at a URL only.
@@ -223,7 +223,7 @@ fn a_static_key_comes_before_a_token() {
 fn options_that_do_not_fit_together_are_refused() {
     let setup = |key: KeySource, algorithms: &[Algorithm]| {
         let options = JwtOptions { key, algorithms: algorithms.to_vec(), ..options() };
-        JwtAuthenticator::new(options, Arc::new(Fixed(Timestamp::default()))).err().unwrap()
+        JwtAuthenticator::new(options, Arc::new(Fixed(Timestamp::default())), crate::testing::tasks()).err().unwrap()
     };
     assert!(matches!(
         setup(KeySource::Secret { text: "short".into(), allow_weak: false }, &[]),

@@ -26,7 +26,10 @@ use super::{
     answer::{Answer, Progress, Untaken},
     io::{ConnectionIo, FirstBytes},
 };
-use crate::{adapters::http::subscribe::Handoff, app::lifecycle::StopSign};
+use crate::{
+    adapters::http::subscribe::Handoff,
+    app::lifecycle::{Lifecycle, StopSign},
+};
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,15 +50,16 @@ impl Connections {
                 Arc::clone(&connections).answer_http2(request, exchange, over_limit, Arc::clone(&untaken))
             })
         };
-        let mut connection = http2::Builder::new(AnswerTasks { write_timeout: self.write_timeout(arrival) })
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_send_buf_size(SEND_BUFFER_BYTES)
-            .max_header_list_size(u32::try_from(self.options.header_bytes_max).unwrap_or(u32::MAX))
-            // Bytes that come are no sign of a request: a client that only answers pings rests.
-            .serve_connection(ConnectionIo::new(socket, first, None, self.write_timeout(arrival)), service);
+        let mut connection =
+            http2::Builder::new(AnswerTasks { lifecycle: self.lifecycle.clone(), write_timeout: self.write_timeout(arrival) })
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_send_buf_size(SEND_BUFFER_BYTES)
+                .max_header_list_size(u32::try_from(self.options.header_bytes_max).unwrap_or(u32::MAX))
+                // Bytes that come are no sign of a request: a client that only answers pings rests.
+                .serve_connection(ConnectionIo::new(socket, first, None, self.write_timeout(arrival)), service);
         let mut deadline = self.deadline(activity, arrival);
         let mut stop = self.lifecycle.stop_signs();
         let mut going_away = false;
@@ -113,15 +117,16 @@ tokio::task_local! {
 }
 
 /// Spawns hyper's tasks: one for each request, which makes the answer and sends it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct AnswerTasks {
+    lifecycle: Lifecycle,
     write_timeout: Duration,
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AnswerTasks {
     fn execute(&self, task: F) {
         let progress = Arc::<Progress>::default();
-        tokio::spawn(PROGRESS.scope(Arc::clone(&progress), until_stalled(task, progress, self.write_timeout)));
+        self.lifecycle.spawn_part(PROGRESS.scope(Arc::clone(&progress), until_stalled(task, progress, self.write_timeout)));
     }
 }
 

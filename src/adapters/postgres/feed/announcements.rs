@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use crate::{
     adapters::{
+        backend_kit::signal_queue::SignalQueue,
         postgres::{
             failure::Failure,
             lane::{Lane, Repeat, calling},
             numbers::{millis, to_i64},
             stored_event::StoredEvent,
         },
-        signal_queue::SignalQueue,
     },
     domain::{category::Category, event::Event, topic::UserId},
     ports::{backend_error::BackendError, feed::Signal},

@@ -25,16 +25,19 @@ use super::{
 };
 use crate::{
     adapters::{
+        backend_kit::signal_queue::SignalQueue,
         postgres::{
             connector::{Connector, Purpose},
-            failure::{Failure, is_about_rows},
+            failure::Failure,
             hint::Hint,
             lane::{Lane, Repeat, calling},
         },
-        signal_queue::SignalQueue,
     },
     domain::{position::Position, topic::Topic},
-    ports::{backend_error::BackendError, feed::Signal},
+    ports::{
+        backend_error::{BackendError, BackendErrorKind},
+        feed::Signal,
+    },
 };
 
 /// After so long the server is asked again whether it takes writes, and has so long to answer.
@@ -235,7 +238,7 @@ impl Listener {
     async fn tell_entries(&self, grown: Vec<(Topic, Position)>) -> Result<(), Deaf> {
         for topics in grown.chunks(TOPICS_AT_ONCE) {
             match self.growth(topics).await {
-                Err(error) if is_about_rows(&error) => self.tell_each(topics).await?,
+                Err(error) if error.kind == BackendErrorKind::Rejected => self.tell_each(topics).await?,
                 growth => growth?.into_iter().for_each(|growth| self.tell(growth)),
             }
         }
@@ -246,7 +249,7 @@ impl Listener {
     async fn tell_each(&self, topics: &[(Topic, Position)]) -> Result<(), Deaf> {
         for topic in topics {
             match self.growth(std::slice::from_ref(topic)).await {
-                Err(error) if is_about_rows(&error) => {
+                Err(error) if error.kind == BackendErrorKind::Rejected => {
                     self.queue.tell(Signal::Grown(topic.0.clone()));
                 }
                 growth => growth?.into_iter().for_each(|growth| self.tell(growth)),

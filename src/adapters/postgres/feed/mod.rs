@@ -14,15 +14,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{
-    FutureExt,
-    stream::{self, BoxStream, StreamExt},
-};
+use futures_util::{FutureExt, stream::BoxStream};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
-use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::{
     announcements::{ANNOUNCE, BROADCASTS_KEPT, FIND_ANNOUNCEMENTS, LATEST_ANNOUNCEMENT},
@@ -39,7 +35,10 @@ use super::{
     lane::{Lane, Repeat, calling},
 };
 use crate::{
-    adapters::signal_queue::SignalQueue,
+    adapters::backend_kit::{
+        BackendContext,
+        signal_queue::{SignalQueue, Signals},
+    },
     domain::{
         event::Event,
         topic::{Topic, UserId},
@@ -47,6 +46,7 @@ use crate::{
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         feed::{Feed, Signal},
+        tasks::Task,
     },
 };
 
@@ -81,13 +81,20 @@ pub struct PostgresFeed {
     call_timeout: Duration,
     state: watch::Receiver<State>,
     confirmations: mpsc::Sender<Confirmation>,
-    signals: Mutex<Option<BoxStream<'static, Signal>>>,
-    _listening: AbortOnDropHandle<()>,
+    signals: Signals,
+    _listening: Task,
 }
 
 impl PostgresFeed {
     /// Begins to listen.
-    pub(super) fn start(connector: &Arc<Connector>, purpose: Purpose, reads: Lane, log: Arc<PostgresLog>, call_timeout: Duration) -> Self {
+    pub(super) fn start(
+        context: &BackendContext,
+        connector: &Arc<Connector>,
+        purpose: Purpose,
+        reads: Lane,
+        log: Arc<PostgresLog>,
+        call_timeout: Duration,
+    ) -> Self {
         let (queue, signals) = SignalQueue::new();
         let shared = Arc::new(Shared::default());
         let (state, seen_state) = watch::channel(State::Beginning);
@@ -110,8 +117,8 @@ impl PostgresFeed {
             call_timeout,
             state: seen_state,
             confirmations: sender,
-            signals: Mutex::new(Some(signals)),
-            _listening: AbortOnDropHandle::new(tokio::spawn(listener.run())),
+            signals,
+            _listening: context.tasks.spawn_vital("postgres feed", listener.run().boxed()),
         }
     }
 
@@ -145,8 +152,7 @@ impl PostgresFeed {
 #[async_trait]
 impl Feed for PostgresFeed {
     fn signals(&self) -> BoxStream<'static, Signal> {
-        let taken = self.signals.lock().unwrap_or_else(PoisonError::into_inner).take();
-        taken.unwrap_or_else(|| stream::empty().boxed())
+        self.signals.take()
     }
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {

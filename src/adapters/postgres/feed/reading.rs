@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use crate::{
     adapters::{
+        backend_kit::stored_page::StoredEntry,
         postgres::{
             failure::Failure,
             message_reading::{bounds_before, entry, number_of},
             numbers::{columns_of, from_i64, to_i64},
             stored_event::StoredEvent,
         },
-        stored_page::StoredEntry,
     },
     domain::{
         event::Entry,

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    adapters::stored_event::Malformed,
+    adapters::backend_kit::stored_event::Malformed,
     domain::{
         cursor::Bounds,
         event::{Entry, Event},

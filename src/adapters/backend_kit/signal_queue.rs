@@ -4,7 +4,7 @@
 //! queued for without limit: the journal has what it missed (`docs/decisions/0003`).
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -26,10 +26,10 @@ pub struct SignalQueue {
 impl SignalQueue {
     /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`] behind it when more was told
     /// than fits.
-    pub fn new() -> (Self, BoxStream<'static, Signal>) {
+    pub fn new() -> (Self, Signals) {
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         let overrun = Arc::new(AtomicBool::new(false));
-        (Self { sender, overrun: Arc::clone(&overrun) }, heard(receiver, overrun))
+        (Self { sender, overrun: Arc::clone(&overrun) }, Signals(Mutex::new(Some(heard(receiver, overrun)))))
     }
 
     /// `false` if it was full; who no longer listens needs not be told.
@@ -41,6 +41,18 @@ impl SignalQueue {
         }
         // An error means that it is full, which was just said, or that nobody listens any more.
         !matches!(self.sender.try_send(signal), Err(TrySendError::Full(_)))
+    }
+}
+
+/// The stream of a queue's signals, which is taken once.
+pub struct Signals(Mutex<Option<BoxStream<'static, Signal>>>);
+
+impl Signals {
+    /// The signals; none for whoever comes second.
+    pub fn take(&self) -> BoxStream<'static, Signal> {
+        // It is taken in one step.
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.unwrap_or_else(|| stream::empty().boxed())
     }
 }
 

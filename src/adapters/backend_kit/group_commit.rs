@@ -7,12 +7,16 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
-use crate::ports::backend_error::{BackendError, BackendErrorKind};
+use crate::ports::{
+    backend_error::{BackendError, BackendErrorKind},
+    tasks::{Task, Tasks},
+};
 
 /// Most jobs that wait; who comes behind them waits for room.
 const WAITING_MAX: usize = 4_096;
@@ -21,7 +25,7 @@ const EVENTS_MAX: usize = 256;
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is written together.
-pub(super) trait Job: Send + 'static {
+pub trait Job: Send + 'static {
     /// What its caller is told.
     type Answer: Send + 'static;
 
@@ -31,7 +35,7 @@ pub(super) trait Job: Send + 'static {
 
 /// Writes jobs in one transaction.
 #[async_trait]
-pub(super) trait Write<J: Job>: Send + Sync + 'static {
+pub trait Write<J: Job>: Send + Sync + 'static {
     /// Writes all, or none.
     async fn write(&self, jobs: &[J]) -> Result<Vec<J::Answer>, BackendError>;
 }
@@ -42,21 +46,25 @@ struct Waiting<J: Job> {
 }
 
 /// The way in.
-pub(super) struct GroupCommit<J: Job> {
+pub struct GroupCommit<J: Job> {
     waiting: mpsc::Sender<Waiting<J>>,
     call_timeout: Duration,
+    _writing: Task,
 }
 
 impl<J: Job> GroupCommit<J> {
-    /// Starts the task that writes; it ends when this value is gone.
-    pub(super) fn start(writer: Arc<impl Write<J>>, call_timeout: Duration) -> Self {
+    /// Starts the task that writes, under this name; it ends when this value is gone.
+    pub fn start(tasks: &dyn Tasks, name: &'static str, writer: Arc<impl Write<J>>, call_timeout: Duration) -> Self {
         let (waiting, coming) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(write_all(writer, coming));
-        Self { waiting, call_timeout }
+        let task = tasks.spawn_vital(name, write_all(writer, coming).boxed());
+        Self { waiting, call_timeout, _writing: task }
     }
 
     /// Has a job written.
-    pub(super) async fn call(&self, context: &'static str, job: J) -> Result<J::Answer, BackendError> {
+    ///
+    /// # Errors
+    /// Those of the writer; or the call took too long, and the job may have been written.
+    pub async fn call(&self, context: &'static str, job: J) -> Result<J::Answer, BackendError> {
         let written = timeout(self.call_timeout, async {
             let (answer, answered) = oneshot::channel();
             self.waiting.send(Waiting { job, answer }).await.ok()?;
@@ -112,8 +120,9 @@ async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: V
         }
         Err(failure) => failure,
     };
-    // Where the rows of one job are what is wrong, nothing was done, and the others are not to suffer by it.
-    if !super::failure::is_about_rows(&failure) || jobs.len() == 1 {
+    // Where the data of one job are what is wrong, nothing was done, and the others are not to suffer by it.
+    let is_of_one_job = matches!(failure.kind, BackendErrorKind::Damaged | BackendErrorKind::Rejected);
+    if !is_of_one_job || jobs.len() == 1 {
         let (kind, context) = (failure.kind, failure.context);
         let mut source = failure.source;
         for answer in answers {
@@ -166,7 +175,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_arrives_meanwhile_is_written_together_and_what_was_given_up_is_not() {
         let writer = Arc::new(Slow { turns: Semaphore::new(0), written: Mutex::default() });
-        let group = Arc::new(GroupCommit::start(Arc::clone(&writer), Duration::from_secs(5)));
+        let group = Arc::new(GroupCommit::start(&*crate::testing::tasks(), "test", Arc::clone(&writer), Duration::from_secs(5)));
         let call = |number| {
             let group = Arc::clone(&group);
             tokio::spawn(async move { group.call("test", Number(number)).await })

@@ -1,0 +1,25 @@
+//! An open backend, as its ports.
+
+use std::sync::Arc;
+
+use crate::ports::{
+    feed::Feed,
+    journal::Journal,
+    limits::{ConnectionLeases, ReplayBudget},
+    messages::Messages,
+};
+
+/// The ports of one process on a backend.
+#[derive(Clone)]
+pub struct Ports {
+    /// Users' events.
+    pub journal: Arc<dyn Journal>,
+    /// Messages.
+    pub messages: Arc<dyn Messages>,
+    /// What is being appended, in both channels.
+    pub feed: Arc<dyn Feed>,
+    /// Connection slots.
+    pub leases: Arc<dyn ConnectionLeases>,
+    /// Replay budgets.
+    pub budget: Arc<dyn ReplayBudget>,
+}
