@@ -1,5 +1,7 @@
 //! The command line against real servers, and against one that means harm.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
+
 #[cfg(test)]
 mod environment;
 #[cfg(test)]

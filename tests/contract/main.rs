@@ -32,6 +32,8 @@ mod postgres;
 #[cfg(test)]
 mod redis;
 #[cfg(test)]
+mod redis_cluster;
+#[cfg(test)]
 mod reference;
 
 /// Makes a test of each law of a module.
@@ -273,7 +275,7 @@ contract! {
 
 #[cfg(test)]
 contract! {
-    mod redis_cluster: crate::redis::RedisClusterFixture;
+    mod redis_cluster: crate::redis_cluster::RedisClusterFixture;
     clock_that_steps_back: (lacks "one cluster serves all laws; its servers' clocks are as a single one's");
     wipe: has;
     wipe_under_a_process: has;

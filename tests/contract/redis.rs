@@ -1,4 +1,4 @@
-//! Redis: a server for each law, and a cluster for all.
+//! Redis: a server for each law.
 
 use std::{
     sync::{
@@ -16,9 +16,8 @@ use rejoin::{
     domain::{message::MESSAGE_EVENTS_MAX, position::EventId, topic::MessageId},
     ports::feed::Signal,
 };
-use rejoin_test_support::{RedisClockProxy, RedisCluster, RedisServer, soon};
-use tokio::sync::{Mutex, OnceCell};
-use uuid::Uuid;
+use rejoin_test_support::{RedisClockProxy, RedisServer, soon};
+use tokio::sync::Mutex;
 
 use crate::{
     backend::{Backend, Fixture, Options, Process},
@@ -28,7 +27,7 @@ use crate::{
 /// Where the clock stands of a server that has one.
 const EPOCH_MS: u64 = 1_718_900_000_000;
 /// Redis trims whole nodes of a stream, of at most so many entries.
-const TRIM_SLACK_ENTRIES: usize = 100;
+pub(crate) const TRIM_SLACK_ENTRIES: usize = 100;
 
 pub(crate) struct RedisFixture;
 
@@ -39,11 +38,11 @@ struct OneServer {
     clock: Option<RedisClockProxy>,
 }
 
-fn redis_options(url: String, cluster: bool, key_prefix: String) -> RedisOptions {
+pub(crate) fn redis_options(url: String, cluster: bool, key_prefix: String) -> RedisOptions {
     RedisOptions { url, cluster, key_prefix, tls_ca_file: None }
 }
 
-async fn process(options: &RedisOptions, context: &BackendContext) -> Process {
+pub(crate) async fn process(options: &RedisOptions, context: &BackendContext) -> Process {
     Process::of(Redis::open(options.clone(), context).await.unwrap())
 }
 
@@ -143,79 +142,6 @@ impl Backend for OneServer {
 
     async fn cut_feeds(&self) {
         self.server.lock().await.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    }
-}
-
-/// A part of the cluster that all laws share: what begins with a prefix of its own.
-pub(crate) struct RedisClusterFixture;
-
-struct PartOfCluster {
-    cluster: &'static RedisCluster,
-    options: RedisOptions,
-    context: BackendContext,
-}
-
-async fn cluster() -> &'static RedisCluster {
-    static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
-    CLUSTER.get_or_init(RedisCluster::start).await
-}
-
-#[async_trait]
-impl Fixture for RedisClusterFixture {
-    async fn open(&self, options: Options) -> Box<dyn Backend> {
-        let (cluster, prefix) = (cluster().await, format!("{}:", Uuid::new_v4().simple()));
-        Box::new(PartOfCluster { cluster, options: redis_options(cluster.urls(), true, prefix), context: options.context() })
-    }
-
-    fn property_cases(&self) -> u32 {
-        2
-    }
-
-    fn time_tolerance(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-}
-
-#[async_trait]
-impl Backend for PartOfCluster {
-    async fn process(&self) -> Process {
-        process(&self.options, &self.context).await
-    }
-
-    async fn pass(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-
-    fn trim_slack_entries(&self) -> usize {
-        TRIM_SLACK_ENTRIES
-    }
-
-    async fn wipe(&self) {
-        for node in self.cluster.nodes() {
-            let mut keys = redis::cmd("KEYS");
-            keys.arg(format!("{}*", self.options.key_prefix));
-            for key in node.ask::<Vec<Vec<u8>>>(&keys).await {
-                node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
-            }
-        }
-    }
-
-    async fn fill_message(&self, id: MessageId, room: u64) {
-        let (key, next) = (format!("{}message-state:{{{id}}}", self.options.key_prefix), (MESSAGE_EVENTS_MAX - room).to_string());
-        for node in self.cluster.nodes() {
-            if !node.ask::<Vec<String>>(redis::cmd("KEYS").arg(&key)).await.is_empty() {
-                node.command(&["HSET", &key, "next_sequence_no", &next]).await;
-            }
-        }
-    }
-
-    async fn lose_topic(&self, user_id: &str) {
-        let stream = format!("{}user:{{{user_id}}}:stream", self.options.key_prefix);
-        for node in self.cluster.nodes() {
-            for key in node.ask::<Vec<String>>(redis::cmd("KEYS").arg(&stream)).await {
-                node.command(&["DEL", &key]).await;
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! `RENEW_DOCS=1 cargo test --test documents` writes the generated ones anew.
 
+#![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod answers;

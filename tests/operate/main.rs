@@ -14,4 +14,5 @@ mod live_tail;
 mod metrics;
 mod requests;
 mod rings;
+mod tasks;
 mod traces;
