@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod backend;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod feed;
@@ -32,18 +34,14 @@ mod postgres;
 #[cfg(test)]
 mod redis;
 #[cfg(test)]
-mod redis_cluster;
-#[cfg(test)]
 mod reference;
 
 /// Makes a test of each law of a module.
-#[cfg(test)]
 macro_rules! laws {
     ($fixture:expr, $module:tt, $has:tt, $($law:ident)*) => {$( law! { $fixture, $module, $has, $law } )*};
 }
 
 /// Makes a test of one law.
-#[cfg(test)]
 macro_rules! law {
     ($fixture:expr, [$($module:ident)::+], has, $law:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +59,6 @@ macro_rules! law {
 }
 
 /// Makes a test of each law, for one adapter. A law that is missing here is dead code, which the lints refuse.
-#[cfg(test)]
 macro_rules! contract {
     (
         mod $adapter:ident: $fixture:expr;
@@ -78,9 +75,9 @@ macro_rules! contract {
     ) => {
         mod $adapter {
             mod reference {
-                laws! { $fixture, [reference::journal], $movable_clock, a_topic_is_as_the_domain_decides }
-                laws! { $fixture, [reference::messages], $movable_clock, a_message_is_as_the_domain_decides }
-                laws! { $fixture, [reference::limits], $movable_clock, leases_and_budgets_are_as_the_domain_decides }
+                laws! { $fixture, [reference], $movable_clock,
+                    a_topic_is_as_the_domain_decides a_message_is_as_the_domain_decides leases_and_budgets_are_as_the_domain_decides
+                }
             }
             mod appending {
                 laws! { $fixture, [journal::appending], has,
@@ -275,7 +272,7 @@ contract! {
 
 #[cfg(test)]
 contract! {
-    mod redis_cluster: crate::redis_cluster::RedisClusterFixture;
+    mod redis_cluster: crate::cluster::RedisClusterFixture;
     clock_that_steps_back: (lacks "one cluster serves all laws; its servers' clocks are as a single one's");
     wipe: has;
     wipe_under_a_process: has;

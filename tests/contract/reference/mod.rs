@@ -3,9 +3,9 @@
 //!
 //! The backend's clock stands still and is set by the history, so that answers have to be equal, ids and times included.
 
-pub(crate) mod journal;
-pub(crate) mod limits;
-pub(crate) mod messages;
+mod journal;
+mod limits;
+mod messages;
 
 use std::fmt::Debug;
 
@@ -16,6 +16,10 @@ use proptest::{
 use rejoin::domain::timestamp::Timestamp;
 use tokio::{runtime::Handle, task::block_in_place};
 
+pub(crate) use self::{
+    journal::a_topic_is_as_the_domain_decides, limits::leases_and_budgets_are_as_the_domain_decides,
+    messages::a_message_is_as_the_domain_decides,
+};
 use crate::backend::{Backend, Fixture};
 
 /// When each history begins.
