@@ -35,7 +35,6 @@ use crate::{
         producing::Producing,
         publishing::Publisher,
         signals::Signals,
-        sources::Source,
         subscriptions::Subscriptions,
         supervisor::Supervisor,
     },
@@ -116,19 +115,17 @@ impl Server {
 
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
         let Backends { journal, messages, sources, leases, budget } = backends::open(settings, parts).await?;
-        let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&signals));
+        let limits = Limits::new(limits_options(settings), leases, budget);
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
         let (rings, hub_tasks) = (ring_options(settings), Arc::clone(&tasks));
         let hub = Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), rings, PAGE_LIMIT, hub_tasks);
         tasks.spawn_vital("leases", Arc::clone(&limits).keep_leases().boxed()).detach();
-        let Source { feed, availability, .. } = sources.users.clone();
         let administration =
             Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
-        let broadcaster = Broadcaster::new(broadcasts, feed, Arc::clone(&availability), Arc::clone(&signals));
-        let publisher =
-            Publisher::new(journal, availability, broadcaster, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
+        let broadcaster = Broadcaster::new(broadcasts, Arc::clone(&sources.users.feed), Arc::clone(&signals));
+        let publisher = Publisher::new(journal, broadcaster, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
             sources.clone(),
@@ -138,9 +135,8 @@ impl Server {
             Arc::clone(&clock),
             Arc::clone(&signals),
         );
-        let availability = Arc::clone(&sources.messages.availability);
         let idle = settings.messages.producer_idle;
-        let producing = Arc::new(Producing::new(messages, availability, Arc::clone(&clock), Arc::clone(&signals), idle));
+        let producing = Arc::new(Producing::new(messages, Arc::clone(&clock), Arc::clone(&signals), idle));
         let retention = Arc::clone(&producing).keep_retention(settings.messages.retention);
         tasks.spawn_vital("message retention", retention.boxed()).detach();
         tasks.spawn_vital("metrics upkeep", prometheus.clone().keep_up().boxed()).detach();

@@ -11,7 +11,7 @@ use super::{
     hub::Hub,
     lifecycle::Lifecycle,
     limits::{Limits, Usage},
-    sources::{Source, Sources},
+    sources::Sources,
 };
 use crate::{
     domain::{
@@ -87,9 +87,8 @@ impl Administration {
     /// # Errors
     /// The backend's.
     pub async fn user(&self, user: &UserId) -> Result<UserState, BackendError> {
-        let (topic, Source { log, availability, .. }) = (Topic::User(user.clone()), &self.sources.users);
-        let bounds = availability.observe(log.bounds(&topic).await)?;
-        let backlog_length = availability.observe(self.journal.length(user).await)?;
+        let bounds = self.sources.users.log.bounds(&Topic::User(user.clone())).await?;
+        let backlog_length = self.journal.length(user).await?;
         Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
     }
 
@@ -114,7 +113,7 @@ impl Administration {
     /// # Errors
     /// The backend's.
     pub async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
-        self.sources.users.availability.observe(self.journal.purge(user).await)
+        self.journal.purge(user).await
     }
 
     /// Ends a user's connections in every process, of both channels. Tells how many there were.
@@ -123,8 +122,7 @@ impl Administration {
     /// The backend's; to try again is harmless.
     pub async fn close_connections(&self, user: &UserId) -> Result<u32, BackendError> {
         let connections = self.limits.usage(user).await?.connections;
-        let Source { feed, availability, .. } = &self.sources.users;
-        availability.observe(feed.close_connections(user).await)?;
+        self.sources.users.feed.close_connections(user).await?;
         Ok(connections)
     }
 

@@ -1,7 +1,8 @@
 //! Whether a backend answers, as far as this process has seen.
 //!
-//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic, or a
-//! broadcast too many, says nothing about the backend; a damaged topic is logged once by itself.
+//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic, a
+//! broadcast too many, or a call that it rejects for good, says nothing about the backend; a damaged topic is logged once by itself,
+//! and of rejected calls the first.
 
 use std::sync::{
     Arc,
@@ -15,6 +16,8 @@ use crate::ports::backend_error::{BackendError, BackendErrorKind};
 pub struct Availability {
     name: &'static str,
     up: AtomicBool,
+    /// Whether a rejected call has been logged.
+    has_rejected: AtomicBool,
     signals: Arc<Signals>,
 }
 
@@ -22,7 +25,7 @@ impl Availability {
     /// Supposed to be up until something shows otherwise. `name` says in log and metrics what it is used for.
     pub fn new(name: &'static str, signals: Arc<Signals>) -> Self {
         signals.backend_is(name, true);
-        Self { name, up: AtomicBool::new(true), signals }
+        Self { name, up: AtomicBool::new(true), has_rejected: AtomicBool::new(false), signals }
     }
 
     /// What it is used for.
@@ -42,10 +45,14 @@ impl Availability {
     pub fn observe<T>(&self, result: Result<T, BackendError>) -> Result<T, BackendError> {
         match &result {
             Ok(_) => self.answered(),
-            Err(error) if matches!(error.kind, BackendErrorKind::Damaged | BackendErrorKind::BroadcastsFull) => {
+            Err(error) if says_nothing_of_backend(error.kind) => {
                 self.answered();
                 self.signals.backend_failed(self.name, error);
                 self.signals.topic_is_damaged(error);
+                if error.kind == BackendErrorKind::Rejected && !self.has_rejected.swap(true, Ordering::Relaxed) {
+                    let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(backend = self.name, %error, source, "a call failed by a fault of this program: please report it");
+                }
             }
             Err(error) => {
                 self.signals.backend_failed(self.name, error);
@@ -65,6 +72,11 @@ impl Availability {
             tracing::info!(backend = self.name, "backend is back");
         }
     }
+}
+
+/// Whether the backend works, though it did not do this.
+const fn says_nothing_of_backend(kind: BackendErrorKind) -> bool {
+    matches!(kind, BackendErrorKind::Damaged | BackendErrorKind::BroadcastsFull | BackendErrorKind::Rejected)
 }
 
 #[cfg(test)]

@@ -84,8 +84,7 @@ impl Backlog {
         if self.is_over {
             return Ok(None);
         }
-        let Source { log, availability, .. } = &self.source;
-        let page = availability.observe(log.read(&self.topic, self.after, PAGE).await)?;
+        let page = self.source.log.read(&self.topic, self.after, PAGE).await?;
         self.more = page.more && !page.entries.is_empty();
         let mut shown = Vec::new();
         for entry in page.entries {

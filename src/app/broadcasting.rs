@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
-    availability::Availability,
     broadcasts::{Broadcasts, NoRoom},
     signals::{Outcome, Signals},
 };
@@ -38,15 +37,14 @@ pub enum BroadcastError {
 pub struct Broadcaster {
     broadcasts: Arc<Broadcasts>,
     feed: Arc<dyn Feed>,
-    availability: Arc<Availability>,
     signals: Arc<Signals>,
     turn: Mutex<()>,
 }
 
 impl Broadcaster {
     /// Broadcasts by `feed`, which brings them back to `broadcasts`, as to those of every other process.
-    pub fn new(broadcasts: Arc<Broadcasts>, feed: Arc<dyn Feed>, availability: Arc<Availability>, signals: Arc<Signals>) -> Self {
-        Self { broadcasts, feed, availability, signals, turn: Mutex::default() }
+    pub fn new(broadcasts: Arc<Broadcasts>, feed: Arc<dyn Feed>, signals: Arc<Signals>) -> Self {
+        Self { broadcasts, feed, signals, turn: Mutex::default() }
     }
 
     /// Sends an event to everybody who is connected.
@@ -63,7 +61,7 @@ impl Broadcaster {
     async fn send(&self, event: Arc<Event>) -> Result<(), BroadcastError> {
         self.broadcasts.room_for(&event)?;
         let mut added = self.broadcasts.added();
-        self.availability.observe(self.feed.broadcast(event).await).map_err(|error| match error.kind {
+        self.feed.broadcast(event).await.map_err(|error| match error.kind {
             BackendErrorKind::BroadcastsFull => BroadcastError::NoRoom(NoRoom::Full),
             _ => error.into(),
         })?;

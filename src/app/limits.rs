@@ -15,7 +15,6 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{availability::Availability, signals::Signals};
 use crate::{
     domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
     ports::{
@@ -51,7 +50,6 @@ pub struct Limits {
     options: LimitsOptions,
     leases: Arc<dyn ConnectionLeases>,
     budget: Arc<dyn ReplayBudget>,
-    availability: Availability,
     held: Mutex<Held>,
     release: Notify,
 }
@@ -105,14 +103,8 @@ pub struct Usage {
 
 impl Limits {
     /// Limits over the given ports; [`Limits::keep_leases`] has to run beside.
-    pub fn new(
-        options: LimitsOptions,
-        leases: Arc<dyn ConnectionLeases>,
-        budget: Arc<dyn ReplayBudget>,
-        signals: Arc<Signals>,
-    ) -> Arc<Self> {
-        let availability = Availability::new("limits", signals);
-        Arc::new(Self { options, leases, budget, availability, held: Mutex::default(), release: Notify::new() })
+    pub fn new(options: LimitsOptions, leases: Arc<dyn ConnectionLeases>, budget: Arc<dyn ReplayBudget>) -> Arc<Self> {
+        Arc::new(Self { options, leases, budget, held: Mutex::default(), release: Notify::new() })
     }
 
     /// Takes a connection slot of the user.
@@ -128,7 +120,7 @@ impl Limits {
         if let Some(connections_max) = self.options.connections_max {
             let granted = self.leases.acquire(user, id, connections_max, LEASE_TTL).await;
             // In doubt the user is let in: no events for anybody would be worse than too many connections of one.
-            if matches!(self.availability.observe(granted), Ok(false)) {
+            if matches!(granted, Ok(false)) {
                 return Err(refused(connections_max));
             }
         }
@@ -142,7 +134,7 @@ impl Limits {
     pub async fn replay(&self, user: &UserId, cursor: Position) -> Result<(), Exhausted> {
         let Some(replays_max) = self.options.replays_max else { return Ok(()) };
         let taken = self.budget.take(user, cursor, replays_max, self.options.replay_window).await;
-        match self.availability.observe(taken) {
+        match taken {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
@@ -152,7 +144,7 @@ impl Limits {
     pub async fn allow_continuation(&self, user: &UserId, cursor: Position) {
         if self.options.replays_max.is_some() {
             // Where that fails the client pays, as for any other replay.
-            let _ = self.availability.observe(self.budget.allow_continuation(user, cursor, CONTINUED_WITHIN).await);
+            let _ = self.budget.allow_continuation(user, cursor, CONTINUED_WITHIN).await;
         }
     }
 
@@ -164,11 +156,11 @@ impl Limits {
         let LimitsOptions { connections_max, replays_max, replay_window } = self.options;
         let connections_here = self.held().by_user.get(user).map_or(0, |of_user| of_user.count);
         let connections = match connections_max {
-            Some(_) => self.availability.observe(self.leases.count(user).await)?,
+            Some(_) => self.leases.count(user).await?,
             None => connections_here,
         };
         let replays_left = match replays_max {
-            Some(limit) => Some(self.availability.observe(self.budget.left(user, limit, replay_window).await)?),
+            Some(limit) => Some(self.budget.left(user, limit, replay_window).await?),
             None => None,
         };
         Ok(Usage { connections, connections_here, connections_max, replays_left, replays_max })
@@ -216,7 +208,7 @@ impl Limits {
         let given_up = std::mem::take(&mut self.held().given_up);
         for batch in given_up.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
             // What can't be given back ends by itself.
-            let _ = self.availability.observe(self.leases.release(batch).await);
+            let _ = self.leases.release(batch).await;
         }
     }
 
@@ -226,7 +218,7 @@ impl Limits {
         }
         let held: Vec<(UserId, LeaseId)> = self.held().leases.iter().map(|(id, user)| (user.clone(), *id)).collect();
         for batch in held.chunks(LEASES_PER_CALL) {
-            if self.availability.observe(self.leases.renew(batch, LEASE_TTL).await).is_err() {
+            if self.leases.renew(batch, LEASE_TTL).await.is_err() {
                 return;
             }
         }

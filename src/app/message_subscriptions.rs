@@ -73,7 +73,7 @@ impl Subscriptions {
 
     /// The message, if there is one and it is the user's.
     async fn own_message(&self, user: &UserId, id: MessageId) -> Result<Option<Observed>, Refusal> {
-        let observed = self.sources.messages.availability.observe(self.messages.observe(id).await)?;
+        let observed = self.messages.observe(id).await?;
         Ok(observed.filter(|observed| observed.message.owner == *user))
     }
 }

@@ -18,6 +18,7 @@ pub mod hub;
 pub mod lifecycle;
 pub mod limits;
 mod message_subscriptions;
+pub mod observed;
 pub mod producing;
 pub mod publishing;
 mod reader;

@@ -9,10 +9,8 @@ use std::{
 };
 
 use super::{
-    availability::Availability,
     expiry::expiry,
     signals::{Outcome, Signals},
-    traces::traced,
 };
 use crate::{
     domain::{
@@ -67,7 +65,6 @@ pub enum ProduceError {
 /// The use case.
 pub struct Producing {
     messages: Arc<dyn Messages>,
-    availability: Arc<Availability>,
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
     /// The silence after which a producer is given up.
@@ -76,14 +73,8 @@ pub struct Producing {
 
 impl Producing {
     /// Producing over the given ports.
-    pub fn new(
-        messages: Arc<dyn Messages>,
-        availability: Arc<Availability>,
-        clock: Arc<dyn Clock>,
-        signals: Arc<Signals>,
-        producer_idle: Duration,
-    ) -> Self {
-        Self { messages, availability, clock, signals, producer_idle }
+    pub fn new(messages: Arc<dyn Messages>, clock: Arc<dyn Clock>, signals: Arc<Signals>, producer_idle: Duration) -> Self {
+        Self { messages, clock, signals, producer_idle }
     }
 
     /// The silence after which a producer is given up.
@@ -109,7 +100,7 @@ impl Producing {
     /// # Errors
     /// [`ProduceError`].
     pub async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, ProduceError> {
-        Ok(self.availability.observe(self.messages.open(id, owner, takeover).await)??)
+        Ok(self.messages.open(id, owner, takeover).await??)
     }
 
     /// Appends events in their order, up to the first that is refused. The principal must have been authorised.
@@ -128,8 +119,7 @@ impl Producing {
             let event = Arc::new(Event { event_type, ts, category: None, scope: Json::empty_object(), payload });
             MessageAppend { event, sequence_no, idempotency_key }
         });
-        let answers = traced("messages append", events, self.messages.append(id, epoch, batch.collect())).await;
-        let answers = self.availability.observe(answers).inspect_err(|_| {
+        let answers = self.messages.append(id, epoch, batch.collect()).await.inspect_err(|_| {
             self.signals.message_appended(Outcome::Failed, events);
         })?;
         self.count(&answers);
@@ -149,7 +139,7 @@ impl Producing {
     /// # Errors
     /// [`ProduceError`].
     pub async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Observed, ProduceError> {
-        Ok(self.availability.observe(self.messages.heartbeat(id, epoch).await)??)
+        Ok(self.messages.heartbeat(id, epoch).await??)
     }
 
     /// The message, for its owner, a producer or an admin.
@@ -157,7 +147,7 @@ impl Producing {
     /// # Errors
     /// [`ProduceError`].
     pub async fn view(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
-        let observed = self.availability.observe(self.messages.observe(id).await)?.ok_or(ProduceError::NoSuchMessage)?;
+        let observed = self.messages.observe(id).await?.ok_or(ProduceError::NoSuchMessage)?;
         let is_owner = principal.user.as_ref() == Some(&observed.message.owner);
         let may_look = [Scope::MessagesPublish, Scope::Admin].into_iter().any(|scope| principal.require(scope).is_ok());
         if is_owner || may_look { Ok(observed) } else { Err(ProduceError::NoSuchMessage) }
@@ -169,7 +159,7 @@ impl Producing {
     /// [`ProduceError`].
     pub async fn stop(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
         self.view(principal, id).await?;
-        self.availability.observe(self.messages.request_stop(id).await)?.ok_or(ProduceError::NoSuchMessage)
+        self.messages.request_stop(id).await?.ok_or(ProduceError::NoSuchMessage)
     }
 
     /// Whether a stop was asked for. The principal must have been authorised.
@@ -177,7 +167,7 @@ impl Producing {
     /// # Errors
     /// The backend's.
     pub async fn stop_requested(&self, id: MessageId) -> Result<bool, BackendError> {
-        let observed = self.availability.observe(self.messages.observe(id).await)?;
+        let observed = self.messages.observe(id).await?;
         Ok(observed.is_some_and(|observed| observed.message.stop_requested))
     }
 
@@ -186,7 +176,7 @@ impl Producing {
     /// # Errors
     /// [`ProduceError`].
     pub async fn delete(&self, id: MessageId) -> Result<(), ProduceError> {
-        let removed = self.availability.observe(self.messages.delete(id).await)?;
+        let removed = self.messages.delete(id).await?;
         if removed { Ok(()) } else { Err(ProduceError::NoSuchMessage) }
     }
 
@@ -205,7 +195,7 @@ impl Producing {
     /// Removes all messages that are over their time now, or as many as could be. Tells how many.
     pub async fn sweep(&self, retention: Duration) -> usize {
         let mut removed = 0;
-        while let Ok(some @ 1..) = self.availability.observe(self.messages.sweep(retention, SWEPT_AT_ONCE).await) {
+        while let Ok(some @ 1..) = self.messages.sweep(retention, SWEPT_AT_ONCE).await {
             removed += some;
         }
         removed

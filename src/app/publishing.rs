@@ -7,12 +7,10 @@ use std::{
 };
 
 use super::{
-    availability::Availability,
     broadcasting::{BroadcastError, Broadcaster},
     broadcasts::NoRoom,
     expiry::expiry,
     signals::{Outcome, Signals},
-    traces::traced,
 };
 use crate::{
     domain::{
@@ -100,7 +98,6 @@ impl From<BroadcastError> for PublishError {
 /// The use case.
 pub struct Publisher {
     journal: Arc<dyn Journal>,
-    journal_availability: Arc<Availability>,
     broadcaster: Broadcaster,
     clock: Arc<dyn Clock>,
     registry: Arc<Registry>,
@@ -112,14 +109,13 @@ impl Publisher {
     /// A publisher over the given ports.
     pub fn new(
         journal: Arc<dyn Journal>,
-        journal_availability: Arc<Availability>,
         broadcaster: Broadcaster,
         clock: Arc<dyn Clock>,
         registry: Arc<Registry>,
         signals: Arc<Signals>,
         push_enabled: bool,
     ) -> Self {
-        Self { journal, journal_availability, broadcaster, clock, registry, signals, push_enabled }
+        Self { journal, broadcaster, clock, registry, signals, push_enabled }
     }
 
     /// The categories that events may have.
@@ -181,11 +177,7 @@ impl Publisher {
 
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
-        let appended = traced("journal append", events, self.journal.append(batch)).await;
-        let appended = self.journal_availability.observe(appended).inspect_err(|_| {
-            self.signals.published(Outcome::Failed, events);
-        })?;
-        let appended: Vec<_> = appended.into_iter().map(|appended| self.journal_availability.observe(appended)).collect();
+        let appended = self.journal.append(batch).await.inspect_err(|_| self.signals.published(Outcome::Failed, events))?;
         let taken = appended.iter().flatten().count();
         let duplicates = appended.iter().flatten().filter(|appended| appended.duplicate).count();
         self.signals.published(Outcome::Appended, taken - duplicates);

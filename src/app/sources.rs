@@ -33,9 +33,11 @@ impl Source {
     /// # Errors
     /// It does not.
     pub async fn probe(&self, within: Duration) -> Result<(), BackendError> {
-        let late = |_| Err(BackendError::new(BackendErrorKind::Timeout, "ask whether the backend answers"));
-        let probed = tokio::time::timeout(within, self.log.probe()).await.unwrap_or_else(late);
-        self.availability.observe(probed)
+        let probed = tokio::time::timeout(within, self.log.probe()).await;
+        match probed {
+            Ok(probed) => probed,
+            Err(_) => self.availability.observe(Err(BackendError::new(BackendErrorKind::Timeout, "ask whether the backend answers"))),
+        }
     }
 }
 
@@ -59,9 +61,7 @@ impl Sources {
 
     /// What the feeds hear: one stream, whether both channels have one feed or two.
     pub(super) fn signals(&self) -> BoxStream<'static, Signal> {
-        if Arc::ptr_eq(&self.users.feed, &self.messages.feed) {
-            return self.users.feed.signals();
-        }
+        // Where both have one feed, its signals are taken by the first.
         stream::select(self.users.feed.signals(), self.messages.feed.signals()).boxed()
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::{broadcasts::Missed, hub::Reach, sources::Source, subscriptions::Subscription};
+use super::{broadcasts::Missed, hub::Reach, subscriptions::Subscription};
 use crate::domain::{
     frame::Frame,
     position::Position,
@@ -243,16 +243,16 @@ impl Subscription {
     async fn read(&mut self, action: Action) {
         let topic = self.session.topic();
         let mut opening = Vec::new();
-        let Source { log, availability, .. } = &self.source;
+        let log = &self.source.log;
         match action {
-            Action::Locate => match availability.observe(log.bounds(topic).await) {
+            Action::Locate => match log.bounds(topic).await {
                 Ok(bounds) => {
                     self.tail.moved(bounds.head);
                     self.session.handle_bounds(&bounds, &mut opening);
                 }
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
             },
-            Action::Read(position) => match availability.observe(log.read(topic, position, self.page_limit).await) {
+            Action::Read(position) => match log.read(topic, position, self.page_limit).await {
                 Ok(page) => self.take_page(&page, &mut opening),
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
             },
@@ -264,7 +264,7 @@ impl Subscription {
 
     async fn ask_for_producer(&mut self) {
         let (Topic::Message(id), Some(messages)) = (self.session.topic(), &self.messages) else { return };
-        let sign = match self.source.availability.observe(messages.observe(*id).await) {
+        let sign = match messages.observe(*id).await {
             Ok(Some(observed)) => ProducerSign::Observed(observed),
             Ok(None) => ProducerSign::Gone,
             Err(_) => ProducerSign::Unknown,

@@ -188,11 +188,11 @@ impl Subscriptions {
         spender: Option<&UserId>,
     ) -> Result<(), Refusal> {
         let mut opening = Vec::new();
-        let Source { log, availability, .. } = subscription.source.clone();
+        let log = Arc::clone(&subscription.source.log);
         subscription.session.greet(&mut opening);
         match subscription.session.poll() {
             Action::Locate => {
-                let bounds = availability.observe(log.bounds(subscription.session.topic()).await)?;
+                let bounds = log.bounds(subscription.session.topic()).await?;
                 subscription.tail.moved(bounds.head);
                 subscription.session.handle_bounds(&bounds, &mut opening);
             }
@@ -202,7 +202,7 @@ impl Subscriptions {
                     self.spend_if(is_behind, position, subscription, spender).await?;
                     subscription.session.handle_covered(covered.head);
                 } else {
-                    let page = availability.observe(log.read(subscription.session.topic(), position, self.options.page_limit).await)?;
+                    let page = log.read(subscription.session.topic(), position, self.options.page_limit).await?;
                     self.spend_if(page.shows_behind(position), position, subscription, spender).await?;
                     subscription.take_page(&page, &mut opening);
                 }

@@ -16,6 +16,7 @@ use crate::{
     },
     app::{
         availability::Availability,
+        observed::Observed,
         signals::Signals,
         sources::{Source, Sources},
     },
@@ -62,15 +63,23 @@ pub(super) async fn open(settings: &Settings, parts: Parts<'_>) -> Result<Backen
     };
     let [events, messages, limits] = wanted.map(of);
     let availability = |name| Arc::new(Availability::new(name, Arc::clone(signals)));
-    let users = Source { log: Arc::clone(&events.journal) as _, feed: events.feed, availability: availability("journal") };
-    let of_messages = Source { log: Arc::clone(&messages.messages) as _, feed: messages.feed, availability: availability("messages") };
+    let [of_users, of_messages, of_limits] = ["journal", "messages", "limits"].map(availability);
+    let journal = observed(events.journal, &of_users);
+    let users = Source { log: Arc::clone(&journal) as _, feed: observed(events.feed, &of_users), availability: of_users };
+    let store = observed(messages.messages, &of_messages);
+    let messages = Source { log: Arc::clone(&store) as _, feed: observed(messages.feed, &of_messages), availability: of_messages };
     Ok(Backends {
-        journal: events.journal,
-        messages: messages.messages,
-        sources: Sources { users, messages: of_messages },
-        leases: limits.leases,
-        budget: limits.budget,
+        journal,
+        messages: store,
+        sources: Sources { users, messages },
+        leases: observed(limits.leases, &of_limits),
+        budget: observed(limits.budget, &of_limits),
     })
+}
+
+/// No port leaves this module unobserved.
+fn observed<P: ?Sized>(port: Arc<P>, availability: &Arc<Availability>) -> Arc<Observed<P>> {
+    Arc::new(Observed::new(port, Arc::clone(availability)))
 }
 
 /// The only `match` on the kind of a backend.

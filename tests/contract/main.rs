@@ -4,8 +4,7 @@
 //! below, and passes every law. What its backend *can't* do at all (a server that isn't there can't be away) is declared
 //! in that block with the reason, and shows as an ignored test with that reason: nothing is skipped silently.
 //!
-//! - `has`: the laws of the group run.
-//! - `(lacks "why")`: they are shown as ignored.
+//! Of a group of laws a block says `has`, and they run, or `(lacks "why")`, and they are shown as ignored.
 
 #[cfg(test)]
 mod backend;

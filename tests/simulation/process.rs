@@ -64,7 +64,7 @@ impl Process {
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
-        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&signals));
+        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _);
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
         let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()));
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases());

@@ -161,7 +161,7 @@ impl CatchingUp {
                 let _turn = hub.0.catch_ups.acquire().await;
                 source.log.read(&followed.topic, head, hub.0.page_limit).await
             };
-            let Ok(page) = source.availability.observe(read) else {
+            let Ok(page) = read else {
                 tokio::time::sleep(pause).await;
                 pause = RETRY_LONGEST.min(pause * 2);
                 continue;

@@ -27,11 +27,7 @@ pub(super) use self::tail::Reach;
 use self::{followed::Followed, rings::Rings};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
-    app::{
-        broadcasts::Broadcasts,
-        limits::Limits,
-        sources::{Source, Sources},
-    },
+    app::{broadcasts::Broadcasts, limits::Limits, sources::Sources},
     domain::{page::PageLimit, topic::Topic},
     ports::{backend_error::BackendError, feed::Signal, tasks::Tasks},
 };
@@ -122,8 +118,7 @@ impl Hub {
         let mut tail = Tail::new(self.clone(), Arc::clone(&followed), broadcasts);
         let mut watching = followed.watching.lock().await;
         if !*watching {
-            let Source { feed, availability, .. } = self.0.sources.of(topic);
-            availability.observe(feed.watch(topic).await)?;
+            self.0.sources.of(topic).feed.watch(topic).await?;
             *watching = true;
             followed.state().ring.restart(None);
         }
@@ -235,6 +230,3 @@ impl Hub {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
