@@ -115,10 +115,17 @@ impl Server {
 
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
         let Backends { journal, messages, sources, leases, budget } = backends::open(settings, parts).await?;
-        let limits = Limits::new(limits_options(settings), leases, budget);
+        let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
-        let (rings, hub_tasks) = (ring_options(settings), Arc::clone(&tasks));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), Arc::clone(&broadcasts), rings, PAGE_LIMIT, hub_tasks);
+        let hub = Hub::start(
+            sources.clone(),
+            Arc::clone(&limits),
+            Arc::clone(&broadcasts),
+            ring_options(settings),
+            PAGE_LIMIT,
+            Arc::clone(&tasks),
+            Arc::clone(&entropy),
+        );
         tasks.spawn_vital("leases", Arc::clone(&limits).keep_leases().boxed()).detach();
         let administration =
             Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
@@ -147,6 +154,7 @@ impl Server {
             administration: Arc::new(administration),
             authenticator,
             sources,
+            entropy,
             lifecycle: lifecycle.clone(),
             signals: Arc::clone(&signals),
             metrics: Arc::new(MetricsText::new(move || prometheus.render())),

@@ -1,4 +1,4 @@
-//! The rules of the tree, as tests: who may look at whom, and how long a file may be.
+//! The rules of the tree, as tests: who may look at whom, and what a backend has.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longer files have more than one subject.
-const LINES_MAX: usize = 300;
+use rejoin::adapters::config::Backend;
 
 /// Every Rust file below a folder, with its text.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
@@ -46,6 +45,12 @@ fn dependencies_point_inward() {
     never_names("src/domain", &["ports", "app", "adapters", "composition"]);
     never_names("src/ports", &["app", "adapters", "composition"]);
     never_names("src/app", &["adapters", "composition"]);
+}
+
+#[test]
+fn the_backend_kit_knows_no_backend() {
+    let others = ["auth", "config", "memory", "postgres", "redis", "http", "cli"].map(|other| format!("adapters::{other}"));
+    never_names("src/adapters/backend_kit", &others.iter().map(String::as_str).chain(["app", "composition"]).collect::<Vec<_>>());
 }
 
 #[test]
@@ -90,11 +95,25 @@ fn only_the_composition_root_knows_which_backend_there_is() {
     }
 }
 
+/// The steps of `docs/adding-a-backend.md`.
 #[test]
-fn no_file_is_too_long() {
-    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
-        let lines = text.lines().count();
-        assert!(lines <= LINES_MAX, "{} has {lines} lines", path.display());
+fn each_backend_has_all_that_the_recipe_names() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default();
+    for backend in Backend::ALL {
+        let (name, variant) = (backend.name(), format!("Backend::{backend:?} =>"));
+        let has = |path: &str, what: &str| assert!(read(path).contains(what), "{name} lacks `{what}` in {path}");
+        has(&format!("src/adapters/{name}/mod.rs"), "//!");
+        has("src/composition/backends.rs", &variant);
+        has("config/default.toml", &format!("[{name}]"));
+        has("tests/contract/main.rs", &format!("mod {name}_backend:"));
+        // Memory needs no server, and no page or file of its own: it is the default, and belongs to one process.
+        if backend != Backend::Memory {
+            has(&format!("config/{name}.toml"), &format!("[{name}]"));
+            has(&format!("docs/backends/{name}.md"), "#");
+            has(&format!("tests/cluster/{name}.rs"), "storm");
+            has("scripts/install-test-tools", name);
+            has("docs/operations/tasks.md", &format!("| `{name} "));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::ports::entropy::Entropy;
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     fn next_u64(&self) -> u64 {
         rand::random()
     }

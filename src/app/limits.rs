@@ -13,12 +13,12 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use crate::{
     domain::{leases::LeaseId, position::Position, replay_budget::Exhausted, topic::UserId},
     ports::{
         backend_error::BackendError,
+        entropy::Entropy,
         limits::{ConnectionLeases, ReplayBudget},
     },
 };
@@ -50,6 +50,7 @@ pub struct Limits {
     options: LimitsOptions,
     leases: Arc<dyn ConnectionLeases>,
     budget: Arc<dyn ReplayBudget>,
+    entropy: Arc<dyn Entropy>,
     held: Mutex<Held>,
     release: Notify,
 }
@@ -103,8 +104,13 @@ pub struct Usage {
 
 impl Limits {
     /// Limits over the given ports; [`Limits::keep_leases`] has to run beside.
-    pub fn new(options: LimitsOptions, leases: Arc<dyn ConnectionLeases>, budget: Arc<dyn ReplayBudget>) -> Arc<Self> {
-        Arc::new(Self { options, leases, budget, held: Mutex::default(), release: Notify::new() })
+    pub fn new(
+        options: LimitsOptions,
+        leases: Arc<dyn ConnectionLeases>,
+        budget: Arc<dyn ReplayBudget>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Arc<Self> {
+        Arc::new(Self { options, leases, budget, entropy, held: Mutex::default(), release: Notify::new() })
     }
 
     /// Takes a connection slot of the user.
@@ -112,7 +118,7 @@ impl Limits {
     /// # Errors
     /// [`TooManyConnections`]; nothing is held then.
     pub async fn connect(self: &Arc<Self>, user: &UserId) -> Result<Lease, TooManyConnections> {
-        let id = LeaseId(Uuid::new_v4());
+        let id = LeaseId(self.entropy.uuid());
         let refused = |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
         let closed = self.held().count_in(user, id, self.options.connections_max).map_err(refused)?;
         // From here on the lease's drop counts it out again, also if this future is dropped.

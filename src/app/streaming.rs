@@ -250,11 +250,11 @@ impl Subscription {
                     self.tail.moved(bounds.head);
                     self.session.handle_bounds(&bounds, &mut opening);
                 }
-                Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
+                Err(_) => self.session.handle_read_failed(Instant::now().into_std(), self.jitter),
             },
             Action::Read(position) => match log.read(topic, position, self.page_limit).await {
                 Ok(page) => self.take_page(&page, &mut opening),
-                Err(_) => self.session.handle_read_failed(Instant::now().into_std()),
+                Err(_) => self.session.handle_read_failed(Instant::now().into_std(), self.jitter),
             },
             Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
         }

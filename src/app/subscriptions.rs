@@ -17,6 +17,7 @@ use super::{
 use crate::{
     domain::{
         access::{Forbidden, Principal},
+        backoff::share_of,
         category::{Category, CategoryNotAllowed},
         cursor::{Continuity, Cursor},
         frame::{Frame, StreamStyle},
@@ -25,7 +26,7 @@ use crate::{
         replay_budget::Exhausted,
         retention::retained_since,
         session::{Action, Session, StreamPolicy},
-        timestamp::Timestamp,
+        timestamp::{Timestamp, millis},
         topic::{Topic, UserId},
     },
     ports::{backend_error::BackendError, clock::Clock, messages::Messages},
@@ -124,9 +125,8 @@ pub struct Subscription {
     pub(super) page_limit: PageLimit,
     /// What the client gets first.
     pub(super) opening: Vec<Frame>,
-    /// When in a drain's spread this connection's turn is, in thousandths: at random, so that clients don't come back
-    /// all at once.
-    drain_turn: u32,
+    /// Drawn at random: what all connections do at some time, each does at a time of its own.
+    pub(super) jitter: u64,
     retry_ms: u64,
     pub(super) signals: Arc<Signals>,
     pub(super) life: Life,
@@ -149,8 +149,8 @@ impl Subscriptions {
 
     /// What clients get that come while the process drains.
     pub(super) fn draining(&self) -> Option<Subscribed> {
-        let retry_ms = drain_retry_ms(self.options.policy.retry_ms, drain_turn());
-        self.hub.drain_plan().is_some().then_some(Subscribed::Draining { retry_ms })
+        self.hub.drain_plan()?;
+        Some(Subscribed::Draining { retry_ms: drain_retry_ms(self.options.policy.retry_ms, self.hub.jitter()) })
     }
 
     /// Takes a slot of the user, and then a place at the topic's tail.
@@ -171,7 +171,7 @@ impl Subscriptions {
             messages: None,
             page_limit: self.options.page_limit,
             opening: Vec::new(),
-            drain_turn: drain_turn(),
+            jitter: self.hub.jitter(),
             retry_ms: self.options.policy.retry_ms,
             signals: Arc::clone(&self.signals),
             life: Life::default(),
@@ -252,19 +252,14 @@ impl Subscription {
     /// Tells the session when it is to end, if the process drains.
     pub(super) fn heed_drain(&mut self) {
         if let Some(DrainPlan { started, spread }) = self.tail.drain_plan() {
-            let at = *started + *spread * self.drain_turn / 1_000;
-            self.session.handle_drain(at.into_std(), drain_retry_ms(self.retry_ms, self.drain_turn));
+            let at = *started + share_of(*spread, self.jitter);
+            self.session.handle_drain(at.into_std(), drain_retry_ms(self.retry_ms, self.jitter));
         }
     }
 }
 
-/// A turn in a drain, in thousandths of its spread.
-fn drain_turn() -> u32 {
-    rand::random_range(0..1_000)
-}
-
 /// How long a client waits after a drain: between half and one and a half times the usual, so that those who leave
 /// together don't come back together.
-fn drain_retry_ms(retry_ms: u64, turn: u32) -> u64 {
-    retry_ms / 2 + retry_ms * u64::from(turn) / 1_000
+fn drain_retry_ms(retry_ms: u64, jitter: u64) -> u64 {
+    retry_ms / 2 + millis(share_of(Duration::from_millis(retry_ms), jitter))
 }

@@ -5,30 +5,35 @@
 use std::time::Duration;
 
 /// The pauses between the tries of one thing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     first: Duration,
     longest: Duration,
-    next: Duration,
+    failures: u32,
 }
 
 impl Backoff {
     /// Pauses that begin at `first`, and double up to `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        Self { first, longest, failures: 0 }
     }
 
     /// The pause before the next try, after one that failed: between half of its full length and all of it, as `random` has it.
     pub fn pause(&mut self, random: u64) -> Duration {
-        let full = self.next;
-        self.next = self.longest.min(full * 2);
-        jittered(full, random)
+        self.failures = self.failures.saturating_add(1);
+        pause_after(self.failures, self.first, self.longest, random)
     }
 
     /// A try succeeded: the next pause is the first again.
     pub const fn reset(&mut self) {
-        self.next = self.first;
+        self.failures = 0;
     }
+}
+
+/// The pause after so many failures in a row, as [`Backoff::pause`] has it, for whoever keeps their number alone.
+pub fn pause_after(failures: u32, first: Duration, longest: Duration, random: u64) -> Duration {
+    let full = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    jittered(full.min(longest), random)
 }
 
 /// Between half of `full` and all of it, evenly spread.

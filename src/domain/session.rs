@@ -19,6 +19,7 @@ pub use self::{
     producer_watch::ProducerSign,
 };
 use super::{
+    backoff::pause_after,
     category::Category,
     cursor::Bounds,
     event::Entry,
@@ -142,10 +143,10 @@ impl Session {
     }
 
     /// The journal could not be read: it will be asked again after a pause, while keepalives go on (promise 9).
-    pub fn handle_read_failed(&mut self, now: Instant) {
-        let pause = READ_RETRY_FIRST.saturating_mul(1 << self.read_failures.min(10)).min(READ_RETRY_LONGEST);
-        self.read_failures += 1;
-        self.read_again_at = Some(now + pause);
+    /// `jitter` is the connection's own, at random: those that failed together do not try again together.
+    pub fn handle_read_failed(&mut self, now: Instant, jitter: u64) {
+        self.read_failures = self.read_failures.saturating_add(1);
+        self.read_again_at = Some(now + pause_after(self.read_failures, READ_RETRY_FIRST, READ_RETRY_LONGEST, jitter));
     }
 
     /// Live entries reach back to the client's position without a gap, up to `head`: no page is needed.

@@ -6,6 +6,8 @@
 //!
 //! Of a group of laws a block says `has`, and they run, or `(lacks "why")`, and they are shown as ignored.
 
+#![expect(clippy::disallowed_methods, reason = "tests make ids of their own")]
+
 #[cfg(test)]
 mod backend;
 #[cfg(test)]

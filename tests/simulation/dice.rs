@@ -13,7 +13,12 @@ impl Dice {
 
     /// Dice that fall independently of these, but by the same seed.
     pub(crate) fn fork(&self) -> Self {
-        Self::of(self.0.lock().unwrap().random())
+        Self::of(self.seed())
+    }
+
+    /// A seed for something else.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0.lock().unwrap().random()
     }
 
     pub(crate) fn chance(&self, probability: f64) -> bool {

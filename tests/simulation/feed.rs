@@ -163,7 +163,8 @@ fn hint(signal: Signal) -> Signal {
 #[async_trait]
 impl Feed for FaultyFeed {
     fn signals(&self) -> BoxStream<'static, Signal> {
-        let receiver = self.receiver.lock().unwrap().take().expect("signals are taken once");
+        // They are taken once.
+        let Some(receiver) = self.receiver.lock().unwrap().take() else { return stream::empty().boxed() };
         stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|signal| (signal, receiver))).boxed()
     }
 

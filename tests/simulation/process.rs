@@ -16,8 +16,8 @@ use rejoin::{
         sources::{Source, Sources},
         subscriptions::{SubscriptionOptions, Subscriptions},
     },
-    ports::clock::Clock,
-    testing::tasks_until,
+    ports::{clock::Clock, entropy::Entropy},
+    testing::{SeededEntropy, tasks_until},
 };
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(setup: &Setup, dice: Dice) -> Arc<Self> {
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::of(dice.seed()));
         let (faults, dead) = (Arc::new(Faults::none(dice)), CancellationToken::new());
         let journal = Arc::new(FaultyJournal::new(Arc::clone(&setup.backend), Arc::clone(&faults)));
         let feed = FaultyFeed::start(Arc::clone(&setup.backend), Arc::clone(&faults), dead.clone());
@@ -64,9 +65,9 @@ impl Process {
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
         let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
-        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _);
+        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()));
+        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()), entropy);
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
         let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
         let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);

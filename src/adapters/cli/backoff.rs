@@ -5,6 +5,12 @@
 
 use std::time::Duration;
 
+use crate::{
+    adapters::system_entropy::SystemEntropy,
+    domain::backoff::{Backoff, share_of},
+    ports::entropy::Entropy,
+};
+
 /// First and longest pause while the server can't be reached.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -12,30 +18,32 @@ const LONGEST: Duration = Duration::from_secs(30);
 const ASKED_MIN: Duration = Duration::from_millis(100);
 const ASKED_MAX: Duration = Duration::from_hours(1);
 
-/// Pauses that double with each failure.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
-    failures: u32,
+/// Pauses that double with each failure, each of them at random between half of its length and all of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pauses(Backoff);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(Backoff::new(FIRST, LONGEST))
+    }
 }
 
-impl Backoff {
-    /// The pause after one more failure: of what the doubling allows, a random part of at least a half.
+impl Pauses {
+    /// The pause after one more failure.
     pub(super) fn next(&mut self) -> Duration {
-        let ceiling = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        ceiling / 2 + (ceiling / 2).mul_f64(rand::random())
+        self.0.pause(SystemEntropy.next_u64())
     }
 
     /// The server could be reached.
-    pub(super) fn reset(&mut self) {
-        self.failures = 0;
+    pub(super) const fn reset(&mut self) {
+        self.0.reset();
     }
 }
 
 /// A delay that the server asked for, within reason, and up to an eighth more, so that not all come at once.
 pub(super) fn as_asked(delay: Duration) -> Duration {
     let delay = delay.clamp(ASKED_MIN, ASKED_MAX);
-    delay + (delay / 8).mul_f64(rand::random())
+    delay + share_of(delay / 8, SystemEntropy.next_u64())
 }
 
 /// A delay for people: `0.5 s`.
@@ -46,20 +54,6 @@ pub(super) fn shown(delay: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_longest_and_begin_anew() {
-        let mut backoff = Backoff::default();
-        for ceiling_ms in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            let ceiling = Duration::from_millis(ceiling_ms);
-            let pause = backoff.next();
-            assert!((ceiling / 2..=ceiling).contains(&pause), "{pause:?} of {ceiling:?}");
-        }
-        backoff.failures = u32::MAX;
-        assert!(backoff.next() <= LONGEST);
-        backoff.reset();
-        assert!(backoff.next() <= FIRST);
-    }
 
     #[test]
     fn what_the_server_asks_for_is_a_minimum_within_reason() {

@@ -236,6 +236,9 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// Every backend.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Postgres];
+
     /// Its name in the settings.
     pub const fn name(self) -> &'static str {
         match self {

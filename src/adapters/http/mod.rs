@@ -59,7 +59,7 @@ use crate::{
         administration::Administration, lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals,
         sources::Sources, subscriptions::Subscriptions,
     },
-    ports::authenticator::Authenticator,
+    ports::{authenticator::Authenticator, entropy::Entropy},
 };
 
 /// What the routes need.
@@ -77,6 +77,8 @@ pub struct Api {
     pub authenticator: Arc<dyn Authenticator>,
     /// Asked whether they answer.
     pub sources: Sources,
+    /// Makes the ids of requests.
+    pub entropy: Arc<dyn Entropy>,
     /// Tells whether the process drains.
     pub lifecycle: Lifecycle,
     /// Counts what is refused.
@@ -170,7 +172,7 @@ fn health_routes() -> OpenApiRouter<Api> {
 /// What all routes have in common; `elsewhere` is the answer where there is no route.
 fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> Router {
     let cors = cors(&api.options.cors_origins);
-    let guard = Guard::of(&api.options);
+    let (guard, entropy) = (Guard::of(&api.options), Arc::clone(&api.entropy));
     let (routes, openapi) = routes.split_for_parts();
     routes
         .fallback(async move || elsewhere())
@@ -182,7 +184,7 @@ fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> R
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::enforce))
         .layer(middleware::map_response(never_sniff))
-        .layer(middleware::from_fn(request_id::with_request_id))
+        .layer(middleware::from_fn_with_state(entropy, request_id::with_request_id))
         .layer(cors)
         .layer(middleware::from_fn_with_state(guard, guard::enforce_on_preflight))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))

@@ -2,8 +2,10 @@
 //!
 //! Invariant: an id that comes from outside is short and visible, so that it can't forge a line of the log.
 
+use std::sync::Arc;
+
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
@@ -12,16 +14,17 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::trace;
+use crate::ports::entropy::Entropy;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from outside, in bytes.
 const ID_BYTES_MAX: usize = 128;
 
 /// Gives the request an id, unless it brings a good one along, and the answer the same.
-pub(super) async fn with_request_id(mut request: Request, next: Next) -> Response {
+pub(super) async fn with_request_id(State(entropy): State<Arc<dyn Entropy>>, mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(HEADER).filter(|id| is_good(id)) {
         Some(id) => id.clone(),
-        None => made(),
+        None => made(&*entropy),
     };
     let text = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", id = text);
@@ -42,9 +45,10 @@ fn is_good(id: &HeaderValue) -> bool {
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-fn made() -> HeaderValue {
+fn made(entropy: &dyn Entropy) -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
-    let id = Uuid::new_v4().as_simple().encode_lower(&mut buffer);
+    let id = entropy.uuid();
+    let id = id.as_simple().encode_lower(&mut buffer);
     // Hexadecimal digits make a header.
     HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
@@ -52,6 +56,7 @@ fn made() -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::SeededEntropy;
 
     #[test]
     fn only_short_and_visible_ids_are_taken_from_outside() {
@@ -62,6 +67,7 @@ mod tests {
             assert!(!is_good(&HeaderValue::from_str(bad).unwrap()), "{bad:?}");
         }
         assert!(!is_good(&HeaderValue::from_bytes(b"\xff").unwrap()));
-        assert!(is_good(&made()) && made() != made());
+        let entropy = SeededEntropy::of(1);
+        assert!(is_good(&made(&entropy)) && made(&entropy) != made(&entropy));
     }
 }

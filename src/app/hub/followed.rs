@@ -18,7 +18,7 @@ use super::{
     ring::{Covered, Ring},
     rings::{RingHolder, Rings},
 };
-use crate::domain::{event::Entry, page::Page, position::Position, replay::Step, timestamp::Timestamp, topic::Topic};
+use crate::domain::{backoff::Backoff, event::Entry, page::Page, position::Position, replay::Step, timestamp::Timestamp, topic::Topic};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -152,7 +152,7 @@ struct CatchingUp {
 impl CatchingUp {
     async fn read(mut self, hub: Hub) {
         let followed = Arc::clone(&self.followed);
-        let mut pause = RETRY_FIRST;
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         while followed.has_followers() {
             let Some(head) = followed.state().ring.head() else { break };
             let source = hub.0.sources.of(&followed.topic);
@@ -162,11 +162,10 @@ impl CatchingUp {
                 source.log.read(&followed.topic, head, hub.0.page_limit).await
             };
             let Ok(page) = read else {
-                tokio::time::sleep(pause).await;
-                pause = RETRY_LONGEST.min(pause * 2);
+                tokio::time::sleep(backoff.pause(hub.jitter())).await;
                 continue;
             };
-            pause = RETRY_FIRST;
+            backoff.reset();
             let done = followed.take_page(&hub, head, &page);
             self.is_over = done;
             followed.news.notify_waiters();

@@ -29,7 +29,7 @@ pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
     app::{broadcasts::Broadcasts, limits::Limits, sources::Sources},
     domain::{page::PageLimit, topic::Topic},
-    ports::{backend_error::BackendError, feed::Signal, tasks::Tasks},
+    ports::{backend_error::BackendError, entropy::Entropy, feed::Signal, tasks::Tasks},
 };
 
 /// Most signals that are handled before the connections they concern are woken.
@@ -64,6 +64,7 @@ struct Inner {
     desertion: Notify,
     catch_ups: Semaphore,
     tasks: Arc<dyn Tasks>,
+    entropy: Arc<dyn Entropy>,
     drain: OnceLock<DrainPlan>,
 }
 
@@ -76,6 +77,7 @@ impl Hub {
         ring_options: RingOptions,
         page_limit: PageLimit,
         tasks: Arc<dyn Tasks>,
+        entropy: Arc<dyn Entropy>,
     ) -> Self {
         let signals = sources.signals();
         let hub = Self(Arc::new(Inner {
@@ -90,6 +92,7 @@ impl Hub {
             desertion: Notify::new(),
             catch_ups: Semaphore::new(CATCH_UPS_AT_ONCE),
             tasks,
+            entropy,
             drain: OnceLock::new(),
         }));
         let tasks = &hub.0.tasks;
@@ -137,6 +140,11 @@ impl Hub {
     /// The plan, once the process drains.
     pub fn drain_plan(&self) -> Option<&DrainPlan> {
         self.0.drain.get()
+    }
+
+    /// A number at random, by which a connection does at a time of its own what all do.
+    pub fn jitter(&self) -> u64 {
+        self.0.entropy.next_u64()
     }
 
     /// How many topics are followed here.

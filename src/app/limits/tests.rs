@@ -13,6 +13,7 @@ use crate::ports::{
     backend_error::{BackendError, BackendErrorKind},
     limits::{MockConnectionLeases, MockReplayBudget},
 };
+use crate::testing::SeededEntropy;
 
 const OPTIONS: LimitsOptions = LimitsOptions { connections_max: Some(2), replays_max: Some(3), replay_window: Duration::from_mins(1) };
 
@@ -25,7 +26,7 @@ fn away() -> BackendError {
 }
 
 fn limits(leases: MockConnectionLeases, budget: MockReplayBudget) -> Arc<Limits> {
-    Limits::new(OPTIONS, Arc::new(leases), Arc::new(budget))
+    Limits::new(OPTIONS, Arc::new(leases), Arc::new(budget), Arc::new(SeededEntropy::of(1)))
 }
 
 /// Every lease that a mock was asked to hold or to give up, in order.
@@ -93,7 +94,8 @@ async fn a_refusal_of_the_backend_leaves_nothing_held() {
 #[tokio::test]
 async fn without_limits_nobody_is_asked() {
     let options = LimitsOptions { connections_max: None, replays_max: None, ..OPTIONS };
-    let limits = Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()));
+    let limits =
+        Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..100 {
@@ -164,7 +166,8 @@ async fn a_renewal_that_fails_is_tried_again() {
 async fn many_leases_go_in_several_calls() {
     let (renewed, released) = (Calls::default(), Calls::default());
     let options = LimitsOptions { connections_max: Some(10_000), ..OPTIONS };
-    let limits = Limits::new(options, Arc::new(granting(&renewed, &released)), Arc::new(MockReplayBudget::new()));
+    let limits =
+        Limits::new(options, Arc::new(granting(&renewed, &released)), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..3 * LEASES_PER_CALL / 2 {
@@ -204,7 +207,7 @@ impl ConnectionLeases for Silent {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_while_it_waits_holds_nothing() {
-    let limits = Limits::new(OPTIONS, Arc::new(Silent), Arc::new(MockReplayBudget::new()));
+    let limits = Limits::new(OPTIONS, Arc::new(Silent), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
     for _ in 0..5 {
         let u1 = user("u1");
         let mut waiting = std::pin::pin!(limits.connect(&u1));

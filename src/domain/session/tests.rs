@@ -146,7 +146,7 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
         match stream.session.poll() {
             Action::Read(after) => {
                 assert_eq!(after, at(3));
-                stream.session.handle_read_failed(stream.now);
+                stream.session.handle_read_failed(stream.now, u64::MAX);
                 pauses.push(stream.session.read_again_at.unwrap() - stream.now);
             }
             Action::Pause => {
@@ -157,7 +157,8 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
         }
     }
     let pauses: Vec<u128> = pauses.iter().map(Duration::as_millis).collect();
-    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+    let longest = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000];
+    assert!(pauses.iter().zip(longest).all(|(pause, longest)| (longest / 2..=longest).contains(pause)), "{pauses:?}");
     assert_eq!(keepalives, 1);
     stream.pass(5);
     let mut out = Vec::new();

@@ -23,7 +23,7 @@ use self::{
     producer::{Opening, Producer, ProducerError},
 };
 use super::{
-    backoff::{self, Backoff},
+    backoff::{self, Pauses},
     duration,
     output::{Output, OutputError},
     printable::tell,
@@ -235,7 +235,7 @@ fn interrupted() -> Ending {
 
 /// Does something again and again while it fails by what may pass.
 async fn retrying<T>(retry_for: Duration, mut attempt: impl AsyncFnMut() -> Result<T, ProducerError>) -> Result<T, ProducerError> {
-    let (mut backoff, give_up_at) = (Backoff::default(), Instant::now() + retry_for);
+    let (mut backoff, give_up_at) = (Pauses::default(), Instant::now() + retry_for);
     loop {
         match attempt().await {
             Err(ProducerError::Passing(why)) if Instant::now() < give_up_at => {

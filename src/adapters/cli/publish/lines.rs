@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{AttemptError, PublishError, PublishOptions, input::Input};
 use crate::adapters::cli::{
-    backoff::{self, Backoff},
+    backoff::{self, Pauses},
     output::{Output, OutputError},
     printable::{Printable, tell},
     server_access::{BodyError, RemoteServer},
@@ -68,7 +68,7 @@ pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> R
 /// Gets as far as the head of the answer. Only an attempt that sent nothing is repeated: what standard input has given
 /// can't be had again.
 async fn connect(server: &RemoteServer, input: &Input, key: &IdempotencyKey, mut retries: u32) -> Result<Response, PublishError> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Pauses::default();
     loop {
         let request = server
             .events(Method::POST, &[])

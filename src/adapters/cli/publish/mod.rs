@@ -9,7 +9,6 @@ mod single;
 use std::{error::Error, io, process::ExitCode};
 
 use clap::Args;
-use uuid::Uuid;
 
 use super::{
     output::{self, OutputError},
@@ -17,7 +16,11 @@ use super::{
     server_access::{self, AccessError, BodyError, ServerAccess},
     server_problem::ServerProblem,
 };
-use crate::domain::{idempotency_key::IdempotencyKey, json::InvalidJson};
+use crate::{
+    adapters::system_entropy::SystemEntropy,
+    domain::{idempotency_key::IdempotencyKey, json::InvalidJson},
+    ports::entropy::Entropy,
+};
 
 /// Options.
 #[derive(Args, Clone, Debug)]
@@ -134,5 +137,5 @@ pub(super) async fn publish(options: &PublishOptions) -> Result<ExitCode, Box<dy
 }
 
 fn new_key() -> IdempotencyKey {
-    IdempotencyKey::parse(&Uuid::new_v4().to_string()).expect("a UUID has 36 visible ASCII characters")
+    IdempotencyKey::parse(&SystemEntropy.uuid().to_string()).expect("a UUID has 36 visible ASCII characters")
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AttemptError, PublishError, PublishOptions};
 use crate::{
     adapters::cli::{
-        backoff::{self, Backoff},
+        backoff::{self, Pauses},
         printable::tell,
         server_access::{self, RemoteServer},
         server_problem::ServerProblem,
@@ -72,7 +72,7 @@ impl Receipt {
 pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> Result<Receipt, PublishError> {
     let body = body(options)?;
     let server = options.access.server()?;
-    let mut backoff = Backoff::default();
+    let mut backoff = Pauses::default();
     let mut retries = options.retries;
     loop {
         let error = match attempt(&server, &body, key).await {
@@ -94,7 +94,7 @@ pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> R
 }
 
 /// How long to wait before the next attempt; `None` if there must be none.
-fn pause(error: &AttemptError, backoff: &mut Backoff, once: bool) -> Option<Duration> {
+fn pause(error: &AttemptError, backoff: &mut Pauses, once: bool) -> Option<Duration> {
     match error {
         AttemptError::Unreachable { .. } => Some(backoff.next()),
         AttemptError::Broken(_) | AttemptError::Body(_) | AttemptError::Silence => (!once).then(|| backoff.next()),

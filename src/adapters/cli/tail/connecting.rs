@@ -9,7 +9,7 @@ use reqwest::Response;
 
 use super::{Cursor, TailOptions};
 use crate::adapters::cli::{
-    backoff::{self, Backoff},
+    backoff::{self, Pauses},
     server_access::{AccessError, RemoteServer, reason},
     server_problem::ServerProblem,
 };
@@ -45,7 +45,7 @@ pub(super) struct Connector {
     server: RemoteServer,
     categories: String,
     answer_timeout: Duration,
-    backoff: Backoff,
+    backoff: Pauses,
 }
 
 impl Connector {
@@ -54,7 +54,7 @@ impl Connector {
             server: options.access.server()?,
             categories: options.categories.join(","),
             answer_timeout: options.idle_timeout,
-            backoff: Backoff::default(),
+            backoff: Pauses::default(),
         })
     }
 
