@@ -1,8 +1,8 @@
 //! What the application that moves already has: a Redis, a Postgres with its tables, and a backend, each on a private port.
 
-use std::{net::TcpListener, process::Stdio};
+use std::process::Stdio;
 
-use rejoin_test_support::{PostgresServer, RedisServer, eventually};
+use rejoin_test_support::{PostgresServer, RedisServer, eventually, reserve_port};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -23,13 +23,13 @@ impl Surroundings {
     pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str) -> Self {
         let redis = RedisServer::start().await;
         let postgres = PostgresServer::start().await;
-        let port = free_port();
+        let port = reserve_port();
         let mut backend = Command::new("/usr/bin/python3");
         backend.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moving/backend.py")).args([&port.to_string(), secret]);
         let backend = backend.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         eventually("the backend listens", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
         let private = [redis.port(), postgres.port(), port];
-        let ports = ports.into_iter().zip(private).chain(started_by_the_page.iter().map(|named| (*named, free_port()))).collect();
+        let ports = ports.into_iter().zip(private).chain(started_by_the_page.iter().map(|named| (*named, reserve_port()))).collect();
         Self { redis, postgres, _backend: backend, ports }
     }
 
@@ -46,8 +46,4 @@ impl Surroundings {
         let private = self.ports.iter().find(|(named, _)| digits == named.to_string());
         private.map_or_else(|| format!(":{piece}"), |(_, private)| format!(":{private}{rest}"))
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod pgbouncer;
+mod ports;
 mod postgres;
 mod proxy;
 mod redis;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use self::{
     client::{Connection, EventClient, Seen},
     pgbouncer::PgBouncer,
+    ports::reserve_port,
     postgres::{PostgresServer, program},
     proxy::{CuttingProxy, Spared},
     redis::{RedisCluster, RedisServer},

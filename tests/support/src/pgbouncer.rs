@@ -11,7 +11,8 @@ use std::{
 use tokio::process::{Child, Command};
 
 use crate::{
-    postgres::{PostgresServer, as_user, free_port, fresh_folder},
+    ports::reserve_port,
+    postgres::{PostgresServer, as_user, fresh_folder},
     soon,
 };
 
@@ -25,7 +26,7 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts a pooler before `server` with its defaults, but for its `pool_mode`, and waits until it listens.
     pub async fn start(server: &PostgresServer, pool_mode: &str) -> Self {
-        let (folder, port) = (fresh_folder(), free_port());
+        let (folder, port) = (fresh_folder(), reserve_port());
         let users = folder.join("users.txt");
         fs::write(&users, "\"postgres\" \"\"\n").unwrap();
         let settings = format!(

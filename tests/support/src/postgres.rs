@@ -5,14 +5,14 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::soon;
+use crate::{ports::reserve_port, soon};
 
 /// What every private server is told: it commits as by default, but what the kernel has counts as written, since no test
 /// cuts the machine's power; so it is quick to come back after a kill.
@@ -76,7 +76,7 @@ impl PostgresServer {
         fs::write(&conf, fs::read_to_string(&conf).unwrap() + settings + "\n" + &socket).unwrap();
         let mut undertaker = Command::new("sh");
         undertaker.args(["-c", UNDERTAKER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { folder, port: free_port(), undertaker: undertaker.spawn().unwrap() };
+        let server = Self { folder, port: reserve_port(), undertaker: undertaker.spawn().unwrap() };
         server.run();
         server.answers().await;
         server
@@ -269,10 +269,6 @@ fn give_to_postgres(path: &Path) {
         let given = Command::new("chown").arg("postgres:postgres").arg(path).status().unwrap();
         assert!(given.success());
     }
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A program of Postgres: of the folder that `POSTGRES_BIN` names, where it is there; else of the latest version that Debian

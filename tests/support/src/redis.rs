@@ -1,17 +1,13 @@
 //! Private Redis servers, which tests may kill, stop, wipe and fill. `REDIS_SERVER` may name another executable than the
 //! installed one: an older Redis, or Valkey.
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    process::Stdio,
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use redis::{Client, Cmd, FromRedisValue};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::soon;
+use crate::{ports::reserve_port, soon};
 
 /// A Redis server on a port of its own, with a folder of its own. It ends with the value.
 pub struct RedisServer {
@@ -34,7 +30,7 @@ impl RedisServer {
     /// Starts a server with these arguments.
     pub async fn start_with(settings: &[&str]) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { port: free_port(), folder: TempDir::new().unwrap(), settings, child: None };
+        let mut server = Self { port: reserve_port(), folder: TempDir::new().unwrap(), settings, child: None };
         server.start_again().await;
         server
     }
@@ -180,14 +176,4 @@ fn command(words: &[&str]) -> Cmd {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command
-}
-
-/// A port that was free a moment ago. A cluster's server also needs the one 10,000 above it.
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        if port < 55_000 && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).is_ok() {
-            return port;
-        }
-    }
 }
