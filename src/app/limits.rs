@@ -198,8 +198,10 @@ impl Limits {
         let mut renewals = tokio::time::interval(RENEW_EVERY);
         loop {
             tokio::select! {
-                () = self.release.notified() => self.give_back().await,
+                // In this order clients that leave all the time don't keep leases from being renewed.
+                biased;
                 _ = renewals.tick() => self.renew().await,
+                () = self.release.notified() => self.give_back().await,
             }
         }
     }

@@ -106,9 +106,11 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> Over {
             Action::Follow(_) | Action::Pause => {
                 set_alarm(alarm.as_mut(), Instant::from_std(subscription.session.poll_timeout()));
                 tokio::select! {
-                    () = news => {}
-                    () = alarm.as_mut() => {}
+                    // In this order news that comes all the time hides nothing else.
+                    biased;
                     () = wire.gone() => return Over::ClientGone,
+                    () = alarm.as_mut() => {}
+                    () = news => {}
                 }
             }
         }

@@ -30,9 +30,13 @@ use crate::{
     clock::SimulatedClock,
     faults::{Faults, JournalFault},
     feed::FaultyFeed,
+    history::History,
+    messages::Appends,
 };
 
 pub(crate) struct Backend {
+    pub(crate) history: History,
+    pub(crate) appends: Appends,
     pub(crate) clock: Arc<SimulatedClock>,
     options: MemoryOptions,
     /// Whether readers are told the floor: some backends don't know it.
@@ -54,11 +58,11 @@ pub(crate) struct Logged {
 }
 
 impl Backend {
-    pub(crate) fn new(options: MemoryOptions, floor_is_known: bool) -> Self {
+    pub(crate) fn new(options: MemoryOptions, floor_is_known: bool, history: History) -> Self {
         let clock = Arc::new(SimulatedClock::start());
         let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
         let (log, feeds) = (Mutex::default(), Mutex::default());
-        Self { clock, options, floor_is_known, journal, incarnation: AtomicUsize::new(0), log, feeds }
+        Self { clock, options, floor_is_known, history, appends: Appends::default(), journal, incarnation: AtomicUsize::new(0), log, feeds }
     }
 
     pub(crate) fn floor_is_known(&self) -> bool {
@@ -87,6 +91,7 @@ impl Backend {
         let mut log = self.log.lock().unwrap();
         for (append, told) in batch.into_iter().zip(&told).filter(|(_, told)| !told.duplicate) {
             let payload = append.event.payload.as_str().to_owned();
+            self.history.note("appended", &(append.user.as_str(), told.id, &payload));
             let logged = Logged { id: told.id, category: append.event.category.clone(), payload, incarnation };
             log.entry(Topic::User(append.user)).or_default().push(logged);
         }
@@ -105,6 +110,7 @@ impl Backend {
 
     /// Loses everything. Feeds notice that their server is another one.
     pub(crate) fn wipe(&self) {
+        self.history.note("wiped", &());
         self.clock.pass_latest();
         *self.journal.lock().unwrap() = Arc::new(MemoryJournal::new(self.options.clone(), Arc::clone(&self.clock) as _));
         self.incarnation.fetch_add(1, Ordering::Relaxed);
@@ -125,8 +131,9 @@ impl FaultyJournal {
         Self { backend, faults, reads: AtomicUsize::new(0) }
     }
 
-    fn as_told(&self, bounds: Bounds) -> Bounds {
-        if self.backend.floor_is_known { bounds } else { Bounds { floor: None, ..bounds } }
+    /// Of a message everything is always known.
+    fn as_told(&self, topic: &Topic, bounds: Bounds) -> Bounds {
+        if self.backend.floor_is_known || topic.user().is_none() { bounds } else { Bounds { floor: None, ..bounds } }
     }
 }
 
@@ -158,8 +165,9 @@ impl TopicLog for FaultyJournal {
         self.faults.delay_journal().await;
         self.faults.request()?;
         let mut page = self.backend.journal().read(topic, after, limit).await?;
-        page.bounds = self.as_told(page.bounds);
-        if self.faults.now().journal == JournalFault::Foreign {
+        self.backend.history.note("read", &(topic, after, page.entries.len(), page.more));
+        page.bounds = self.as_told(topic, page.bounds);
+        if self.faults.now().journal == JournalFault::Foreign && topic.user().is_some() {
             page.entries.iter_mut().for_each(|entry| entry.prev = None);
         }
         // What was read may be out of date when it arrives.
@@ -170,7 +178,7 @@ impl TopicLog for FaultyJournal {
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
         self.faults.delay_journal().await;
         self.faults.request()?;
-        let bounds = self.as_told(self.backend.bounds(topic).await);
+        let bounds = self.as_told(topic, self.backend.bounds(topic).await);
         self.faults.delay_journal().await;
         self.faults.answer(bounds)
     }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use rejoin::{
     app::{
         streaming::stream,
@@ -31,13 +32,15 @@ use crate::{
     checker::{Seen, judge},
     dice::Dice,
     process::Process,
-    wire::{Mood, MoodyWire},
+    wire::{Mood, MoodyWire, Taker},
     world::World,
 };
 
 pub(crate) struct Client {
     pub(crate) topic: Topic,
     pub(crate) dice: Dice,
+    /// Tells it from the others of its world in the history.
+    number: u64,
     principal: Principal,
     categories: BTreeSet<Category>,
     format: Format,
@@ -56,6 +59,7 @@ impl Client {
             topic: Topic::User(user.clone()),
             principal: Principal { user: Some(user.clone()), scopes: BTreeSet::new(), categories: None, expires_at: None },
             categories,
+            number: dice.seed(),
             format: *dice.pick(&[Format::Envelope, Format::Named]),
             backend: Arc::clone(&world.setup.backend),
             calm: Arc::clone(&world.calm),
@@ -67,18 +71,15 @@ impl Client {
         })
     }
 
-    pub(crate) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
-    }
-
     /// Connects, and connects again, until the world ends.
     pub(crate) async fn live(self: Arc<Self>, world: Arc<World>) {
         loop {
             let process = world.any_process(&self.dice);
             tokio::select! {
-                () = Arc::clone(&self).connect(&process) => {}
-                () = process.dead.cancelled() => {}
+                biased;
                 () = world.over.cancelled() => return,
+                () = process.dead.cancelled() => {}
+                () = Arc::clone(&self).connect(&process) => {}
             }
             sleep(self.dice.ms(1..300)).await;
         }
@@ -95,35 +96,10 @@ impl Client {
         self.met_incarnation.store(self.backend.incarnation(), Ordering::Relaxed);
         // Who is refused has seen nothing, and comes again.
         let Ok(Subscribed::Stream(subscription)) = process.subscriptions.open(&self.principal, request).await else { return };
+        self.backend.history.note("a client connected", &(self.number, cursor));
         self.seen.lock().unwrap().push(Seen::Connected(cursor));
         let mood = if self.is_calm() { Mood::Gentle } else { Mood::random(&self.dice) };
         stream(subscription, MoodyWire::new(Arc::clone(&self), mood)).await;
-    }
-
-    /// The next thing that a stream said.
-    pub(crate) async fn take(&self, decoded: Decoded) {
-        let seen = match decoded {
-            Decoded::Comment(_) | Decoded::Retry(_) => return,
-            Decoded::Position(id) => Seen::MovedTo { id: id.parse().unwrap(), origin: self.backend.bounds(&self.topic).await.origin },
-            Decoded::Event { id: None, event_type, data } => {
-                if event_type != "backlog.truncated" && !data.starts_with(r#"{"type":"backlog.truncated""#) {
-                    self.broadcasts.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
-                self.notice().await
-            }
-            Decoded::Event { id: Some(id), data, .. } => {
-                let payload = match self.format {
-                    Format::Named => data,
-                    Format::Envelope => serde_json::from_str::<serde_json::Value>(&data).unwrap()["payload"].to_string(),
-                };
-                Seen::Entry { id: id.parse().unwrap(), payload, origin: self.backend.bounds(&self.topic).await.origin }
-            }
-        };
-        if let Seen::Entry { id, .. } | Seen::MovedTo { id, .. } = seen {
-            *self.cursor.lock().unwrap() = Cursor::After(id);
-        }
-        self.seen.lock().unwrap().push(seen);
     }
 
     /// What a truncation notice means at this moment.
@@ -167,5 +143,42 @@ impl Client {
         while self.entries() < entries {
             sleep(Duration::from_millis(1)).await;
         }
+    }
+}
+
+#[async_trait]
+impl Taker for Client {
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    fn dice(&self) -> &Dice {
+        &self.dice
+    }
+
+    async fn take(&self, decoded: Decoded) {
+        self.backend.history.note("a client got", &(self.number, &decoded));
+        let seen = match decoded {
+            Decoded::Comment(_) | Decoded::Retry(_) => return,
+            Decoded::Position(id) => Seen::MovedTo { id: id.parse().unwrap(), origin: self.backend.bounds(&self.topic).await.origin },
+            Decoded::Event { id: None, event_type, data } => {
+                if event_type != "backlog.truncated" && !data.starts_with(r#"{"type":"backlog.truncated""#) {
+                    self.broadcasts.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                self.notice().await
+            }
+            Decoded::Event { id: Some(id), data, .. } => {
+                let payload = match self.format {
+                    Format::Named => data,
+                    Format::Envelope => serde_json::from_str::<serde_json::Value>(&data).unwrap()["payload"].to_string(),
+                };
+                Seen::Entry { id: id.parse().unwrap(), payload, origin: self.backend.bounds(&self.topic).await.origin }
+            }
+        };
+        if let Seen::Entry { id, .. } | Seen::MovedTo { id, .. } = seen {
+            *self.cursor.lock().unwrap() = Cursor::After(id);
+        }
+        self.seen.lock().unwrap().push(seen);
     }
 }

@@ -97,6 +97,7 @@ impl FaultyFeed {
         let mut lost = false;
         loop {
             tokio::select! {
+                biased;
                 () = self.rewired.notified() => {}
                 () = self.faults.changed.notified() => {}
                 Some(signal) = signals.next() => lost |= !self.pass_on(signal, &mut signals).await,
@@ -148,7 +149,7 @@ impl FaultyFeed {
 
 fn foreign(signal: Signal) -> Signal {
     match signal {
-        Signal::Appended(topic, entry) => Signal::Appended(topic, Entry { prev: None, ..entry }),
+        Signal::Appended(topic, entry) if topic.user().is_some() => Signal::Appended(topic, Entry { prev: None, ..entry }),
         other => other,
     }
 }

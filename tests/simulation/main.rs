@@ -5,8 +5,8 @@
 //! calm; then a [`checker`] that knows nothing of the code judges what each client saw, and each must have come to the
 //! head.
 //!
-//! A seed decides what happens; the order in which tasks that are ready at the same moment run is the runtime's own, so
-//! a seed that failed may need several runs to fail again.
+//! One seed is one run: time, randomness and the order of tasks follow from it, so a seed that failed fails again in the same way.
+//! `seeds::one_seed_is_one_run` compares whole histories of two runs.
 //!
 //! - `REJOIN_SIMULATION_SEED=17`: this seed alone.
 //! - `REJOIN_SIMULATION_SEEDS=1000`: so many seeds.
@@ -30,7 +30,15 @@ mod faults;
 #[cfg(test)]
 mod feed;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod process;
+#[cfg(test)]
+mod producer;
+#[cfg(test)]
+mod reader;
 #[cfg(test)]
 mod script;
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::{
     dice::Dice,
     faults::Faults,
     feed::FaultyFeed,
+    messages::FaultyMessages,
 };
 
 /// What all processes of a world have in common.
@@ -44,6 +45,7 @@ pub(crate) struct Process {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) limits: Arc<Limits>,
     pub(crate) journal: Arc<FaultyJournal>,
+    pub(crate) messages: Arc<FaultyMessages>,
     pub(crate) feed: Arc<FaultyFeed>,
     pub(crate) faults: Arc<Faults>,
     /// Cancelled when the process dies.
@@ -56,6 +58,7 @@ impl Process {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::of(dice.seed()));
         let (faults, dead) = (Arc::new(Faults::none(dice)), CancellationToken::new());
         let journal = Arc::new(FaultyJournal::new(Arc::clone(&setup.backend), Arc::clone(&faults)));
+        let messages = Arc::new(FaultyMessages::new(Arc::clone(&setup.backend), Arc::clone(&faults), Arc::clone(&journal)));
         let feed = FaultyFeed::start(Arc::clone(&setup.backend), Arc::clone(&faults), dead.clone());
         let clock = Arc::clone(&setup.backend.clock) as Arc<dyn Clock>;
         let signals = Signals::unheard(Arc::clone(&clock));
@@ -69,9 +72,9 @@ impl Process {
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
         let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()), entropy);
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
-        let (options, messages) = (setup.subscriptions.clone(), setup.backend.journal());
-        let subscriptions = Subscriptions::new(options, sources, messages, hub.clone(), Arc::clone(&limits), clock, signals);
-        Arc::new(Self { hub, subscriptions, limits, journal, feed, faults, dead, lease_keeper })
+        let (options, port) = (setup.subscriptions.clone(), Arc::clone(&messages) as _);
+        let subscriptions = Subscriptions::new(options, sources, port, hub.clone(), Arc::clone(&limits), clock, signals);
+        Arc::new(Self { hub, subscriptions, limits, journal, messages, feed, faults, dead, lease_keeper })
     }
 
     /// Dies at once: nothing is given back, and nobody is told.

@@ -9,7 +9,7 @@ use rejoin::{
         position::EventId,
         topic::{Topic, UserId},
     },
-    ports::journal::Journal,
+    ports::{journal::Journal, messages::Messages},
 };
 use tokio::{
     task::JoinSet,
@@ -21,6 +21,8 @@ use crate::{
     client::Client,
     dice::Dice,
     faults::{FeedFault, JournalFault, Switches},
+    producer::{Answer, produce},
+    reader::Reader,
     world::{Sizes, World},
 };
 
@@ -30,9 +32,14 @@ const CALM: Duration = Duration::from_mins(3);
 
 /// Runs the world of a seed.
 pub(crate) async fn run(seed: u64) -> Result<(), String> {
+    run_with_history(seed, false).await.map(drop)
+}
+
+/// The same, and gives its history if that is to be kept.
+pub(crate) async fn run_with_history(seed: u64, is_kept: bool) -> Result<Vec<String>, String> {
     let dice = Dice::of(seed);
     let sizes = Sizes::tight(&dice);
-    let world = World::new(&sizes, dice);
+    let world = World::with_history(&sizes, dice, is_kept);
     let users: Vec<_> = (0..world.dice.number(1..4)).map(|n| UserId::parse(&format!("u{n}")).unwrap()).collect();
     let topics: Vec<_> = users.iter().cloned().map(Topic::User).collect();
     let mut living = JoinSet::new();
@@ -45,7 +52,22 @@ pub(crate) async fn run(seed: u64) -> Result<(), String> {
         }
     }
 
+    let (mut answers, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..world.dice.number(0..4) {
+        let answer = Answer::new(world.dice.pick(&users).clone(), &world.dice);
+        living.spawn(produce(Arc::clone(&world), Arc::clone(&answer), world.dice.fork(), false));
+        for _ in 0..world.dice.number(1..4) {
+            let reader = Reader::new(&world, &answer);
+            living.spawn(Arc::clone(&reader).live());
+            readers.push(reader);
+        }
+        answers.push(answer);
+    }
+
     for _ in 0..world.dice.number(40..120) {
+        if let Some(answer) = answers.get(world.dice.number(0..answers.len() * 20 + 1)) {
+            happen_to(&world, answer, &mut living).await;
+        }
         happen(&world, &topics).await;
         world.judge_memory()?;
         sleep(world.dice.ms(0..300)).await;
@@ -60,15 +82,19 @@ pub(crate) async fn run(seed: u64) -> Result<(), String> {
             world.publish(topic, 2).await;
         }
     }
-    let outcome = come_to_rest(&world, &clients).await;
+    let outcome = come_to_rest(&world, &clients, &readers).await;
     world.over.cancel();
     living.join_all().await;
     outcome.map_err(|failure| format!("{failure}\nin a world of {sizes:?}"))?;
     for topic in &topics {
         judge_log(&world.setup.backend.log_of(topic), &world.acknowledged(topic))?;
     }
+    for answer in &answers {
+        answer.judge(&world)?;
+    }
     sleep(Duration::from_secs(40)).await;
-    world.judge_emptiness(&users).await
+    world.judge_emptiness(&users).await?;
+    Ok(world.setup.backend.history.lines())
 }
 
 /// The last that happens is much at once: clients that come back while hints and entries come in, over a slow journal.
@@ -90,7 +116,7 @@ async fn flurry(world: &Arc<World>, topics: &[Topic]) {
 }
 
 /// Waits until every client has everything.
-async fn come_to_rest(world: &World, clients: &[Arc<Client>]) -> Result<(), String> {
+async fn come_to_rest(world: &World, clients: &[Arc<Client>], readers: &[Arc<Reader>]) -> Result<(), String> {
     let deadline = Instant::now() + CALM;
     loop {
         sleep(Duration::from_secs(1)).await;
@@ -98,6 +124,9 @@ async fn come_to_rest(world: &World, clients: &[Arc<Client>]) -> Result<(), Stri
         let mut outcome = Ok(());
         for client in clients {
             outcome = outcome.and(client.judge().await);
+        }
+        for reader in readers {
+            outcome = outcome.and(reader.judge().await);
         }
         if outcome.is_ok() || Instant::now() > deadline {
             return outcome;
@@ -132,6 +161,18 @@ async fn happen(world: &Arc<World>, topics: &[Topic]) {
         93..96 => world.setup.backend.clock.step_forward(dice.ms(0..5_000)),
         96..98 => world.setup.backend.wipe(),
         _ => sleep(dice.ms(0..5_000)).await,
+    }
+}
+
+/// One thing that happens to a message.
+async fn happen_to(world: &Arc<World>, answer: &Arc<Answer>, living: &mut JoinSet<()>) {
+    let dice = &world.dice;
+    let messages = Arc::clone(&world.any_process(dice).messages);
+    match dice.number(0..10) {
+        0..4 => drop(living.spawn(produce(Arc::clone(world), Arc::clone(answer), dice.fork(), true))),
+        4..7 => answer.stop(&*messages).await,
+        7..9 => drop(messages.sweep(dice.ms(30_000..120_000), 10).await),
+        _ => drop(messages.delete(answer.id).await),
     }
 }
 

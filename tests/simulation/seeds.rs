@@ -2,11 +2,13 @@
 
 use std::{env, ops::Range};
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::script;
 
 const SEEDS: u64 = 60;
+/// How many are run twice, to be compared.
+const TWICE: u64 = 100;
 
 /// Which seeds to run: of the quarter that a test has, unless one is asked for.
 fn seeds(quarter: u64) -> Range<u64> {
@@ -32,8 +34,27 @@ impl Drop for Telling {
 fn run(quarter: u64) {
     for seed in seeds(quarter) {
         let _telling = Telling(seed);
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(script::run(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+        runtime().block_on(script::run(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+/// One thread, and a clock that only moves when everything waits.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in 0..TWICE {
+        let _telling = Telling(seed);
+        let run = || runtime().block_on(script::run_with_history(seed, true)).unwrap_or_else(|failure| panic!("{failure}"));
+        let (first, second) = (run(), run());
+        assert!(first.len() > 100, "{} lines are no history", first.len());
+        let parting = first.iter().zip(&second).position(|(first, second)| first != second);
+        if let Some(at) = parting {
+            panic!("the runs part at line {at}:\n{}\n{}", first[at], second[at]);
+        }
+        assert_eq!(first.len(), second.len());
     }
 }
 

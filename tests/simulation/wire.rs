@@ -2,13 +2,17 @@
 
 use std::{future::pending, io, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use rejoin::{
     app::streaming::Wire,
-    domain::{frame::Frame, frame_decoder::FrameDecoder},
+    domain::{
+        frame::Frame,
+        frame_decoder::{Decoded, FrameDecoder},
+    },
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{client::Client, dice::Dice};
+use crate::dice::Dice;
 
 /// After so long a real wire gives a stalled write up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,15 +43,27 @@ impl Mood {
     }
 }
 
-pub(crate) struct MoodyWire {
-    client: Arc<Client>,
+/// Who is at the other end.
+#[async_trait]
+pub(crate) trait Taker: Send + Sync {
+    /// Whether the network has no moods any more.
+    fn is_calm(&self) -> bool;
+
+    fn dice(&self) -> &Dice;
+
+    /// The next thing that a stream said.
+    async fn take(&self, decoded: Decoded);
+}
+
+pub(crate) struct MoodyWire<C> {
+    client: Arc<C>,
     mood: Mood,
     decoder: FrameDecoder,
     passed: usize,
 }
 
-impl MoodyWire {
-    pub(crate) fn new(client: Arc<Client>, mood: Mood) -> Self {
+impl<C: Taker> MoodyWire<C> {
+    pub(crate) fn new(client: Arc<C>, mood: Mood) -> Self {
         Self { client, mood, decoder: FrameDecoder::default(), passed: 0 }
     }
 
@@ -62,7 +78,7 @@ impl MoodyWire {
     }
 }
 
-impl Wire for MoodyWire {
+impl<C: Taker> Wire for MoodyWire<C> {
     async fn write(&mut self, frames: &[Frame]) -> io::Result<()> {
         for frame in frames {
             let mood = if self.client.is_calm() { Mood::Gentle } else { self.mood };
@@ -71,7 +87,7 @@ impl Wire for MoodyWire {
                 _ => usize::MAX,
             };
             if let Mood::Slow(most) = mood {
-                sleep(self.client.dice.ms(0..most)).await;
+                sleep(self.client.dice().ms(0..most)).await;
             }
             if matches!(mood, Mood::CutAt(at) if at <= Instant::now()) {
                 return Err(io::ErrorKind::BrokenPipe.into());

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backend::Backend,
     dice::Dice,
+    history::History,
     process::{Process, Setup},
 };
 
@@ -95,20 +96,26 @@ impl Sizes {
             page_entries_max: dice.number(1..12),
             keepalive: *dice.pick(&[Duration::from_secs(1), Duration::from_secs(15), Duration::from_hours(1)]),
             snapshot_entries_max: u32::try_from(dice.number(1..30)).unwrap(),
-            connections_max: dice.chance(0.5).then_some(4),
+            // As many as a user may have clients and readers.
+            connections_max: dice.chance(0.5).then_some(13),
         }
     }
 }
 
 impl World {
     pub(crate) fn new(sizes: &Sizes, dice: Dice) -> Arc<Self> {
+        Self::with_history(sizes, dice, false)
+    }
+
+    /// A world whose history is kept, or not.
+    pub(crate) fn with_history(sizes: &Sizes, dice: Dice, is_kept: bool) -> Arc<Self> {
         let options = MemoryOptions {
             topic_entries_max: sizes.topic_entries_max,
             age_max: sizes.age_max,
             idempotency_window: Duration::from_mins(10),
             bytes_max: 1 << 26,
         };
-        let backend = Arc::new(Backend::new(options, sizes.floor_is_known));
+        let backend = Arc::new(Backend::new(options, sizes.floor_is_known, History::new(is_kept)));
         let setup = Setup {
             limits: Arc::new(MemoryLimits::new(Arc::clone(&backend.clock) as _)),
             backend,
@@ -149,6 +156,7 @@ impl World {
 
     /// Puts a new process in the place of one, which it gives back.
     pub(crate) fn replace_any_process(&self) -> Arc<Process> {
+        self.setup.backend.history.note("a process is replaced", &());
         let fresh = Process::start(&self.setup, self.dice.fork());
         let mut processes = self.processes.lock().unwrap();
         let index = self.dice.number(0..processes.len());

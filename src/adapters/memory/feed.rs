@@ -3,7 +3,7 @@
 //! Invariant: listeners are told under the journal's lock, so that signals come in the order of the entries.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -76,7 +76,7 @@ impl Feed for MemoryFeed {
 
 /// Who is to be told of appends. Lives under the journal's lock, so that signals come in the order of the entries.
 #[derive(Default)]
-pub(super) struct Listeners(HashMap<u64, Listener>);
+pub(super) struct Listeners(BTreeMap<u64, Listener>);
 
 struct Listener {
     watched: HashSet<Topic>,

@@ -13,6 +13,7 @@ mod tail;
 
 use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
+    hash::{BuildHasher, DefaultHasher, Hasher},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -50,6 +51,23 @@ pub struct DrainPlan {
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
+/// The topics that are followed. Their order is that of a hash, and so decided by the process's randomness.
+type Topics = HashMap<Topic, Arc<Followed>, SeededHash>;
+
+/// The standard library's hash with a key of this process, so that nobody outside can choose ids that collide.
+#[derive(Clone, Copy, Debug)]
+struct SeededHash(u64);
+
+impl BuildHasher for SeededHash {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
+}
+
 struct Inner {
     sources: Sources,
     /// Who knows the connections of a user, for when they are to end.
@@ -58,7 +76,7 @@ struct Inner {
     ring_options: RingOptions,
     page_limit: PageLimit,
     rings: Arc<Rings>,
-    topics: Mutex<HashMap<Topic, Arc<Followed>>>,
+    topics: Mutex<Topics>,
     /// Topics whose last follower has left, for the task that stops watching them.
     deserted: Mutex<Vec<Topic>>,
     desertion: Notify,
@@ -87,7 +105,7 @@ impl Hub {
             rings: Arc::new(Rings::new(ring_options.total_bytes_max)),
             ring_options,
             page_limit,
-            topics: Mutex::default(),
+            topics: Mutex::new(HashMap::with_hasher(SeededHash(entropy.next_u64()))),
             deserted: Mutex::default(),
             desertion: Notify::new(),
             catch_ups: Semaphore::new(CATCH_UPS_AT_ONCE),
@@ -157,7 +175,7 @@ impl Hub {
         self.0.rings.bytes()
     }
 
-    fn topics(&self) -> MutexGuard<'_, HashMap<Topic, Arc<Followed>>> {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
         // The map is changed in whole steps, so it is sound whatever panicked beside it.
         self.0.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
