@@ -245,17 +245,17 @@ impl Subscription {
     async fn read(&mut self, action: Action) {
         let topic = self.session.topic();
         let mut opening = Vec::new();
-        let log = &self.source.log;
+        let (log, ring_head) = (&self.source.log, self.tail.ring_head());
         match action {
             Action::Locate => match log.bounds(topic).await {
                 Ok(bounds) => {
-                    self.tail.moved(bounds.head);
+                    self.tail.moved(bounds.head, ring_head);
                     self.session.handle_bounds(&bounds, &mut opening);
                 }
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std(), self.jitter),
             },
             Action::Read(position) => match log.read(topic, position, self.page_limit).await {
-                Ok(page) => self.take_page(&page, &mut opening),
+                Ok(page) => self.take_page(&page, ring_head, &mut opening),
                 Err(_) => self.session.handle_read_failed(Instant::now().into_std(), self.jitter),
             },
             Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}

@@ -190,10 +190,11 @@ impl Subscriptions {
         let mut opening = Vec::new();
         let log = Arc::clone(&subscription.source.log);
         subscription.session.greet(&mut opening);
+        let ring_head = subscription.tail.ring_head();
         match subscription.session.poll() {
             Action::Locate => {
                 let bounds = log.bounds(subscription.session.topic()).await?;
-                subscription.tail.moved(bounds.head);
+                subscription.tail.moved(bounds.head, ring_head);
                 subscription.session.handle_bounds(&bounds, &mut opening);
             }
             Action::Read(position) => {
@@ -204,7 +205,7 @@ impl Subscriptions {
                 } else {
                     let page = log.read(subscription.session.topic(), position, self.options.page_limit).await?;
                     self.spend_if(page.shows_behind(position), position, subscription, spender).await?;
-                    subscription.take_page(&page, &mut opening);
+                    subscription.take_page(&page, ring_head, &mut opening);
                 }
             }
             Action::Follow(_) | Action::AskForProducer | Action::Pause | Action::Close(_) => {}
@@ -241,12 +242,12 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    pub(super) fn take_page(&mut self, page: &Page, out: &mut Vec<Frame>) {
+    /// Takes a page. `ring_head` was the ring's before it was read.
+    pub(super) fn take_page(&mut self, page: &Page, ring_head: Option<Position>, out: &mut Vec<Frame>) {
         self.session.handle_page(page, out);
-        if page.more {
-            return;
+        if !page.more {
+            self.tail.moved(page.bounds.head, ring_head);
         }
-        self.tail.moved(page.bounds.head);
     }
 
     /// Tells the session when it is to end, if the process drains.

@@ -162,6 +162,8 @@ impl Journal for FaultyJournal {
 impl TopicLog for FaultyJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        // Others run while an answer is waited for, also where it is there at once.
+        tokio::task::yield_now().await;
         self.faults.delay_journal().await;
         self.faults.request()?;
         let mut page = self.backend.journal().read(topic, after, limit).await?;

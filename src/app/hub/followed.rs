@@ -104,9 +104,15 @@ impl Followed {
         self.need_catch_up(&mut self.state(), hub);
     }
 
-    /// Somebody who listened before has read the journal up to `head`.
-    pub(super) fn anchor(self: &Arc<Self>, hub: &Hub, head: Position) {
+    /// Somebody who listened before has read the journal up to `head`. `ring_head` was the ring's before the read: a journal that ends
+    /// before it is another one, since a head never goes back, whether or not the feed has reported that. The ring begins anew then; its
+    /// followers would else go back and forth between the two.
+    pub(super) fn anchor(self: &Arc<Self>, hub: &Hub, head: Position, ring_head: Option<Position>) {
         let mut state = self.state();
+        if ring_head > Some(head) && state.ring.head() >= ring_head {
+            state.ring.restart(Some(head));
+            self.news.notify_waiters();
+        }
         state.ring.anchor(head);
         if state.catch_up == CatchUp::Wanted {
             self.need_catch_up(&mut state, hub);

@@ -76,10 +76,16 @@ impl Tail {
         self.followed.covers(position, oldest_ts)
     }
 
-    /// The journal has been read up to `head` since this tail exists, and the connection stands somewhere else now.
-    pub(crate) fn moved(&mut self, head: Position) {
+    /// The ring's head: to be noted before the journal is read, for [`Tail::moved`] after it.
+    pub(crate) fn ring_head(&self) -> Option<Position> {
+        self.followed.state().ring.head()
+    }
+
+    /// The journal has been read up to `head` since this tail exists, and the connection stands somewhere else now. `ring_head` was the
+    /// ring's before the read.
+    pub(crate) fn moved(&mut self, head: Position, ring_head: Option<Position>) {
         self.next = None;
-        self.followed.anchor(&self.hub, head);
+        self.followed.anchor(&self.hub, head, ring_head);
     }
 
     pub(crate) fn drain_plan(&self) -> Option<&DrainPlan> {
