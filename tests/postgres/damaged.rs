@@ -140,3 +140,16 @@ async fn an_upload_goes_on_past_a_damaged_topic_and_the_backend_is_not_away() {
     process.publish("test.happened", json!({})).await;
     assert_eq!(reqwest::get(process.url("/readyz")).await.unwrap().status(), 200);
 }
+
+/// A schema that somebody has altered is no backend that is away: a retry would fail alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_does_not_understand_is_rejected_for_good() {
+    let server = PostgresServer::start().await;
+    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    appended(&process, "u1").await;
+    server.run_sql("ALTER TABLE rejoin.user_events RENAME COLUMN event_type TO renamed");
+    let refused = process.journal.append(vec![append("u1", None)]).await.unwrap_err();
+    assert_eq!(refused.kind, BackendErrorKind::Rejected, "{refused:?}");
+    server.run_sql("ALTER TABLE rejoin.user_events RENAME COLUMN renamed TO event_type");
+    appended(&process, "u1").await;
+}

@@ -1,4 +1,4 @@
-//! Signals on their way from a backend's feed to who listens in this process.
+//! SignalStream on their way from a backend's feed to who listens in this process.
 //!
 //! Invariant: a bounded number of signals waits. When a listener can't keep up it is told so, once, instead of being
 //! queued for without limit: the journal has what it missed (`docs/decisions/0003`).
@@ -26,10 +26,10 @@ pub struct SignalQueue {
 impl SignalQueue {
     /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`] behind it when more was told
     /// than fits.
-    pub fn new() -> (Self, Signals) {
+    pub fn new() -> (Self, SignalStream) {
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         let overrun = Arc::new(AtomicBool::new(false));
-        (Self { sender, overrun: Arc::clone(&overrun) }, Signals(Mutex::new(Some(heard(receiver, overrun)))))
+        (Self { sender, overrun: Arc::clone(&overrun) }, SignalStream(Mutex::new(Some(heard(receiver, overrun)))))
     }
 
     /// `false` if it was full; who no longer listens needs not be told.
@@ -45,9 +45,9 @@ impl SignalQueue {
 }
 
 /// The stream of a queue's signals, which is taken once.
-pub struct Signals(Mutex<Option<BoxStream<'static, Signal>>>);
+pub struct SignalStream(Mutex<Option<BoxStream<'static, Signal>>>);
 
-impl Signals {
+impl SignalStream {
     /// The signals; none for whoever comes second.
     pub fn take(&self) -> BoxStream<'static, Signal> {
         // It is taken in one step.

@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 
 use super::journal::MemoryJournal;
 use crate::{
-    adapters::backend_kit::signal_queue::{SignalQueue, Signals},
+    adapters::backend_kit::signal_queue::{SignalQueue, SignalStream},
     domain::{
         event::{Entry, Event},
         topic::{Topic, UserId},
@@ -30,7 +30,7 @@ use crate::{
 pub struct MemoryFeed {
     journal: Arc<MemoryJournal>,
     id: u64,
-    signals: Signals,
+    signals: SignalStream,
 }
 
 impl MemoryFeed {

@@ -25,11 +25,11 @@ mod log;
 mod messages;
 mod stored_message;
 
+use std::sync::Arc;
+
 pub use feed::MemoryFeed;
 pub use journal::{MemoryJournal, MemoryOptions};
 pub use limits::MemoryLimits;
-
-use std::sync::Arc;
 
 use crate::adapters::backend_kit::{BackendContext, Ports, Retention};
 

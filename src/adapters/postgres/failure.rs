@@ -102,7 +102,7 @@ impl Failure {
             Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,
             // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
-            _ if self.is_about_rows() => BackendErrorKind::Rejected,
+            _ if self.is_about_rows() || self.is_about_statement() => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };
         BackendError { source: Some(Box::new(self)), ..BackendError::new(kind, context) }
@@ -143,9 +143,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the server does not understand a statement: a fault of this program, or of a schema that somebody has altered. A retry
+    /// meets it again. What names no table or function of ours is another matter: the schema was wiped, and is made anew.
+    fn is_about_statement(&self) -> bool {
+        const CODES: [&str; 5] = ["42601", "42703", "42804", "42846", "42P18"];
+        let Self::Statement(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| CODES.contains(&&*code))
+    }
+}
+
 /// An error of a call that concerned one topic alone: where it is about rows, that topic is damaged.
 pub(super) fn of_topic(error: BackendError, topic: &Topic) -> BackendError {
-    if error.kind != BackendErrorKind::Rejected {
+    let failure = error.source.as_ref().and_then(|source| source.downcast_ref::<Failure>());
+    if !failure.is_some_and(Failure::is_about_rows) {
         return error;
     }
     BackendError { kind: BackendErrorKind::Damaged, topic: Some(Box::new(topic.clone())), ..error }

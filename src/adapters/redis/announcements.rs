@@ -21,8 +21,9 @@ use super::{
     scripts::{ANNOUNCE, READ_ANNOUNCEMENTS},
 };
 use crate::{
-    adapters::backend_kit::{OnTrouble, signal_queue::SignalQueue, stored_event},
+    adapters::backend_kit::{BackendContext, OnTrouble, signal_queue::SignalQueue, stored_event},
     domain::{
+        backoff::Backoff,
         category::Registry,
         event::Event,
         position::EventId,
@@ -31,6 +32,7 @@ use crate::{
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
+        entropy::Entropy,
         feed::Signal,
     },
 };
@@ -57,6 +59,7 @@ pub(super) struct Announcements {
     reads: Arc<Connection>,
     registry: Arc<Registry>,
     on_missed: OnTrouble,
+    entropy: Arc<dyn Entropy>,
     name: String,
     /// The last one that was handed on, once that is known.
     position: Mutex<Option<EventId>>,
@@ -64,14 +67,10 @@ pub(super) struct Announcements {
 }
 
 impl Announcements {
-    pub(super) fn new(
-        appends: Arc<Connection>,
-        reads: Arc<Connection>,
-        keys: &Keys,
-        registry: Arc<Registry>,
-        on_missed: OnTrouble,
-    ) -> Self {
-        Self { appends, reads, registry, on_missed, name: keys.announcements(), position: Mutex::default(), news: Notify::new() }
+    pub(super) fn new(appends: Arc<Connection>, reads: Arc<Connection>, keys: &Keys, context: &BackendContext) -> Self {
+        let BackendContext { registry, on_missed_broadcasts, entropy, .. } = context.clone();
+        let (on_missed, name) = (on_missed_broadcasts, keys.announcements());
+        Self { appends, reads, registry, on_missed, entropy, name, position: Mutex::default(), news: Notify::new() }
     }
 
     /// The channel that says that there are new ones.
@@ -112,16 +111,15 @@ impl Announcements {
 
     /// Hands on what is new, for as long as it is polled.
     pub(super) async fn hand_on(self: Arc<Self>, queue: SignalQueue) {
-        let mut pause = TRY_AGAIN_AFTER;
+        let mut backoff = Backoff::new(TRY_AGAIN_AFTER, TRY_AGAIN_LATEST);
         loop {
             // Without a notification it looks now and then, which also removes what was kept for long enough.
             let _ = timeout(KEPT, self.news.notified()).await;
             while let Err(error) = self.hand_on_all(&queue).await {
                 tracing::debug!(%error, "announcements can't be read");
-                tokio::time::sleep(pause).await;
-                pause = TRY_AGAIN_LATEST.min(pause * 2);
+                tokio::time::sleep(backoff.pause(self.entropy.next_u64())).await;
             }
-            pause = TRY_AGAIN_AFTER;
+            backoff.reset();
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{connection::CALL_TIMEOUT, failure::Failure, listener::Listener};
 use crate::{
-    adapters::backend_kit::signal_queue::Signals,
+    adapters::backend_kit::signal_queue::SignalStream,
     domain::{
         event::Event,
         topic::{Topic, UserId},
@@ -24,14 +24,14 @@ use crate::{
 /// What one process hears from Redis.
 pub struct RedisFeed {
     listener: Arc<Listener>,
-    signals: Signals,
+    signals: SignalStream,
     is_connected: watch::Receiver<bool>,
     _tasks: Vec<Task>,
 }
 
 impl RedisFeed {
     /// Begins to listen, to one of several nodes. It goes on until it is dropped, and with it those tasks that serve all ports.
-    pub(super) fn start(tasks: &dyn Tasks, nodes: Vec<Client>, listener: Listener, signals: Signals, mut running: Vec<Task>) -> Self {
+    pub(super) fn start(tasks: &dyn Tasks, nodes: Vec<Client>, listener: Listener, signals: SignalStream, mut running: Vec<Task>) -> Self {
         let listener = Arc::new(listener);
         let (tell_connected, is_connected) = watch::channel(false);
         let listening = Arc::clone(&listener).listen(nodes, tell_connected);

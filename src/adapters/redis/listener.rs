@@ -14,7 +14,7 @@ use std::{
 use redis::{AsyncConnectionConfig, Client, Msg, PushInfo, PushKind, aio::MultiplexedConnection};
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     adapters::backend_kit::signal_queue::SignalQueue,
-    domain::{category::Registry, topic::Topic},
-    ports::feed::Signal,
+    domain::{backoff::Backoff, category::Registry, topic::Topic},
+    ports::{entropy::Entropy, feed::Signal},
 };
 
 /// How often the server is asked whether it is still the one to listen to: one that was stopped closes nothing, and one that
@@ -49,6 +49,7 @@ pub(super) struct Listener {
     pub(super) announcements: Arc<Announcements>,
     pub(super) hints: Arc<Hints>,
     pub(super) queue: SignalQueue,
+    pub(super) entropy: Arc<dyn Entropy>,
     pub(super) state: Mutex<State>,
 }
 
@@ -90,13 +91,13 @@ impl Listener {
 
     /// Listens to one of several nodes, in turn, for as long as it is polled.
     pub(super) async fn listen(self: Arc<Self>, nodes: Vec<Client>, tell_connected: watch::Sender<bool>) {
-        let (mut pause, mut was_connected) = (RECONNECT_FIRST, false);
+        let (mut backoff, mut was_connected) = (Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST), false);
         for node in nodes.iter().cycle() {
             let lost = Arc::new(Notify::new());
             let failure = match self.connect(node, Arc::clone(&lost)).await {
                 Ok(connection) => {
                     self.outages.reached(Purpose::Feed);
-                    pause = RECONNECT_FIRST;
+                    let since = Instant::now();
                     tell_connected.send_replace(true);
                     self.announcements.may_have_grown();
                     if std::mem::replace(&mut was_connected, true) {
@@ -108,6 +109,10 @@ impl Listener {
                     };
                     self.disconnect();
                     tell_connected.send_replace(false);
+                    // A server that accepts and closes at once is not asked without a pause.
+                    if since.elapsed() > RECONNECT_LONGEST {
+                        backoff.reset();
+                    }
                     failure
                 }
                 Err(failure) => Some(failure),
@@ -118,9 +123,8 @@ impl Listener {
                 } else {
                     self.outages.failed(Purpose::Feed, &failure);
                 }
-                sleep(pause).await;
-                pause = RECONNECT_LONGEST.min(pause * 2);
             }
+            sleep(backoff.pause(self.entropy.next_u64())).await;
         }
     }
 

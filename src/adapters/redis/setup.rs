@@ -93,17 +93,17 @@ impl Redis {
 
         let (queue, signals) = SignalQueue::new();
         let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
-        let (registry, on_missed) = (Arc::clone(&context.registry), Arc::clone(&context.on_missed_broadcasts));
-        let announcements = Announcements::new(Arc::clone(&appends), Arc::clone(&reads), &keys, Arc::clone(&registry), on_missed);
+        let announcements = Announcements::new(Arc::clone(&appends), Arc::clone(&reads), &keys, context);
         let hints = Arc::new(Hints::new(Arc::clone(&context.on_stray_hint)));
         let listener = Listener {
             keys: Arc::clone(&keys),
-            registry,
+            registry: Arc::clone(&context.registry),
             outages,
             expected,
             announcements: Arc::new(announcements),
             hints: Arc::clone(&hints),
             queue,
+            entropy: Arc::clone(&context.entropy),
             state: Mutex::default(),
         };
         let mut tasks = vec![context.tasks.spawn("redis checks", tell_what_is_unsafe(Arc::clone(&appends), keys.probe()).boxed())];

@@ -33,9 +33,10 @@ use crate::{
             lane::{Lane, Repeat, calling},
         },
     },
-    domain::{position::Position, topic::Topic},
+    domain::{backoff::Backoff, position::Position, topic::Topic},
     ports::{
         backend_error::{BackendError, BackendErrorKind},
+        entropy::Entropy,
         feed::Signal,
     },
 };
@@ -63,6 +64,7 @@ pub(super) struct Listener {
     pub(super) confirmations: mpsc::Receiver<Confirmation>,
     pub(super) connect_timeout: Duration,
     pub(super) hearing: Hearing,
+    pub(super) entropy: Arc<dyn Entropy>,
 }
 
 /// Why listening ended.
@@ -87,15 +89,19 @@ impl From<sqlx::Error> for Deaf {
 impl Listener {
     /// Listens, again and again, for as long as it is polled.
     pub(super) async fn run(mut self) {
-        let mut pause = RECONNECT_FIRST;
+        let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST);
         loop {
             let deaf = match timeout(self.connect_timeout, self.connect()).await {
                 Err(_) => Deaf::Silent,
                 Ok(Err(deaf)) => deaf,
                 Ok(Ok((mut listener, pool))) => {
-                    pause = RECONNECT_FIRST;
+                    let since = Instant::now();
                     self.state.send_replace(State::Listening);
                     let deaf = self.listen(&mut listener).await;
+                    // A server that accepts and closes at once is not asked without a pause.
+                    if since.elapsed() > RECONNECT_LONGEST {
+                        backoff.reset();
+                    }
                     // It closes what it gets back, where it would else ask it for a sign of life without a limit of time.
                     pool.close().now_or_never();
                     deaf
@@ -109,8 +115,7 @@ impl Listener {
             self.hearing.cut_off();
             // Who waits is told by the end of their channel.
             while self.confirmations.try_recv().is_ok() {}
-            tokio::time::sleep(pause).await;
-            pause = RECONNECT_LONGEST.min(pause * 2);
+            tokio::time::sleep(backoff.pause(self.entropy.next_u64())).await;
         }
     }
 

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     adapters::backend_kit::{
         BackendContext,
-        signal_queue::{SignalQueue, Signals},
+        signal_queue::{SignalQueue, SignalStream},
     },
     domain::{
         event::Event,
@@ -81,7 +81,7 @@ pub struct PostgresFeed {
     call_timeout: Duration,
     state: watch::Receiver<State>,
     confirmations: mpsc::Sender<Confirmation>,
-    signals: Signals,
+    signals: SignalStream,
     _listening: Task,
 }
 
@@ -109,6 +109,7 @@ impl PostgresFeed {
             confirmations,
             connect_timeout: call_timeout,
             hearing: Hearing::default(),
+            entropy: Arc::clone(&context.entropy),
         };
         Self {
             shared,
