@@ -19,6 +19,7 @@ use self::{
 use crate::{
     adapters::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
+        backend_kit::sweep::Sweeper,
         config::Settings,
         http::{self as http_adapter, Api, Listeners, MetricsText},
         prometheus::Prometheus,
@@ -60,6 +61,8 @@ pub struct Server {
     drain: Duration,
     supervisor: Supervisor,
     serving: Vec<Task>,
+    /// They sweep for as long as the server runs.
+    _sweepers: Vec<Arc<Sweeper>>,
 }
 
 /// Why a server can't start.
@@ -114,7 +117,7 @@ impl Server {
         };
 
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
-        let Backends { journal, messages, sources, leases, budget } = backends::open(settings, parts).await?;
+        let Backends { journal, messages, sources, leases, budget, sweepers } = backends::open(settings, parts).await?;
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
         let hub = Hub::start(
@@ -169,7 +172,7 @@ impl Server {
         let mut serving = vec![serve("listener", listener, public)];
         let ops_address = ops.as_ref().map(|(_, address)| *address);
         serving.extend(ops.map(|(listener, _)| serve("operators listener", listener, ops_routes)));
-        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, supervisor, serving })
+        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, supervisor, serving, _sweepers: sweepers })
     }
 
     /// Where it listens.

@@ -3,14 +3,14 @@
 use std::{process::Command, rc::Rc, sync::Arc};
 
 use rejoin::{
-    adapters::redis::{Redis, RedisOptions},
+    adapters::redis::{self as rejoin_redis, RedisOptions},
     domain::{
         event::{Event, EventType},
         json::Json,
         timestamp::Timestamp,
         topic::UserId,
     },
-    ports::journal::{Append, Journal},
+    ports::journal::Append,
     testing::backend_context,
 };
 use rejoin_test_support::RedisServer;
@@ -106,7 +106,7 @@ fn bare_appends(server: &RedisServer) -> f64 {
 
 async fn our_appends(server: &RedisServer) -> f64 {
     let options = RedisOptions { url: server.url(), cluster: false, key_prefix: "ours:".to_owned(), tls_ca_file: None };
-    let journal = Redis::open(options, &backend_context()).await.unwrap().journal;
+    let journal = rejoin_redis::open(options, &backend_context()).await.unwrap().journal;
     let event = Arc::new(Event {
         event_type: EventType::parse("load").unwrap(),
         ts: Timestamp::from_ms(1_718_900_000_000),

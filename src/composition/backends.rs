@@ -8,11 +8,11 @@ use std::{fmt::Display, sync::Arc};
 use super::StartError;
 use crate::{
     adapters::{
-        backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed},
+        backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper},
         config::{Backend, Settings},
         memory,
-        postgres::{Postgres, PostgresOptions},
-        redis::{Redis, RedisOptions},
+        postgres::{self, PostgresOptions},
+        redis::{self, RedisOptions},
     },
     app::{
         availability::Availability,
@@ -37,6 +37,7 @@ pub(super) struct Backends {
     pub(super) sources: Sources,
     pub(super) leases: Arc<dyn ConnectionLeases>,
     pub(super) budget: Arc<dyn ReplayBudget>,
+    pub(super) sweepers: Vec<Arc<Sweeper>>,
 }
 
 /// What a server has that its backends need.
@@ -74,6 +75,7 @@ pub(super) async fn open(settings: &Settings, parts: Parts<'_>) -> Result<Backen
         sources: Sources { users, messages },
         leases: observed(limits.leases, &of_limits),
         budget: observed(limits.budget, &of_limits),
+        sweepers: opened.into_iter().filter_map(|(_, ports)| ports.sweeper).collect(),
     })
 }
 
@@ -93,7 +95,7 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
                 key_prefix: settings.redis.key_prefix.clone(),
                 tls_ca_file: settings.redis.tls_ca_file.clone(),
             };
-            Ok(Redis::open(options, context).await.map_err(StartError::backend)?.into())
+            redis::open(options, context).await.map_err(StartError::backend)
         }
         Backend::Postgres => {
             let options = PostgresOptions {
@@ -102,7 +104,7 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
                 connections_max: settings.postgres.max_connections,
                 call_timeout: settings.postgres.timeout,
             };
-            Ok(Postgres::open(options, context).await.map_err(StartError::backend)?.into())
+            postgres::open(options, context).await.map_err(StartError::backend)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rejoin::{
-    adapters::backend_kit::{BackendContext, Ports, Retention},
+    adapters::backend_kit::{BackendContext, Ports, Retention, sweep::Sweeper},
     domain::topic::MessageId,
     ports::{
         feed::Feed,
@@ -164,11 +164,11 @@ pub(crate) struct Process {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) leases: Arc<dyn ConnectionLeases>,
     pub(crate) budget: Arc<dyn ReplayBudget>,
+    _sweeper: Option<Arc<Sweeper>>,
 }
 
 impl Process {
-    pub(crate) fn of(backend: impl Into<Ports>) -> Self {
-        let Ports { journal, messages, feed, leases, budget } = backend.into();
-        Self { journal, messages, feed, leases, budget }
+    pub(crate) fn of(Ports { journal, messages, feed, leases, budget, sweeper }: Ports) -> Self {
+        Self { journal, messages, feed, leases, budget, _sweeper: sweeper }
     }
 }

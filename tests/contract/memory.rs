@@ -7,7 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use rejoin::{
-    adapters::memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+    adapters::{
+        backend_kit::Ports,
+        memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+    },
     domain::topic::MessageId,
     ports::clock::Clock,
     testing::ManualClock,
@@ -54,13 +57,14 @@ impl Fixture for MemoryFixture {
 impl Backend for Memory {
     async fn process(&self) -> Process {
         let journal = Arc::clone(&self.journal.lock().unwrap());
-        Process {
+        Process::of(Ports {
             feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
             messages: Arc::clone(&journal) as _,
             journal,
             leases: Arc::clone(&self.limits) as _,
             budget: Arc::clone(&self.limits) as _,
-        }
+            sweeper: None,
+        })
     }
 
     async fn pass(&self, time: Duration) {

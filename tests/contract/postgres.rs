@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresOptions},
+    adapters::postgres::{self, PostgresOptions},
     domain::{message::MESSAGE_EVENTS_MAX, topic::MessageId},
 };
 use rejoin_test_support::PostgresServer;
@@ -90,7 +90,7 @@ impl Backend for OfPostgres {
             connections_max: CONNECTIONS,
             call_timeout: CALL_TIMEOUT,
         };
-        Process::of(Postgres::open(options, &self.options.context()).await.unwrap())
+        Process::of(postgres::open(options, &self.options.context()).await.unwrap())
     }
 
     async fn pass(&self, time: Duration) {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::backend_kit::BackendContext,
-    adapters::redis::{Redis, RedisOptions},
+    adapters::redis::{self as rejoin_redis, RedisOptions},
     domain::{message::MESSAGE_EVENTS_MAX, position::EventId, topic::MessageId},
     ports::feed::Signal,
 };
@@ -43,7 +43,7 @@ pub(crate) fn redis_options(url: String, cluster: bool, key_prefix: String) -> R
 }
 
 pub(crate) async fn process(options: &RedisOptions, context: &BackendContext) -> Process {
-    Process::of(Redis::open(options.clone(), context).await.unwrap())
+    Process::of(rejoin_redis::open(options.clone(), context).await.unwrap())
 }
 
 impl OneServer {

@@ -47,7 +47,13 @@ fn listed(backend: &str) -> BTreeSet<String> {
 /// Has one task fail while a client is connected.
 async fn fail(environment: Vec<(String, String)>, task: String, fault: &'static str) {
     let wanted = format!("{task}:{fault}");
-    let more = [("REJOIN_TEST_FAIL_TASK", &*wanted), ("REJOIN_SERVER__DRAIN_SECONDS", "3"), ("REJOIN_SERVER__OPS_LISTEN", "127.0.0.1:0")];
+    let more = [
+        ("REJOIN_TEST_FAIL_TASK", &*wanted),
+        ("REJOIN_SERVER__DRAIN_SECONDS", "3"),
+        ("REJOIN_SERVER__OPS_LISTEN", "127.0.0.1:0"),
+        // All of them count the connections of one user.
+        ("SSE_MAX_CONCURRENT_PER_USER", "0"),
+    ];
     let process = start(&environment, &more).await;
     let mut stream = Connection::open(&format!("http://{}/api/events", process.address()), None).await;
     stream.expect().await;

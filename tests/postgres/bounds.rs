@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresOptions},
+    adapters::postgres::{self, PostgresOptions},
     domain::{page::PageLimit, position::Position},
-    ports::{backend_error::BackendErrorKind, journal::Journal, topic_log::TopicLog},
+    ports::backend_error::BackendErrorKind,
     testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
@@ -19,7 +19,7 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
     let server = PostgresServer::start().await;
     // The burst takes its time where other tests run beside it.
     let options = PostgresOptions { call_timeout: Duration::from_mins(1), ..options(server.url()) };
-    let process = Arc::new(Postgres::open(options, &backend_context()).await.unwrap());
+    let process = Arc::new(postgres::open(options, &backend_context()).await.unwrap());
     for user in 0..50 {
         let batch = (0..200).map(|_| append(&format!("u{user}"), None)).collect();
         process.journal.append(batch).await.unwrap();
@@ -53,7 +53,7 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_room_for_appends_is_not_ready_and_is_when_one_was_taken() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     appended(&process, "u").await;
     // As a full disk does it: a small change of a row still finds room in its page.
     server.run_sql(

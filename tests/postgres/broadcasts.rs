@@ -5,12 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::postgres,
     domain::{event::Event, json::Json, topic::UserId},
-    ports::{
-        backend_error::BackendErrorKind,
-        feed::{Feed, Signal},
-    },
+    ports::{backend_error::BackendErrorKind, feed::Signal},
     testing::backend_context,
 };
 use rejoin_test_support::{CuttingProxy, PostgresServer, eventually, soon};
@@ -37,8 +34,8 @@ async fn hear(signals: &mut BoxStream<'static, Signal>, count: usize) -> Vec<Str
 async fn promise_1_a_broadcast_reaches_a_process_that_was_cut_off() {
     let server = PostgresServer::start().await;
     let proxy = CuttingProxy::start_uncut(server.address()).await;
-    let writer = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
-    let cut = Postgres::open(options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address())), &backend_context())
+    let writer = postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let cut = postgres::open(options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address())), &backend_context())
         .await
         .unwrap();
     let (mut signals, user) = (cut.feed.signals(), UserId::parse("u").unwrap());
@@ -71,7 +68,7 @@ async fn promise_3_broadcasts_come_once_and_in_one_order_while_feeds_are_cut() {
     let server = PostgresServer::start().await;
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(Arc::new(Postgres::open(options(server.url()), &backend_context()).await.unwrap()));
+        processes.push(Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap()));
     }
     let mut feeds: Vec<_> = processes.iter().map(|process| process.feed.signals()).collect();
     let mut saying_all = JoinSet::new();
@@ -100,7 +97,7 @@ async fn promise_3_broadcasts_come_once_and_in_one_order_while_feeds_are_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_7_who_broadcasts_too_much_at_once_is_refused_until_it_is_older() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let mut signals = process.feed.signals();
     let large = saying(&format!("\"{}\"", "x".repeat(1 << 20)));
     let mut taken = 0;
@@ -120,7 +117,7 @@ async fn promise_7_who_broadcasts_too_much_at_once_is_refused_until_it_is_older(
             SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + 61000 $$",
     );
     process.feed.broadcast(large).await.unwrap();
-    process.sweeper.sweep().await.unwrap();
+    process.sweeper.as_ref().unwrap().sweep().await.unwrap();
     let left = server.run_sql("SELECT count(*) FROM rejoin.announcements");
     assert_eq!(left.trim(), "2", "the closing and the latest event are left");
 }

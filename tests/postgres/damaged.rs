@@ -1,7 +1,7 @@
 //! A topic whose rows are damaged, or refused by somebody's constraint, fails alone.
 
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::postgres,
     domain::{
         message::MessageAppend,
         page::PageLimit,
@@ -10,10 +10,7 @@ use rejoin::{
     },
     ports::{
         backend_error::{BackendError, BackendErrorKind},
-        feed::{Feed, Signal},
-        journal::Journal,
-        messages::Messages,
-        topic_log::TopicLog,
+        feed::Signal,
     },
     testing::backend_context,
 };
@@ -35,7 +32,7 @@ fn assert_damaged<T>(answer: Result<T, BackendError>, of: &Topic) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_to_a_damaged_topic_fails_alone_in_its_batch() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     // The last counter that there is.
     let overflow = "INSERT INTO rejoin.user_topics VALUES ('bad', 9223372036854775807, 9223372036854775807, 1, 1, 1, 1, true)
         ON CONFLICT (user_id) DO UPDATE SET last_ms = excluded.last_ms, last_n = excluded.last_n, written = true";
@@ -59,7 +56,7 @@ async fn an_append_to_a_damaged_topic_fails_alone_in_its_batch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let (bad, good, mut signals) = (topic("bad"), topic("good"), process.feed.signals());
     process.feed.watch(&bad).await.unwrap();
     process.feed.watch(&good).await.unwrap();
@@ -90,7 +87,7 @@ async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_message_fails_alone() {
     let server = PostgresServer::start().await;
-    let process = std::sync::Arc::new(Postgres::open(options(server.url()), &backend_context()).await.unwrap());
+    let process = std::sync::Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap());
     let (behind, nobodys, good) = (MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()));
     let owner = UserId::parse("u").unwrap();
     let chunk = || vec![MessageAppend { event: event(), sequence_no: None, idempotency_key: None }];
@@ -145,7 +142,7 @@ async fn an_upload_goes_on_past_a_damaged_topic_and_the_backend_is_not_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_server_does_not_understand_is_rejected_for_good() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     appended(&process, "u1").await;
     server.run_sql("ALTER TABLE rejoin.user_events RENAME COLUMN event_type TO renamed");
     let refused = process.journal.append(vec![append("u1", None)]).await.unwrap_err();

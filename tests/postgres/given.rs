@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresOptions},
+    adapters::{backend_kit::Ports, postgres::PostgresOptions},
     domain::{
         event::{Event, EventType},
         idempotency_key::IdempotencyKey,
@@ -12,10 +12,7 @@ use rejoin::{
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::{
-        feed::Signal,
-        journal::{Append, Journal},
-    },
+    ports::{feed::Signal, journal::Append},
 };
 
 pub(crate) const SCHEMA: &str = "rejoin";
@@ -43,7 +40,7 @@ pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
 }
 
 /// Appends one event, and gives its id.
-pub(crate) async fn appended(postgres: &Postgres, user: &str) -> rejoin::domain::position::EventId {
+pub(crate) async fn appended(postgres: &Ports, user: &str) -> rejoin::domain::position::EventId {
     postgres.journal.append(vec![append(user, None)]).await.unwrap()[0].as_ref().unwrap().id
 }
 

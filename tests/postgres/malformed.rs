@@ -4,18 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
 use rejoin::{
-    adapters::backend_kit::BackendContext,
-    adapters::postgres::Postgres,
+    adapters::backend_kit::{BackendContext, Ports},
+    adapters::postgres,
     domain::{
         event::Entry,
         page::{Page, PageLimit},
         position::Position,
         topic::Topic,
     },
-    ports::{
-        feed::{Feed, Signal},
-        topic_log::TopicLog,
-    },
+    ports::feed::Signal,
     testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
@@ -23,17 +20,17 @@ use rejoin_test_support::PostgresServer;
 use crate::given::{appended, options, topic};
 
 /// A process, and what it was told of.
-async fn process(server: &PostgresServer) -> (Postgres, Arc<Mutex<Vec<String>>>) {
+async fn process(server: &PostgresServer) -> (Ports, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
     let on_malformed = Arc::new(move |malformed: rejoin::adapters::backend_kit::stored_page::MalformedEntry<'_>| {
         noted.lock().unwrap().push(malformed.to_string());
     });
     let context = BackendContext { on_malformed, ..backend_context() };
-    (Postgres::open(options(server.url()), &context).await.unwrap(), told)
+    (postgres::open(options(server.url()), &context).await.unwrap(), told)
 }
 
-async fn read(process: &Postgres, topic: &Topic, after: Position, entries_max: usize, bytes_max: usize) -> Page {
+async fn read(process: &Ports, topic: &Topic, after: Position, entries_max: usize, bytes_max: usize) -> Page {
     process.journal.read(topic, after, PageLimit { entries_max, bytes_max }).await.unwrap()
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::postgres,
     domain::{event::Event, json::Json},
-    ports::journal::{Append, Journal},
+    ports::journal::Append,
     testing::backend_context,
 };
 use rejoin_test_support::{PostgresServer, soon};
@@ -28,7 +28,7 @@ fn secret(user: &str) -> Append {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_notifies_once_and_tells_nothing() {
     let server = PostgresServer::start().await;
-    let process = Arc::new(Postgres::open(options(server.url()), &backend_context()).await.unwrap());
+    let process = Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap());
     let mut listener = PgListener::connect(&server.url()).await.unwrap();
     let channel = format!("{SCHEMA}_feed");
     listener.listen(&channel).await.unwrap();

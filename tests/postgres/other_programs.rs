@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command};
 
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresOptions, PostgresSetupError, PrepareError},
+    adapters::postgres::{self, PostgresOptions, PostgresSetupError, PrepareError},
     testing::backend_context,
 };
 use rejoin_test_support::{PostgresServer, program};
@@ -28,7 +28,7 @@ fn options_in(server: &PostgresServer, schema: &str) -> PostgresOptions {
 /// Starts, which must fail; gives what it says is in the way. The database must be as it was.
 async fn refused(server: &PostgresServer, schema: &str) -> String {
     let before = dump(server, "*");
-    let started = Postgres::open(options_in(server, schema), &backend_context()).await;
+    let started = postgres::open(options_in(server, schema), &backend_context()).await;
     assert_eq!(dump(server, "*"), before, "the database was changed");
     match started.err() {
         Some(error @ PostgresSetupError::Prepare(PrepareError::Foreign { .. })) => {
@@ -83,7 +83,7 @@ async fn an_object_of_another_program_stops_the_start_and_stays_as_it_is() {
 
     // Beside them, in a schema of its own, all is well, and they are as they were.
     let before = dump(&server, "public");
-    appended(&Postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap(), "u1").await;
+    appended(&postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap(), "u1").await;
     assert_eq!(dump(&server, "public"), before);
 }
 
@@ -115,7 +115,7 @@ async fn another_programs_table_of_migrations_is_not_taken_for_rejoins() {
          INSERT INTO public.alembic_version VALUES ('0031')",
     );
     let before = server.run_sql("SELECT * FROM _sqlx_migrations, alembic_version");
-    let process = Postgres::open(options_in(&server, "public"), &backend_context()).await.unwrap();
+    let process = postgres::open(options_in(&server, "public"), &backend_context()).await.unwrap();
     appended(&process, "u1").await;
     assert_eq!(server.run_sql("SELECT * FROM _sqlx_migrations, alembic_version"), before);
 }
@@ -128,7 +128,7 @@ async fn processes_that_start_at_once_are_all_refused() {
     let mut starting = JoinSet::new();
     for _ in 0..8 {
         let options = options_in(&server, "public");
-        starting.spawn(async move { Postgres::open(options, &backend_context()).await });
+        starting.spawn(async move { postgres::open(options, &backend_context()).await });
     }
     for started in starting.join_all().await {
         assert!(matches!(started.err(), Some(PostgresSetupError::Prepare(PrepareError::Foreign { .. }))));
@@ -157,7 +157,7 @@ async fn a_schema_of_each_earlier_version_is_brought_up_to_date() {
             migrations[..version].concat(),
         ));
         let process =
-            Postgres::open(options_in(&server, &schema), &backend_context()).await.unwrap_or_else(|error| panic!("{version}: {error}"));
+            postgres::open(options_in(&server, &schema), &backend_context()).await.unwrap_or_else(|error| panic!("{version}: {error}"));
         appended(&process, "u1").await;
         let versions = server.run_sql(&format!("SELECT count(*) FROM {schema}.migrations"));
         assert_eq!(versions.trim(), migrations.len().to_string());
@@ -179,7 +179,7 @@ async fn a_schema_of_each_earlier_version_is_brought_up_to_date() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_object_of_a_fresh_schema_is_one_that_is_looked_for() {
     let server = PostgresServer::start().await;
-    Postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap();
+    postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap();
     let names = server.run_sql(
         "SELECT relname FROM pg_class WHERE relnamespace = 'rejoin'::regnamespace AND NOT EXISTS (
              SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'i') AND NOT EXISTS (

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, net::TcpListener};
 
-use rejoin::{adapters::postgres::Postgres, testing::backend_context};
+use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::{PgBouncer, PostgresServer};
 
 use crate::{given::options, log::Log};
@@ -10,7 +10,7 @@ use crate::{given::options, log::Log};
 /// What the start ends with, or says in its log before it is over.
 async fn said_at_the_start(url: &str) -> String {
     let log = Log::begin();
-    let started = Postgres::open(options(url.to_owned()), &backend_context()).await;
+    let started = postgres::open(options(url.to_owned()), &backend_context()).await;
     started.err().map_or_else(|| log.text(), |error| error.to_string())
 }
 

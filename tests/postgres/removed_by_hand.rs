@@ -1,9 +1,8 @@
 //! Rows that somebody deletes by SQL: whoever has not read what they held is told.
 
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::postgres,
     domain::{cursor::Continuity, page::PageLimit, position::Position},
-    ports::topic_log::TopicLog,
     testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
@@ -13,7 +12,7 @@ use crate::given::{appended, options, topic};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_when_it_goes_on() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let limit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };
     let statements = [
         "DELETE FROM rejoin.user_events WHERE user_id = 'u1'",
@@ -47,7 +46,7 @@ async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_whe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_head_of_an_empty_topic_names_no_entry() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     for look in ["before anything was asked", "again", "when its row was deleted"] {
         let Position::After(head) = process.journal.bounds(&topic("u1")).await.unwrap().head else { panic!("a time") };
         assert_eq!(head.minor(), Some(0), "{look}");

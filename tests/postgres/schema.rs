@@ -1,9 +1,8 @@
 //! How the schema comes to be there, and what becomes of a journal that is tampered with.
 
 use rejoin::{
-    adapters::postgres::{Postgres, PostgresSetupError, PrepareError},
+    adapters::postgres::{self, PostgresSetupError, PrepareError},
     domain::{cursor::Continuity, position::Position},
-    ports::topic_log::TopicLog,
     testing::backend_context,
 };
 use rejoin_test_support::PostgresServer;
@@ -17,7 +16,7 @@ async fn processes_that_start_at_once_make_one_schema() {
     let mut starting = JoinSet::new();
     for _ in 0..8 {
         let options = options(server.url());
-        starting.spawn(async move { Postgres::open(options, &backend_context()).await });
+        starting.spawn(async move { postgres::open(options, &backend_context()).await });
     }
     for process in starting.join_all().await {
         appended(&process.unwrap(), "u1").await;
@@ -31,32 +30,32 @@ async fn a_role_that_owns_nothing_but_the_schema_is_enough() {
     let server = PostgresServer::start().await;
     server.run_sql("CREATE ROLE humble LOGIN");
     server.run_sql("REVOKE ALL ON SCHEMA public FROM PUBLIC");
-    let refused = Postgres::open(options(server.url_of("humble")), &backend_context()).await;
+    let refused = postgres::open(options(server.url_of("humble")), &backend_context()).await;
     assert!(matches!(refused, Err(PostgresSetupError::Prepare(PrepareError::Denied { .. }))), "it may make no schema");
     server.run_sql(&format!("CREATE SCHEMA {SCHEMA} AUTHORIZATION humble"));
-    let process = Postgres::open(options(server.url_of("humble")), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url_of("humble")), &backend_context()).await.unwrap();
     appended(&process, "u1").await;
-    process.sweeper.sweep().await.unwrap();
+    process.sweeper.as_ref().unwrap().sweep().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_of_a_later_version_and_another_encoding_are_refused() {
     let server = PostgresServer::start().await;
-    Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    postgres::open(options(server.url()), &backend_context()).await.unwrap();
     server.run_sql("INSERT INTO rejoin.migrations (version) VALUES (99)");
-    let refused = Postgres::open(options(server.url()), &backend_context()).await;
+    let refused = postgres::open(options(server.url()), &backend_context()).await;
     assert!(matches!(refused, Err(PostgresSetupError::Prepare(PrepareError::Newer { found: 99, .. }))));
     server.run_sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
-    let refused = Postgres::open(options(server.url().replace("/postgres?", "/latin?")), &backend_context()).await;
+    let refused = postgres::open(options(server.url().replace("/postgres?", "/latin?")), &backend_context()).await;
     assert!(matches!(refused, Err(PostgresSetupError::Prepare(PrepareError::Encoding(_)))));
-    let refused = Postgres::open(options(server.url().replace("/postgres?", "/nowhere?")), &backend_context()).await;
+    let refused = postgres::open(options(server.url().replace("/postgres?", "/nowhere?")), &backend_context()).await;
     assert!(matches!(refused, Err(PostgresSetupError::Refused(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_a_journal_that_was_emptied_by_hand_is_another_one() {
     let server = PostgresServer::start().await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let topic = topic("u1");
     for emptied in [
         "TRUNCATE rejoin.user_topics, rejoin.user_events",

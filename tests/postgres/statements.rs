@@ -7,7 +7,10 @@ use std::{
 
 use futures_util::StreamExt;
 use rejoin::{
-    adapters::postgres::{Postgres, queries},
+    adapters::{
+        backend_kit::Ports,
+        postgres::{self, queries},
+    },
     domain::{
         leases::LeaseId,
         message::MessageAppend,
@@ -15,13 +18,7 @@ use rejoin::{
         position::{EventId, Position},
         topic::{MessageId, Topic, UserId},
     },
-    ports::{
-        feed::{Feed, Signal},
-        journal::Journal,
-        limits::{ConnectionLeases, ReplayBudget},
-        messages::Messages,
-        topic_log::TopicLog,
-    },
+    ports::feed::Signal,
     testing::backend_context,
 };
 use rejoin_test_support::{PostgresServer, soon};
@@ -59,7 +56,7 @@ async fn connection(server: &PostgresServer) -> PgConnection {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_fits_the_schema() {
     let server = PostgresServer::start().await;
-    Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let mut connection = connection(&server).await;
     for (name, statement) in queries::ALL {
         let prepared = connection.prepare(sqlx::AssertSqlSafe(statement).into_sql_str()).await;
@@ -77,7 +74,7 @@ async fn no_statement_reads_more_than_it_has_to() {
         autovacuum = off
     ";
     let server = PostgresServer::start_with(EXPLAINED).await;
-    let process = Postgres::open(options(server.url()), &backend_context()).await.unwrap();
+    let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     server.run_sql(FILL);
     let before = server.log().len();
     // Often enough that the server has settled for general plans.
@@ -88,7 +85,7 @@ async fn no_statement_reads_more_than_it_has_to() {
     server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rejoin feed'");
     let interrupted = process.feed.signals().filter(|signal| std::future::ready(matches!(signal, Signal::Interrupted)));
     soon("the feed to be back", Box::pin(interrupted).next()).await;
-    process.sweeper.sweep().await.unwrap();
+    process.sweeper.as_ref().unwrap().sweep().await.unwrap();
     process.messages.sweep(Duration::ZERO, 100).await.unwrap();
     let log = server.log();
     let plans = &log[before..];
@@ -128,7 +125,7 @@ fn print_scans(plans: &str) {
 /// A batch of the sweep has a thousand rows; as many are trimmed behind those that came.
 const READ_MAX: u32 = 1_100;
 
-async fn use_everything(process: &Postgres) {
+async fn use_everything(process: &Ports) {
     let (user, limit) = (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
     let (known, unknown, message) = (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId(Uuid::new_v4()));
     process.feed.watch(&known).await.unwrap();
@@ -156,14 +153,14 @@ async fn use_everything(process: &Postgres) {
     process.feed.close_connections(&user).await.unwrap();
     process.feed.broadcast(event()).await.unwrap();
     let lease = LeaseId(Uuid::new_v4());
-    process.limits.acquire(&user, lease, 100, Duration::from_secs(9)).await.unwrap();
-    process.limits.renew(&[(user.clone(), lease)], Duration::from_secs(9)).await.unwrap();
-    process.limits.count(&user).await.unwrap();
-    process.limits.release(&[(user.clone(), lease)]).await.unwrap();
+    process.leases.acquire(&user, lease, 100, Duration::from_secs(9)).await.unwrap();
+    process.leases.renew(&[(user.clone(), lease)], Duration::from_secs(9)).await.unwrap();
+    process.leases.count(&user).await.unwrap();
+    process.leases.release(&[(user.clone(), lease)]).await.unwrap();
     for cursor in [Position::Start, Position::After(EventId::timed(7, 1))] {
-        process.limits.allow_continuation(&user, cursor, Duration::from_secs(9)).await.unwrap();
-        process.limits.take(&user, cursor, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+        process.budget.allow_continuation(&user, cursor, Duration::from_secs(9)).await.unwrap();
+        process.budget.take(&user, cursor, 100, Duration::from_secs(9)).await.unwrap().unwrap();
     }
-    process.limits.take(&user, Position::Start, 100, Duration::from_secs(9)).await.unwrap().unwrap();
-    process.limits.left(&user, 100, Duration::from_secs(9)).await.unwrap();
+    process.budget.take(&user, Position::Start, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+    process.budget.left(&user, 100, Duration::from_secs(9)).await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rejoin::{adapters::postgres::Postgres, testing::backend_context};
+use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
 use crate::given::{appended, options};
@@ -24,14 +24,14 @@ async fn a_server_is_trusted_by_who_signed_its_certificate() {
     let url = |mode: &str| server.url().replace("sslmode=prefer", mode);
     let certificate = folder.join("server.crt");
     let trusted = url(&format!("sslmode=verify-full&sslrootcert={}", certificate.display()));
-    let process = Postgres::open(options(trusted), &backend_context()).await.unwrap();
+    let process = postgres::open(options(trusted), &backend_context()).await.unwrap();
     appended(&process, "u1").await;
     let encrypted =
         server.run_sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'rejoin%'");
     assert_eq!(encrypted.trim(), "t");
     // Nobody whom the system trusts has signed this.
     let options = rejoin::adapters::postgres::PostgresOptions { schema: "other".to_owned(), ..options(url("sslmode=verify-full")) };
-    let stranger = Postgres::open(options, &backend_context()).await.unwrap();
+    let stranger = postgres::open(options, &backend_context()).await.unwrap();
     let refused = rejoin::ports::topic_log::TopicLog::probe(&*stranger.journal).await;
     assert!(refused.is_err());
 }

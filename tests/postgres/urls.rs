@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rejoin::{adapters::postgres::Postgres, testing::backend_context};
+use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
 use crate::{given::options, log::Log};
@@ -25,10 +25,10 @@ async fn other_programs_schemes_and_passwords_reach_the_server_as_they_are_meant
     let in_query = server.url_of("odd") + "&password=" + ENCODED;
     for url in urls.into_iter().chain([in_query]) {
         let log = Log::begin();
-        let started = Postgres::open(options(url.clone()), &backend_context()).await;
+        let started = postgres::open(options(url.clone()), &backend_context()).await;
         assert!(started.is_ok(), "{url}: {}", started.err().map(|error| error.to_string()).unwrap_or_default());
         assert!(!log.text().contains("can't be used"), "{url}: {}", log.text());
     }
-    let refused = Postgres::open(options(server.url_of("odd:another")), &backend_context()).await.err().unwrap().to_string();
+    let refused = postgres::open(options(server.url_of("odd:another")), &backend_context()).await.err().unwrap().to_string();
     assert!(refused.contains("refuses the password of role odd"), "the password counts: {refused}");
 }

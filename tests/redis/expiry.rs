@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rejoin::{
-    adapters::backend_kit::{BackendContext, Retention},
-    adapters::redis::{Redis, RedisOptions},
+    adapters::backend_kit::{BackendContext, Ports, Retention},
+    adapters::redis::{self as rejoin_redis, RedisOptions},
     domain::{
         event::{Event, EventType},
         json::Json,
@@ -13,10 +13,7 @@ use rejoin::{
         timestamp::Timestamp,
         topic::{Topic, UserId},
     },
-    ports::{
-        journal::{Append, Journal},
-        topic_log::TopicLog,
-    },
+    ports::journal::Append,
     testing::backend_context,
 };
 use rejoin_test_support::{RedisCluster, RedisServer, eventually};
@@ -24,18 +21,18 @@ use tokio::time::Instant;
 
 const AGE_MAX: Duration = Duration::from_secs(2);
 
-async fn open(url: String, cluster: bool) -> Redis {
+async fn open(url: String, cluster: bool) -> Ports {
     let options = RedisOptions { url, cluster, key_prefix: "app:".to_owned(), tls_ca_file: None };
     let context = backend_context();
     let retention = Retention { age_max: Some(AGE_MAX), ..context.retention };
-    Redis::open(options, &BackendContext { retention, ..context }).await.unwrap()
+    rejoin_redis::open(options, &BackendContext { retention, ..context }).await.unwrap()
 }
 
 fn topic(user: &str) -> Topic {
     Topic::User(UserId::parse(user).unwrap())
 }
 
-async fn append(redis: &Redis, user: &str) {
+async fn append(redis: &Ports, user: &str) {
     let event = Event {
         event_type: EventType::parse("t").unwrap(),
         ts: Timestamp::from_ms(0),
@@ -46,7 +43,7 @@ async fn append(redis: &Redis, user: &str) {
     redis.journal.append(vec![Append { user: UserId::parse(user).unwrap(), event: event.into(), idempotency_key: None }]).await.unwrap();
 }
 
-async fn read(redis: &Redis, user: &str) -> usize {
+async fn read(redis: &Ports, user: &str) -> usize {
     let limit = PageLimit { entries_max: 1_000, bytes_max: 1 << 20 };
     redis.journal.read(&topic(user), Position::Start, limit).await.unwrap().entries.len()
 }
@@ -60,7 +57,7 @@ async fn exists(node: &RedisServer, key: &str) -> bool {
 }
 
 /// Our one append, and then another program's for longer than a stream would live behind ours.
-async fn assert_lives_with_its_newest_entry(redis: &Redis, node: &RedisServer, user: &str, stream: &str, index: &str) {
+async fn assert_lives_with_its_newest_entry(redis: &Ports, node: &RedisServer, user: &str, stream: &str, index: &str) {
     append(redis, user).await;
     // What an older version, or a program that did not mean it, has left on the key.
     node.command(&["PEXPIRE", stream, "3000"]).await;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rejoin::{adapters::postgres::Postgres, ports::journal::Journal};
+use rejoin::adapters::{backend_kit::Ports, postgres};
 use rejoin_test_support::{PostgresServer, program};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -24,10 +24,10 @@ const ROUNDS: u32 = 3;
 pub(crate) async fn measure() {
     let server = PostgresServer::start_with(SETTINGS).await;
     server.run_sql("CREATE TABLE bare (id bigserial PRIMARY KEY, user_id text, payload json, at timestamptz)");
-    let process = Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap());
+    let process = Arc::new(postgres::open(options(&server), &context(None)).await.unwrap());
     let others = [
-        Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap()),
-        Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap()),
+        Arc::new(postgres::open(options(&server), &context(None)).await.unwrap()),
+        Arc::new(postgres::open(options(&server), &context(None)).await.unwrap()),
     ];
     let three = [Arc::clone(&process), Arc::clone(&others[0]), Arc::clone(&others[1])];
     let (mut bare, mut notified, mut one, mut of_three) = (0.0, 0.0, 0.0, 0.0);
@@ -74,7 +74,7 @@ fn bare_inserts(server: &PostgresServer, also: &str) -> f64 {
     line.split_whitespace().nth(2).unwrap().parse().unwrap()
 }
 
-async fn appends(processes: &[Arc<Postgres>]) -> f64 {
+async fn appends(processes: &[Arc<Ports>]) -> f64 {
     let done = Arc::new(AtomicUsize::new(0));
     let (started, mut appenders) = (Instant::now(), JoinSet::new());
     for appender in 0..AT_ONCE {

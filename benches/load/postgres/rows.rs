@@ -9,13 +9,12 @@ use std::{
 };
 
 use rejoin::{
-    adapters::postgres::Postgres,
+    adapters::{backend_kit::Ports, postgres},
     domain::{
         page::PageLimit,
         position::{EventId, Position},
         topic::{Topic, UserId},
     },
-    ports::{journal::Journal, topic_log::TopicLog},
 };
 use rejoin_test_support::PostgresServer;
 use tokio::{task::JoinSet, time::Instant};
@@ -42,7 +41,7 @@ fn fill(server: &PostgresServer, users: usize, each: usize, from_ms: u64) {
 pub(crate) async fn measure(rows: usize, old_rows: usize) {
     let server = PostgresServer::start_with(SETTINGS).await;
     // It sweeps nothing by itself.
-    let process = Arc::new(Postgres::open(options(&server), &context(None)).await.unwrap());
+    let process = Arc::new(postgres::open(options(&server), &context(None)).await.unwrap());
     // What is filled in lies before now, and behind the origin.
     server.run_sql("UPDATE rejoin.journal SET origin_ms = 1, forgotten_ms = 1");
     let now_ms: u64 = server.run_sql("SELECT rejoin.now_ms()").trim().parse().unwrap();
@@ -55,7 +54,7 @@ pub(crate) async fn measure(rows: usize, old_rows: usize) {
     compare_publishes(&server, &process).await;
 }
 
-async fn compare_reads(server: &PostgresServer, process: &Postgres, from_ms: u64, rows: usize) {
+async fn compare_reads(server: &PostgresServer, process: &Ports, from_ms: u64, rows: usize) {
     // A user's rows lie about as far apart as among millions.
     let (few_users, few) = (16, 5_000);
     fill(server, few_users, few / few_users, from_ms);
@@ -68,13 +67,13 @@ async fn compare_reads(server: &PostgresServer, process: &Postgres, from_ms: u64
     println!("  {rows:9} rows          {of_many}");
 }
 
-async fn compare_publishes(server: &PostgresServer, process: &Arc<Postgres>) {
+async fn compare_publishes(server: &PostgresServer, process: &Arc<Ports>) {
     println!("postgres: publishes by {PUBLISHERS}, each one after the other:");
     let quiet = publish_times(process, tokio::time::sleep(Duration::from_secs(20))).await;
     println!("  without a sweep          {quiet}");
-    let sweeping = Postgres::open(options(server), &context(Some(DAY))).await.unwrap();
+    let sweeping = postgres::open(options(server), &context(Some(DAY))).await.unwrap();
     let (before, started) = (count_old(server), Instant::now());
-    let swept = publish_times(process, async { sweeping.sweeper.sweep().await.unwrap() }).await;
+    let swept = publish_times(process, async { sweeping.sweeper.as_ref().unwrap().sweep().await.unwrap() }).await;
     let (after, seconds) = (count_old(server), started.elapsed().as_secs_f64());
     println!("  with a sweep             {swept}; {} old rows in {seconds:.0} s, {after} left", before - after);
     println!("  ratio of p99             {:.2}", swept.percentile_ms(99) / quiet.percentile_ms(99));
@@ -103,7 +102,7 @@ impl std::fmt::Display for Times {
     }
 }
 
-async fn read_times(process: &Postgres, users: usize, from_ms: u64, each: usize) -> Times {
+async fn read_times(process: &Ports, users: usize, from_ms: u64, each: usize) -> Times {
     let mut times = Vec::new();
     for number in 0..3_000 {
         let topic = Topic::User(UserId::parse(&format!("u{}", number * 7 % users)).unwrap());
@@ -118,7 +117,7 @@ async fn read_times(process: &Postgres, users: usize, from_ms: u64, each: usize)
 }
 
 /// Publishes until something is over.
-async fn publish_times(process: &Arc<Postgres>, until: impl Future<Output = ()>) -> Times {
+async fn publish_times(process: &Arc<Ports>, until: impl Future<Output = ()>) -> Times {
     let over = Arc::new(AtomicBool::new(false));
     let mut publishers = JoinSet::new();
     for publisher in 0..PUBLISHERS {

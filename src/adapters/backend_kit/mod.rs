@@ -3,11 +3,14 @@
 //! Invariant: nothing here knows a backend; each backend knows this, and no other backend.
 
 mod context;
+pub mod feed;
 pub mod group_commit;
+pub mod permits;
 mod ports;
-pub mod signal_queue;
+pub mod reconnect;
 pub mod stored_event;
 pub mod stored_page;
+pub mod sweep;
 
 pub use self::{
     context::{BackendContext, OnTrouble, Retention},

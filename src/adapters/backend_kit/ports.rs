@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::sweep::Sweeper;
 use crate::ports::{
     feed::Feed,
     journal::Journal,
@@ -22,4 +23,6 @@ pub struct Ports {
     pub leases: Arc<dyn ConnectionLeases>,
     /// Replay budgets.
     pub budget: Arc<dyn ReplayBudget>,
+    /// Removes what is over its time, where the backend does not do so by itself.
+    pub sweeper: Option<Arc<Sweeper>>,
 }

@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 
 use super::journal::MemoryJournal;
 use crate::{
-    adapters::backend_kit::signal_queue::{SignalQueue, SignalStream},
+    adapters::backend_kit::feed::signal_queue::{SignalQueue, SignalStream},
     domain::{
         event::{Entry, Event},
         topic::{Topic, UserId},

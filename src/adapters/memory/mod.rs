@@ -45,5 +45,6 @@ pub fn open(bytes_max: usize, context: &BackendContext) -> Ports {
         journal,
         leases: Arc::clone(&limits) as _,
         budget: limits,
+        sweeper: None,
     }
 }

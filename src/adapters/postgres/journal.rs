@@ -26,7 +26,7 @@ use crate::{
     ports::{
         backend_error::BackendError,
         journal::{Append, Appended, Journal},
-        tasks::{Task, Tasks},
+        tasks::Tasks,
         topic_log::TopicLog,
     },
 };
@@ -42,8 +42,6 @@ pub(super) struct PostgresLog {
     pub(super) reads: Lane,
     pub(super) age_ms: i64,
     pub(super) on_malformed: OnMalformed,
-    /// The task that sweeps; it ends with this value.
-    pub(super) _sweeping: Task,
 }
 
 impl PostgresLog {
@@ -90,7 +88,7 @@ impl PostgresLog {
 }
 
 /// The journal of users' events in Postgres. See the module's docs for what it promises.
-pub struct PostgresJournal {
+pub(super) struct PostgresJournal {
     log: Arc<PostgresLog>,
     writer: Arc<AppendWriter>,
     appends: GroupCommit<AppendJob>,

@@ -11,23 +11,21 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, PgConnection};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 use super::{
     connector::{Connector, Purpose},
     failure::{Cause, Failure},
 };
-use crate::ports::backend_error::BackendError;
+use crate::{
+    adapters::backend_kit::permits::{CallPermits, Failed},
+    ports::backend_error::BackendError,
+};
 
 /// A connection that rested for longer is asked whether it lives before something is sent that must not be sent twice.
 const RESTED_FOR: Duration = Duration::from_secs(1);
 /// For so long after a write found no room, the server counts as full, unless one was taken since.
 const FULL_FOR: Duration = Duration::from_secs(10);
-/// Most tries of one call.
-const TRIES_MAX: usize = 3;
 
 /// Whether a call may be made again when its connection was lost behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +39,7 @@ pub(super) enum Repeat {
 pub(super) struct Lane {
     connector: Arc<Connector>,
     purpose: Purpose,
-    call_timeout: Duration,
-    turns: Semaphore,
+    permits: CallPermits,
     resting: Mutex<Vec<Resting>>,
     /// When an append last found no room.
     full_at: Mutex<Option<Instant>>,
@@ -64,8 +61,8 @@ struct Lent {
 
 impl Lane {
     pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, connections_max: usize, call_timeout: Duration) -> Self {
-        let turns = Semaphore::new(connections_max);
-        Self { connector: Arc::clone(connector), purpose, call_timeout, turns, resting: Mutex::default(), full_at: Mutex::default() }
+        let permits = CallPermits::new(connections_max, call_timeout);
+        Self { connector: Arc::clone(connector), purpose, permits, resting: Mutex::default(), full_at: Mutex::default() }
     }
 
     /// Makes a call on one of the lane's connections, as soon as one is free.
@@ -75,10 +72,11 @@ impl Lane {
         repeat: Repeat,
         act: impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync,
     ) -> Result<T, BackendError> {
-        let called = timeout(self.call_timeout, self.try_call(repeat, act)).await.unwrap_or_else(|_| {
+        let late = || {
             self.connector.lose();
-            Err(Failure::Late)
-        });
+            Failure::Late
+        };
+        let called = self.permits.call(late, || self.try_call(repeat, &act)).await;
         if repeat == Repeat::Harmful {
             self.learn_of_room(called.as_ref().err());
         }
@@ -105,25 +103,19 @@ impl Lane {
     async fn try_call<T: Send>(
         &self,
         repeat: Repeat,
-        act: impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync,
-    ) -> Result<T, Failure> {
-        // Closed never.
-        let _turn = self.turns.acquire().await;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let Lent { mut connection, losses, was_resting } = self.connection(repeat).await?;
-            match act(&mut connection).await {
-                Ok(answer) => {
-                    self.resting().push(Resting { connection, since: Instant::now(), losses });
-                    return Ok(answer);
-                }
-                Err(failure) => match self.connector.learn(&failure) {
-                    Cause::Wiped | Cause::Collision | Cause::ReadOnly if tries < TRIES_MAX => {}
-                    Cause::Lost if tries < TRIES_MAX && was_resting && repeat == Repeat::Harmless => {}
-                    _ => return Err(failure),
-                },
+        act: &(impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync),
+    ) -> Result<T, Failed<Failure>> {
+        let Lent { mut connection, losses, was_resting } = self.connection(repeat).await.map_err(Failed::ForGood)?;
+        match act(&mut connection).await {
+            Ok(answer) => {
+                self.resting().push(Resting { connection, since: Instant::now(), losses });
+                Ok(answer)
             }
+            Err(failure) => Err(match self.connector.learn(&failure) {
+                Cause::Wiped | Cause::Collision | Cause::ReadOnly => Failed::Retry(failure),
+                Cause::Lost if was_resting && repeat == Repeat::Harmless => Failed::Retry(failure),
+                _ => Failed::ForGood(failure),
+            }),
         }
     }
 

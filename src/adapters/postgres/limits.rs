@@ -45,7 +45,7 @@ pub(super) const COUNT_REPLAYS: &str = "SELECT count(*) FROM replay_windows w, n
     WHERE w.user_id = $1 AND g <= now_at AND g > now_at - $2";
 
 /// Leases and replay budgets in Postgres.
-pub struct PostgresLimits {
+pub(super) struct PostgresLimits {
     lane: Lane,
 }
 

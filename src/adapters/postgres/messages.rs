@@ -38,7 +38,7 @@ use crate::{
 const OPENINGS_MAX: usize = 3;
 
 /// Messages in Postgres. See the module's docs for what they promise.
-pub struct PostgresMessages {
+pub(super) struct PostgresMessages {
     log: Arc<PostgresLog>,
     writer: Arc<MessageWriter>,
     appends: GroupCommit<MessageJob>,

@@ -65,47 +65,35 @@ mod url;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use self::{
     append::{AppendBounds, AppendWriter},
     connector::{Connector, Purpose},
     failure::Failure,
-    journal::PostgresLog,
+    feed::{PostgresAnnouncements, PostgresSource},
+    journal::{PostgresJournal, PostgresLog},
     lane::Lane,
+    limits::PostgresLimits,
     message_writer::MessageWriter,
+    messages::PostgresMessages,
     options::SchemaName,
+    sweeping::PostgresSweep,
 };
 pub use self::{
-    feed::PostgresFeed,
-    journal::PostgresJournal,
-    limits::PostgresLimits,
-    messages::PostgresMessages,
     options::{CONNECTIONS_MIN, InvalidSchemaName, PostgresOptions},
     schema::PrepareError,
-    sweeping::{PostgresSweeper, SWEEP_EVERY},
+    sweeping::SWEEP_EVERY,
     url::UnusableUrl,
 };
-
-use crate::adapters::backend_kit::{BackendContext, Ports, Retention};
+use crate::adapters::backend_kit::{
+    BackendContext, Ports, Retention,
+    feed::{DrivenFeed, FeedOptions},
+    sweep::Sweeper,
+};
 
 /// A batch of the sweep may take longer than a call: nobody waits for it.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The ports of one process on a Postgres.
-pub struct Postgres {
-    /// Users' events.
-    pub journal: Arc<PostgresJournal>,
-    /// Messages.
-    pub messages: Arc<PostgresMessages>,
-    /// What is being appended, in both channels.
-    pub feed: Arc<PostgresFeed>,
-    /// Leases and replay budgets.
-    pub limits: Arc<PostgresLimits>,
-    /// Removes what is over its time, for as long as the journal or the messages are there.
-    pub sweeper: Arc<PostgresSweeper>,
-}
 
 /// The server can't be a backend as it is.
 #[derive(Debug, thiserror::Error)]
@@ -124,56 +112,51 @@ pub enum PostgresSetupError {
     Refused(String),
 }
 
-impl Postgres {
-    /// Makes the schema what it has to be, and begins to listen. A server that is away is no error: it may come back, and
-    /// until then every call says so.
-    ///
-    /// # Errors
-    /// [`PostgresSetupError`]: something that does not pass by itself.
-    pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<Self, PostgresSetupError> {
-        let server = url::parse(&options.url)?;
-        let schema: SchemaName = options.schema.parse()?;
-        let channel = schema.channel();
-        let connector = Arc::new(Connector::new(server, schema, Arc::clone(&context.entropy)));
-        let call_timeout = options.call_timeout;
-        let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
-        let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
-        try_once(&connector, purpose("rejoin start"), call_timeout).await?;
+/// The ports of one process. The schema is made what it has to be; a server that is away is no error: it may come back, and until
+/// then every call says so.
+///
+/// # Errors
+/// [`PostgresSetupError`]: something that does not pass by itself.
+pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<Ports, PostgresSetupError> {
+    let server = url::parse(&options.url)?;
+    let schema: SchemaName = options.schema.parse()?;
+    let channel = schema.channel();
+    let connector = Arc::new(Connector::new(server, schema, Arc::clone(&context.entropy)));
+    let call_timeout = options.call_timeout;
+    let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
+    let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
+    try_once(&connector, purpose("rejoin start"), call_timeout).await?;
 
-        let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
-        let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
-        let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
-        let entropy = Arc::clone(&context.entropy);
-        let sweeper = Arc::new(PostgresSweeper { lane: Arc::clone(&sweeps), age_max, idempotency_window, entropy });
-        let tasks = &*context.tasks;
-        let log = Arc::new(PostgresLog {
-            reads: lane("rejoin reads", options.connections_for_reads()),
-            age_ms: numbers::millis_or_endless(age_max),
-            on_malformed: Arc::clone(&context.on_malformed),
-            _sweeping: tasks.spawn_vital("postgres sweep", Arc::clone(&sweeper).run().boxed()),
-        });
-        let bounds = AppendBounds::new(channel.clone(), topic_entries_max, idempotency_window);
-        let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
-        let messages = MessageWriter { lane: lane("rejoin messages", 1), channel, idempotency_window };
-        let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
-        let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
-        let reads = lane("rejoin feed reads", 1);
-        let feed = PostgresFeed::start(context, &connector, purpose("rejoin feed"), reads, Arc::clone(&log), call_timeout);
-        feed.began().await;
-        Ok(Self {
-            journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout, tasks)),
-            messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout, tasks)),
-            feed: Arc::new(feed),
-            limits: Arc::new(PostgresLimits::new(limits)),
-            sweeper,
-        })
-    }
-}
+    let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
+    let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
+    let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
+    let sweep = PostgresSweep { lane: Arc::clone(&sweeps), age_max, idempotency_window };
+    let log = Arc::new(PostgresLog {
+        reads: lane("rejoin reads", options.connections_for_reads()),
+        age_ms: numbers::millis_or_endless(age_max),
+        on_malformed: Arc::clone(&context.on_malformed),
+    });
+    let bounds = AppendBounds::new(channel.clone(), topic_entries_max, idempotency_window);
+    let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
+    let messages = MessageWriter { lane: lane("rejoin messages", 1), channel: channel.clone(), idempotency_window };
+    let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
+    let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
+    let limits = Arc::new(PostgresLimits::new(limits));
 
-impl From<Postgres> for Ports {
-    fn from(Postgres { journal, messages, feed, limits, .. }: Postgres) -> Self {
-        Self { journal, messages, feed, leases: Arc::clone(&limits) as _, budget: limits }
-    }
+    let reads = Arc::new(lane("rejoin feed reads", 1));
+    let source = PostgresSource::new(&connector, purpose("rejoin feed"), Arc::clone(&reads), call_timeout);
+    let announcements = PostgresAnnouncements { log: Arc::clone(&log), reads, channel };
+    let feed = FeedOptions { task: "postgres feed", announcements_task: "postgres announcements", call_timeout };
+    let feed = DrivenFeed::start(context, feed, source, announcements);
+    feed.began().await;
+    Ok(Ports {
+        journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout, &*context.tasks)),
+        messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout, &*context.tasks)),
+        feed: Arc::new(feed),
+        leases: Arc::clone(&limits) as _,
+        budget: limits,
+        sweeper: Some(Arc::new(Sweeper::start(context, "postgres sweep", SWEEP_EVERY, Arc::new(sweep)))),
+    })
 }
 
 /// Tells what is wrong for good; what may pass is left to the calls that come.

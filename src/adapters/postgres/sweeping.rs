@@ -1,36 +1,30 @@
-//! The sweep: what is over its time is removed, little by little.
+//! What the sweep removes, and whose turn it is.
 //!
-//! Invariants: one process at a time does it, which renews its turn with each batch, so that one that hangs keeps nobody
-//! from it; a batch is small, and a statement by itself, so no lock is ever held while a process is waited for; what
-//! another transaction has locked is left for the next time, so the sweep never waits for a row and never makes a
-//! deadlock; between batches it rests for longer than it worked.
+//! Invariants: a batch is small, and a statement by itself, so no lock is ever held while a process is waited for; what another
+//! transaction has locked is left for the next time, so the sweep never waits for a row and never makes a deadlock.
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
-use sqlx::PgConnection;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    failure::Failure,
-    feed::BROADCASTS_KEPT,
     lane::{Lane, Repeat, calling},
     numbers::millis,
 };
 use crate::{
-    domain::backoff::share_of,
-    ports::{backend_error::BackendError, entropy::Entropy},
+    adapters::backend_kit::{
+        feed::ANNOUNCEMENTS_KEPT,
+        sweep::{Sweep, Turn},
+    },
+    ports::backend_error::BackendError,
 };
 
 /// How often each process looks for what is over its time, but for messages.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Most rows that go in one transaction.
 const ROWS_AT_ONCE: i64 = 1_000;
-/// For each second of work the sweep rests two.
-const REST_FACTOR: u32 = 2;
-const REST_MIN: Duration = Duration::from_millis(5);
-
 /// How long it is kept that a user's connections are to end, for processes that were cut off when that was announced.
 const CLOSINGS_KEPT: Duration = Duration::from_hours(1);
 /// After so long, a topic that nobody ever wrote to is forgotten.
@@ -38,8 +32,6 @@ const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
 
 /// What the turn is for.
 const TASK: &str = "sweep";
-/// How long a turn lasts without a batch.
-const TURN_LASTS: Duration = Duration::from_mins(1);
 
 /// Takes the turn of task $1 for holder $2, or keeps it, for $3 milliseconds; touches no row where it is another's. One
 /// that lasts for much longer than it may was taken before the clock stepped back.
@@ -104,94 +96,68 @@ pub(super) const SWEEP_TOPICS: &str = remove_older!(
 );
 
 /// What has a time to be over.
-pub struct PostgresSweeper {
+pub(super) struct PostgresSweep {
     pub(super) lane: Arc<Lane>,
     /// `None` for entries that never age.
     pub(super) age_max: Option<Duration>,
     pub(super) idempotency_window: Duration,
-    pub(super) entropy: Arc<dyn Entropy>,
 }
 
-impl PostgresSweeper {
-    /// Sweeps for as long as it is polled.
-    pub(super) async fn run(self: Arc<Self>) {
-        // Not all processes of a deployment at the same moment.
-        let mut next = Instant::now() + share_of(SWEEP_EVERY, self.entropy.next_u64());
-        loop {
-            tokio::time::sleep_until(next).await;
-            // A server that is away is noticed and told by those who need it.
-            if let Err(error) = self.sweep().await {
-                tracing::debug!(%error, "the sweep was cut short");
+#[async_trait]
+impl Sweep for PostgresSweep {
+    async fn take_turn(&self, holder: Uuid, lasts: Duration) -> Result<bool, BackendError> {
+        let take = calling(|connection| {
+            async move {
+                let taken = sqlx::query(TAKE_TURN).bind(TASK).bind(holder).bind(millis(lasts)).execute(connection).await?;
+                Ok(taken.rows_affected() > 0)
             }
-            next = Instant::now() + SWEEP_EVERY;
-        }
-    }
-
-    /// Removes all that is over its time now, or leaves that to another process which is at it. It happens by itself every
-    /// half minute.
-    ///
-    /// # Errors
-    /// Any; what was removed until then stays removed.
-    pub async fn sweep(&self) -> Result<(), BackendError> {
-        let turn = self.entropy.uuid();
-        let swept = self.sweep_in_turn(turn).await;
-        let end = calling(|connection| {
-            async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(turn).execute(connection).await.map(drop)?) }.boxed()
+            .boxed()
         });
-        // Where it can't be given back, it ends by itself.
-        let _ = self.lane.call("ending the sweep", Repeat::Harmless, end).await;
-        swept
+        self.lane.call("taking a turn of the sweep", Repeat::Harmless, take).await
     }
 
-    async fn sweep_in_turn(&self, turn: Uuid) -> Result<(), BackendError> {
+    async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError> {
+        let end = calling(|connection| {
+            async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(holder).execute(connection).await.map(drop)?) }.boxed()
+        });
+        self.lane.call("ending a turn of the sweep", Repeat::Harmless, end).await
+    }
+
+    async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError> {
         if let Some(age_max) = self.age_max {
-            let mut from_ms = -1;
-            while let Some(last_ms) = self.batch(turn, SWEEP_EVENTS, age_max, Some(from_ms)).await? {
-                from_ms = last_ms;
+            let mut from_ms = Some(-1);
+            while from_ms.is_some() && turn.next_batch().await? {
+                from_ms = self.remove_batch(SWEEP_EVENTS, age_max, from_ms).await?;
             }
         }
         for (statement, kept) in [
             (SWEEP_KEYS, self.idempotency_window),
             (SWEEP_MESSAGE_KEYS, self.idempotency_window),
             (SWEEP_CLOSINGS, CLOSINGS_KEPT),
-            (SWEEP_BROADCASTS, BROADCASTS_KEPT),
+            (SWEEP_BROADCASTS, ANNOUNCEMENTS_KEPT),
             (SWEEP_LEASES, Duration::ZERO),
             (SWEEP_REPLAYS, Duration::ZERO),
             (SWEEP_CONTINUATIONS, Duration::ZERO),
             (SWEEP_TOPICS, NEVER_WRITTEN_KEPT),
         ] {
-            while self.batch(turn, statement, kept, None).await?.is_some() {}
+            while turn.next_batch().await? && self.remove_batch(statement, kept, None).await?.is_some() {}
         }
         Ok(())
     }
-
-    /// Removes a batch and rests; nothing if that was the last one, or is another's to do.
-    async fn batch(&self, turn: Uuid, statement: &'static str, kept: Duration, from_ms: Option<i64>) -> Result<Option<i64>, BackendError> {
-        let started = Instant::now();
-        let act = calling(|connection| async move { remove(connection, turn, statement, kept, from_ms).await }.boxed());
-        let (removed, last_ms) = self.lane.call("sweeping", Repeat::Harmless, act).await?;
-        if removed < ROWS_AT_ONCE {
-            return Ok(None);
-        }
-        tokio::time::sleep(REST_MIN.max(started.elapsed() * REST_FACTOR)).await;
-        Ok(last_ms)
-    }
 }
 
-async fn remove(
-    connection: &mut PgConnection,
-    turn: Uuid,
-    statement: &'static str,
-    kept: Duration,
-    from_ms: Option<i64>,
-) -> Result<(i64, Option<i64>), Failure> {
-    let taken = sqlx::query(TAKE_TURN).bind(TASK).bind(turn).bind(millis(TURN_LASTS)).execute(&mut *connection).await?;
-    if taken.rows_affected() == 0 {
-        return Ok((0, None));
+impl PostgresSweep {
+    /// Removes a batch; gives the time of the latest row in it, or nothing if that was the last batch.
+    async fn remove_batch(&self, statement: &'static str, kept: Duration, from_ms: Option<i64>) -> Result<Option<i64>, BackendError> {
+        let remove = calling(|connection| {
+            async move {
+                let query = sqlx::query_as(statement).bind(millis(kept)).bind(ROWS_AT_ONCE);
+                let query = if let Some(from_ms) = from_ms { query.bind(from_ms) } else { query };
+                Ok(query.fetch_one(connection).await?)
+            }
+            .boxed()
+        });
+        let (removed, last_ms): (i64, Option<i64>) = self.lane.call("sweeping", Repeat::Harmless, remove).await?;
+        Ok(last_ms.filter(|_| removed >= ROWS_AT_ONCE))
     }
-    let mut query = sqlx::query_as(statement).bind(millis(kept)).bind(ROWS_AT_ONCE);
-    if let Some(from_ms) = from_ms {
-        query = query.bind(from_ms);
-    }
-    Ok(query.fetch_one(connection).await?)
 }

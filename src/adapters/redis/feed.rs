@@ -1,86 +1,187 @@
-//! The feed: what is watched, and what is sent to every process.
+//! How a process listens: on one connection, to a channel for each topic and one for announcements.
+//!
+//! Invariants: messages go from the socket straight into the bounded queue of signals; nobody goes on listening to a server that
+//! has become a replica.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, stream::BoxStream};
-use redis::Client;
-use tokio::sync::watch;
-
-use super::{connection::CALL_TIMEOUT, failure::Failure, listener::Listener};
-use crate::{
-    adapters::backend_kit::signal_queue::SignalStream,
-    domain::{
-        event::Event,
-        topic::{Topic, UserId},
-    },
-    ports::{
-        backend_error::{BackendError, BackendErrorKind},
-        feed::{Feed, Signal},
-        tasks::{Task, Tasks},
-    },
+use redis::{AsyncConnectionConfig, Client, Msg, PushInfo, PushKind, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, watch},
+    time::error::Elapsed,
 };
 
-/// What one process hears from Redis.
-pub struct RedisFeed {
-    listener: Arc<Listener>,
-    signals: SignalStream,
-    is_connected: watch::Receiver<bool>,
-    _tasks: Vec<Task>,
+use super::{
+    connection::CALL_TIMEOUT,
+    failure::Failure,
+    hints::Hints,
+    keys::Keys,
+    one_server::CONNECT_TIMEOUT,
+    outages::{Outages, Purpose},
+    primary::{Expected, ask_whether_alive, ask_whether_usable},
+    stored_entry::{announced, hinted},
+};
+use crate::{
+    adapters::backend_kit::feed::{FeedReports, FeedSource, FeedState},
+    domain::{category::Registry, topic::Topic},
+    ports::backend_error::BackendError,
+};
+
+/// How to listen to Redis.
+pub(super) struct RedisSource {
+    /// One of these is listened to: of a cluster any will do.
+    pub(super) nodes: Vec<Client>,
+    pub(super) node: usize,
+    pub(super) expected: Expected,
+    pub(super) outages: Arc<Outages>,
+    pub(super) pushes: Arc<Pushes>,
 }
 
-impl RedisFeed {
-    /// Begins to listen, to one of several nodes. It goes on until it is dropped, and with it those tasks that serve all ports.
-    pub(super) fn start(tasks: &dyn Tasks, nodes: Vec<Client>, listener: Listener, signals: SignalStream, mut running: Vec<Task>) -> Self {
-        let listener = Arc::new(listener);
-        let (tell_connected, is_connected) = watch::channel(false);
-        let listening = Arc::clone(&listener).listen(nodes, tell_connected);
-        running.push(tasks.spawn_vital("redis feed", listening.boxed()));
-        let handing_on = Arc::clone(&listener.announcements).hand_on(listener.queue.clone());
-        running.push(tasks.spawn_vital("redis announcements", handing_on.boxed()));
-        Self { listener, signals, is_connected, _tasks: running }
-    }
+/// A connection that listens.
+pub(super) struct Listening {
+    connection: MultiplexedConnection,
+    lost: Arc<Notify>,
+    doubts: watch::Receiver<()>,
+}
 
-    /// Waits until it listens.
-    pub(super) async fn connected(&self) {
-        // Its sender ends with the feed.
-        let _ = self.is_connected.clone().wait_for(|connected| *connected).await;
+/// The server is to be asked whether it is still the right one.
+pub(super) struct Doubt;
+
+/// Why a connection is of no more use.
+pub(super) enum Ended {
+    /// It was closed.
+    Lost,
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
 }
 
-impl Drop for RedisFeed {
-    fn drop(&mut self) {
-        // The connection's reader keeps the listener, so the listener must let go of the connection.
-        self.listener.disconnect();
+impl From<Elapsed> for Ended {
+    fn from(_: Elapsed) -> Self {
+        Self::Failed(Failure::Silent)
+    }
+}
+
+impl From<BackendError> for Ended {
+    fn from(error: BackendError) -> Self {
+        Self::Failed(Failure::of_another_connection(error))
+    }
+}
+
+impl RedisSource {
+    fn channels(&self, topics: &[Topic]) -> Vec<String> {
+        topics.iter().map(|topic| self.pushes.keys.channel(topic)).collect()
+    }
+
+    async fn ask_again(&self, connection: &mut MultiplexedConnection) -> Result<(), Ended> {
+        ask_whether_alive(connection, self.expected, &self.pushes.keys.probe()).await?;
+        self.outages.reached(Purpose::Feed);
+        Ok(())
     }
 }
 
 #[async_trait]
-impl Feed for RedisFeed {
-    fn signals(&self) -> BoxStream<'static, Signal> {
-        self.signals.take()
+impl FeedSource for RedisSource {
+    type Connection = Listening;
+    type Heard = Doubt;
+    type Failure = Ended;
+
+    async fn connect(&mut self, reports: &FeedReports) -> Result<Listening, Ended> {
+        let lost = Arc::new(Notify::new());
+        let (pushes, reports, is_lost) = (Arc::clone(&self.pushes), reports.clone(), Arc::clone(&lost));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CALL_TIMEOUT))
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    is_lost.notify_one();
+                } else {
+                    pushes.report(push, &reports);
+                }
+                Ok::<(), ()>(())
+            });
+        let doubts = self.outages.doubts();
+        let connecting = self.nodes[self.node].get_multiplexed_async_connection_with_config(&config);
+        let mut connection = connecting.await.map_err(Failure::from)?;
+        ask_whether_usable(&mut connection, self.expected, &self.pushes.keys.probe()).await?;
+        connection.subscribe(&self.pushes.announcements).await.map_err(Failure::from)?;
+        Ok(Listening { connection, lost, doubts })
     }
 
-    async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {
-        let not_connected = || BackendError::new(BackendErrorKind::Unavailable, "listen to a topic while the feed is away");
-        let mut connection = self.listener.watch(topic).ok_or_else(not_connected)?;
-        let listening = tokio::time::timeout(CALL_TIMEOUT, connection.subscribe(self.listener.channel(topic)));
-        let listening = listening.await.map_or(Err(Failure::Silent), |listening| listening.map_err(Failure::from));
-        listening.map_err(|failure| failure.of_call("listen to a topic"))
+    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+        Ok(listening.connection.subscribe(&self.channels(topics)).await.map_err(Failure::from)?)
     }
 
-    async fn unwatch(&self, topic: &Topic) {
-        if let Some(mut connection) = self.listener.unwatch(topic) {
-            // Where that fails the connection is lost, and the next one does not listen to the topic.
-            let _ = tokio::time::timeout(CALL_TIMEOUT, connection.unsubscribe(self.listener.channel(topic))).await;
+    async fn stop_listening_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+        for topic in topics {
+            self.pushes.hints.forget(topic);
+        }
+        Ok(listening.connection.unsubscribe(&self.channels(topics)).await.map_err(Failure::from)?)
+    }
+
+    async fn hear(&mut self, Listening { lost, doubts, .. }: &mut Listening) -> Result<Doubt, Ended> {
+        tokio::select! {
+            () = lost.notified() => Err(Ended::Lost),
+            // Its sender lasts as long as this.
+            _ = doubts.changed() => Ok(Doubt),
         }
     }
 
-    async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError> {
-        self.listener.announcements.broadcast(&event).await
+    async fn take(&mut self, listening: &mut Listening, _: Doubt, _: &FeedReports) -> Result<(), Ended> {
+        tokio::time::timeout(CALL_TIMEOUT, self.ask_again(&mut listening.connection)).await?
     }
 
-    async fn close_connections(&self, user: &UserId) -> Result<(), BackendError> {
-        self.listener.announcements.close_connections(user).await
+    async fn ask(&mut self, listening: &mut Listening) -> Result<(), Ended> {
+        self.ask_again(&mut listening.connection).await
+    }
+
+    fn connected(&mut self) {
+        self.outages.reached(Purpose::Feed);
+    }
+
+    fn lost(&mut self, _: FeedState, ended: Ended) {
+        self.node = (self.node + 1) % self.nodes.len();
+        match ended {
+            Ended::Lost => {}
+            Ended::Failed(failure) if failure.is_wrong_server() && self.expected == Expected::Primary => {
+                self.outages.met_wrong_server(&failure);
+            }
+            Ended::Failed(failure) => self.outages.failed(Purpose::Feed, &failure),
+        }
+    }
+}
+
+/// What makes signals of what the server pushes.
+pub(super) struct Pushes {
+    pub(super) keys: Arc<Keys>,
+    /// The channel of announcements.
+    pub(super) announcements: String,
+    pub(super) registry: Arc<Registry>,
+    pub(super) hints: Arc<Hints>,
+}
+
+impl Pushes {
+    /// Reports what the server pushed. It is called by the connection's reader, so it never waits.
+    fn report(&self, push: PushInfo, reports: &FeedReports) {
+        let Some(message) = Msg::from_push_info(push) else { return };
+        let (channel, text) = (message.get_channel_name(), message.get_payload_bytes());
+        if channel == self.announcements {
+            reports.announced();
+            return;
+        }
+        let Some(topic) = self.keys.topic_of(channel) else { return };
+        let entry = announced(&topic, text, self.keys.database(), &self.registry);
+        if entry.is_none()
+            && let Some(id) = hinted(&topic, text)
+            && reports.is_watched(&topic)
+        {
+            self.hints.heard(&topic, id);
+        }
+        reports.grown(topic, entry);
     }
 }

@@ -7,7 +7,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::Value;
-use tokio::sync::Semaphore;
 
 use super::{
     connection::{CALL_TIMEOUT, Connection},
@@ -21,7 +20,9 @@ use super::{
 };
 use crate::{
     adapters::backend_kit::{
-        BackendContext, stored_event,
+        BackendContext,
+        permits::{CallPermits, Failed},
+        stored_event,
         stored_page::{StoredPage, read_page},
     },
     domain::{
@@ -35,6 +36,7 @@ use crate::{
     ports::{
         backend_error::{BackendError, BackendErrorKind},
         journal::{Append, Appended, Journal},
+        tasks::Task,
         topic_log::TopicLog,
     },
 };
@@ -47,10 +49,12 @@ const ATTEMPT_KNOWN: Duration = Duration::from_secs(10);
 const ENVELOPE_BYTES_MAX: usize = 512 + 4 * USER_ID_BYTES_MAX;
 
 /// User events and messages in Redis.
-pub struct RedisJournal {
+pub(super) struct RedisJournal {
     pub(super) appends: Arc<Connection>,
     reads: Arc<Connection>,
-    read_turns: Semaphore,
+    read_permits: CallPermits,
+    /// It ends with this.
+    _checks: Task,
     pub(super) keys: Arc<Keys>,
     hints: Arc<Hints>,
     pub(super) context: BackendContext,
@@ -66,8 +70,9 @@ impl RedisJournal {
         keys: Arc<Keys>,
         hints: Arc<Hints>,
         context: BackendContext,
+        checks: Task,
     ) -> Self {
-        Self { appends, reads, read_turns: Semaphore::new(READS_AT_ONCE), keys, hints, context }
+        Self { appends, reads, read_permits: CallPermits::new(READS_AT_ONCE, CALL_TIMEOUT), keys, hints, context, _checks: checks }
     }
 
     fn stream_life_ms(&self) -> u64 {
@@ -121,15 +126,9 @@ impl RedisJournal {
             [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64].map(|number| number.to_string());
         let arguments: Vec<String> = std::iter::once(after).chain(numbers).chain([Keys::index_member(topic)]).collect();
         let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
-        let reading = async {
-            // Closed never.
-            let _turn = self.read_turns.acquire().await;
-            self.reads.run("read the stream", &READ, &keys, &arguments).await
-        };
-        // The wait for the turn counts too: a server that is silent would be waited for by one crowd after the other.
-        let extent = tokio::time::timeout(CALL_TIMEOUT, reading).await;
-        let extent = extent.map_err(|_| BackendError::new(BackendErrorKind::Timeout, "read the stream in time"))?;
-        let extent: Extent = extent.map_err(about(topic))?;
+        let late = || BackendError::new(BackendErrorKind::Timeout, "read the stream in time");
+        let read = || async { self.reads.run("read the stream", &READ, &keys, &arguments).await.map_err(Failed::ForGood) };
+        let extent: Extent = self.read_permits.call(late, read).await.map_err(about(topic))?;
         let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
         Ok(StoredPage { entries: stored(topic, raw, &self.context.registry).collect(), more, bounds })

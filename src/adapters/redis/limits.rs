@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The limits of users in Redis.
-pub struct RedisLimits {
+pub(super) struct RedisLimits {
     connection: Arc<Connection>,
     keys: Arc<Keys>,
 }

@@ -44,7 +44,6 @@ mod hints;
 mod journal;
 mod keys;
 mod limits;
-mod listener;
 mod message_state;
 mod messages;
 mod one_server;
@@ -55,10 +54,13 @@ mod setup;
 mod stored_entry;
 mod sweep;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-pub use self::{connection::CALL_TIMEOUT, feed::RedisFeed, journal::RedisJournal, limits::RedisLimits, setup::RedisSetupError};
-use crate::adapters::backend_kit::{Ports, Retention};
+pub use self::{
+    connection::CALL_TIMEOUT,
+    setup::{RedisSetupError, open},
+};
+use crate::adapters::backend_kit::Retention;
 
 /// Where Redis is.
 #[derive(Clone)]
@@ -82,21 +84,4 @@ fn margin(age_max: Duration) -> Duration {
 /// For how long a stream outlives its newest entry: longer than that counts. `None` for ever.
 fn stream_life(retention: Retention) -> Option<Duration> {
     retention.age_max.map(|age_max| age_max + margin(age_max))
-}
-
-/// One process's ports to Redis.
-#[derive(Clone)]
-pub struct Redis {
-    /// User events and messages.
-    pub journal: Arc<RedisJournal>,
-    /// What is being appended.
-    pub feed: Arc<RedisFeed>,
-    /// Connection slots and replay budgets.
-    pub limits: Arc<RedisLimits>,
-}
-
-impl From<Redis> for Ports {
-    fn from(Redis { journal, feed, limits }: Redis) -> Self {
-        Self { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits }
-    }
 }

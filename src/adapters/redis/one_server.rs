@@ -13,7 +13,7 @@ use redis::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,16 +24,12 @@ use super::{
     primary::{Expected, ask_whether_alive, ask_whether_usable},
 };
 use crate::{
-    adapters::backend_kit::BackendContext,
-    domain::backoff::Backoff,
-    ports::{entropy::Entropy, tasks::Task},
+    adapters::backend_kit::{BackendContext, reconnect::Reconnect},
+    ports::tasks::Task,
 };
 
 /// Longest time that making a connection may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// First and longest pause before a connection is tried again.
-pub(super) const RECONNECT_FIRST: Duration = Duration::from_millis(50);
-pub(super) const RECONNECT_LONGEST: Duration = Duration::from_secs(1);
 /// Most calls that wait to be written.
 const CALLS_QUEUED_MAX: usize = 1_024;
 
@@ -70,8 +66,8 @@ impl OneServer {
     /// Begins to connect. `probe_key` is a key that is never there.
     pub(super) fn connect(client: Client, purpose: Purpose, outages: Arc<Outages>, probe_key: String, context: &BackendContext) -> Self {
         let (announce, state) = watch::channel(State::Away(None));
-        let entropy = Arc::clone(&context.entropy);
-        let keeping = keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce, entropy);
+        let reconnect = Reconnect::new(Arc::clone(&context.entropy));
+        let keeping = keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce, reconnect);
         Self { outages, state, _keeping: context.tasks.spawn_vital("redis connection", keeping.boxed()) }
     }
 
@@ -125,32 +121,28 @@ async fn keep_connected(
     outages: Arc<Outages>,
     probe_key: String,
     announce: watch::Sender<State>,
-    entropy: Arc<dyn Entropy>,
+    mut reconnect: Reconnect,
 ) {
-    let mut backoff = Backoff::new(RECONNECT_FIRST, RECONNECT_LONGEST);
     loop {
+        let mut there_since = None;
         let lost = CancellationToken::new();
         match connect(&client, &probe_key, lost.clone()).await {
             Ok(connection) => {
                 outages.reached(purpose);
-                let since = Instant::now();
+                there_since = Some(Instant::now());
                 announce.send_replace(State::There(Link { connection: connection.clone(), lost: lost.clone() }));
                 tokio::select! {
                     () = lost.cancelled() => {}
                     () = until_of_no_use(connection, purpose, &outages, &probe_key) => {}
                 }
                 announce.send_replace(State::Away(None));
-                if since.elapsed() > RECONNECT_LONGEST {
-                    backoff.reset();
-                    continue;
-                }
             }
             Err(failure) => {
                 outages.failed(purpose, &failure);
                 announce.send_replace(State::Away(Some(failure)));
             }
         }
-        sleep(backoff.pause(entropy.next_u64())).await;
+        reconnect.pause(there_since).await;
     }
 }
 

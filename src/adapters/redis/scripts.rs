@@ -23,6 +23,7 @@ script!(APPEND, "append");
 script!(READ, "read");
 script!(OLD_STREAMS, "old_streams");
 script!(REMOVE_OLD_STREAMS, "remove_old_streams");
+script!(TURN, "turn");
 script!(LENGTH, "length");
 script!(ANNOUNCE, "announce");
 script!(READ_ANNOUNCEMENTS, "read_announcements");

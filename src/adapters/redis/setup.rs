@@ -1,37 +1,32 @@
 //! From settings to connections.
 
-use std::{
-    borrow::Cow,
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{borrow::Cow, io, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates, io::tcp::TcpSettings};
 
 use super::{
-    Redis, RedisOptions,
-    announcements::Announcements,
+    RedisOptions,
+    announcements::RedisAnnouncements,
     checks::tell_what_is_unsafe,
     connection::{Address, CALL_TIMEOUT, Connection},
-    feed::RedisFeed,
+    feed::{Pushes, RedisSource},
     hints::Hints,
     journal::RedisJournal,
     keys::Keys,
     limits::RedisLimits,
-    listener::Listener,
     margin,
     outages::{Outages, Purpose},
     primary::Expected,
     stream_life,
-    sweep::Sweep,
+    sweep::RedisSweep,
 };
-use crate::adapters::backend_kit::{BackendContext, signal_queue::SignalQueue};
+use crate::adapters::backend_kit::{
+    BackendContext, Ports,
+    feed::{DrivenFeed, FeedOptions},
+    sweep::Sweeper,
+};
 
-/// How long a start waits for the server. It goes on without it: requests are then told to come back.
-const START_PATIENCE: Duration = Duration::from_secs(5);
 /// When a connection whose other end is silent is probed, and how often.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
@@ -68,60 +63,53 @@ pub enum RedisSetupError {
     },
 }
 
-impl Redis {
-    /// The ports of one process. It waits a little for the server, and goes on without it if it must.
-    ///
-    /// # Errors
-    /// [`RedisSetupError`].
-    pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Self, RedisSetupError> {
-        let certificates = certificates(&options)?;
-        let nodes = nodes(&options.url)?;
-        if nodes.len() > 1 && !options.cluster {
-            return Err(RedisSetupError::SeveralServers);
-        }
-        if options.cluster && options.key_prefix.contains(['{', '}']) {
-            return Err(RedisSetupError::BracesInPrefix);
-        }
-        let listening = nodes.iter().map(|node| client(node.clone(), certificates.clone()));
-        let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
-        let database = nodes.first().map_or(0, |node| node.redis_settings().db());
-        let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
-        let address = Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
-        let outages = Arc::new(Outages::default());
-        let connect = |purpose| Connection::new(&address, purpose, &outages, context).map_err(RedisSetupError::Url);
-        let (appends, reads) = (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
-
-        let (queue, signals) = SignalQueue::new();
-        let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
-        let announcements = Announcements::new(Arc::clone(&appends), Arc::clone(&reads), &keys, context);
-        let hints = Arc::new(Hints::new(Arc::clone(&context.on_stray_hint)));
-        let listener = Listener {
-            keys: Arc::clone(&keys),
-            registry: Arc::clone(&context.registry),
-            outages,
-            expected,
-            announcements: Arc::new(announcements),
-            hints: Arc::clone(&hints),
-            queue,
-            entropy: Arc::clone(&context.entropy),
-            state: Mutex::default(),
-        };
-        let mut tasks = vec![context.tasks.spawn("redis checks", tell_what_is_unsafe(Arc::clone(&appends), keys.probe()).boxed())];
-        if let Some((stream_life, age_max)) = stream_life(context.retention).zip(context.retention.age_max) {
-            let (connection, keys) = (Arc::clone(&appends), Arc::clone(&keys));
-            let sweep = Sweep { connection, keys, stream_life, every: margin(age_max) };
-            tasks.push(context.tasks.spawn_vital("redis sweep", sweep.run().boxed()));
-        }
-        let feed = Arc::new(RedisFeed::start(&*context.tasks, listening, listener, signals, tasks));
-        let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
-        let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone()));
-        if tokio::time::timeout(START_PATIENCE, feed.connected()).await.is_err() {
-            tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
-        }
-        Ok(Self { journal, feed, limits })
+/// The ports of one process. A server that is away is no error: until it is back, every call says so.
+///
+/// # Errors
+/// [`RedisSetupError`].
+pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Ports, RedisSetupError> {
+    let certificates = certificates(&options)?;
+    let nodes = nodes(&options.url)?;
+    if nodes.len() > 1 && !options.cluster {
+        return Err(RedisSetupError::SeveralServers);
     }
-}
+    if options.cluster && options.key_prefix.contains(['{', '}']) {
+        return Err(RedisSetupError::BracesInPrefix);
+    }
+    let listening = nodes.iter().map(|node| client(node.clone(), certificates.clone()));
+    let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
+    let database = nodes.first().map_or(0, |node| node.redis_settings().db());
+    let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
+    let address = Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
+    let outages = Arc::new(Outages::default());
+    let connect = |purpose| Connection::new(&address, purpose, &outages, context).map_err(RedisSetupError::Url);
+    let (appends, reads) = (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
 
+    let hints = Arc::new(Hints::new(Arc::clone(&context.on_stray_hint)));
+    let registry = Arc::clone(&context.registry);
+    let pushes = Pushes { keys: Arc::clone(&keys), announcements: keys.announcements(), registry, hints: Arc::clone(&hints) };
+    let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
+    let source = RedisSource { nodes: listening, node: 0, expected, outages, pushes: Arc::new(pushes) };
+    let announcements = RedisAnnouncements {
+        appends: Arc::clone(&appends),
+        reads: Arc::clone(&reads),
+        keys: Arc::clone(&keys),
+        registry: Arc::clone(&context.registry),
+    };
+    let feed = FeedOptions { task: "redis feed", announcements_task: "redis announcements", call_timeout: CALL_TIMEOUT };
+    let feed = Arc::new(DrivenFeed::start(context, feed, source, announcements));
+    let sweeper = stream_life(context.retention).zip(context.retention.age_max).map(|(stream_life, age_max)| {
+        let sweep = RedisSweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life };
+        Arc::new(Sweeper::start(context, "redis sweep", margin(age_max), Arc::new(sweep)))
+    });
+    let checks = context.tasks.spawn("redis checks", tell_what_is_unsafe(Arc::clone(&appends), keys.probe()).boxed());
+    let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
+    let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone(), checks));
+    if !feed.began().await {
+        tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
+    }
+    Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits, sweeper })
+}
 fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, RedisSetupError> {
     let Some(path) = &options.tls_ca_file else { return Ok(None) };
     let root_cert = std::fs::read(path).map_err(|source| RedisSetupError::CaFile { path: path.clone(), source })?;

@@ -1,38 +1,35 @@
-//! What is told to every process beside entries: events for everybody, and users whose connections are to end.
+//! What every process is to hear beside entries.
 //!
 //! Invariants: an announcement is a row, and its notification carries its number, so its size has no bound of Postgres's;
-//! numbers go up in the order of commits, and a process reads on from the last one that it heard, so it hears each once and
-//! in order, also where it was cut off meanwhile; what is kept for that is bounded in time and bytes, and who would go
-//! beyond the bytes is refused.
+//! numbers go up in the order of commits, also over a schema that was made anew; what does not fit is refused.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use sqlx::{PgConnection, Row, postgres::PgRow};
-use tokio::time::Instant;
 
 use crate::{
     adapters::{
-        backend_kit::signal_queue::SignalQueue,
+        backend_kit::feed::{
+            ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement, AnnouncementLog, AnnouncementPage,
+        },
         postgres::{
             failure::Failure,
+            journal::PostgresLog,
             lane::{Lane, Repeat, calling},
-            numbers::{millis, to_i64},
+            numbers::{from_i64, millis, to_i64},
             stored_event::StoredEvent,
         },
     },
-    domain::{category::Category, event::Event, topic::UserId},
-    ports::{backend_error::BackendError, feed::Signal},
+    domain::{
+        category::Category,
+        position::{EventId, Position},
+        topic::UserId,
+    },
+    ports::backend_error::BackendError,
 };
 
-/// How long an event for everybody is kept for processes that were cut off when it was announced.
-pub(in crate::adapters::postgres) const BROADCASTS_KEPT: Duration = Duration::from_mins(1);
-/// Most bytes of them.
-const BROADCASTS_BYTES_MAX: i64 = 16 * 1024 * 1024;
-/// Most announcements that are read together.
-const READ_AT_ONCE: usize = 64;
-/// How long to wait for room among the signals that wait, before an announcement is tried again.
-const ROOM_AWAITED: Duration = Duration::from_millis(5);
 /// By how much later than it happened it may be noticed that a process is cut off.
 const CUT_OFF_UNNOTICED: Duration = Duration::from_secs(5);
 
@@ -48,17 +45,51 @@ pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
 /// The number of the latest announcement.
 pub(in crate::adapters::postgres) const LATEST_ANNOUNCEMENT: &str = "SELECT coalesce(max(announcement_id), 0) FROM announcements";
 
-/// What is announced.
-#[derive(Clone, Debug)]
-pub(super) enum Announcement {
-    Event(std::sync::Arc<Event>),
-    Close(UserId),
+/// The announcements in Postgres.
+pub(in crate::adapters::postgres) struct PostgresAnnouncements {
+    pub(in crate::adapters::postgres) log: Arc<PostgresLog>,
+    /// Of its own, so that many clients that read do not hold it up.
+    pub(in crate::adapters::postgres) reads: Arc<Lane>,
+    pub(in crate::adapters::postgres) channel: String,
 }
 
-pub(super) async fn announce(connection: &mut PgConnection, announcement: &Announcement, channel: &str) -> Result<(), Failure> {
+#[async_trait]
+impl AnnouncementLog for PostgresAnnouncements {
+    async fn announce(&self, announcement: &Announcement) -> Result<(), BackendError> {
+        let repeat = match announcement {
+            Announcement::Broadcast(_) => Repeat::Harmful,
+            Announcement::CloseConnections(_) => Repeat::Harmless,
+        };
+        let announce = calling(|connection| {
+            let (announcement, channel) = (announcement.clone(), self.channel.clone());
+            async move { announce(connection, &announcement, &channel).await }.boxed()
+        });
+        self.log.reads.call("announcing to every process", repeat, announce).await
+    }
+
+    async fn end(&self) -> Result<Position, BackendError> {
+        let ask = calling(|connection| async move { latest(connection).await }.boxed());
+        self.reads.call("looking where the announcements end", Repeat::Harmless, ask).await
+    }
+
+    async fn read(&self, after: Position, unread_for: Duration) -> Result<AnnouncementPage, BackendError> {
+        let read = calling(|connection| {
+            async move {
+                // Numbers never go back, but the latest may have been swept.
+                let end = latest(connection).await?.max(after);
+                let some_are_gone = unread_for + CUT_OFF_UNNOTICED > ANNOUNCEMENTS_KEPT;
+                Ok(AnnouncementPage { announcements: find(connection, after).await?, end, some_are_gone })
+            }
+            .boxed()
+        });
+        self.reads.call("reading announcements", Repeat::Harmless, read).await
+    }
+}
+
+async fn announce(connection: &mut PgConnection, announcement: &Announcement, channel: &str) -> Result<(), Failure> {
     let (user, event) = match announcement {
-        Announcement::Event(event) => (None, Some(event)),
-        Announcement::Close(user) => (Some(user), None),
+        Announcement::Broadcast(event) => (None, Some(event)),
+        Announcement::CloseConnections(user) => (Some(user), None),
     };
     let has_room: bool = sqlx::query_scalar(ANNOUNCE)
         .bind(user.map(UserId::as_str))
@@ -67,78 +98,32 @@ pub(super) async fn announce(connection: &mut PgConnection, announcement: &Annou
         .bind(event.and_then(|event| event.category.as_ref()).map(Category::as_str))
         .bind(event.map(|event| event.scope.as_str()))
         .bind(event.map(|event| event.payload.as_str()))
-        .bind(millis(BROADCASTS_KEPT))
-        .bind(BROADCASTS_BYTES_MAX)
+        .bind(millis(ANNOUNCEMENTS_KEPT))
+        .bind(to_i64(ANNOUNCEMENTS_BYTES_MAX as u64))
         .bind(channel)
         .fetch_one(connection)
         .await?;
     if has_room { Ok(()) } else { Err(Failure::TooManyBroadcasts) }
 }
 
-/// What a process has heard of announcements.
-#[derive(Debug, Default)]
-pub(super) struct Hearing {
-    /// The number of the last one that was heard; nothing until it has listened once.
-    heard: Option<i64>,
-    /// Since when it hears nothing.
-    cut_off_since: Option<Instant>,
+async fn latest(connection: &mut PgConnection) -> Result<Position, Failure> {
+    Ok(position(sqlx::query_scalar(LATEST_ANNOUNCEMENT).fetch_one(connection).await?))
 }
 
-impl Hearing {
-    /// The connection that listened is lost.
-    pub(super) fn cut_off(&mut self) {
-        self.cut_off_since.get_or_insert_with(Instant::now);
-    }
-
-    /// Begins to listen, on a connection that does; `false` if it had begun before. What was announced before the first time is
-    /// not for this process.
-    pub(super) async fn begin(&mut self, connection: &mut PgConnection) -> Result<bool, Failure> {
-        if self.heard.is_some() {
-            return Ok(false);
-        }
-        self.heard = Some(sqlx::query_scalar(LATEST_ANNOUNCEMENT).fetch_one(connection).await?);
-        self.cut_off_since = None;
-        Ok(true)
-    }
-
-    /// Reads on from the last announcement that was heard.
-    pub(super) async fn read_on(&mut self, reads: &Lane, queue: &SignalQueue) -> Result<(), BackendError> {
-        loop {
-            let behind = self.heard.unwrap_or(0);
-            let read = calling(|connection| async move { find(connection, behind).await }.boxed());
-            let announced = reads.call("reading announcements", Repeat::Harmless, read).await?;
-            let is_last = announced.len() < READ_AT_ONCE;
-            for (number, signal) in announced {
-                // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
-                while signal.as_ref().is_some_and(|signal| !queue.tell(signal.clone())) {
-                    tokio::time::sleep(ROOM_AWAITED).await;
-                }
-                self.heard = Some(number);
-            }
-            if is_last {
-                break;
-            }
-        }
-        if let Some(since) = self.cut_off_since.take()
-            && since.elapsed() + CUT_OFF_UNNOTICED > BROADCASTS_KEPT
-        {
-            let seconds = since.elapsed().as_secs();
-            tracing::warn!(seconds, "the feed was cut off for so long that events for everybody may have been missed here");
-        }
-        Ok(())
-    }
+fn position(number: i64) -> Position {
+    Position::After(EventId::sequence(from_i64(number)))
 }
 
-/// What was announced behind a number, as signals with their numbers; none where one makes no sense.
-async fn find(connection: &mut PgConnection, behind: i64) -> Result<Vec<(i64, Option<Signal>)>, Failure> {
-    let query = sqlx::query(FIND_ANNOUNCEMENTS).bind(behind).bind(millis(BROADCASTS_KEPT)).bind(to_i64(READ_AT_ONCE as u64));
-    query.fetch_all(connection).await?.iter().map(|row| Ok((row.try_get(0)?, signal(row)?))).collect()
+/// What was announced behind a position; nothing where a row is not understood.
+async fn find(connection: &mut PgConnection, after: Position) -> Result<Vec<(Position, Option<Announcement>)>, Failure> {
+    let number = to_i64(after.id().map_or(0, EventId::major));
+    let query = sqlx::query(FIND_ANNOUNCEMENTS).bind(number).bind(millis(ANNOUNCEMENTS_KEPT)).bind(to_i64(ANNOUNCEMENTS_AT_ONCE as u64));
+    query.fetch_all(connection).await?.iter().map(|row| Ok((position(row.try_get(0)?), announcement(row)?))).collect()
 }
 
-fn signal(row: &PgRow) -> Result<Option<Signal>, Failure> {
-    let number: i64 = row.try_get(0)?;
+fn announcement(row: &PgRow) -> Result<Option<Announcement>, Failure> {
     if let Some(user) = row.try_get::<Option<&str>, _>(1)? {
-        return Ok(UserId::parse(user).ok().map(Signal::CloseConnections));
+        return Ok(UserId::parse(user).ok().map(Announcement::CloseConnections));
     }
     let event = StoredEvent {
         ts_ms: row.try_get::<Option<i64>, _>(2)?.unwrap_or(0),
@@ -147,6 +132,7 @@ fn signal(row: &PgRow) -> Result<Option<Signal>, Failure> {
         scope: row.try_get(5)?,
         payload: row.try_get::<Option<&str>, _>(6)?.unwrap_or_default(),
     };
+    let number: i64 = row.try_get(0)?;
     let read = event.read().inspect_err(|reason| tracing::warn!(number, %reason, "an announcement is no event, and is passed over"));
-    Ok(read.ok().map(|event| Signal::Broadcast(event.into())))
+    Ok(read.ok().map(|event| Announcement::Broadcast(event.into())))
 }
