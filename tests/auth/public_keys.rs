@@ -15,7 +15,7 @@ use rejoin::{
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::test_key::{EC, ED, RSA, TestKey, authenticator, authenticator_that_allows, claims};
+use crate::auth::test_key::{EC, ED, RSA, TestKey, authenticator, authenticator_that_allows, claims};
 
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();

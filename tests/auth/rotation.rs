@@ -14,7 +14,7 @@ use rejoin::{
 use serde_json::json;
 use tokio::time;
 
-use crate::{
+use crate::auth::{
     issuer::{Answer, Issuer, response},
     test_key::{EC, ED, RSA, TestKey, authenticator},
 };

@@ -2,7 +2,7 @@
 
 use rejoin_test_support::soon;
 
-use crate::program::{Running, command};
+use crate::cli::program::{Running, command};
 
 #[tokio::test]
 async fn empty_variables_and_those_of_kubernetes_do_not_stop_it() {

@@ -1,6 +1,6 @@
 //! A server that means harm: nothing that it sends crashes the client, grows it, or reaches the terminal.
 
-use crate::{
+use crate::cli::{
     program::{Finished, Running},
     scripted_server::{STREAM, ScriptedServer, answer},
 };

@@ -14,7 +14,7 @@ use rejoin_test_support::Connection;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
 
-use crate::program::{Running, command};
+use crate::cli::program::{Running, command};
 
 const SECRET: &str = "a secret that only these tests know, long enough";
 

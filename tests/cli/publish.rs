@@ -6,7 +6,7 @@ use rejoin_test_support::{Connection, TestServer};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::program::{Running, command, run, run_as};
+use crate::cli::program::{Running, command, run, run_as};
 
 async fn all_payloads(server: &TestServer, count: usize) -> Vec<Value> {
     let mut stream = Connection::open(&server.url("/api/events"), Some("0")).await;

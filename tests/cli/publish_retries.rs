@@ -6,7 +6,7 @@ use rejoin_test_support::{CuttingProxy, EventClient, Seen, TestServer, eventuall
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{
+use crate::cli::{
     program::{Running, command, run},
     scripted_server::{ScriptedServer, answer},
 };

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use rejoin_test_support::eventually;
 use reqwest::Client;
 
-use crate::program::{Running, command, run};
+use crate::cli::program::{Running, command, run};
 
 /// The two ends of each secret: neither may be shown.
 const FIRST: &str = "hushfirst";

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::program::{Finished, Running, command};
+use crate::cli::program::{Finished, Running, command};
 
 async fn serve(drain_seconds: &str) -> (Running, SocketAddr) {
     let mut serve = command(&["serve"]);

@@ -6,7 +6,7 @@ use rejoin_test_support::{TestServer, soon};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use crate::{
+use crate::cli::{
     program::{Running, command, run, run_as},
     scripted_server::{STREAM, ScriptedServer, answer},
 };

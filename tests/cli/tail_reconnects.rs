@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_test_support::{CuttingProxy, TestServer};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::cli::{
     program::{Running, command, run},
     scripted_server::{STREAM, ScriptedServer, answer},
 };

@@ -2,7 +2,7 @@
 
 use rejoin_test_support::TestServer;
 
-use crate::program::{Finished, Running, command, run, run_as};
+use crate::cli::program::{Finished, Running, command, run, run_as};
 
 const SECRET: &str = "a secret of thirty-two bytes, at least";
 

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::clients::{
     script::Script,
     site::Site,
     witness::{Record, Witness, witness},

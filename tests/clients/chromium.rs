@@ -6,7 +6,7 @@ use rejoin_test_support::{Connection, CuttingProxy, TestServer, eventually, soon
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::{
+use crate::clients::{
     browser::Page,
     site::Site,
     token::{self, Publisher},

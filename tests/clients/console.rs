@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::token;
+use crate::clients::token;
 
 const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
 

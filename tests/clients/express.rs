@@ -8,7 +8,7 @@ use reqwest::{Body, Client, Response};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::script::Script;
+use crate::clients::script::Script;
 
 /// The proxy, and its URL.
 async fn proxy(server: &TestServer, more: &[&str]) -> (Script, String) {

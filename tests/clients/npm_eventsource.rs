@@ -2,7 +2,7 @@
 
 use rejoin_test_support::{CuttingProxy, TestServer};
 
-use crate::{
+use crate::clients::{
     script::Script,
     token::{self, Publisher},
     witness::{Saw, Witness, ids, witness},

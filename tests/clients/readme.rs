@@ -6,7 +6,7 @@ use rejoin_test_support::{TestServer, eventually, soon};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::{folder::ServedFolder, script};
+use crate::clients::{folder::ServedFolder, script};
 
 const README: &str = include_str!("../../README.md");
 

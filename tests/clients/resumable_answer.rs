@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::folder::ServedFolder;
+use crate::clients::folder::ServedFolder;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::script;
+use crate::clients::script;
 
 const PAGE: &str = include_str!("page.html");
 const WATCH: &str = include_str!("watch.mjs");

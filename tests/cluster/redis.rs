@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rejoin_test_support::RedisServer;
 
-use crate::{engine::Engine, storm::storm, together};
+use crate::cluster::{engine::Engine, storm::storm, together};
 
 struct Redis(RedisServer);
 

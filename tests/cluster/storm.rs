@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
+use crate::cluster::{
     engine::Engine,
     publisher::{Acknowledged, EVERYBODYS, Publisher},
     witness::{events, saw_all_in_order},

@@ -4,7 +4,7 @@ use rejoin_test_support::{Connection, EventClient, Seen, ServerProcess, soon};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::engine::Engine;
+use crate::cluster::engine::Engine;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoin");
 const PROCESSES: usize = 3;

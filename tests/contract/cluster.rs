@@ -11,9 +11,9 @@ use rejoin_test_support::RedisCluster;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{
+use crate::contract::{
     backend::{Backend, Fixture, Options, Process},
-    redis::{TRIM_SLACK_ENTRIES, process, redis_options},
+    redis::{TRIM_SLACK_ENTRIES, process, redis_options, wipe_prefix},
 };
 
 pub(crate) struct RedisClusterFixture;
@@ -61,11 +61,7 @@ impl Backend for PartOfCluster {
 
     async fn wipe(&self) {
         for node in self.cluster.nodes() {
-            let mut keys = redis::cmd("KEYS");
-            keys.arg(format!("{}*", self.options.key_prefix));
-            for key in node.ask::<Vec<Vec<u8>>>(&keys).await {
-                node.ask::<u64>(redis::cmd("DEL").arg(key)).await;
-            }
+            wipe_prefix(node, &self.options.key_prefix).await;
         }
     }
 

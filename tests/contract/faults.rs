@@ -15,7 +15,7 @@ use rejoin::{
 };
 use rejoin_test_support::{eventually, soon};
 
-use crate::{
+use crate::contract::{
     backend::{Backend, Fixture, Options, Process},
     follower::Follower,
     given::{AMPLE, assert_unbroken, event, ids, numbers, to_append, topic, with_key},
@@ -30,7 +30,7 @@ pub(crate) async fn a_wiped_journal_has_an_origin_behind_every_id_it_issued(fixt
     let (topic, other) = (topic("u1"), topic("u2"));
     let mut told = process.append_batch(&topic, 0..5).await;
     told.extend(process.append_batch(&other, 0..5).await);
-    let empty_head = process.bounds(&crate::given::topic("u3")).await.head;
+    let empty_head = process.bounds(&crate::contract::given::topic("u3")).await.head;
     backend.wipe().await;
     let process = backend.process().await;
     for topic in [&topic, &other] {
@@ -146,7 +146,7 @@ pub(crate) async fn a_feed_catches_up_after_an_outage(fixture: &dyn Fixture) {
 pub(crate) async fn a_backend_that_falls_silent_is_given_up_in_time(fixture: &dyn Fixture) {
     let backend = fixture.open_to_be_killed(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
-    let user = crate::given::user("u1");
+    let user = crate::contract::given::user("u1");
     let mut follower = Follower::of(&process, &topic).await;
     let told = process.append_batch(&topic, 0..2).await;
     soon("the signals", follower.follow_until(2)).await;

@@ -15,7 +15,7 @@ use rejoin::{
 use rejoin_test_support::soon;
 use tokio::task::JoinSet;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     follower::Follower,
     given::{assert_unbroken, event, ids, to_append, topic, user},
@@ -132,7 +132,7 @@ pub(crate) async fn unwatching_stops_the_signals(fixture: &dyn Fixture) {
 }
 
 /// Appends to a topic that is no longer watched, and then to one that is: only this one is heard of.
-async fn assert_silent_about(process: &crate::backend::Process, unwatched: &Topic, mut follower: Follower) {
+async fn assert_silent_about(process: &crate::contract::backend::Process, unwatched: &Topic, mut follower: Follower) {
     let (sentinel, before) = (topic("sentinel"), follower.interruptions);
     process.feed.watch(&sentinel).await.unwrap();
     process.append_each(unwatched, 100..103).await;

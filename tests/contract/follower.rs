@@ -11,7 +11,7 @@ use rejoin::{
     ports::feed::Signal,
 };
 
-use crate::backend::Process;
+use crate::contract::backend::Process;
 
 pub(crate) struct Follower {
     process: Process,

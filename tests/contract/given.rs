@@ -19,7 +19,7 @@ use rejoin::{
     },
 };
 
-use crate::backend::Process;
+use crate::contract::backend::Process;
 
 /// Enough for a law's every entry.
 pub(crate) const AMPLE: PageLimit = PageLimit { entries_max: 1_000, bytes_max: 4 * 1024 * 1024 };

@@ -10,7 +10,7 @@ use rejoin::domain::{
 use rejoin_test_support::soon;
 use uuid::Uuid;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     feed::next_of,
     given::{numbers, to_append, topic, user},

@@ -16,7 +16,7 @@ use rejoin::{
     testing::ManualClock,
 };
 
-use crate::backend::{Backend, Fixture, Options, Process};
+use crate::contract::backend::{Backend, Fixture, Options, Process};
 
 const EPOCH_MS: u64 = 1_718_900_000_000;
 

@@ -20,7 +20,7 @@ use rejoin::{
 use rejoin_test_support::PostgresServer;
 use tokio::sync::OnceCell;
 
-use crate::backend::{Backend, Fixture, Options, Process};
+use crate::contract::backend::{Backend, Fixture, Options, Process};
 
 /// Within this, no call may hang: laws wait for ten seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! Redis: a server for each law.
+//! Redis: one private server for all laws, with a prefix for each; laws that kill it have one of their own.
 
 use std::{
     sync::{
@@ -17,9 +17,10 @@ use rejoin::{
     ports::feed::Signal,
 };
 use rejoin_test_support::{RedisClockProxy, RedisServer, soon};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
+use uuid::Uuid;
 
-use crate::{
+use crate::contract::{
     backend::{Backend, Fixture, Options, Process},
     given::{event, event_of, topic},
 };
@@ -32,7 +33,7 @@ pub(crate) const TRIM_SLACK_ENTRIES: usize = 100;
 pub(crate) struct RedisFixture;
 
 struct OneServer {
-    server: Mutex<RedisServer>,
+    server: Arc<Mutex<RedisServer>>,
     options: RedisOptions,
     context: BackendContext,
     clock: Option<RedisClockProxy>,
@@ -46,24 +47,50 @@ pub(crate) async fn process(options: &RedisOptions, context: &BackendContext) ->
     Process::of(rejoin_redis::open(options.clone(), context).await.unwrap())
 }
 
+/// The server of all laws that leave it alive. It ends with the process.
+async fn shared_server() -> Arc<Mutex<RedisServer>> {
+    static SERVER: OnceCell<Arc<Mutex<RedisServer>>> = OnceCell::const_new();
+    let start = async || Arc::new(Mutex::new(RedisServer::start().await.ending_with_this_process()));
+    Arc::clone(SERVER.get_or_init(start).await)
+}
+
+/// Removes all keys of a prefix.
+pub(crate) async fn wipe_prefix(server: &RedisServer, prefix: &str) {
+    for key in server.ask::<Vec<Vec<u8>>>(redis::cmd("KEYS").arg(format!("{prefix}*"))).await {
+        server.ask::<u64>(redis::cmd("UNLINK").arg(key)).await;
+    }
+}
+
 impl OneServer {
+    async fn on(server: Arc<Mutex<RedisServer>>, options: &Options) -> Self {
+        let (url, prefix) = (server.lock().await.url(), format!("{}:", Uuid::new_v4().simple()));
+        Self { server, options: redis_options(url, false, prefix), context: options.context(), clock: None }
+    }
+
     async fn start(options: &Options) -> Self {
-        let server = RedisServer::start().await;
-        let (context, options) = (options.context(), redis_options(server.url(), false, "law:".to_owned()));
-        Self { server: Mutex::new(server), options, context, clock: None }
+        Self::on(Arc::new(Mutex::new(RedisServer::start().await)), options).await
     }
 
     async fn start_with_clock(options: &Options) -> Self {
-        let server = RedisServer::start().await;
-        let clock = RedisClockProxy::start(([127, 0, 0, 1], server.port()).into(), EPOCH_MS).await;
-        let (context, options) = (options.context(), redis_options(format!("redis://{}", clock.address()), false, "law:".to_owned()));
-        Self { server: Mutex::new(server), options, context, clock: Some(clock) }
+        let mut backend = Self::start(options).await;
+        let port = backend.server.lock().await.port();
+        let clock = RedisClockProxy::start(([127, 0, 0, 1], port).into(), EPOCH_MS).await;
+        backend.options.url = format!("redis://{}", clock.address());
+        Self { clock: Some(clock), ..backend }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.options.key_prefix)
     }
 }
 
 #[async_trait]
 impl Fixture for RedisFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
+        Box::new(OneServer::on(shared_server().await, &options).await)
+    }
+
+    async fn open_to_be_killed(&self, options: Options) -> Box<dyn Backend> {
         Box::new(OneServer::start(&options).await)
     }
 
@@ -72,7 +99,7 @@ impl Fixture for RedisFixture {
     }
 
     fn property_cases(&self) -> u32 {
-        4
+        6
     }
 
     fn time_tolerance(&self) -> Duration {
@@ -100,11 +127,11 @@ impl Backend for OneServer {
 
     async fn fill_message(&self, id: MessageId, room: u64) {
         let next = (MESSAGE_EVENTS_MAX - room).to_string();
-        self.server.lock().await.command(&["HSET", &format!("law:message-state:{{{id}}}"), "next_sequence_no", &next]).await;
+        self.server.lock().await.command(&["HSET", &self.key(&format!("message-state:{{{id}}}")), "next_sequence_no", &next]).await;
     }
 
     async fn wipe(&self) {
-        self.server.lock().await.wipe().await;
+        wipe_prefix(&*self.server.lock().await, &self.options.key_prefix).await;
     }
 
     async fn restart(&self) {
@@ -137,7 +164,7 @@ impl Backend for OneServer {
     }
 
     async fn lose_topic(&self, user_id: &str) {
-        self.server.lock().await.command(&["DEL", &format!("law:user:{user_id}:stream")]).await;
+        self.server.lock().await.command(&["DEL", &self.key(&format!("user:{user_id}:stream"))]).await;
     }
 
     async fn cut_feeds(&self) {
@@ -148,13 +175,13 @@ impl Backend for OneServer {
 /// What a server whose clock was set back finds: ids, and heads of topics without a stream, that lie ahead of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
-    let backend = OneServer::start(&Options::default()).await;
+    let backend = OneServer::on(shared_server().await, &Options::default()).await;
     let process = backend.process().await;
     let server = backend.server.lock().await;
     let ahead_ms = server.ask::<(u64, u64)>(&redis::cmd("TIME")).await.0 * 1_000 + 3_600_000;
     let last = format!("{ahead_ms}-7");
-    server.command(&["XADD", "law:user:u1:stream", &last, "event", r#"{"type":"t","payload":0}"#]).await;
-    server.command(&["SET", "law:rejoin:clock", &ahead_ms.to_string()]).await;
+    server.command(&["XADD", &backend.key("user:u1:stream"), &last, "event", r#"{"type":"t","payload":0}"#]).await;
+    server.command(&["SET", &backend.key("rejoin:clock"), &ahead_ms.to_string()]).await;
     let quiet_head = process.bounds(&topic("quiet")).await.head;
     assert!(quiet_head >= EventId::timed(ahead_ms - 1, 0).into(), "a head does not go back");
     for (topic, before) in [(topic("u1"), last.parse::<EventId>().unwrap().into()), (topic("quiet"), quiet_head)] {
@@ -169,7 +196,7 @@ async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
 async fn a_broadcast_reaches_a_process_whose_signals_overran() {
     const FLOOD: usize = 10_000;
     const BROADCASTS: usize = 20;
-    let backend = OneServer::start(&Options::default()).await;
+    let backend = OneServer::on(shared_server().await, &Options::default()).await;
     let (deaf, writer, topic) = (backend.process().await, backend.process().await, topic("u1"));
     let mut signals = deaf.feed.signals();
     deaf.feed.watch(&topic).await.unwrap();
@@ -197,7 +224,7 @@ async fn a_broadcast_reaches_a_process_whose_signals_overran() {
 /// A process that was away for longer than broadcasts are kept says so, and goes on with those that are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broadcasts_that_are_gone_are_reported_and_too_many_are_refused() {
-    let mut backend = OneServer::start(&Options::default()).await;
+    let mut backend = OneServer::on(shared_server().await, &Options::default()).await;
     let missed = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&missed);
     backend.context.on_missed_broadcasts = Arc::new(move |_| {
@@ -206,7 +233,7 @@ async fn broadcasts_that_are_gone_are_reported_and_too_many_are_refused() {
     let (away, writer) = (backend.process().await, backend.process().await);
     let mut signals = [away.feed.signals(), writer.feed.signals()];
     // What is trimmed here before it was read would be over its time.
-    let stream = "law:rejoin:announcements:0";
+    let stream = &backend.key("rejoin:announcements:0");
     writer.feed.broadcast(event(0)).await.unwrap();
     for signals in &mut signals {
         assert_next_broadcast(signals, 0).await;

@@ -11,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{
+use crate::documents::{
     calls::{self, call, token},
     recorder::Recorder,
 };

@@ -6,7 +6,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::recorder::Recorder;
+use crate::documents::recorder::Recorder;
 
 /// The first event that a stream carries.
 async fn first_data(stream: &mut Connection) -> Value {

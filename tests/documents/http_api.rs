@@ -7,7 +7,7 @@ use rejoin_test_support::{PATIENCE, TestServer};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::pages;
+use crate::documents::pages;
 
 const PAGE: &str = "docs/http-api.md";
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 use rejoin::app::signals::METRICS;
 use serde_json::Value;
 
-use crate::pages;
+use crate::documents::pages;
 
 /// The pages that people read, by their path. Decisions tell of their own time.
 fn pages_for_people() -> Vec<(String, String)> {

@@ -22,7 +22,7 @@ pub(crate) fn is_up_to_date(page: &str, generated: &str) {
     let differing = written.lines().zip(generated.lines()).position(|(written, generated)| written != generated);
     assert!(
         written == generated,
-        "{page} is not what would be generated now (line {}): RENEW_DOCS=1 cargo test --test documents",
+        "{page} is not what would be generated now (line {}): RENEW_DOCS=1 cargo test --test repository",
         differing.map_or_else(|| written.lines().count().min(generated.lines().count()) + 1, |line| line + 1),
     );
 }

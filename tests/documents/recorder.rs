@@ -10,7 +10,7 @@ use rejoin_test_support::TestServer;
 use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::pages;
+use crate::documents::pages;
 
 /// Answers of one server, and what they claim to be.
 pub(crate) struct Recorder {

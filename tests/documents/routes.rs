@@ -6,7 +6,7 @@ use rejoin_test_support::TestServer;
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-use crate::pages;
+use crate::documents::pages;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 

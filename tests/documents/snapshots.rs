@@ -1,6 +1,6 @@
 //! The pages that are generated are what would be generated now.
 
-use crate::pages::is_up_to_date;
+use crate::documents::pages::is_up_to_date;
 
 #[test]
 fn the_apis_description() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pages;
+use crate::documents::pages;
 
 fn in_words(time: Duration) -> &'static str {
     match time.as_secs() {

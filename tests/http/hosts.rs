@@ -6,7 +6,7 @@ use rejoin_test_support::{Connection, TestServer};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::hostile::raw;
+use crate::http::hostile::raw;
 
 const JWT: &str = "auth.mode = \"jwt\"\nauth.jwt.secret = \"a secret that only these tests know, long enough\"";
 const OPEN: &str = "auth.allow_insecure = true";

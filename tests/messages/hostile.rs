@@ -5,7 +5,7 @@ use reqwest::{Client, Method};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::server::{Message, answer, path};
+use crate::messages::server::{Message, answer, path};
 
 #[tokio::test]
 async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {

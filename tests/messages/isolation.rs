@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::server::{answer, path};
+use crate::messages::server::{answer, path};
 
 const SECRET: &str = "a secret that only these tests know, long enough";
 

@@ -9,7 +9,7 @@ use rejoin::domain::frame_decoder::Decoded;
 use rejoin_test_support::{Connection, CuttingProxy, EventClient, Seen, TestServer, soon};
 use serde_json::json;
 
-use crate::server::{Message, path};
+use crate::messages::server::{Message, path};
 
 fn text_of(seen: &[Seen]) -> String {
     seen.iter().filter_map(|seen| if let Seen::Event(_, data) = seen { data["text"].as_str() } else { None }).collect()

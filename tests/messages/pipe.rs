@@ -12,7 +12,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::server::{Message, answer, path};
+use crate::messages::server::{Message, answer, path};
 
 /// A `rejoin pipe` that a test feeds.
 struct Pipe {

@@ -4,7 +4,7 @@ use rejoin_test_support::TestServer;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::server::{Message, answer};
+use crate::messages::server::{Message, answer};
 
 #[tokio::test]
 async fn opening_again_changes_nothing_and_tells_where_the_message_stands() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::server::{Message, answer, path};
+use crate::messages::server::{Message, answer, path};
 
 #[tokio::test]
 async fn a_reader_gets_everything_from_the_start_then_what_comes_then_the_end() {

@@ -5,7 +5,7 @@ use reqwest::{Body, Client, Method, Response};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::server::Message;
+use crate::messages::server::Message;
 
 /// An upload that a test feeds line by line, and whose results it reads one by one.
 struct Upload {

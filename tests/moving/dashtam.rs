@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::{
+use crate::moving::{
     page::{self, Step},
     surroundings::Surroundings,
     walk::walk,

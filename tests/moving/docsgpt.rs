@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{
+use crate::moving::{
     page::{self, Step},
     surroundings::Surroundings,
     walk::walk,

@@ -6,7 +6,7 @@ use rejoin_test_support::PATIENCE;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{
+use crate::moving::{
     page::{Step, masked},
     surroundings::Surroundings,
 };

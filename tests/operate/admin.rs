@@ -6,7 +6,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::given::{answer, ask, follow, operator, publish, server, token};
+use crate::operate::given::{answer, ask, follow, operator, publish, server, token};
 
 #[tokio::test]
 async fn a_users_state_is_shown_and_looking_costs_them_nothing() {

@@ -5,7 +5,7 @@ use rejoin_test_support::TestServer;
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 
-use crate::given::{answer, follow, operator, publish, server};
+use crate::operate::given::{answer, follow, operator, publish, server};
 
 /// 256 bytes of everything that means something in a URL.
 fn longest() -> String {

@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::given::{answer, ask, look_on, mint, operator, server, token};
+use crate::operate::given::{answer, ask, look_on, mint, operator, server, token};
 
 const LARGE: usize = 900_000;
 

@@ -3,7 +3,7 @@
 use rejoin_test_support::TestServer;
 use reqwest::{Client, redirect::Policy};
 
-use crate::given::{operator, server};
+use crate::operate::given::{operator, server};
 
 const ASSETS: [(&str, &str); 5] = [
     ("/console", "text/html; charset=utf-8"),

@@ -10,7 +10,7 @@ use rejoin_test_support::{Connection, eventually};
 use reqwest::{Client, Method};
 use serde_json::json;
 
-use crate::given::{ask, follow, look_on, mint, operator, publish, server};
+use crate::operate::given::{ask, follow, look_on, mint, operator, publish, server};
 
 #[tokio::test]
 async fn entries_come_live_and_after_a_cursor() {

@@ -5,7 +5,7 @@ use rejoin_test_support::{TestServer, soon};
 use reqwest::Client;
 use serde_json::json;
 
-use crate::given;
+use crate::operate::given;
 
 /// Publishes so many events of a kilobyte to each of these users.
 async fn publish(server: &TestServer, users: &[String], events: usize) {

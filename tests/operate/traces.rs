@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
-use crate::collector::{Collector, attribute, hex};
+use crate::operate::collector::{Collector, attribute, hex};
 
 const USER: &str = "somebody-whom-no-trace-names";
 /// The span that called, in each of the traces.

@@ -11,7 +11,7 @@ use rejoin::{
 use rejoin_test_support::PostgresServer;
 use tokio::task::JoinSet;
 
-use crate::given::{append, appended, options, topic};
+use crate::postgres::given::{append, appended, options, topic};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish() {

@@ -13,7 +13,7 @@ use rejoin::{
 use rejoin_test_support::{CuttingProxy, PostgresServer, eventually, soon};
 use tokio::task::JoinSet;
 
-use crate::given::{event, options, topic};
+use crate::postgres::given::{event, options, topic};
 
 fn saying(payload: &str) -> Arc<Event> {
     Arc::new(Event { payload: Json::parse(payload).unwrap(), ..(*event()).clone() })

@@ -18,7 +18,7 @@ use rejoin_test_support::{PostgresServer, TestServer, soon};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::given::{append, appended, event, options, topic, until_signal};
+use crate::postgres::given::{append, appended, event, options, topic, until_signal};
 
 /// Somebody's constraint that lets one user have nothing more.
 const REFUSE: &str = "ALTER TABLE rejoin.user_events ADD CONSTRAINT somebodys CHECK (user_id <> 'bad') NOT VALID";

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rejoin_test_support::{Connection, CuttingProxy, EventClient, PostgresServer, Seen, TestServer, eventually, soon};
 use serde_json::{Value, json};
 
-use crate::log::Log;
+use crate::postgres::log::Log;
 
 /// A primary, a standby that follows it, and the address that processes know.
 struct Pair {

@@ -17,7 +17,7 @@ use rejoin::{
 };
 use rejoin_test_support::PostgresServer;
 
-use crate::given::{appended, options, topic};
+use crate::postgres::given::{appended, options, topic};
 
 /// A process, and what it was told of.
 async fn process(server: &PostgresServer) -> (Ports, Arc<Mutex<Vec<String>>>) {

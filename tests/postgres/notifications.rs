@@ -12,7 +12,7 @@ use rejoin_test_support::{PostgresServer, soon};
 use sqlx::postgres::PgListener;
 use tokio::task::JoinSet;
 
-use crate::given::{SCHEMA, append, event, options};
+use crate::postgres::given::{SCHEMA, append, event, options};
 
 const APPENDERS: usize = 64;
 /// Neither a payload nor a user's id is hexadecimal, as the numbers in a notification are.

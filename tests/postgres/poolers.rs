@@ -7,7 +7,7 @@ use rejoin::{
 };
 use rejoin_test_support::{PgBouncer, PostgresServer, soon};
 
-use crate::given::{appended, options, topic, until_signal};
+use crate::postgres::given::{appended, options, topic, until_signal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_in_session_mode_works_with_its_defaults() {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, net::TcpListener};
 use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::{PgBouncer, PostgresServer};
 
-use crate::{given::options, log::Log};
+use crate::postgres::{given::options, log::Log};
 
 /// What the start ends with, or says in its log before it is over.
 async fn said_at_the_start(url: &str) -> String {

@@ -7,7 +7,7 @@ use rejoin::{
 };
 use rejoin_test_support::PostgresServer;
 
-use crate::given::{appended, options, topic};
+use crate::postgres::given::{appended, options, topic};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_when_it_goes_on() {

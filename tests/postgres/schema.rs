@@ -8,7 +8,7 @@ use rejoin::{
 use rejoin_test_support::PostgresServer;
 use tokio::task::JoinSet;
 
-use crate::given::{SCHEMA, appended, options, topic};
+use crate::postgres::given::{SCHEMA, appended, options, topic};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_at_once_make_one_schema() {

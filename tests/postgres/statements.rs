@@ -25,7 +25,7 @@ use rejoin_test_support::{PostgresServer, soon};
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 use uuid::Uuid;
 
-use crate::given::{SCHEMA, append, event, options, topic};
+use crate::postgres::given::{SCHEMA, append, event, options, topic};
 
 /// Enough of everything that nobody would read a whole table.
 const FILL: &str = "SET search_path TO rejoin;

@@ -3,7 +3,7 @@
 use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
-use crate::given::options;
+use crate::postgres::given::options;
 
 /// Old rows, for several batches.
 const FILL: &str = "INSERT INTO rejoin.user_events

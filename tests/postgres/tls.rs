@@ -5,7 +5,7 @@ use std::process::Command;
 use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
-use crate::given::{appended, options};
+use crate::postgres::given::{appended, options};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_trusted_by_who_signed_its_certificate() {

@@ -5,7 +5,7 @@ use std::fs;
 use rejoin::{adapters::postgres, testing::backend_context};
 use rejoin_test_support::PostgresServer;
 
-use crate::{given::options, log::Log};
+use crate::postgres::{given::options, log::Log};
 
 /// All that ends a password, or a URL, where it is not encoded.
 const PASSWORD: &str = "p@ss/w:o?r#d% &=ü";

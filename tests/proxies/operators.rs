@@ -8,7 +8,7 @@ use tokio::{
     net::TcpSocket,
 };
 
-use crate::nginx::Nginx;
+use crate::proxies::nginx::Nginx;
 
 /// Of this machine, but not one of the addresses that the settings let in: as good as any other.
 const OUTSIDE: &str = "127.0.0.2:0";
@@ -93,7 +93,7 @@ async fn everything_else_passes_and_operators_on_this_machine_get_all() {
 #[tokio::test]
 async fn an_id_that_nginx_resolves_reaches_an_operators_call_where_only_the_resolved_path_is_looked_at() {
     let server = TestServer::start("").await;
-    let resolved_only = |site: String| crate::nginx::replaced(&site, "map $request_uri $sent_for", "map $uri $sent_for");
+    let resolved_only = |site: String| crate::proxies::nginx::replaced(&site, "map $request_uri $sent_for", "map $uri $sent_for");
     let nginx = Nginx::start(server.address(), resolved_only).await;
     assert_eq!(status(nginx.address(), OUTSIDE, "/api/admin/users/..%2f..%2fx/events").await, 200);
     assert_eq!(status(nginx.address(), OUTSIDE, "/api/admin/users/x/events").await, 403);

@@ -8,7 +8,7 @@ use reqwest::{Body, Client};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::nginx::{Nginx, replaced};
+use crate::proxies::nginx::{Nginx, replaced};
 
 async fn publish(nginx: &Nginx, n: usize) {
     let body = json!({ "user_id": "local", "type": "t", "payload": n });
@@ -107,7 +107,7 @@ async fn refusals_and_farewells_pass() {
 }
 
 #[tokio::test]
-#[ignore = "takes more than three minutes: scripts/test --test proxies -- --ignored"]
+#[ignore = "takes more than three minutes: scripts/test --test programs proxies -- --ignored"]
 async fn idle_streams_live_for_three_minutes() {
     let server = TestServer::start("").await;
     let nginx = Nginx::start(server.address(), |site| site).await;

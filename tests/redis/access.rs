@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{
+use crate::redis::{
     caller::{Caller, server, settings},
     listener::Listener,
     program::{Program, run},

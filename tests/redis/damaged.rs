@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
+use crate::redis::{
     caller::{Answer, Caller},
     listener::Listener,
     program::Program,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rejoin_test_support::{CuttingProxy, RedisServer, eventually};
 use tokio::time::Instant;
 
-use crate::{
+use crate::redis::{
     caller::{Caller, server},
     listener::Listener,
     program::Program,

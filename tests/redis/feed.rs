@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use crate::{
+use crate::redis::{
     caller::{Caller, server},
     listener::Listener,
 };

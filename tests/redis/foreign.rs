@@ -6,7 +6,7 @@ use rejoin_test_support::{CuttingProxy, EventClient, RedisServer, Seen, eventual
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{
+use crate::redis::{
     caller::{Caller, server},
     listener::Listener,
     program::Program,

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{caller::server, listener::Listener};
+use crate::redis::{caller::server, listener::Listener};
 
 #[tokio::test]
 async fn promise_4_a_full_redis_takes_nothing_and_readers_go_on() {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{
+use crate::redis::{
     caller::{Answer, Caller, server},
     listener::Listener,
 };
@@ -103,7 +103,7 @@ async fn promise_11_without_limits_everybody_is_let_in_up_to_the_processs_own_co
     assert_eq!(before.ids(1).await, [id], "what needs no limits goes on");
     let asked = Instant::now();
     let (second, third) = tokio::join!(caller.follow(Some("0")), caller.follow(Some("0")));
-    assert!(asked.elapsed() < crate::caller::ANSWERED_WITHIN);
+    assert!(asked.elapsed() < crate::redis::caller::ANSWERED_WITHIN);
     assert_over_the_cap(&caller.subscribe("/api/events", None).await);
     assert_eq!(caller.metric(r#"rejoin_backend_up{backend="limits"}"#).await, Some(0.0));
     redis.start_again().await;

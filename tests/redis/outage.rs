@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use crate::{
+use crate::redis::{
     caller::{ANSWERED_WITHIN, Caller, Published, server, settings},
     listener::Listener,
     program::Program,

@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::caller::Caller;
+use crate::redis::caller::Caller;
 
 type Lines = Arc<Mutex<Vec<String>>>;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin_test_support::{RedisServer, eventually};
 use tokio::time::Instant;
 
-use crate::{access::COMMANDS, program::Program, tls::TlsRedis};
+use crate::redis::{access::COMMANDS, program::Program, tls::TlsRedis};
 
 /// The words of each mistake, and of no other.
 const WORDS: [&str; 7] = [

@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::program::Program;
+use crate::redis::program::Program;
 
 /// Passes bytes on to a Redis, and makes it look old.
 async fn start_ageing_proxy(port: u16) -> SocketAddr {

@@ -3,7 +3,7 @@
 use rejoin_test_support::RedisServer;
 use serde_json::{Value, json};
 
-use crate::{caller::server, listener::Listener};
+use crate::redis::{caller::server, listener::Listener};
 
 async fn first_event(listener: &Listener) -> Value {
     rejoin_test_support::eventually("an event", async || !listener.events().is_empty()).await;

@@ -10,7 +10,7 @@ use super::{keys, layer::DEFAULT};
 const INTRODUCTION: &str = "# Settings
 
 Generated from [config/default.toml](../config/default.toml) and the table of keys in `src/adapters/config/keys.rs`; to renew it:
-`RENEW_DOCS=1 cargo test --test documents`. `rejoin config` shows what is in force, and where each value came from.
+`RENEW_DOCS=1 cargo test --test repository`. `rejoin config` shows what is in force, and where each value came from.
 ";
 
 const FILE: &str = "`config/default.toml`";

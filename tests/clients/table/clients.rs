@@ -5,7 +5,7 @@ use std::any::Any;
 use rejoin_test_support::Spared;
 
 use super::{crates, versions::Package};
-use crate::{
+use crate::clients::{
     browser::Page,
     script::Script,
     site::Site,

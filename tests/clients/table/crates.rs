@@ -6,7 +6,7 @@ use eventsource_client::SSE;
 use futures_util::StreamExt;
 use reqwest_eventsource::{Event, EventSource, retry::Constant};
 
-use crate::{
+use crate::clients::{
     rust_eventsource,
     witness::{Saw, Witness, witness},
 };

@@ -6,7 +6,7 @@ use rejoin_test_support::{CuttingProxy, TestServer, eventually};
 use serde_json::json;
 
 use super::clients::Client;
-use crate::witness::{Saw, Witness, ids};
+use crate::clients::witness::{Saw, Witness, ids};
 
 /// Pages may follow, and clients that listen to the server come back soon.
 const SETTINGS: &str = "server.cors_origins = [\"*\"]\nsse.retry_ms = 50\n";

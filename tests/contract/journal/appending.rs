@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use rejoin::domain::{cursor::Continuity, event::Entry, position::Position, topic::Topic};
 use tokio::task::JoinSet;
 
-use crate::{
+use crate::contract::{
     backend::{Backend, Fixture, Options, Process},
     given::{AMPLE, assert_unbroken, ids, numbers, to_append, topic},
 };
@@ -43,7 +43,7 @@ pub(crate) async fn ids_strictly_increase_under_concurrent_appenders(fixture: &d
     let told: BTreeSet<_> = appenders.join_all().await.into_iter().flatten().collect();
     let entries = backend.process().await.read_all(&topic, Position::Start).await;
     assert_unbroken(&entries);
-    let kept: Vec<_> = entries.iter().map(|entry| (entry.id, crate::given::number(entry))).collect();
+    let kept: Vec<_> = entries.iter().map(|entry| (entry.id, crate::contract::given::number(entry))).collect();
     assert!(kept.into_iter().eq(told), "what was acknowledged is what is kept, under the ids that were told");
 }
 
@@ -136,7 +136,7 @@ pub(crate) async fn the_head_of_an_empty_topic_is_never_behind(fixture: &dyn Fix
         let ids = two.append_batch(&topic, 0..2).await;
         assert!(empty.head.is_before(ids[0]), "{} lies behind {:?}", ids[0], empty.head);
         let page = one.journal.read(&topic, empty.head, AMPLE).await.unwrap();
-        assert_eq!(crate::given::ids(&page.entries), ids);
+        assert_eq!(crate::contract::given::ids(&page.entries), ids);
         assert_eq!(page.bounds.continuity(empty.head), Continuity::Whole);
         backend.pass(Duration::from_millis(1)).await;
     }

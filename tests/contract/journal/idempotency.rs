@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoin::domain::position::Position;
 use tokio::task::JoinSet;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::{ids, numbers, to_append, topic, with_key},
 };
@@ -107,7 +107,7 @@ pub(crate) async fn keys_and_topics_never_run_into_each_other(fixture: &dyn Fixt
         let repeat = process.append_one(with_key(&topic(user_id), 99, key)).await;
         let entries = process.read_all(&topic(user_id), Position::Start).await;
         let entry = entries.iter().find(|entry| entry.id == repeat.id).expect("the id of an entry of this topic");
-        assert_eq!((crate::given::number(entry), repeat.duplicate), (number, true));
+        assert_eq!((crate::contract::given::number(entry), repeat.duplicate), (number, true));
     }
     // The lines of an upload have keys of their own, with a space in them.
     let key = rejoin::domain::idempotency_key::IdempotencyKey::parse("b").unwrap();

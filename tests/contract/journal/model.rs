@@ -18,7 +18,7 @@ use rejoin::domain::{
 };
 use tokio::{runtime::Handle, task::block_in_place};
 
-use crate::{
+use crate::contract::{
     backend::{Backend, Fixture, Options, Process},
     given::{AMPLE, ids, topic},
 };

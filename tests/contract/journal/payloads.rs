@@ -15,7 +15,7 @@ use rejoin::{
 };
 use rejoin_test_support::soon;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options, Process},
     feed::next_of,
     given::{AMPLE, event_of, topic, user},

@@ -10,7 +10,7 @@ use rejoin::{
     ports::journal::Append,
 };
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::{AMPLE, assert_unbroken, event_of, ids, topic},
 };

@@ -7,7 +7,7 @@ use rejoin::domain::{
     position::{EventId, Position},
 };
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::{AMPLE, assert_unbroken, ids, numbers, topic},
 };

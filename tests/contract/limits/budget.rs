@@ -8,7 +8,7 @@ use rejoin::domain::{
 };
 use tokio::task::JoinSet;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::user,
 };

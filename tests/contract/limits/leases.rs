@@ -12,7 +12,7 @@ use rejoin::domain::leases::LeaseId;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::user,
 };

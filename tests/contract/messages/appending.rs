@@ -9,7 +9,7 @@ use rejoin::domain::{
 use tokio::task::JoinSet;
 
 use super::given::{chunk, chunk_at, chunk_with_key, message, of_type, repeated, taken, topic};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::{event_of, numbers, user},
 };

@@ -10,7 +10,7 @@ use rejoin::domain::{
 };
 use uuid::Uuid;
 
-use crate::{
+use crate::contract::{
     backend::Process,
     given::{event, user},
 };

@@ -6,7 +6,7 @@ use rejoin::domain::message::{AppendRefusal, OpenRefusal};
 use tokio::task::JoinSet;
 
 use super::given::{chunk, message, of_type, taken};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::user,
 };

@@ -8,7 +8,7 @@ use rejoin::domain::{
 use rejoin_test_support::soon;
 
 use super::given::{chunk, message, of_type, topic};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     follower::Follower,
     given::{AMPLE, assert_unbroken, numbers, to_append, user},

@@ -8,7 +8,7 @@ use rejoin::ports::feed::Signal;
 use rejoin_test_support::soon;
 
 use super::given::{chunk, chunk_with_key, of_type, taken, topic};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::{numbers, user},
 };

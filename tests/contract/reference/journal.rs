@@ -14,7 +14,7 @@ use rejoin::domain::{
 };
 
 use super::{Time, judge_histories};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options, Process},
     given::{to_append, topic},
 };

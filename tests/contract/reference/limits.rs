@@ -11,7 +11,7 @@ use rejoin::domain::{
 use uuid::Uuid;
 
 use super::{Time, judge_histories};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options},
     given::user,
 };

@@ -15,7 +15,7 @@ use rejoin::domain::{
 use uuid::Uuid;
 
 use super::{Time, judge_histories};
-use crate::{
+use crate::contract::{
     backend::{Fixture, Options, Process},
     given::user,
 };

@@ -20,7 +20,7 @@ pub(crate) use self::{
     journal::a_topic_is_as_the_domain_decides, limits::leases_and_budgets_are_as_the_domain_decides,
     messages::a_message_is_as_the_domain_decides,
 };
-use crate::backend::{Backend, Fixture};
+use crate::contract::backend::{Backend, Fixture};
 
 /// When each history begins.
 const BEGINNING_MS: u64 = 1_800_000_000_000;

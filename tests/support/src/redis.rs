@@ -15,6 +15,8 @@ pub struct RedisServer {
     folder: TempDir,
     settings: Vec<String>,
     child: Option<Child>,
+    /// Waits for the end of this process, however it comes, and then ends the server.
+    ends: Option<Child>,
 }
 
 /// What is acknowledged is in a file, so a kill loses nothing. Since no test cuts the machine's power, what the kernel has counts
@@ -30,9 +32,19 @@ impl RedisServer {
     /// Starts a server with these arguments.
     pub async fn start_with(settings: &[&str]) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { port: reserve_port(), folder: TempDir::new().unwrap(), settings, child: None };
+        let mut server = Self { port: reserve_port(), folder: TempDir::new().unwrap(), settings, child: None, ends: None };
         server.start_again().await;
         server
+    }
+
+    /// Has it end with this process at the latest: it may stand in a static, which is never dropped.
+    #[must_use]
+    pub fn ending_with_this_process(mut self) -> Self {
+        let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "cat >/dev/null; kill -KILL $1; rm -rf \"$2\"", "sh"]).arg(id.to_string()).arg(self.folder.path());
+        self.ends = Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell"));
+        self
     }
 
     /// Where it is.
@@ -114,7 +126,6 @@ impl RedisServer {
 /// Three Redis servers that share the slots of a cluster.
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
-    _ends: Child,
 }
 
 impl RedisCluster {
@@ -124,14 +135,13 @@ impl RedisCluster {
         for _ in 0..3 {
             let settings =
                 ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000", "--save", ""];
-            nodes.push(RedisServer::start_with(&settings).await);
+            nodes.push(RedisServer::start_with(&settings).await.ending_with_this_process());
         }
         for (node, (first, last)) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]) {
             node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
             node.command(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]).await;
         }
-        let ends = end_with_this_process(&nodes);
-        let cluster = Self { nodes, _ends: ends };
+        let cluster = Self { nodes };
         soon("the servers to be a cluster", cluster.becomes_whole()).await;
         cluster
     }
@@ -161,15 +171,6 @@ impl RedisCluster {
         }
         true
     }
-}
-
-/// A cluster may stand in a static, which is never dropped: a shell waits for the end of this process, however it comes, and
-/// then ends the servers.
-fn end_with_this_process(nodes: &[RedisServer]) -> Child {
-    let ids = nodes.iter().filter_map(|node| node.child.as_ref().and_then(Child::id)).map(|id| id.to_string());
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "cat >/dev/null; kill -KILL \"$@\"", "sh"]).args(ids).stdin(Stdio::piped());
-    shell.spawn().unwrap()
 }
 
 fn command(words: &[&str]) -> Cmd {

@@ -2,11 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 
-#[cfg(test)]
 mod issuer;
-#[cfg(test)]
 mod public_keys;
-#[cfg(test)]
 mod rotation;
-#[cfg(test)]
 mod test_key;

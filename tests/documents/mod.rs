@@ -1,10 +1,9 @@
 //! What is written about Rejoin is true: the API's description, the pages that are generated, and those that name codes,
 //! settings and commands.
 //!
-//! `RENEW_DOCS=1 cargo test --test documents` writes the generated ones anew.
+//! `RENEW_DOCS=1 cargo test --test repository` writes the generated ones anew.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod answers;
 mod calls;

@@ -8,33 +8,19 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make ids of their own")]
 
-#[cfg(test)]
 mod backend;
-#[cfg(test)]
 mod cluster;
-#[cfg(test)]
 mod faults;
-#[cfg(test)]
 mod feed;
-#[cfg(test)]
 mod follower;
-#[cfg(test)]
 mod given;
-#[cfg(test)]
 mod isolation;
-#[cfg(test)]
 mod journal;
-#[cfg(test)]
 mod limits;
-#[cfg(test)]
 mod memory;
-#[cfg(test)]
 mod messages;
-#[cfg(test)]
 mod postgres;
-#[cfg(test)]
 mod redis;
-#[cfg(test)]
 mod reference;
 
 /// Makes a test of each law of a module.
@@ -47,14 +33,14 @@ macro_rules! law {
     ($fixture:expr, [$($module:ident)::+], has, $law:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $law() {
-            crate::backend::within_patience(crate::$($module)::+::$law(&$fixture)).await;
+            crate::contract::backend::within_patience(crate::contract::$($module)::+::$law(&$fixture)).await;
         }
     };
     ($fixture:expr, [$($module:ident)::+], (lacks $why:literal), $law:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         #[ignore = $why]
         async fn $law() {
-            crate::backend::within_patience(crate::$($module)::+::$law(&$fixture)).await;
+            crate::contract::backend::within_patience(crate::contract::$($module)::+::$law(&$fixture)).await;
         }
     };
 }
@@ -243,7 +229,7 @@ macro_rules! contract {
 
 #[cfg(test)]
 contract! {
-    mod memory_backend: crate::memory::MemoryFixture;
+    mod memory_backend: crate::contract::memory::MemoryFixture;
     clock_that_steps_back: has;
     wipe: has;
     wipe_under_a_process: (lacks "the journal lives and dies with its process");
@@ -258,7 +244,7 @@ contract! {
 
 #[cfg(test)]
 contract! {
-    mod redis_backend: crate::redis::RedisFixture;
+    mod redis_backend: crate::contract::redis::RedisFixture;
     clock_that_steps_back: (lacks "a server's clock can't be set; `redis.rs` shows what a server finds whose clock was");
     wipe: has;
     wipe_under_a_process: has;
@@ -273,7 +259,7 @@ contract! {
 
 #[cfg(test)]
 contract! {
-    mod redis_cluster: crate::cluster::RedisClusterFixture;
+    mod redis_cluster: crate::contract::cluster::RedisClusterFixture;
     clock_that_steps_back: (lacks "one cluster serves all laws; its servers' clocks are as a single one's");
     wipe: has;
     wipe_under_a_process: has;
@@ -288,7 +274,7 @@ contract! {
 
 #[cfg(test)]
 contract! {
-    mod postgres_backend: crate::postgres::PostgresFixture;
+    mod postgres_backend: crate::contract::postgres::PostgresFixture;
     clock_that_steps_back: has;
     wipe: has;
     wipe_under_a_process: has;

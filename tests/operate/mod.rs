@@ -1,7 +1,6 @@
 //! What an operator sees and does: metrics, request ids, the admin calls and the console, a listener of its own, a clean stop.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
-#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod admin;
 mod any_user_id;

@@ -1,7 +1,6 @@
 //! Many processes over one Redis, over real HTTP and with real servers: each test starts a Redis of its own.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod access;
 mod caller;

@@ -1,7 +1,6 @@
 //! The HTTP API over real sockets: each test starts its own server on a free port.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod auth;
 mod broadcast;
