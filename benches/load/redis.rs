@@ -4,14 +4,9 @@ use std::{process::Command, rc::Rc, sync::Arc};
 
 use rejoin::{
     adapters::redis::{self as rejoin_redis, RedisOptions},
-    domain::{
-        event::{Event, EventType},
-        json::Json,
-        timestamp::Timestamp,
-        topic::UserId,
-    },
+    domain::topic::UserId,
     ports::journal::Append,
-    testing::backend_context,
+    testing::{backend_context, event_of_bytes},
 };
 use rejoin_test_support::RedisServer;
 use tokio::{task::JoinSet, time::Instant};
@@ -107,13 +102,7 @@ fn bare_appends(server: &RedisServer) -> f64 {
 async fn our_appends(server: &RedisServer) -> f64 {
     let options = RedisOptions { url: server.url(), cluster: false, key_prefix: "ours:".to_owned(), tls_ca_file: None };
     let journal = rejoin_redis::open(options, &backend_context()).await.unwrap().journal;
-    let event = Arc::new(Event {
-        event_type: EventType::parse("load").unwrap(),
-        ts: Timestamp::from_ms(1_718_900_000_000),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(80))).unwrap(),
-    });
+    let event = event_of_bytes(80);
     let (started, mut appenders) = (Instant::now(), JoinSet::new());
     for appender in 0..AT_ONCE {
         let (journal, event) = (Arc::clone(&journal), Arc::clone(&event));

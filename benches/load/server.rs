@@ -6,9 +6,6 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A secret for tokens that live as long as the measurement.
-const SECRET: &str = "a secret of the load tool, which guards nothing";
-
 /// A server process; it ends with this value.
 pub(crate) struct ServerProcess {
     child: Child,
@@ -26,7 +23,10 @@ impl ServerProcess {
     pub(crate) fn rejoin_with(settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
         command.envs(settings.iter().copied());
-        command.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", SECRET);
+        command
+            .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0")
+            .env("REJOIN_AUTH__MODE", "jwt")
+            .env("REJOIN_AUTH__JWT__SECRET", rejoin::testing::SECRET);
         command.env("SSE_MAX_CONCURRENT_PER_USER", "0").env("REJOIN_LOG__LEVEL", "warn");
         Self::start(command, Some(token("u1")))
     }
@@ -91,14 +91,5 @@ impl Drop for ServerProcess {
 }
 
 fn token(user: &str) -> String {
-    use rejoin::{
-        adapters::auth::mint, adapters::system_clock::SystemClock, domain::access::Scope, domain::topic::UserId, ports::clock::Clock,
-    };
-    let request = mint::TokenRequest {
-        user: UserId::parse(user).ok(),
-        scopes: [Scope::EventsPublish].into(),
-        ttl: std::time::Duration::from_hours(1),
-        ..mint::TokenRequest::default()
-    };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
+    rejoin::testing::token(Some(user), &[rejoin::domain::access::Scope::EventsPublish])
 }

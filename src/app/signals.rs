@@ -101,13 +101,7 @@ impl Signals {
 
     #[cfg(test)]
     pub(super) fn unheard_in_tests() -> Arc<Self> {
-        struct Never;
-        impl Clock for Never {
-            fn now(&self) -> Timestamp {
-                Timestamp::from_ms(0)
-            }
-        }
-        Self::unheard(Arc::new(Never))
+        Self::unheard(Arc::new(crate::testing::ManualClock::default()))
     }
 
     /// The signals of a topic's channel.

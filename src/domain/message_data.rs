@@ -62,18 +62,8 @@ pub fn message_data(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::timestamp::Timestamp;
+    use crate::testing::event_of_type as event;
     use proptest::prelude::*;
-
-    fn event(event_type: &str, payload: &str) -> Event {
-        Event {
-            event_type: EventType::parse(event_type).unwrap(),
-            ts: Timestamp::from_ms(0),
-            category: None,
-            scope: Json::empty_object(),
-            payload: Json::parse(payload).unwrap(),
-        }
-    }
 
     #[test]
     fn the_type_stands_in_the_payload() {

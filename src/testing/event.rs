@@ -26,6 +26,11 @@ pub fn event_of_type(event_type: &str, payload: &str) -> Arc<Event> {
     })
 }
 
+/// An event whose payload is a string of so many bytes.
+pub fn event_of_bytes(payload_bytes: usize) -> Arc<Event> {
+    event(&format!("\"{}\"", "x".repeat(payload_bytes)))
+}
+
 /// The user with this id.
 pub fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()

@@ -1,4 +1,4 @@
-//! What unit tests, integration tests and benches share: a clock and randomness that a test drives, and events to append.
+//! What unit tests, integration tests and benches share: a clock and randomness that a test drives, events to append, and tokens.
 //!
 //! Built for the crate's own tests, and with the feature `testing`, which is not part of a release. Servers that tests start are in
 //! `tests/support`.
@@ -10,11 +10,13 @@ mod clock;
 mod entropy;
 mod event;
 mod tasks;
+mod token;
 
 pub use self::{
     backend::{backend_context, backend_context_with},
     clock::ManualClock,
     entropy::SeededEntropy,
-    event::{event, event_of_type, user},
+    event::{event, event_of_bytes, event_of_type, user},
     tasks::{tasks, tasks_until},
+    token::{SECRET, mint, mint_at, settings_with_tokens, token},
 };

@@ -13,8 +13,7 @@ use rejoin::{
         algorithm::Algorithm as Allowed,
         jwt::{JwtAuthenticator, JwtOptions, JwtSetupError, KeySource},
     },
-    domain::timestamp::Timestamp,
-    ports::clock::Clock,
+    testing::ManualClock,
 };
 use serde_json::{Value, json};
 
@@ -91,14 +90,6 @@ pub(crate) fn claims() -> Value {
     json!({"sub": "u1", "exp": NOW_S + 60})
 }
 
-struct Fixed;
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(NOW_S * 1000)
-    }
-}
-
 /// An authenticator with these keys, and no other wishes.
 pub(crate) fn authenticator(key: KeySource) -> Result<Arc<JwtAuthenticator>, JwtSetupError> {
     authenticator_that_allows(key, &[])
@@ -114,5 +105,5 @@ pub(crate) fn authenticator_that_allows(key: KeySource, allowed: &[Allowed]) -> 
         leeway: std::time::Duration::ZERO,
         require_exp: true,
     };
-    JwtAuthenticator::new(options, Arc::new(Fixed), rejoin::testing::tasks()).map(Arc::new)
+    JwtAuthenticator::new(options, Arc::new(ManualClock::at_ms(NOW_S * 1000)), rejoin::testing::tasks()).map(Arc::new)
 }

@@ -1,22 +1,14 @@
 //! The log of a server: its two lines about a stream, and that no id can forge anything in them.
 
-use std::time::Duration;
-
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{SECRET, token},
 };
 use rejoin_test_support::Connection;
 use reqwest::Client;
 use serde_json::{Map, Value, json};
 
 use crate::cli::program::{Running, command};
-
-const SECRET: &str = "a secret that only these tests know, long enough";
 
 /// User ids that pass for something else in a log that writes them as they are.
 const HOSTILE: [&str; 14] = [
@@ -41,13 +33,6 @@ fn server(settings: &[(&str, &str)]) -> Running {
     command.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", SECRET);
     command.envs(settings.iter().copied());
     Running::of(&mut command)
-}
-
-fn token(user: &str, scopes: &[Scope]) -> String {
-    let ttl = Duration::from_mins(10);
-    let user = UserId::parse(user).ok();
-    let request = TokenRequest { user, scopes: scopes.iter().copied().collect(), ttl, ..TokenRequest::default() };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
 }
 
 /// Opens a stream and leaves it, with a request id of its own.
@@ -103,7 +88,7 @@ async fn check(format: &str, fields_of: fn(&str) -> (String, Map<String, Value>)
     let server = server(&[("REJOIN_LOG__FORMAT", format)]);
     let url = format!("http://{}/api/events", server.address().await);
     for (n, user) in HOSTILE.iter().enumerate() {
-        visit(&url, &token(user, &[]), &format!("r{n}"), "0").await;
+        visit(&url, &token(Some(user), &[]), &format!("r{n}"), "0").await;
     }
     server.signal("TERM").await;
     let log = server.ended().await.err;
@@ -140,14 +125,14 @@ async fn no_user_id_forges_anything_in_a_line_of_json() {
 async fn a_stream_has_a_line_when_it_opens_that_says_what_was_asked_for() {
     let server = server(&[]);
     let url = format!("http://{}", server.address().await);
-    visit(&format!("{url}/api/v1/events?categories=import,ai"), &token("u1", &[]), "one", "7-1").await;
-    visit(&format!("{url}/api/admin/users/u2/events/stream"), &token("", &[Scope::Admin]), "two", "null").await;
+    visit(&format!("{url}/api/v1/events?categories=import,ai"), &token(Some("u1"), &[]), "one", "7-1").await;
+    visit(&format!("{url}/api/admin/users/u2/events/stream"), &token(None, &[Scope::Admin]), "two", "null").await;
     let message = format!("{url}/api/messages/{}", uuid::Uuid::nil());
-    let open = Client::new().put(&message).bearer_auth(token("", &[Scope::MessagesPublish])).json(&json!({ "user_id": "u3" }));
+    let open = Client::new().put(&message).bearer_auth(token(None, &[Scope::MessagesPublish])).json(&json!({ "user_id": "u3" }));
     assert_eq!(open.send().await.unwrap().status(), 201);
-    visit(&format!("{message}/events"), &token("u3", &[]), "three", "").await;
+    visit(&format!("{message}/events"), &token(Some("u3"), &[]), "three", "").await;
     // What is refused is not opened.
-    let refused = Client::new().get(format!("{url}/api/events?categories=none")).bearer_auth(token("u4", &[])).send().await.unwrap();
+    let refused = Client::new().get(format!("{url}/api/events?categories=none")).bearer_auth(token(Some("u4"), &[])).send().await.unwrap();
     assert_eq!(refused.status(), 400);
     server.signal("TERM").await;
     let log = server.ended().await.err;

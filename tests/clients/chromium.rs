@@ -73,7 +73,7 @@ async fn named_events_reach_the_listeners_of_their_type() {
 async fn promise_8_only_pages_of_the_named_origins_may_use_the_users_cookie() {
     let cookie = format!("session={}; HttpOnly; SameSite=Strict", token::of("u1"));
     let (ours, theirs) = (Site::start_with_cookie(&cookie).await, Site::start_with_cookie(&cookie).await);
-    let server = TestServer::start(&format!("server.cors_origins = [\"{}\"]\n{}", ours.origin(), token::SETTINGS)).await;
+    let server = TestServer::start(&format!("server.cors_origins = [\"{}\"]\n{}", ours.origin(), token::settings())).await;
     let stream = server.url("/api/events");
     let with_cookie = |site: &Site| format!("{}&credentials", site.page(&stream, &["message"]));
     let (our_url, their_url) = (with_cookie(&ours), with_cookie(&theirs));

@@ -212,7 +212,7 @@ async fn every_user_id_can_be_looked_at_and_acted_on() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_and_one_without_the_scope_is_refused() {
-    let server = TestServer::start(&format!("server.ops_listen = \"127.0.0.1:0\"\n{}", token::SETTINGS)).await;
+    let server = TestServer::start(&format!("server.ops_listen = \"127.0.0.1:0\"\n{}", token::settings())).await;
     let steps = [
         see("#sign-in", "A token, please"),
         shot("sign-in"),

@@ -9,7 +9,7 @@ use crate::clients::{
 };
 
 async fn start(more_settings: &str) -> TestServer {
-    TestServer::start(&format!("sse.retry_ms = 20\n{more_settings}\n{}", token::SETTINGS)).await
+    TestServer::start(&format!("sse.retry_ms = 20\n{more_settings}\n{}", token::settings())).await
 }
 
 /// A client that follows as this user.

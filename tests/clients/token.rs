@@ -1,40 +1,25 @@
 //! Servers that ask for a token, and the tokens.
 
-use std::{collections::BTreeSet, time::Duration};
-
 use rejoin::{
-    adapters::{auth::mint, system_clock::SystemClock},
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{settings_with_tokens, token},
 };
 use rejoin_test_support::TestServer;
 use serde_json::json;
 
-const SECRET: &str = "a secret of the tests, which is long enough";
-
 /// Settings of a server that checks tokens, and takes them from a cookie too.
-pub(crate) const SETTINGS: &str = r#"
-[auth]
-mode = "jwt"
-cookie = "session"
-[auth.jwt]
-secret = "a secret of the tests, which is long enough"
-"#;
+pub(crate) fn settings() -> String {
+    settings_with_tokens("auth.cookie = \"session\"")
+}
 
 /// A token of this user.
 pub(crate) fn of(user: &str) -> String {
-    token(Some(user), BTreeSet::new())
+    token(Some(user), &[])
 }
 
 /// A token of an operator.
 pub(crate) fn operator() -> String {
-    token(None, [Scope::Admin].into())
-}
-
-fn token(user: Option<&str>, scopes: BTreeSet<Scope>) -> String {
-    let user = user.map(|user| UserId::parse(user).unwrap());
-    let request = mint::TokenRequest { user, scopes, ttl: Duration::from_mins(10), ..mint::TokenRequest::default() };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
+    token(None, &[Scope::Admin])
 }
 
 /// Whoever may publish for all users.
@@ -46,7 +31,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(server: &TestServer) -> Self {
-        Self { url: server.url("/api/events"), token: token(None, [Scope::EventsPublish].into()), http: reqwest::Client::new() }
+        Self { url: server.url("/api/events"), token: token(None, &[Scope::EventsPublish]), http: reqwest::Client::new() }
     }
 
     /// Publishes one event for a user, and gives its id.

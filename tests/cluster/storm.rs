@@ -6,12 +6,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{SECRET, token},
 };
 use rejoin_test_support::{CuttingProxy, EventClient, ServerProcess, eventually};
 use tokio::{
@@ -37,17 +33,10 @@ const CUT_WITHIN_BYTES: u64 = 6_000;
 const AWAY: Duration = Duration::from_secs(1);
 /// How long the last reader may need once all is calm.
 const PATIENCE: Duration = Duration::from_mins(1);
-const SECRET: &str = "a secret of the storm, long enough for HS256";
 
 fn duration() -> Duration {
     let seconds = std::env::var("STORM_SECONDS").ok().map(|seconds| seconds.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(SECONDS_DEFAULT))
-}
-
-fn token(user: Option<&str>, scopes: &[Scope]) -> String {
-    let user = user.map(|user| UserId::parse(user).unwrap());
-    let request = TokenRequest { user, scopes: scopes.iter().copied().collect(), ttl: Duration::from_hours(2), ..TokenRequest::default() };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
 }
 
 /// The processes, each behind a proxy of its own.

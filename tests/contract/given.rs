@@ -5,13 +5,11 @@ use std::sync::Arc;
 use rejoin::{
     domain::{
         cursor::Bounds,
-        event::{Entry, Event, EventType},
+        event::{Entry, Event},
         idempotency_key::IdempotencyKey,
-        json::Json,
         page::PageLimit,
         position::{EventId, Position},
-        timestamp::Timestamp,
-        topic::{Topic, UserId},
+        topic::Topic,
     },
     ports::{
         journal::{Append, Appended},
@@ -20,26 +18,13 @@ use rejoin::{
 };
 
 use crate::contract::backend::Process;
+pub(crate) use rejoin::testing::{event as event_of, user};
 
 /// Enough for a law's every entry.
 pub(crate) const AMPLE: PageLimit = PageLimit { entries_max: 1_000, bytes_max: 4 * 1024 * 1024 };
 
-pub(crate) fn user(id: &str) -> UserId {
-    UserId::parse(id).unwrap()
-}
-
 pub(crate) fn topic(user_id: &str) -> Topic {
     Topic::User(user(user_id))
-}
-
-pub(crate) fn event_of(payload: &str) -> Arc<Event> {
-    Arc::new(Event {
-        event_type: EventType::parse("test.happened").unwrap(),
-        ts: Timestamp::from_ms(1_718_900_000_000),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(payload).unwrap(),
-    })
 }
 
 /// An event that [`number`] recognises.

@@ -3,21 +3,16 @@
 use std::time::Duration;
 
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
+    adapters::auth::mint::{self, TokenRequest},
     domain::{access::Scope, category::Category, timestamp::Timestamp, topic::UserId},
-    ports::clock::Clock,
+    testing::{SECRET, mint, settings_with_tokens},
 };
 use rejoin_test_support::TestServer;
 use reqwest::{Client, Method, RequestBuilder};
 
-pub(crate) const SECRET: &str = "a secret that only these tests know, long enough";
-
 /// A server that checks tokens, with these settings beside.
 pub(crate) async fn server(settings: &str) -> TestServer {
-    TestServer::start(&format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\n{settings}")).await
+    TestServer::start(&settings_with_tokens(settings)).await
 }
 
 /// A token of a user who may do all.
@@ -44,12 +39,8 @@ pub(crate) fn operator_limited_to(category: &str) -> String {
 
 /// A token whose time was over long ago.
 pub(crate) fn expired() -> String {
-    mint::token(SECRET, &TokenRequest { ttl: Duration::from_secs(1), ..TokenRequest::default() }, Timestamp::from_ms(0)).unwrap()
-}
-
-fn mint(request: &TokenRequest) -> String {
-    let request = TokenRequest { ttl: Duration::from_mins(10), ..request.clone() };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
+    let request = TokenRequest { ttl: Duration::from_secs(1), ..TokenRequest::default() };
+    mint::token(SECRET, &request, Timestamp::from_ms(0)).unwrap()
 }
 
 /// A request for an operation such as `get /api/messages/{id}`, with this id and query.

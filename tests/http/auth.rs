@@ -7,21 +7,16 @@ use rejoin::{
         auth::mint::{self, TokenRequest},
         system_clock::SystemClock,
     },
-    domain::{access::Scope, category::Category, frame_decoder::Decoded, topic::UserId},
+    domain::{access::Scope, category::Category, frame_decoder::Decoded, timestamp::Timestamp, topic::UserId},
     ports::clock::Clock,
+    testing::{SECRET, mint, mint_at, settings_with_tokens},
 };
 use rejoin_test_support::{Connection, TestServer};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-const SECRET: &str = "a secret that only these tests know, long enough";
-
 async fn server(settings: &str) -> TestServer {
-    TestServer::start(&format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\n{settings}")).await
-}
-
-fn token(request: &TokenRequest) -> String {
-    mint::token(SECRET, request, SystemClock.now()).unwrap()
+    TestServer::start(&settings_with_tokens(settings)).await
 }
 
 fn reader(user: &str) -> TokenRequest {
@@ -29,7 +24,7 @@ fn reader(user: &str) -> TokenRequest {
 }
 
 fn publisher() -> String {
-    token(&TokenRequest { scopes: [Scope::EventsPublish].into(), ttl: Duration::from_mins(10), ..TokenRequest::default() })
+    mint(&TokenRequest { scopes: [Scope::EventsPublish].into(), ttl: Duration::from_mins(10), ..TokenRequest::default() })
 }
 
 fn get(server: &TestServer, path: &str) -> RequestBuilder {
@@ -50,7 +45,7 @@ async fn promise_8_a_user_reads_their_own_events_alone_whatever_their_id_contain
         publish(&server, user, json!(user)).await;
     }
     for user in users {
-        let response = get(&server, "/api/events?last_event_id=0").bearer_auth(token(&reader(user))).send().await.unwrap();
+        let response = get(&server, "/api/events?last_event_id=0").bearer_auth(mint(&reader(user))).send().await.unwrap();
         let mut stream = Connection::of(response);
         let (_, envelope) = stream.event().await;
         assert_eq!((&envelope["payload"], &envelope["user_id"]), (&json!(user), &json!(user)));
@@ -62,7 +57,7 @@ async fn promise_8_a_user_reads_their_own_events_alone_whatever_their_id_contain
 #[tokio::test]
 async fn promise_11_missing_and_wrong_credentials_are_told_apart() {
     let server = server("").await;
-    let expired = mint::token(SECRET, &reader("u1"), rejoin::domain::timestamp::Timestamp::from_ms(0)).unwrap();
+    let expired = mint_at(&reader("u1"), Timestamp::default());
     let forged = mint::token("another secret that is long enough, too", &reader("u1"), SystemClock.now()).unwrap();
     for (token, code) in [
         (None, "missing_credentials"),
@@ -99,7 +94,7 @@ async fn a_token_without_an_end_reads_and_publishes_where_that_is_allowed() {
     assert_eq!(published.status(), 201);
     assert_eq!(stream.event().await.1["payload"], 7);
     // One that has ended has ended.
-    let expired = mint::token(SECRET, &reader("u1"), rejoin::domain::timestamp::Timestamp::from_ms(0)).unwrap();
+    let expired = mint_at(&reader("u1"), Timestamp::default());
     assert_eq!(get(&lax, "/api/events").bearer_auth(expired).send().await.unwrap().status(), 401);
 }
 
@@ -107,7 +102,7 @@ async fn a_token_without_an_end_reads_and_publishes_where_that_is_allowed() {
 async fn publishing_needs_its_scope_and_reading_needs_a_user() {
     let server = server("").await;
     let event = json!({ "user_id": "u1", "type": "t" });
-    let refused = Client::new().post(server.url("/api/events")).bearer_auth(token(&reader("u1"))).json(&event).send().await.unwrap();
+    let refused = Client::new().post(server.url("/api/events")).bearer_auth(mint(&reader("u1"))).json(&event).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), &refused.json::<Value>().await.unwrap()["code"]), (403, &json!("forbidden")));
     let refused = get(&server, "/api/events").bearer_auth(publisher()).send().await.unwrap();
     assert_eq!(refused.status(), 403);
@@ -116,7 +111,7 @@ async fn publishing_needs_its_scope_and_reading_needs_a_user() {
 #[tokio::test]
 async fn a_token_that_names_categories_grants_no_others() {
     let server = server("").await;
-    let limited = token(&TokenRequest { categories: Some([Category::parse("ai").unwrap()].into()), ..reader("u1") });
+    let limited = mint(&TokenRequest { categories: Some([Category::parse("ai").unwrap()].into()), ..reader("u1") });
     let refused = get(&server, "/api/events?categories=security").bearer_auth(&limited).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), &refused.json::<Value>().await.unwrap()["code"]), (403, &json!("category_not_allowed")));
     publish(&server, "u1", json!("uncategorised")).await;
@@ -130,7 +125,7 @@ async fn a_token_that_names_categories_grants_no_others() {
 async fn a_cookie_or_a_query_token_counts_where_it_is_configured_and_for_reading_alone() {
     let strict = server("").await;
     let lenient = server("auth.cookie = \"session\"\nauth.query_token = true").await;
-    let token = token(&TokenRequest { scopes: [Scope::EventsPublish].into(), ..reader("u1") });
+    let token = mint(&TokenRequest { scopes: [Scope::EventsPublish].into(), ..reader("u1") });
     for (server, status) in [(&strict, 401), (&lenient, 200)] {
         let in_query = get(server, &format!("/api/events?access_token={token}"));
         assert_eq!(in_query.send().await.unwrap().status(), status);
@@ -145,7 +140,7 @@ async fn a_cookie_or_a_query_token_counts_where_it_is_configured_and_for_reading
 #[tokio::test]
 async fn a_stream_ends_with_its_token() {
     let server = server("").await;
-    let short = token(&TokenRequest { ttl: Duration::from_secs(2), ..reader("u1") });
+    let short = mint(&TokenRequest { ttl: Duration::from_secs(2), ..reader("u1") });
     let response = get(&server, "/api/events").bearer_auth(&short).send().await.unwrap();
     let all = Connection::of(response).rest().await;
     assert_eq!(all.last(), Some(&Decoded::Comment("token expired".into())), "{all:?}");

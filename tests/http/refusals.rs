@@ -3,12 +3,8 @@
 use std::{fmt::Write as _, process::Stdio};
 
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{settings_with_tokens, token},
 };
 use rejoin_test_support::{Connection, PATIENCE, TestServer, soon};
 use serde::Serialize;
@@ -19,7 +15,6 @@ use tokio::{
     process::Command,
 };
 
-const SECRET: &str = "a secret that only these tests know, long enough";
 /// More than sockets hold between a client and a server.
 const LARGE: usize = 8 * 1024 * 1024;
 const JSON: &str = "application/json";
@@ -85,19 +80,8 @@ struct Refusing {
 impl Refusing {
     /// By credentials, path, method, media type, size, and the cap on a user's streams.
     async fn for_its_reasons() -> Self {
-        let settings =
-            format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.query_token = true\nsse.max_concurrent_per_user = 1");
-        let server = TestServer::start(&settings).await;
-        let token = |user: &str, scopes: &[Scope]| {
-            let request = TokenRequest {
-                user: UserId::parse(user).ok(),
-                scopes: scopes.iter().copied().collect(),
-                ttl: std::time::Duration::from_mins(10),
-                ..TokenRequest::default()
-            };
-            mint::token(SECRET, &request, SystemClock.now()).unwrap()
-        };
-        let (reader, publisher) = (token("u1", &[]), token("", &[Scope::EventsPublish]));
+        let server = TestServer::start(&settings_with_tokens("auth.query_token = true\nsse.max_concurrent_per_user = 1")).await;
+        let (reader, publisher) = (token(Some("u1"), &[]), token(None, &[Scope::EventsPublish]));
         let stream = Connection::open(&server.url(&format!("/api/events?access_token={reader}")), None).await;
         let events = "/api/events";
         let cases = [

@@ -9,12 +9,9 @@ use std::{
 };
 
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
+    adapters::auth::mint::TokenRequest,
     domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    testing::{mint, settings_with_tokens},
 };
 use rejoin_test_support::{Connection, ServerProcess, TestServer, eventually};
 use serde_json::json;
@@ -68,9 +65,7 @@ async fn promise_7_a_client_that_reads_a_byte_a_second_is_closed_too() {
 
 #[tokio::test]
 async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() {
-    const SECRET: &str = "a secret that only this test knows, long enough";
-    let settings = format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nserver.write_timeout_seconds = 60");
-    let server = TestServer::start(&settings).await;
+    let server = TestServer::start(&settings_with_tokens("server.write_timeout_seconds = 60")).await;
     let token = |ttl_seconds| {
         let request = TokenRequest {
             user: UserId::parse("u1").ok(),
@@ -78,7 +73,7 @@ async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() 
             ttl: Duration::from_secs(ttl_seconds),
             ..TokenRequest::default()
         };
-        mint::token(SECRET, &request, SystemClock.now()).unwrap()
+        mint(&request)
     };
     let (reader, publisher) = (token(5), token(3_600));
     let mut stalled = TcpStream::connect(server.address()).await.unwrap();

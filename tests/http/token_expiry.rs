@@ -4,30 +4,25 @@ use std::{convert::Infallible, time::Duration};
 
 use futures_util::StreamExt;
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
+    adapters::auth::mint::TokenRequest,
     domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    testing::{mint, settings_with_tokens},
 };
 use rejoin_test_support::{Connection, TestServer, soon};
 use reqwest::{Body, Client, Response};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
-const SECRET: &str = "a secret that only these tests know, long enough";
 const MESSAGE: &str = "/api/messages/0d0d0d0d-0d0d-4d0d-8d0d-0d0d0d0d0d0d";
 
 /// With the leeway, a token of a second lives for one or two.
 async fn server() -> TestServer {
-    TestServer::start(&format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.jwt.leeway_seconds = 1")).await
+    TestServer::start(&settings_with_tokens("auth.jwt.leeway_seconds = 1")).await
 }
 
 fn token(ttl: Duration) -> String {
     let scopes = [Scope::EventsPublish, Scope::MessagesPublish].into();
-    mint::token(SECRET, &TokenRequest { user: UserId::parse("u1").ok(), scopes, ttl, ..TokenRequest::default() }, SystemClock.now())
-        .unwrap()
+    mint(&TokenRequest { user: UserId::parse("u1").ok(), scopes, ttl, ..TokenRequest::default() })
 }
 
 fn lasting() -> String {

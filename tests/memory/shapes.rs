@@ -1,22 +1,18 @@
 //! What a journal may be filled with. Each shape has more than fits.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 use rejoin::{
     adapters::memory::MemoryJournal,
     domain::{
-        event::{Event, EventType},
         idempotency_key::IdempotencyKey,
-        json::Json,
         message::MessageAppend,
-        timestamp::Timestamp,
         topic::{MessageId, UserId},
     },
     ports::{
         journal::{Append, Journal},
         messages::Messages,
     },
+    testing::event_of_bytes as event,
 };
 use uuid::Uuid;
 
@@ -126,16 +122,6 @@ pub(crate) const SHAPES: &[Shape] = &[
         step: |journal, n| Box::pin(append_to_message(journal, n / 60_000, 1, Some(format!("key-{n}")))),
     },
 ];
-
-fn event(payload_bytes: usize) -> Arc<Event> {
-    Arc::new(Event {
-        event_type: EventType::parse("chat.note").unwrap(),
-        ts: Timestamp::from_ms(0),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
-    })
-}
 
 fn user(number: usize) -> UserId {
     UserId::parse(&format!("user-{number:08}")).unwrap()

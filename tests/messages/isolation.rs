@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{settings_with_tokens, token},
 };
 use rejoin_test_support::TestServer;
 use reqwest::{Client, Method, RequestBuilder};
@@ -18,19 +14,8 @@ use uuid::Uuid;
 
 use crate::messages::server::{answer, path};
 
-const SECRET: &str = "a secret that only these tests know, long enough";
-
 async fn server() -> TestServer {
-    TestServer::start(&format!(
-        "auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.cookie = \"session\"\nmessages.open_wait_seconds = 1"
-    ))
-    .await
-}
-
-fn token(user: Option<&str>, scopes: &[Scope]) -> String {
-    let user = user.map(|user| UserId::parse(user).unwrap());
-    let request = TokenRequest { user, scopes: scopes.iter().copied().collect(), ttl: Duration::from_mins(10), ..TokenRequest::default() };
-    mint::token(SECRET, &request, SystemClock.now()).unwrap()
+    TestServer::start(&settings_with_tokens("auth.cookie = \"session\"\nmessages.open_wait_seconds = 1")).await
 }
 
 fn producer() -> String {

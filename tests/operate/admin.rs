@@ -1,12 +1,15 @@
 //! What an operator can see and do.
 
-use rejoin::domain::{access::Scope, frame_decoder::Decoded};
+use rejoin::{
+    domain::{access::Scope, frame_decoder::Decoded},
+    testing::token,
+};
 use rejoin_test_support::eventually;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::operate::given::{answer, ask, follow, operator, publish, server, token};
+use crate::operate::given::{answer, ask, follow, operator, publish, server};
 
 #[tokio::test]
 async fn a_users_state_is_shown_and_looking_costs_them_nothing() {
@@ -55,7 +58,8 @@ async fn a_backlog_is_shown_in_parts_and_purged() {
 async fn a_revoked_session_ends_in_both_channels_and_nobody_elses_does() {
     let server = server("").await;
     let message = Uuid::new_v4();
-    let open = Client::new().put(server.url(&format!("/api/messages/{message}"))).bearer_auth(token("app", &[Scope::MessagesPublish]));
+    let open =
+        Client::new().put(server.url(&format!("/api/messages/{message}"))).bearer_auth(token(Some("app"), &[Scope::MessagesPublish]));
     assert_eq!(open.json(&json!({ "user_id": "u1" })).send().await.unwrap().status(), 201);
     let mut theirs = [follow(&server, "u1", "/api/events").await, follow(&server, "u1", &format!("/api/messages/{message}/events")).await];
     let mut other = follow(&server, "u2", "/api/events").await;
@@ -90,9 +94,9 @@ async fn promise_11_nothing_is_shown_without_the_scope_and_rubbish_is_refused() 
     for (method, path) in paths {
         let request = || Client::new().request(method.clone(), server.url(path));
         assert_eq!(request().send().await.unwrap().status(), 401, "{method} {path}");
-        let all_but_admin = token("u1", &[Scope::EventsPublish, Scope::MessagesPublish]);
+        let all_but_admin = token(Some("u1"), &[Scope::EventsPublish, Scope::MessagesPublish]);
         assert_eq!(request().bearer_auth(all_but_admin).send().await.unwrap().status(), 403, "{method} {path}");
-        let cookie = format!("session={}", token("root", &[Scope::Admin]));
+        let cookie = format!("session={}", token(Some("root"), &[Scope::Admin]));
         assert_eq!(request().header("cookie", cookie).send().await.unwrap().status(), 401, "a cookie is for readers");
         let in_query = server.url(&format!("{path}?access_token={}", operator()));
         assert_eq!(Client::new().request(method.clone(), in_query).send().await.unwrap().status(), 401, "and so is the query");
@@ -149,7 +153,7 @@ async fn a_message_is_shown_to_an_operator_whosever_it_is() {
     assert_eq!(ask(&server, Method::GET, &path).await.0, 404);
     let producer = |method, path: &str| {
         let url = server.url(&format!("/api/messages/{id}{path}"));
-        Client::new().request(method, url).bearer_auth(token("", &[Scope::MessagesPublish]))
+        Client::new().request(method, url).bearer_auth(token(None, &[Scope::MessagesPublish]))
     };
     assert_eq!(answer(producer(Method::PUT, "").json(&json!({ "user_id": "u1" }))).await.0, 201);
     assert_eq!(answer(producer(Method::POST, "/events").json(&json!({ "type": "chunk" }))).await.0, 201);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rejoin::{
     adapters::auth::mint::TokenRequest,
     domain::{access::Scope, category::Category},
+    testing::{mint, token},
 };
 use rejoin_test_support::{TestServer, eventually, soon};
 use reqwest::{Client, Method, Response};
@@ -14,18 +15,18 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::operate::given::{answer, ask, look_on, mint, operator, server, token};
+use crate::operate::given::{answer, ask, look_on, operator, server};
 
 const LARGE: usize = 900_000;
 
 async fn publish_of_type(server: &TestServer, event_type: &str) {
-    let request = Client::new().post(server.url("/api/events")).bearer_auth(token("app", &[Scope::EventsPublish]));
+    let request = Client::new().post(server.url("/api/events")).bearer_auth(token(Some("app"), &[Scope::EventsPublish]));
     assert_eq!(answer(request.json(&json!({ "user_id": "u1", "type": event_type }))).await.0, 201);
 }
 
 fn operator_of(categories: &[&str]) -> String {
     let categories: BTreeSet<Category> = categories.iter().map(|name| Category::parse(name).unwrap()).collect();
-    mint(TokenRequest { scopes: [Scope::Admin].into(), categories: Some(categories), ..TokenRequest::default() })
+    mint(&TokenRequest { scopes: [Scope::Admin].into(), categories: Some(categories), ..TokenRequest::default() })
 }
 
 /// The types of all events of a backlog, asked for in parts, and how many parts there were.

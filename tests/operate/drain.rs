@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rejoin::domain::frame_decoder::Decoded;
+use rejoin::{
+    domain::{access::Scope, frame_decoder::Decoded},
+    testing::{SECRET, token},
+};
 use rejoin_test_support::{Connection, ServerProcess};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -59,30 +62,17 @@ async fn publish_on(url: String, client: Client, user: usize, stop: watch::Recei
 /// longest: the last stream of each user must have had everything that was acknowledged, before and during the drain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_exits_with_0() {
-    let secret = "a secret that only this test knows, long enough";
     let environment = [
         ("REJOIN_SERVER__DRAIN_SECONDS", "4"),
         ("REJOIN_SSE__MAX_CONCURRENT_PER_USER", "0"),
-        ("REJOIN_AUTH__JWT__SECRET", secret),
+        ("REJOIN_AUTH__JWT__SECRET", SECRET),
         ("REJOIN_AUTH__MODE", "jwt"),
         ("REJOIN_AUTH__QUERY_TOKEN", "true"),
         ("REJOIN_LOG__LEVEL", "warn"),
     ];
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
     let events = format!("http://{}/api/events", process.address());
-    let token = |user: Option<usize>| {
-        use rejoin::{
-            adapters::{
-                auth::mint::{self, TokenRequest},
-                system_clock::SystemClock,
-            },
-            domain::{access::Scope, topic::UserId},
-            ports::clock::Clock,
-        };
-        let user = user.map(|user| UserId::parse(&format!("u{user}")).unwrap());
-        let request = TokenRequest { user, scopes: [Scope::EventsPublish].into(), ttl: Duration::from_mins(10), ..TokenRequest::default() };
-        mint::token(secret, &request, SystemClock.now()).unwrap()
-    };
+    let token = |user: Option<usize>| token(user.map(|user| format!("u{user}")).as_deref(), &[Scope::EventsPublish]);
     let mut streams = JoinSet::new();
     for n in 0..STREAMS {
         let user = n % USERS;

@@ -1,40 +1,21 @@
 //! A server that checks tokens, and who comes to it: an operator, a publisher, users.
 
-use std::time::Duration;
-
 use rejoin::{
-    adapters::{
-        auth::mint::{self, TokenRequest},
-        system_clock::SystemClock,
-    },
-    domain::{access::Scope, topic::UserId},
-    ports::clock::Clock,
+    domain::access::Scope,
+    testing::{settings_with_tokens, token},
 };
 use rejoin_test_support::{Connection, TestServer};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-const SECRET: &str = "a secret that only these tests know, long enough";
-
 /// A server with these settings beside those for tokens.
 pub(crate) async fn server(settings: &str) -> TestServer {
-    let auth = format!("auth.mode = \"jwt\"\nauth.jwt.secret = \"{SECRET}\"\nauth.cookie = \"session\"\nauth.query_token = true");
-    TestServer::start(&format!("{settings}\n{auth}")).await
-}
-
-pub(crate) fn token(user: &str, scopes: &[Scope]) -> String {
-    mint(TokenRequest { user: UserId::parse(user).ok(), scopes: scopes.iter().copied().collect(), ..TokenRequest::default() })
+    TestServer::start(&settings_with_tokens(&format!("auth.cookie = \"session\"\nauth.query_token = true\n{settings}"))).await
 }
 
 /// An operator's token: it names no user, as a program's does.
 pub(crate) fn operator() -> String {
-    token("", &[Scope::Admin])
-}
-
-/// A token that says this; unless it says otherwise, it lasts.
-pub(crate) fn mint(request: TokenRequest) -> String {
-    let ttl = if request.ttl.is_zero() { Duration::from_mins(10) } else { request.ttl };
-    mint::token(SECRET, &TokenRequest { ttl, ..request }, SystemClock.now()).unwrap()
+    token(None, &[Scope::Admin])
 }
 
 pub(crate) async fn answer(request: RequestBuilder) -> (u16, Value) {
@@ -50,7 +31,7 @@ pub(crate) async fn ask(server: &TestServer, method: Method, path: &str) -> (u16
 /// Publishes as an application, and gives the event's id.
 pub(crate) async fn publish(server: &TestServer, user: &str, payload: usize) -> String {
     let body = json!({ "user_id": user, "type": "t", "payload": payload });
-    let request = Client::new().post(server.url("/api/events")).bearer_auth(token("app", &[Scope::EventsPublish])).json(&body);
+    let request = Client::new().post(server.url("/api/events")).bearer_auth(token(Some("app"), &[Scope::EventsPublish])).json(&body);
     let (status, answer) = answer(request).await;
     assert_eq!(status, 201, "{answer}");
     answer["id"].as_str().unwrap().to_owned()
@@ -58,7 +39,7 @@ pub(crate) async fn publish(server: &TestServer, user: &str, payload: usize) -> 
 
 /// Follows as a user.
 pub(crate) async fn follow(server: &TestServer, user: &str, path: &str) -> Connection {
-    Connection::of(Client::new().get(server.url(path)).bearer_auth(token(user, &[])).send().await.unwrap())
+    Connection::of(Client::new().get(server.url(path)).bearer_auth(token(Some(user), &[])).send().await.unwrap())
 }
 
 /// Asks for a user's live tail with this token.

@@ -5,12 +5,13 @@ use std::time::Duration;
 use rejoin::{
     adapters::auth::mint::TokenRequest,
     domain::{access::Scope, category::Category, frame_decoder::Decoded},
+    testing::mint,
 };
 use rejoin_test_support::{Connection, eventually};
 use reqwest::{Client, Method};
 use serde_json::json;
 
-use crate::operate::given::{ask, follow, look_on, mint, operator, publish, server};
+use crate::operate::given::{ask, follow, look_on, operator, publish, server};
 
 #[tokio::test]
 async fn entries_come_live_and_after_a_cursor() {
@@ -78,7 +79,7 @@ async fn looking_on_takes_no_slot_and_no_replay_and_outlives_the_users_connectio
 #[tokio::test]
 async fn it_ends_with_the_token_and_with_the_process() {
     let server = server("server.drain_seconds = 1").await;
-    let short = mint(TokenRequest { scopes: [Scope::Admin].into(), ttl: Duration::from_secs(2), ..TokenRequest::default() });
+    let short = mint(&TokenRequest { scopes: [Scope::Admin].into(), ttl: Duration::from_secs(2), ..TokenRequest::default() });
     let all = Connection::of(look_on(&server, &short, "u1", None).await).rest().await;
     assert_eq!(all.last(), Some(&Decoded::Comment("token expired".into())), "{all:?}");
     assert_eq!(look_on(&server, &short, "u1", None).await.status(), 401);
@@ -92,7 +93,7 @@ async fn it_ends_with_the_token_and_with_the_process() {
 #[tokio::test]
 async fn a_tokens_categories_hold_here_too_and_a_head_opens_nothing() {
     let server = server("").await;
-    let limited = mint(TokenRequest {
+    let limited = mint(&TokenRequest {
         scopes: [Scope::Admin].into(),
         categories: Some([Category::parse("ai").unwrap()].into()),
         ..TokenRequest::default()

@@ -1,6 +1,6 @@
 //! What a process keeps ready for its streams is shared by all of its users.
 
-use rejoin::domain::access::Scope;
+use rejoin::{domain::access::Scope, testing::token};
 use rejoin_test_support::{TestServer, soon};
 use reqwest::Client;
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn publish(server: &TestServer, users: &[String], events: usize) {
         }
     }
     let upload = Client::new().post(server.url("/api/events")).header("content-type", "application/x-ndjson").body(lines);
-    let answer = upload.bearer_auth(given::token("app", &[Scope::EventsPublish])).send().await.unwrap().text().await.unwrap();
+    let answer = upload.bearer_auth(token(Some("app"), &[Scope::EventsPublish])).send().await.unwrap().text().await.unwrap();
     assert_eq!(answer.matches("\"success\":true").count(), users.len() * events);
 }
 

@@ -6,10 +6,8 @@ use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::{backend_kit::Ports, postgres::PostgresOptions},
     domain::{
-        event::{Event, EventType},
+        event::Event,
         idempotency_key::IdempotencyKey,
-        json::Json,
-        timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::{feed::Signal, journal::Append},
@@ -26,13 +24,7 @@ pub(crate) fn topic(user: &str) -> Topic {
 }
 
 pub(crate) fn event() -> Arc<Event> {
-    Arc::new(Event {
-        event_type: EventType::parse("test.happened").unwrap(),
-        ts: Timestamp::from_ms(1_718_900_000_000),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse("{}").unwrap(),
-    })
+    rejoin::testing::event("{}")
 }
 
 pub(crate) fn append(user: &str, key: Option<&str>) -> Append {

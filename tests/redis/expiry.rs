@@ -6,15 +6,12 @@ use rejoin::{
     adapters::backend_kit::{BackendContext, Ports, Retention},
     adapters::redis::{self as rejoin_redis, RedisOptions},
     domain::{
-        event::{Event, EventType},
-        json::Json,
         page::PageLimit,
         position::Position,
-        timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::journal::Append,
-    testing::backend_context,
+    testing::{backend_context, event},
 };
 use rejoin_test_support::{RedisCluster, RedisServer, eventually};
 use tokio::time::Instant;
@@ -33,14 +30,8 @@ fn topic(user: &str) -> Topic {
 }
 
 async fn append(redis: &Ports, user: &str) {
-    let event = Event {
-        event_type: EventType::parse("t").unwrap(),
-        ts: Timestamp::from_ms(0),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::empty_object(),
-    };
-    redis.journal.append(vec![Append { user: UserId::parse(user).unwrap(), event: event.into(), idempotency_key: None }]).await.unwrap();
+    let append = Append { user: UserId::parse(user).unwrap(), event: event("{}"), idempotency_key: None };
+    redis.journal.append(vec![append]).await.unwrap();
 }
 
 async fn read(redis: &Ports, user: &str) -> usize {

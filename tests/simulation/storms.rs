@@ -9,12 +9,10 @@ use std::{
 use rejoin::{
     domain::{
         cursor::Cursor,
-        event::{Event, EventType},
-        json::Json,
-        timestamp::Timestamp,
         topic::{Topic, UserId},
     },
     ports::feed::Feed,
+    testing::event,
 };
 use tokio::{task::JoinHandle, time::sleep};
 
@@ -170,13 +168,7 @@ async fn a_burst_of_reconnects_is_served_from_the_ring() {
 #[tokio::test(start_paused = true)]
 async fn a_broadcast_reaches_everybody_once() {
     let crowd = Crowd::gather(3, 10).await;
-    let event = Arc::new(Event {
-        event_type: EventType::parse("maintenance").unwrap(),
-        ts: Timestamp::from_ms(0),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::empty_object(),
-    });
+    let event = event("{}");
     for _ in 0..3 {
         crowd.process.feed.broadcast(Arc::clone(&event)).await.unwrap();
     }

@@ -14,9 +14,8 @@ use rejoin::{
     app::{hub::RingOptions, subscriptions::SubscriptionOptions},
     domain::{
         category::Category,
-        event::{Event, EventType},
+        event::Event,
         idempotency_key::IdempotencyKey,
-        json::Json,
         page::PageLimit,
         position::EventId,
         session::StreamPolicy,
@@ -26,6 +25,7 @@ use rejoin::{
         clock::Clock,
         journal::{Append, Journal},
     },
+    testing::event,
 };
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -187,13 +187,7 @@ impl World {
         let number = self.publications.fetch_add(1, Ordering::Relaxed);
         let payload = format!("\"{number}{}\"", ".".repeat(*self.dice.pick(&[0, 0, 0, 3, 300])));
         let category = self.dice.pick(&[None, Some("a"), Some("b")]).map(|name| Category::parse(name).unwrap());
-        let event = Event {
-            event_type: EventType::parse("t").unwrap(),
-            ts: self.setup.backend.clock.now(),
-            category,
-            scope: Json::empty_object(),
-            payload: Json::parse(&payload).unwrap(),
-        };
+        let event = Event { ts: self.setup.backend.clock.now(), category, ..(*event(&payload)).clone() };
         let idempotency_key = Some(IdempotencyKey::parse(&number.to_string()).unwrap());
         (Append { user: topic.user().unwrap().clone(), event: Arc::new(event), idempotency_key }, payload)
     }

@@ -3,19 +3,14 @@
 pub(crate) mod appends;
 pub(crate) mod rows;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rejoin::{
     adapters::backend_kit::{BackendContext, Retention},
     adapters::postgres::PostgresOptions,
-    domain::{
-        event::{Event, EventType},
-        json::Json,
-        timestamp::Timestamp,
-        topic::UserId,
-    },
+    domain::topic::UserId,
     ports::journal::Append,
-    testing::backend_context_with,
+    testing::{backend_context_with, event_of_bytes},
 };
 use rejoin_test_support::PostgresServer;
 
@@ -41,12 +36,5 @@ fn context(age_max: Option<Duration>) -> BackendContext {
 }
 
 fn append(user: usize) -> Append {
-    let event = Event {
-        event_type: EventType::parse("load").unwrap(),
-        ts: Timestamp::from_ms(1_718_900_000_000),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(200))).unwrap(),
-    };
-    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: Arc::new(event), idempotency_key: None }
+    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: event_of_bytes(200), idempotency_key: None }
 }

@@ -116,11 +116,9 @@ mod tests {
         for (payload, scope, category) in [("null", None, None), (r#"{"b":1.10,"a":"\u0000\/"}"#, Some(r#"{ "x":1e400 }"#), Some("other"))]
         {
             let event = Event {
-                event_type: EventType::parse("note").unwrap(),
-                ts: Timestamp::from_ms(5),
                 category: category.map(|name| Category::parse(name).unwrap()),
                 scope: scope.map_or_else(Json::empty_object, |scope| Json::parse(scope).unwrap()),
-                payload: Json::parse(payload).unwrap(),
+                ..(*crate::testing::event(payload)).clone()
             };
             assert_eq!(read(&encode(&topic, &event)).unwrap(), event);
         }

@@ -110,7 +110,7 @@ fn events_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{event::EventType, json::Json, timestamp::Timestamp, topic::UserId};
+    use crate::{domain::topic::UserId, testing};
 
     fn topic() -> Topic {
         Topic::User(UserId::parse("u").unwrap())
@@ -121,14 +121,7 @@ mod tests {
     }
 
     fn stored(number: u64, prev: Option<u64>, is_event: bool) -> StoredEntry {
-        let event = Event {
-            event_type: EventType::parse("x").unwrap(),
-            ts: Timestamp::from_ms(1),
-            category: None,
-            scope: Json::empty_object(),
-            payload: Json::empty_object(),
-        };
-        let event = if is_event { Ok(event) } else { Err(Malformed::Missing) };
+        let event = if is_event { Ok((*testing::event("{}")).clone()) } else { Err(Malformed::Missing) };
         StoredEntry { id: id(number), prev: prev.map(|prev| id(prev).into()), event }
     }
 

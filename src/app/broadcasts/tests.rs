@@ -1,18 +1,12 @@
 //! What connections get of broadcasts, and what those cost that are behind.
 
 use super::*;
-use crate::domain::{event::EventType, json::Json, timestamp::Timestamp};
+use crate::{domain::timestamp::Timestamp, testing};
 
 const AMPLE: usize = 1 << 20;
 
 fn event(number: usize, payload_bytes: usize) -> Arc<Event> {
-    Arc::new(Event {
-        event_type: EventType::parse("t").unwrap(),
-        ts: Timestamp::from_ms(number as u64),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
-    })
+    Arc::new(Event { ts: Timestamp::from_ms(number as u64), ..(*testing::event_of_bytes(payload_bytes)).clone() })
 }
 
 fn numbers(tail: &mut BroadcastTail) -> Result<Vec<u64>, Missed> {

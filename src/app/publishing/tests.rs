@@ -14,17 +14,10 @@ use crate::{
         feed::{Feed, Signal},
         journal::MockJournal,
     },
+    testing::ManualClock,
 };
 
 const NOW: Timestamp = Timestamp::from_ms(1_718_900_000_007);
-
-struct Fixed;
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        NOW
-    }
-}
 
 /// A feed that keeps what was broadcast and brings it back, or fails.
 struct Told {
@@ -93,7 +86,7 @@ fn publisher(journal: MockJournal, feed: &Arc<Told>, push_enabled: bool) -> Publ
     let signals = Signals::unheard_in_tests();
     let broadcasts = Arc::clone(&feed.broadcasts);
     let broadcaster = Broadcaster::new(broadcasts, Arc::clone(feed) as _, Arc::clone(&signals));
-    Publisher::new(Arc::new(journal), broadcaster, Arc::new(Fixed), Arc::new(registry), signals, push_enabled)
+    Publisher::new(Arc::new(journal), broadcaster, Arc::new(ManualClock::at_ms(NOW.as_ms())), Arc::new(registry), signals, push_enabled)
 }
 
 fn user(id: &str) -> UserId {

@@ -9,13 +9,7 @@ use crate::domain::{
 use proptest::prelude::*;
 
 fn event(event_type: &str, payload: &str) -> Event {
-    Event {
-        event_type: EventType::parse(event_type).unwrap(),
-        ts: Timestamp::from_ms(1_718_900_000_000),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(payload).unwrap(),
-    }
+    (*crate::testing::event_of_type(event_type, payload)).clone()
 }
 
 fn body_text(frame: &Frame) -> String {

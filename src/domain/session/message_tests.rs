@@ -1,16 +1,15 @@
 //! The stream of a message: its end, and the silence of its producer.
 
-use std::sync::Arc;
-
 use super::{tests::any_instant, *};
-use crate::domain::{
-    cursor::Cursor,
-    event::{Event, EventType},
-    json::Json,
-    message::{Message, Observed},
-    position::EventId,
-    timestamp::Timestamp,
-    topic::{MessageId, UserId},
+use crate::{
+    domain::{
+        cursor::Cursor,
+        message::{Message, Observed},
+        position::EventId,
+        timestamp::Timestamp,
+        topic::{MessageId, UserId},
+    },
+    testing,
 };
 
 const POLICY: StreamPolicy =
@@ -66,14 +65,8 @@ impl Stream {
 
 fn entry(number: u64, event_type: &str) -> Entry {
     let prev = number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into());
-    let event = Event {
-        event_type: EventType::parse(event_type).unwrap(),
-        ts: Timestamp::from_ms(0),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!(r#"{{"n":{number}}}"#)).unwrap(),
-    };
-    Entry { id: EventId::sequence(number), prev: Some(prev), event: Arc::new(event) }
+    let event = testing::event_of_type(event_type, &format!(r#"{{"n":{number}}}"#));
+    Entry { id: EventId::sequence(number), prev: Some(prev), event }
 }
 
 fn text(frames: &[Frame]) -> String {

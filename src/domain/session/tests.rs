@@ -3,15 +3,17 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
-use crate::domain::{
-    category::{Category, CategoryFilter},
-    cursor::Cursor,
-    event::{Event, EventType},
-    frame::KeepaliveStyle,
-    json::Json,
-    position::EventId,
-    timestamp::Timestamp,
-    topic::UserId,
+use crate::{
+    domain::{
+        category::{Category, CategoryFilter},
+        cursor::Cursor,
+        event::Event,
+        frame::KeepaliveStyle,
+        position::EventId,
+        timestamp::Timestamp,
+        topic::UserId,
+    },
+    testing,
 };
 
 /// A position frame up to its id.
@@ -70,13 +72,7 @@ fn bounds(head: u64) -> Bounds {
 }
 
 fn entry(ms: u64, prev: u64, category: &str) -> Entry {
-    let event = Event {
-        event_type: EventType::parse("t").unwrap(),
-        ts: Timestamp::from_ms(ms),
-        category: Category::parse(category).ok(),
-        scope: Json::empty_object(),
-        payload: Json::empty_object(),
-    };
+    let event = Event { ts: Timestamp::from_ms(ms), category: Category::parse(category).ok(), ..(*testing::event("{}")).clone() };
     Entry { id: EventId::timed(ms, 0), prev: Some(at(prev)), event: Arc::new(event) }
 }
 

@@ -11,18 +11,11 @@ use crate::{
         mint,
     },
     domain::{access::Scope, category::Category, timestamp::Timestamp, topic::UserId},
+    testing::ManualClock,
 };
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 const NOW_S: u64 = 1_700_000_000;
-
-struct Fixed(Timestamp);
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-}
 
 fn options() -> JwtOptions {
     JwtOptions {
@@ -36,7 +29,7 @@ fn options() -> JwtOptions {
 }
 
 fn authenticator() -> JwtAuthenticator {
-    JwtAuthenticator::new(options(), Arc::new(Fixed(Timestamp::from_ms(NOW_S * 1000))), crate::testing::tasks()).unwrap()
+    JwtAuthenticator::new(options(), Arc::new(ManualClock::at_ms(NOW_S * 1000)), crate::testing::tasks()).unwrap()
 }
 
 /// A runtime is needed for a key set at a URL only.
@@ -223,7 +216,7 @@ fn a_static_key_comes_before_a_token() {
 fn options_that_do_not_fit_together_are_refused() {
     let setup = |key: KeySource, algorithms: &[Algorithm]| {
         let options = JwtOptions { key, algorithms: algorithms.to_vec(), ..options() };
-        JwtAuthenticator::new(options, Arc::new(Fixed(Timestamp::default())), crate::testing::tasks()).err().unwrap()
+        JwtAuthenticator::new(options, Arc::new(ManualClock::default()), crate::testing::tasks()).err().unwrap()
     };
     assert!(matches!(
         setup(KeySource::Secret { text: "short".into(), allow_weak: false }, &[]),

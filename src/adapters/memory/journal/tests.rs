@@ -1,16 +1,10 @@
 //! What can't be seen from outside: that the journal counts right, and keeps nothing that it can't find again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{
-    event::{Event, EventType},
-    json::Json,
-    timestamp::Timestamp,
-};
+use crate::testing::{self, ManualClock};
 
 const AGE_MAX: Duration = Duration::from_secs(1);
 
@@ -29,28 +23,12 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-#[derive(Default)]
-struct ManualClock(AtomicU64);
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_ms(self.0.load(Ordering::Relaxed))
-    }
-}
-
 fn topic(user: usize) -> Topic {
     Topic::User(UserId::parse(&format!("u{user}")).unwrap())
 }
 
 fn append(journal: &MemoryJournal, user: usize, payload_bytes: usize) {
-    let event = Event {
-        event_type: EventType::parse("t").unwrap(),
-        ts: Timestamp::from_ms(0),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
-    };
-    let append = Append { user: topic(user).user().unwrap().clone(), event: Arc::new(event), idempotency_key: None };
+    let append = Append { user: topic(user).user().unwrap().clone(), event: testing::event_of_bytes(payload_bytes), idempotency_key: None };
     journal.append(vec![append]).now_or_never().unwrap().unwrap();
 }
 
@@ -85,12 +63,12 @@ proptest! {
                 Act::Append { user, payload_bytes } => append(&journal, user, payload_bytes),
                 Act::Purge { user } => journal.purge(topic(user).user().unwrap()).now_or_never().unwrap().unwrap(),
                 Act::Pass { ms } => {
-                    clock.0.fetch_add(ms, Ordering::Relaxed);
+                    clock.advance(Duration::from_millis(ms));
                 }
             }
             check(&journal)?;
         }
-        clock.0.fetch_add(2_000, Ordering::Relaxed);
+        clock.advance(Duration::from_secs(2));
         let state = journal.state();
         prop_assert_eq!((state.logs.len(), state.by_age.len(), state.bytes), (0, 0, 0), "what is over age costs nothing");
     }

@@ -7,12 +7,12 @@ use crate::{
     app::hub::rings::RingHolder,
     domain::{
         cursor::Bounds,
-        event::{Event, EventType},
+        event::Event,
         frame::{Format, Frame},
-        json::Json,
         position::EventId,
         topic::{Topic, UserId},
     },
+    testing,
 };
 
 /// A ring that others share their bytes with.
@@ -52,13 +52,7 @@ pub(super) fn at(sequence: u64) -> Position {
 }
 
 pub(super) fn event(sequence: u64, payload_bytes: usize) -> Arc<Event> {
-    Arc::new(Event {
-        event_type: EventType::parse("t").unwrap(),
-        ts: Timestamp::from_ms(sequence),
-        category: None,
-        scope: Json::empty_object(),
-        payload: Json::parse(&format!("\"{}\"", "x".repeat(payload_bytes))).unwrap(),
-    })
+    Arc::new(Event { ts: Timestamp::from_ms(sequence), ..(*testing::event_of_bytes(payload_bytes)).clone() })
 }
 
 pub(super) fn entry(sequence: u64, prev: Option<Position>, payload_bytes: usize) -> Entry {

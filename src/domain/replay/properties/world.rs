@@ -2,15 +2,17 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::domain::{
-    category::{Category, CategoryFilter},
-    cursor::{Bounds, Continuity, Cursor},
-    event::{Entry, Event, EventType},
-    json::Json,
-    page::Page,
-    position::{EventId, Position},
-    replay::{Live, Next, Output, Replay},
-    timestamp::Timestamp,
+use crate::{
+    domain::{
+        category::{Category, CategoryFilter},
+        cursor::{Bounds, Continuity, Cursor},
+        event::{Entry, Event},
+        page::Page,
+        position::{EventId, Position},
+        replay::{Live, Next, Output, Replay},
+        timestamp::Timestamp,
+    },
+    testing,
 };
 
 #[derive(Clone, Debug)]
@@ -121,13 +123,8 @@ impl World {
             Position::After(id) if id.major() == self.now_ms => id.minor().unwrap_or(0) + 1,
             _ => 1,
         };
-        let event = Event {
-            event_type: EventType::parse("t").unwrap(),
-            ts: Timestamp::from_ms(self.now_ms),
-            category: category.map(|name| Category::parse(name).unwrap()),
-            scope: Json::empty_object(),
-            payload: Json::empty_object(),
-        };
+        let category = category.map(|name| Category::parse(name).unwrap());
+        let event = Event { ts: Timestamp::from_ms(self.now_ms), category, ..(*testing::event("{}")).clone() };
         let entry = Entry { id: EventId::timed(self.now_ms, n), prev: (!foreign).then_some(prev), event: Arc::new(event) };
         self.live.push(entry.clone());
         self.log.push(Appended { entry, removed: false });
