@@ -105,3 +105,57 @@ async fn in_turn(sweep: &dyn Sweep, holder: Uuid) -> Result<(), BackendError> {
     let _ = sweep.end_turn(holder).await;
     swept
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::testing;
+
+    /// So many batches, of which each takes a second; and when each began.
+    #[derive(Default)]
+    struct Batches {
+        turn: Mutex<Option<Uuid>>,
+        left: Mutex<usize>,
+        began: Mutex<Vec<Instant>>,
+    }
+
+    #[async_trait]
+    impl Sweep for Batches {
+        async fn take_turn(&self, holder: Uuid, _: Duration) -> Result<bool, BackendError> {
+            Ok(*self.turn.lock().unwrap().get_or_insert(holder) == holder)
+        }
+
+        async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError> {
+            self.turn.lock().unwrap().take_if(|held| *held == holder);
+            Ok(())
+        }
+
+        async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError> {
+            while *self.left.lock().unwrap() > 0 && turn.next_batch().await? {
+                self.began.lock().unwrap().push(Instant::now());
+                sleep(Duration::from_secs(1)).await;
+                *self.left.lock().unwrap() -= 1;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_process_sweeps_at_a_time_and_rests_between_batches() {
+        let batches = Arc::new(Batches { left: Mutex::new(3), ..Batches::default() });
+        let every = Duration::from_hours(1);
+        let start = || Sweeper::start(&testing::backend_context(), "test sweep", every, Arc::clone(&batches) as _);
+        let (one, other) = (start(), start());
+        let (swept, left_alone) = tokio::join!(one.sweep(), other.sweep());
+        swept.and(left_alone).unwrap();
+        let began = batches.began.lock().unwrap().clone();
+        let pauses: Vec<Duration> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(pauses, [Duration::from_secs(3); 2], "two seconds of rest for each second of work, by one of them");
+        assert_eq!(*batches.turn.lock().unwrap(), None, "the turn was given back");
+        *batches.left.lock().unwrap() = 1;
+        sleep(2 * every).await;
+        assert_eq!(*batches.left.lock().unwrap(), 0, "it happens by itself");
+    }
+}

@@ -111,7 +111,8 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
 
     /// A connection on which everything is listened to that is watched.
     async fn connect(&mut self) -> Result<S::Connection, S::Failure> {
-        let mut connection = timeout(self.call_timeout, self.source.connect(&self.reports)).await??;
+        // It takes more round trips than a call.
+        let mut connection = timeout(2 * self.call_timeout, self.source.connect(&self.reports)).await??;
         self.announcements.begin().await?;
         self.reports.watched.begin_anew();
         self.follow_changes(&mut connection).await?;
