@@ -23,8 +23,9 @@ use crate::{
     ports::{backend_error::BackendError, feed::Signal},
 };
 
-/// How often the server is asked whether it is still the one to listen to.
+/// How often the server is asked whether it is still the one to listen to, and how long it has to answer on this connection.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most topics that a connection is told together.
 const TOPICS_AT_ONCE: usize = 500;
 
@@ -141,7 +142,7 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
     }
 
     async fn ask(&mut self, connection: &mut S::Connection) -> Result<(), S::Failure> {
-        timeout(self.call_timeout, self.source.ask(connection)).await?
+        timeout(ANSWER_TIMEOUT, self.source.ask(connection)).await?
     }
 
     /// Listens to what is new among what is watched, and no longer to what is not. Whoever waits is answered after a round trip on
@@ -150,10 +151,10 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
         let Changes { begun, ended, waiting } = self.reports.watched.take_changes();
         let (begun, ended) = (Vec::from_iter(begun), Vec::from_iter(ended));
         for topics in ended.chunks(TOPICS_AT_ONCE) {
-            timeout(self.call_timeout, self.source.stop_listening_to(connection, topics)).await??;
+            timeout(ANSWER_TIMEOUT, self.source.stop_listening_to(connection, topics)).await??;
         }
         for topics in begun.chunks(TOPICS_AT_ONCE) {
-            timeout(self.call_timeout, self.source.listen_to(connection, topics)).await??;
+            timeout(ANSWER_TIMEOUT, self.source.listen_to(connection, topics)).await??;
         }
         if begun.is_empty() && !waiting.is_empty() {
             self.ask(connection).await?;
