@@ -4,12 +4,15 @@
 //! broadcast too many, or a call that it rejects for good, says nothing about the backend; a damaged topic is logged once by itself,
 //! and of rejected calls the first.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use super::signals::Signals;
+use super::signals::{BackendCalls, Call, Signals};
 use crate::ports::backend_error::{BackendError, BackendErrorKind};
 
 /// The observed state of one backend.
@@ -18,6 +21,7 @@ pub struct Availability {
     up: AtomicBool,
     /// Whether a rejected call has been logged.
     has_rejected: AtomicBool,
+    calls: BackendCalls,
     signals: Arc<Signals>,
 }
 
@@ -25,7 +29,8 @@ impl Availability {
     /// Supposed to be up until something shows otherwise. `name` says in log and metrics what it is used for.
     pub fn new(name: &'static str, signals: Arc<Signals>) -> Self {
         signals.backend_is(name, true);
-        Self { name, up: AtomicBool::new(true), has_rejected: AtomicBool::new(false), signals }
+        let calls = signals.backend_calls(name);
+        Self { name, up: AtomicBool::new(true), has_rejected: AtomicBool::new(false), calls, signals }
     }
 
     /// What it is used for.
@@ -36,6 +41,11 @@ impl Availability {
     /// Whether it answered when it was last asked.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// A call has ended, whatever its result.
+    pub fn took(&self, call: Call, time: Duration) {
+        self.calls.took(call, time);
     }
 
     /// Learns from a result, and passes it on.

@@ -1,13 +1,14 @@
 //! Backends as the use cases see them: each call is observed, once, here.
 //!
-//! Invariant: a failure of any call is counted, and changes what is known of its backend; appends are spans of a trace.
+//! Invariant: each call is timed and counted, a failure of any changes what is known of its backend, and appends are spans of a trace.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 
-use super::{availability::Availability, traces::traced};
+use super::{availability::Availability, signals::Call, traces::traced};
 use crate::{
     domain::{
         cursor::Bounds,
@@ -41,23 +42,26 @@ impl<P: ?Sized> Observed<P> {
         Self { port, availability }
     }
 
-    async fn noted<T>(&self, call: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
-        self.availability.observe(call.await)
+    async fn noted<T>(&self, call: Call, answering: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
+        let began = Instant::now();
+        let answer = answering.await;
+        self.availability.took(call, began.elapsed());
+        self.availability.observe(answer)
     }
 }
 
 #[async_trait]
 impl<P: TopicLog + ?Sized> TopicLog for Observed<P> {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        self.noted(self.port.read(topic, after, limit)).await
+        self.noted(Call::Read, self.port.read(topic, after, limit)).await
     }
 
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
-        self.noted(self.port.bounds(topic)).await
+        self.noted(Call::Other, self.port.bounds(topic)).await
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        self.noted(self.port.probe()).await
+        self.noted(Call::Other, self.port.probe()).await
     }
 }
 
@@ -65,23 +69,23 @@ impl<P: TopicLog + ?Sized> TopicLog for Observed<P> {
 impl<P: Journal + ?Sized> Journal for Observed<P> {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
-        let appended = self.noted(traced("journal append", events, self.port.append(batch))).await?;
+        let appended = self.noted(Call::Append, traced("journal append", events, self.port.append(batch))).await?;
         Ok(appended.into_iter().map(|appended| self.availability.observe(appended)).collect())
     }
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
-        self.noted(self.port.length(user)).await
+        self.noted(Call::Other, self.port.length(user)).await
     }
 
     async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
-        self.noted(self.port.purge(user)).await
+        self.noted(Call::Other, self.port.purge(user)).await
     }
 }
 
 #[async_trait]
 impl<P: Messages + ?Sized> Messages for Observed<P> {
     async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
-        self.noted(self.port.open(id, owner, takeover)).await
+        self.noted(Call::Other, self.port.open(id, owner, takeover)).await
     }
 
     async fn append(
@@ -91,27 +95,27 @@ impl<P: Messages + ?Sized> Messages for Observed<P> {
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let events = batch.len();
-        self.noted(traced("messages append", events, self.port.append(id, epoch, batch))).await
+        self.noted(Call::Append, traced("messages append", events, self.port.append(id, epoch, batch))).await
     }
 
     async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<ObservedMessage, AppendRefusal>, BackendError> {
-        self.noted(self.port.heartbeat(id, epoch)).await
+        self.noted(Call::Other, self.port.heartbeat(id, epoch)).await
     }
 
     async fn request_stop(&self, id: MessageId) -> Result<Option<ObservedMessage>, BackendError> {
-        self.noted(self.port.request_stop(id)).await
+        self.noted(Call::Other, self.port.request_stop(id)).await
     }
 
     async fn observe(&self, id: MessageId) -> Result<Option<ObservedMessage>, BackendError> {
-        self.noted(self.port.observe(id)).await
+        self.noted(Call::Other, self.port.observe(id)).await
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
-        self.noted(self.port.delete(id)).await
+        self.noted(Call::Other, self.port.delete(id)).await
     }
 
     async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
-        self.noted(self.port.sweep(silent_for, messages_max)).await
+        self.noted(Call::Other, self.port.sweep(silent_for, messages_max)).await
     }
 }
 
@@ -122,7 +126,7 @@ impl<P: Feed + ?Sized> Feed for Observed<P> {
     }
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {
-        self.noted(self.port.watch(topic)).await
+        self.noted(Call::Other, self.port.watch(topic)).await
     }
 
     async fn unwatch(&self, topic: &Topic) {
@@ -130,45 +134,45 @@ impl<P: Feed + ?Sized> Feed for Observed<P> {
     }
 
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError> {
-        self.noted(self.port.broadcast(event)).await
+        self.noted(Call::Other, self.port.broadcast(event)).await
     }
 
     async fn close_connections(&self, user: &UserId) -> Result<(), BackendError> {
-        self.noted(self.port.close_connections(user)).await
+        self.noted(Call::Other, self.port.close_connections(user)).await
     }
 }
 
 #[async_trait]
 impl<P: ConnectionLeases + ?Sized> ConnectionLeases for Observed<P> {
     async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
-        self.noted(self.port.acquire(user, lease, cap, ttl)).await
+        self.noted(Call::Other, self.port.acquire(user, lease, cap, ttl)).await
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
-        self.noted(self.port.renew(leases, ttl)).await
+        self.noted(Call::Other, self.port.renew(leases, ttl)).await
     }
 
     async fn release(&self, leases: &[(UserId, LeaseId)]) -> Result<(), BackendError> {
-        self.noted(self.port.release(leases)).await
+        self.noted(Call::Other, self.port.release(leases)).await
     }
 
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
-        self.noted(self.port.count(user)).await
+        self.noted(Call::Other, self.port.count(user)).await
     }
 }
 
 #[async_trait]
 impl<P: ReplayBudget + ?Sized> ReplayBudget for Observed<P> {
     async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
-        self.noted(self.port.take(user, cursor, limit, window)).await
+        self.noted(Call::Other, self.port.take(user, cursor, limit, window)).await
     }
 
     async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
-        self.noted(self.port.allow_continuation(user, cursor, within)).await
+        self.noted(Call::Other, self.port.allow_continuation(user, cursor, within)).await
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
-        self.noted(self.port.left(user, limit, window)).await
+        self.noted(Call::Other, self.port.left(user, limit, window)).await
     }
 }
 

@@ -13,13 +13,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use metrics::{Counter, Gauge, Histogram, NoopRecorder, Recorder};
 
 use self::seen_topics::SeenTopics;
 pub use self::{
-    labels::{ConnectionLimit, Outcome},
+    labels::{Call, ConnectionLimit, Outcome},
     names::{Kind, METRICS, Metric},
 };
 use crate::{
@@ -53,6 +54,25 @@ pub struct ChannelSignals {
     truncations: Counter,
     ring_misses: Counter,
     publish_to_write_seconds: Histogram,
+}
+
+/// How long a backend's calls take.
+pub struct BackendCalls {
+    append: Histogram,
+    read: Histogram,
+    other: Histogram,
+}
+
+impl BackendCalls {
+    /// A call has ended.
+    pub fn took(&self, call: Call, time: Duration) {
+        let histogram = match call {
+            Call::Append => &self.append,
+            Call::Read => &self.read,
+            Call::Other => &self.other,
+        };
+        histogram.record(time);
+    }
 }
 
 /// One of those that a gauge counts. Dropping it takes it out of the count.
@@ -153,6 +173,14 @@ impl Signals {
         metrics::with_local_recorder(&*self.recorder, count).increment(1);
     }
 
+    /// The calls of a backend.
+    pub fn backend_calls(&self, backend: &'static str) -> BackendCalls {
+        metrics::with_local_recorder(&*self.recorder, || {
+            let of = |call: &'static str| metrics::histogram!(names::BACKEND_CALL_SECONDS, "backend" => backend, "call" => call);
+            BackendCalls { append: of("append"), read: of("read"), other: of("other") }
+        })
+    }
+
     /// A backend answers, or doesn't.
     pub fn backend_is(&self, backend: &'static str, up: bool) {
         let gauge = || metrics::gauge!(names::BACKEND_UP, "backend" => backend);
@@ -210,7 +238,7 @@ impl Signals {
         let channel = self.channel(topic);
         channel.deliveries.increment(events as u64);
         let late_ms = self.clock.now().as_ms().saturating_sub(oldest_ts.as_ms());
-        channel.publish_to_write_seconds.record(std::time::Duration::from_millis(late_ms));
+        channel.publish_to_write_seconds.record(Duration::from_millis(late_ms));
     }
 
     /// What happens seldom enough to be looked up.

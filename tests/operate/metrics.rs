@@ -54,6 +54,8 @@ async fn everything_that_happens_is_counted_and_open_things_are_taken_back() {
         (r#"rejoin_refusals_total{code="too_many_connections"}"#, 1.0),
         (r#"rejoin_backend_up{backend="journal"}"#, 1.0),
         (r#"rejoin_publish_to_write_seconds_count{channel="user"}"#, 4.0),
+        (r#"rejoin_backend_call_seconds_count{backend="journal",call="append"}"#, 4.0),
+        (r#"rejoin_backend_call_seconds_count{backend="messages",call="append"}"#, 3.0),
         ("rejoin_leases", 0.0),
     ];
     for (metric, value) in expected {

@@ -18,6 +18,17 @@ impl ConnectionLimit {
     }
 }
 
+/// What a backend is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// To append.
+    Append,
+    /// To read what stands behind a position.
+    Read,
+    /// Anything else.
+    Other,
+}
+
 /// What became of one event that was to be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -16,6 +16,7 @@ pub(super) const TRUNCATIONS: &str = "rejoin_truncations_total";
 pub(super) const REFUSALS: &str = "rejoin_refusals_total";
 pub(super) const BACKEND_ERRORS: &str = "rejoin_backend_errors_total";
 pub(super) const BACKEND_UP: &str = "rejoin_backend_up";
+pub(super) const BACKEND_CALL_SECONDS: &str = "rejoin_backend_call_seconds";
 pub(super) const MALFORMED_ENTRIES: &str = "rejoin_malformed_entries_total";
 pub(super) const STRAY_HINTS: &str = "rejoin_stray_hints_total";
 pub(super) const MISSED_BROADCASTS: &str = "rejoin_missed_broadcasts_total";
@@ -81,6 +82,12 @@ pub static METRICS: &[Metric] = &[
     metric(REFUSALS, Kind::Counter, &["code"], "Subscribe requests that were turned down, by the code of the answer."),
     metric(BACKEND_ERRORS, Kind::Counter, &["backend", "kind"], "Calls to a backend that failed, by what it is used for and how."),
     metric(BACKEND_UP, Kind::Gauge, &["backend"], "Whether the last call to a backend was answered: 1 or 0."),
+    metric(
+        BACKEND_CALL_SECONDS,
+        Kind::Histogram,
+        &["backend", "call"],
+        "Time that calls to a backend took, by what it is used for and what was asked: append, read or other; also of those that failed.",
+    ),
     metric(MALFORMED_ENTRIES, Kind::Counter, &["channel"], "Times that an entry of another program was passed over, since it is no event."),
     metric(STRAY_HINTS, Kind::Counter, &[], "Notifications of other programs that named an event which is not in the journal."),
     metric(
