@@ -171,4 +171,9 @@ impl Process {
     pub(crate) fn of(Ports { journal, messages, feed, leases, budget, sweeper }: Ports) -> Self {
         Self { journal, messages, feed, leases, budget, _sweeper: sweeper }
     }
+
+    /// The same under a clock that a law sets: the sweep would come by the real one, between any two steps.
+    pub(crate) fn without_sweep(self) -> Self {
+        Self { _sweeper: None, ..self }
+    }
 }

@@ -34,6 +34,7 @@ struct OfPostgres {
     schema: String,
     options: Options,
     ahead_ms: AtomicI64,
+    is_clock_set: bool,
 }
 
 /// The server of all laws that leave it alive. It ends with the process.
@@ -42,20 +43,24 @@ async fn shared_server() -> Arc<PostgresServer> {
     Arc::clone(SERVER.get_or_init(async || Arc::new(PostgresServer::start().await)).await)
 }
 
-fn open(server: Arc<PostgresServer>, options: Options) -> Box<dyn Backend> {
+fn open(server: Arc<PostgresServer>, options: Options) -> OfPostgres {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let schema = format!("law_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    Box::new(OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0) })
+    OfPostgres { server, schema, options, ahead_ms: AtomicI64::new(0), is_clock_set: false }
 }
 
 #[async_trait]
 impl Fixture for PostgresFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
-        open(shared_server().await, options)
+        Box::new(open(shared_server().await, options))
+    }
+
+    async fn open_with_clock(&self, options: Options) -> Box<dyn Backend> {
+        Box::new(OfPostgres { is_clock_set: true, ..open(shared_server().await, options) })
     }
 
     async fn open_to_be_killed(&self, options: Options) -> Box<dyn Backend> {
-        open(Arc::new(PostgresServer::start().await), options)
+        Box::new(open(Arc::new(PostgresServer::start().await), options))
     }
 
     fn property_cases(&self) -> u32 {
@@ -90,7 +95,8 @@ impl Backend for OfPostgres {
             connections_max: CONNECTIONS,
             call_timeout: CALL_TIMEOUT,
         };
-        Process::of(postgres::open(options, &self.options.context()).await.unwrap())
+        let process = Process::of(postgres::open(options, &self.options.context()).await.unwrap());
+        if self.is_clock_set { process.without_sweep() } else { process }
     }
 
     async fn pass(&self, time: Duration) {

@@ -110,7 +110,8 @@ impl Fixture for RedisFixture {
 #[async_trait]
 impl Backend for OneServer {
     async fn process(&self) -> Process {
-        process(&self.options, &self.context).await
+        let process = process(&self.options, &self.context).await;
+        if self.clock.is_some() { process.without_sweep() } else { process }
     }
 
     async fn pass(&self, time: Duration) {

@@ -15,7 +15,7 @@ local function head(stream, user)
   local found = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
   if found.err then return found end
   if found[1] then return found[1][1] end
-  local info = stream_info(stream) or begin_again_if_removed(stream, index, user, KEYS[2])
+  local info = stream_info(stream) or begin_again_if_removed(stream, index, user, KEYS[2], KEYS[1])
   if info then return field(info, 'last-generated-id') end
   -- There is no stream, so nothing was appended within its life.
   now = steady_ms(KEYS[2])

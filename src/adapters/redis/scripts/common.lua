@@ -55,11 +55,12 @@ local function stream_info(stream)
 end
 
 -- A user's stream that is in the index, and is not there, was removed by somebody else. It begins again as one that has lost
--- everything up to now, so that whoever comes back to it is told. Its last id lies behind all that it can have had. Gives what is
--- known of it then, or nothing if there was none.
-local function begin_again_if_removed(stream, index, user, clock_key)
+-- everything up to now, so that whoever comes back to it is told. Its last id lies behind all that it can have had; those begin
+-- at the origin, which may be later than now. Gives what is known of it then, or nothing if there was none.
+local function begin_again_if_removed(stream, index, user, clock_key, origin_key)
   if not redis.call('ZSCORE', index, user) then return nil end
-  redis.pcall('XADD', stream, 'MAXLEN', 0, text(steady_ms(clock_key) + 1) .. '-1', 'event', '')
+  local ms = math.max(steady_ms(clock_key), origin_ms(origin_key)) + 1
+  redis.pcall('XADD', stream, 'MAXLEN', 0, text(ms) .. '-1', 'event', '')
   return stream_info(stream)
 end
 

@@ -15,7 +15,7 @@ local refusal = refused_by_replica(stream)
 if refusal then return refusal end
 
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local info = not last and (stream_info(stream) or begin_again_if_removed(stream, KEYS[4], ARGV[7], KEYS[3]))
+local info = not last and (stream_info(stream) or begin_again_if_removed(stream, KEYS[4], ARGV[7], KEYS[3], KEYS[2]))
 if not last and not info then
   return { text(steady_ms(KEYS[3])), text(origin_ms(KEYS[2])), false, false, false, 0, 0, {} }
 end
