@@ -6,7 +6,7 @@ use rejoin::{
     domain::{access::Scope, frame_decoder::Decoded},
     testing::{SECRET, token},
 };
-use rejoin_test_support::{Connection, ServerProcess};
+use rejoin_test_support::{Connection, ServerProcess, soon};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -46,7 +46,8 @@ async fn publish_on(url: String, client: Client, user: usize, stop: watch::Recei
     let mut acknowledged = Vec::new();
     while !*stop.borrow() {
         let body = json!({ "user_id": format!("u{user}"), "type": "t" });
-        // A connection that is closed under a request may have done it or not: that is no acknowledgement.
+        // A connection that is closed under a request may have done it or not: that is no acknowledgement. The client library may wait
+        // for ever where the server closes what it has just accepted.
         if let Ok(response) = client.post(&url).json(&body).send().await
             && response.status() == 201
             && let Ok(answer) = response.json::<Value>().await
@@ -82,7 +83,7 @@ async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_e
     }
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", token(None)).parse().unwrap());
-    let client = Client::builder().default_headers(headers).build().unwrap();
+    let client = Client::builder().default_headers(headers).timeout(DRAIN).build().unwrap();
     let (mut publishers, stop) = (JoinSet::new(), watch::Sender::new(false));
     for user in 0..USERS {
         publishers.spawn(publish_on(events.clone(), client.clone(), user, stop.subscribe()));
@@ -92,8 +93,8 @@ async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_e
     process.signal("TERM").await;
     tokio::time::sleep(PUBLISH_ON).await;
     stop.send_replace(true);
-    let acknowledged = publishers.join_all().await.concat();
-    let heard = streams.join_all().await;
+    let acknowledged = soon("the publishers' end", publishers.join_all()).await.concat();
+    let heard = soon("the streams' end", streams.join_all()).await;
     assert_eq!(process.ended().await.code(), Some(0));
     assert!(heard.iter().all(|heard| heard.farewell == "draining" && heard.retry_ms > 0), "everybody was told");
     assert!(heard.iter().map(|heard| heard.retry_ms).collect::<BTreeSet<_>>().len() > 100, "and not to come back together");
