@@ -141,9 +141,7 @@ impl Failure {
             _ => false,
         }
     }
-}
 
-impl Failure {
     /// Whether the server does not understand a statement: a fault of this program, or of a schema that somebody has altered. A retry
     /// meets it again. What names no table or function of ours is another matter: the schema was wiped, and is made anew.
     fn is_about_statement(&self) -> bool {

@@ -1,31 +1,29 @@
 //! What an operator should know of the server they chose, and of the user they gave to us: logged once, at the start.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{connection::Connection, failure::Cause, scripts::TRY_RIGHTS};
-use crate::ports::backend_error::BackendError;
+use crate::{adapters::backend_kit::reconnect::Reconnect, ports::backend_error::BackendError};
 
 /// The first versions with all that is needed.
 const REDIS_MIN: (u32, u32) = (6, 2);
 const VALKEY_MIN: (u32, u32) = (7, 2);
-/// How often a server that is not there yet is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Warns of each thing that the server is not set up for, once it answers. `probe` is a key, and a channel, of nobody else.
-pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String) {
-    if let Some(lacking) = until_answered(|| lacking_rights(&connection, &probe)).await {
+pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String, mut reconnect: Reconnect) {
+    if let Some(lacking) = until_answered(&mut reconnect, || lacking_rights(&connection, &probe)).await {
         tracing::warn!("{lacking}");
     }
-    for warning in until_answered(|| warnings(&connection)).await {
+    for warning in until_answered(&mut reconnect, || warnings(&connection)).await {
         tracing::warn!("{warning}");
     }
 }
 
-async fn until_answered<T, Asking: Future<Output = Result<T, BackendError>>>(ask: impl Fn() -> Asking) -> T {
+async fn until_answered<T, Asking: Future<Output = Result<T, BackendError>>>(reconnect: &mut Reconnect, ask: impl Fn() -> Asking) -> T {
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(_) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            Err(_) => reconnect.pause(None).await,
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Doubt;
 /// Why a connection is of no more use.
 pub(super) enum Ended {
     /// It was closed.
-    Lost,
+    Closed,
     Failed(Failure),
 }
 
@@ -76,12 +76,6 @@ impl From<BackendError> for Ended {
 impl RedisSource {
     fn channels(&self, topics: &[Topic]) -> Vec<String> {
         topics.iter().map(|topic| self.pushes.keys.channel(topic)).collect()
-    }
-
-    async fn ask_again(&self, connection: &mut MultiplexedConnection) -> Result<(), Ended> {
-        ask_whether_alive(connection, self.expected, &self.pushes.keys.probe()).await?;
-        self.outages.reached(Purpose::Feed);
-        Ok(())
     }
 }
 
@@ -126,18 +120,20 @@ impl FeedSource for RedisSource {
 
     async fn hear(&mut self, Listening { lost, doubts, .. }: &mut Listening) -> Result<Doubt, Ended> {
         tokio::select! {
-            () = lost.notified() => Err(Ended::Lost),
+            () = lost.notified() => Err(Ended::Closed),
             // Its sender lasts as long as this.
             _ = doubts.changed() => Ok(Doubt),
         }
     }
 
     async fn take(&mut self, listening: &mut Listening, _: Doubt, _: &FeedReports) -> Result<(), Ended> {
-        tokio::time::timeout(CALL_TIMEOUT, self.ask_again(&mut listening.connection)).await?
+        tokio::time::timeout(CALL_TIMEOUT, self.ask(listening)).await?
     }
 
     async fn ask(&mut self, listening: &mut Listening) -> Result<(), Ended> {
-        self.ask_again(&mut listening.connection).await
+        ask_whether_alive(&mut listening.connection, self.expected, &self.pushes.keys.probe()).await?;
+        self.outages.reached(Purpose::Feed);
+        Ok(())
     }
 
     fn connected(&mut self) {
@@ -147,7 +143,7 @@ impl FeedSource for RedisSource {
     fn lost(&mut self, _: FeedState, ended: Ended) {
         self.node = (self.node + 1) % self.nodes.len();
         match ended {
-            Ended::Lost => {}
+            Ended::Closed => {}
             Ended::Failed(failure) if failure.is_wrong_server() && self.expected == Expected::Primary => {
                 self.outages.met_wrong_server(&failure);
             }

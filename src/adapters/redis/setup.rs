@@ -24,6 +24,7 @@ use super::{
 use crate::adapters::backend_kit::{
     BackendContext, Ports,
     feed::{DrivenFeed, FeedOptions},
+    reconnect::Reconnect,
     sweep::Sweeper,
 };
 
@@ -102,7 +103,8 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
         let sweep = RedisSweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life };
         Arc::new(Sweeper::start(context, "redis sweep", margin(age_max), Arc::new(sweep)))
     });
-    let checks = context.tasks.spawn("redis checks", tell_what_is_unsafe(Arc::clone(&appends), keys.probe()).boxed());
+    let checks = tell_what_is_unsafe(Arc::clone(&appends), keys.probe(), Reconnect::new(Arc::clone(&context.entropy)));
+    let checks = context.tasks.spawn("redis checks", checks.boxed());
     let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
     let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone(), checks));
     if !feed.began().await {

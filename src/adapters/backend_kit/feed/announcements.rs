@@ -138,7 +138,7 @@ impl<L: AnnouncementLog> Announcements<L> {
             }
             if some_are_gone {
                 (self.on_missed)(
-                    &"the way to the backend was closed for longer than broadcasts are kept: some did not reach the clients here",
+                    &"the way to the backend was closed for longer than broadcasts are kept: some may not have reached the clients here",
                 );
             }
             let is_all = announcements.len() < ANNOUNCEMENTS_AT_ONCE;

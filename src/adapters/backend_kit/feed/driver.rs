@@ -26,6 +26,8 @@ use crate::{
 /// How often the server is asked whether it is still the one to listen to, and how long it has to answer on this connection.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection takes more round trips than a call, and has at least this long.
+const CONNECT_TIMEOUT_LEAST: Duration = Duration::from_secs(4);
 /// Most topics that a connection is told together.
 const TOPICS_AT_ONCE: usize = 500;
 
@@ -112,8 +114,8 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
 
     /// A connection on which everything is listened to that is watched.
     async fn connect(&mut self) -> Result<S::Connection, S::Failure> {
-        // It takes more round trips than a call.
-        let mut connection = timeout(2 * self.call_timeout, self.source.connect(&self.reports)).await??;
+        let connect_timeout = self.call_timeout.max(CONNECT_TIMEOUT_LEAST);
+        let mut connection = timeout(connect_timeout, self.source.connect(&self.reports)).await??;
         self.announcements.begin().await?;
         self.reports.watched.begin_anew();
         self.follow_changes(&mut connection).await?;

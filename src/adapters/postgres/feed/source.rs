@@ -56,24 +56,24 @@ impl Drop for Listening {
     }
 }
 
-/// Why listening ended.
+/// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::adapters::postgres) enum Deaf {
+pub(in crate::adapters::postgres) enum Ended {
     #[error(transparent)]
     Connection(#[from] Failure),
     #[error("the connection ended")]
-    Ended,
+    Closed,
     #[error(transparent)]
     Reading(#[from] BackendError),
 }
 
-impl From<sqlx::Error> for Deaf {
+impl From<sqlx::Error> for Ended {
     fn from(error: sqlx::Error) -> Self {
         Self::Connection(error.into())
     }
 }
 
-impl From<Elapsed> for Deaf {
+impl From<Elapsed> for Ended {
     fn from(_: Elapsed) -> Self {
         Self::Connection(Failure::Late)
     }
@@ -83,9 +83,9 @@ impl From<Elapsed> for Deaf {
 impl FeedSource for PostgresSource {
     type Connection = Listening;
     type Heard = PgNotification;
-    type Failure = Deaf;
+    type Failure = Ended;
 
-    async fn connect(&mut self, _: &FeedReports) -> Result<Listening, Deaf> {
+    async fn connect(&mut self, _: &FeedReports) -> Result<Listening, Ended> {
         // A pool tries until its time is over, and does not tell why it failed; a connection does.
         self.connector.connect(self.purpose).await?.close().await?;
         let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
@@ -101,7 +101,7 @@ impl FeedSource for PostgresSource {
         Ok(listening)
     }
 
-    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Deaf> {
+    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
         let heads = reading::heads(listening.listener.acquire().await?, topics).await?;
         for (topic, head) in topics.iter().zip(heads) {
             self.positions.add(topic, head);
@@ -109,18 +109,18 @@ impl FeedSource for PostgresSource {
         Ok(())
     }
 
-    async fn stop_listening_to(&mut self, _: &mut Listening, topics: &[Topic]) -> Result<(), Deaf> {
+    async fn stop_listening_to(&mut self, _: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
         for topic in topics {
             self.positions.remove(topic);
         }
         Ok(())
     }
 
-    async fn hear(&mut self, listening: &mut Listening) -> Result<PgNotification, Deaf> {
-        listening.listener.try_recv().await?.ok_or(Deaf::Ended)
+    async fn hear(&mut self, listening: &mut Listening) -> Result<PgNotification, Ended> {
+        listening.listener.try_recv().await?.ok_or(Ended::Closed)
     }
 
-    async fn take(&mut self, listening: &mut Listening, first: PgNotification, reports: &FeedReports) -> Result<(), Deaf> {
+    async fn take(&mut self, listening: &mut Listening, first: PgNotification, reports: &FeedReports) -> Result<(), Ended> {
         let mut hints: Vec<Hint> = Hint::parse(first.payload()).into_iter().collect();
         while hints.len() < HINTS_AT_ONCE
             && let Some(next) = self.hear(listening).now_or_never()
@@ -151,13 +151,13 @@ impl FeedSource for PostgresSource {
         Ok(())
     }
 
-    async fn ask(&mut self, listening: &mut Listening) -> Result<(), Deaf> {
+    async fn ask(&mut self, listening: &mut Listening) -> Result<(), Ended> {
         Ok(self.connector.require_writable(listening.listener.acquire().await?).await?)
     }
 
-    fn lost(&mut self, was: FeedState, deaf: Deaf) {
+    fn lost(&mut self, was: FeedState, ended: Ended) {
         if was != FeedState::Away {
-            tracing::info!(reason = %deaf, "the feed is not connected, and will be again");
+            tracing::info!(reason = %ended, "the feed is not connected, and will be again");
         }
         self.connector.lose();
     }
