@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod memory;
+pub mod nats;
 pub mod postgres;
 pub mod prometheus;
 pub mod redis;

@@ -86,7 +86,8 @@ impl Availability {
 
 /// Whether the backend works, though it did not do this.
 const fn says_nothing_of_backend(kind: BackendErrorKind) -> bool {
-    matches!(kind, BackendErrorKind::Damaged | BackendErrorKind::BroadcastsFull | BackendErrorKind::Rejected)
+    use BackendErrorKind::{BroadcastsFull, Damaged, Rejected, TooLarge};
+    matches!(kind, Damaged | BroadcastsFull | TooLarge | Rejected)
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use super::StartError;
 use crate::{
     adapters::{
         backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper},
-        config::{Backend, Settings},
+        config::{Backend, NatsStorage, Settings},
         memory,
+        nats::{self, NatsOptions},
         postgres::{self, PostgresOptions},
         redis::{self, RedisOptions},
     },
@@ -96,6 +97,24 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
                 tls_ca_file: settings.redis.tls_ca_file.clone(),
             };
             redis::open(options, context).await.map_err(StartError::backend)
+        }
+        Backend::Nats => {
+            let of_nats = &settings.nats;
+            let options = NatsOptions {
+                url: of_nats.url.reveal().to_owned(),
+                credentials_file: of_nats.credentials_file.clone(),
+                nkey_file: of_nats.nkey_file.clone(),
+                tls_ca_file: of_nats.tls_ca_file.clone(),
+                stream_prefix: of_nats.stream_prefix.clone(),
+                subject_prefix: of_nats.subject_prefix.clone(),
+                domain: of_nats.domain.clone(),
+                replicas: of_nats.replicas,
+                storage: match of_nats.storage {
+                    NatsStorage::File => nats::Storage::File,
+                    NatsStorage::Memory => nats::Storage::Memory,
+                },
+            };
+            nats::open(options, context).await.map_err(StartError::backend)
         }
         Backend::Postgres => {
             let options = PostgresOptions {

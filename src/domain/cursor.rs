@@ -86,6 +86,8 @@ pub struct Bounds {
     pub oldest: Option<EventId>,
     /// Behind the last entry; for a topic without entries a position such that all to come lie behind it.
     pub head: Position,
+    /// Whether other topics have positions among this one's, so that one that names an entry need not name one of this topic.
+    pub shares_positions: bool,
 }
 
 /// Whether a reader at some position can go on.
@@ -111,7 +113,7 @@ impl Bounds {
     /// The extent of a message of so many events: numbered from 0, and never trimmed. A message that is not there has none.
     pub fn of_message(events: u64) -> Self {
         let (start, oldest) = (Position::Start, (events > 0).then(|| EventId::sequence(0)));
-        Self { origin: start, floor: Some(start), oldest, head: Position::before(EventId::sequence(events)) }
+        Self { origin: start, floor: Some(start), oldest, head: Position::before(EventId::sequence(events)), shares_positions: false }
     }
 
     /// The earliest position behind which nothing is known to be gone: the floor; where nobody knows it, behind the
@@ -136,7 +138,7 @@ impl Bounds {
     /// between it and the oldest entry, or at all.
     fn never_had(&self, position: Position) -> bool {
         let is_before_oldest = self.oldest.is_none_or(|oldest| position.is_before(oldest));
-        position.names_entry() && is_before_oldest && self.floor.is_some_and(|floor| floor < position)
+        !self.shares_positions && position.names_entry() && is_before_oldest && self.floor.is_some_and(|floor| floor < position)
     }
 }
 
@@ -150,7 +152,7 @@ mod tests {
     }
 
     fn bounds(origin: u64, floor: Option<u64>, oldest: Option<u64>, head: u64) -> Bounds {
-        Bounds { origin: at(origin), floor: floor.map(at), oldest: oldest.map(|ms| EventId::timed(ms, 0)), head: at(head) }
+        Bounds { origin: at(origin), floor: floor.map(at), oldest: oldest.map(|ms| EventId::timed(ms, 0)), head: at(head), shares_positions: false }
     }
 
     #[test]
@@ -240,6 +242,9 @@ mod tests {
         assert_eq!(began_again.continuity(entry(50)), Continuity::Whole);
         let emptied = Bounds { floor: Some(entry(60)), oldest: None, ..began_again };
         assert_eq!(emptied.continuity(entry(60)), Continuity::Whole, "nothing came after the last entry");
+        let among_others = Bounds { shares_positions: true, ..began_again };
+        assert_eq!(among_others.continuity(entry(30)), Continuity::Whole, "another topic's entry");
+        assert_eq!(among_others.continuity(entry(19)), Continuity::Truncated);
     }
 
     #[test]

@@ -32,6 +32,12 @@ impl IdempotencyKey {
         Self(format!("{} {number}", self.0).into())
     }
 
+    /// A key as a backend has kept it: a publisher's own, or that of a line. Nothing, where the text can't be one.
+    pub fn kept(text: &str) -> Option<Self> {
+        let is_key = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        is_key.then(|| Self(text.into()))
+    }
+
     /// The key's text.
     pub fn as_str(&self) -> &str {
         &self.0

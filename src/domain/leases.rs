@@ -19,6 +19,16 @@ pub struct Leases {
 }
 
 impl Leases {
+    /// As they were kept: each with when it ends.
+    pub fn of(held: impl IntoIterator<Item = (LeaseId, Timestamp)>) -> Self {
+        Self { held: held.into_iter().collect() }
+    }
+
+    /// To be kept: each with when it ends.
+    pub fn held(&self) -> impl Iterator<Item = (LeaseId, Timestamp)> {
+        self.held.iter().copied()
+    }
+
     /// Takes a slot until `now + ttl`; `false` if all `cap` are held.
     pub fn acquire(&mut self, now: Timestamp, lease: LeaseId, cap: u32, ttl: Duration) -> bool {
         if self.count_at(now) >= cap as usize {

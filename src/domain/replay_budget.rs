@@ -25,6 +25,16 @@ pub struct Continuations {
 }
 
 impl Continuations {
+    /// As they were kept, the oldest first: each position, and until when it is good.
+    pub fn of(allowed: impl IntoIterator<Item = (Position, Timestamp)>) -> Self {
+        Self { allowed: allowed.into_iter().collect() }
+    }
+
+    /// To be kept.
+    pub fn allowed(&self) -> impl Iterator<Item = (Position, Timestamp)> {
+        self.allowed.iter().copied()
+    }
+
     /// Allows one snapshot after `cursor` until a time.
     pub fn allow(&mut self, cursor: Position, now: Timestamp, until: Timestamp) {
         self.forget_over(now);
@@ -60,6 +70,16 @@ pub struct Exhausted {
 }
 
 impl SlidingWindow {
+    /// As it was kept: when each was granted, the oldest first.
+    pub fn of(granted_at: impl IntoIterator<Item = Timestamp>) -> Self {
+        Self { granted_at: granted_at.into_iter().collect() }
+    }
+
+    /// To be kept.
+    pub fn granted_at(&self) -> impl Iterator<Item = Timestamp> {
+        self.granted_at.iter().copied()
+    }
+
     /// Takes one grant, and tells how many are left.
     ///
     /// # Errors

@@ -40,6 +40,9 @@ pub enum BackendErrorKind {
     /// alike until somebody repairs or removes it; other topics are not affected.
     #[error("the backend's data of this topic is damaged, or not Rejoin's")]
     Damaged,
+    /// An event is larger than the backend takes. Nothing was done, and a retry fails alike; smaller events are not affected.
+    #[error("the event is larger than the backend takes")]
+    TooLarge,
     /// It turned the request down for good, or answered what this version does not understand. Nothing was done, and a retry fails alike:
     /// it is a fault of this program, or of what it was told about the backend.
     #[error("the backend and this program don't understand each other")]
@@ -55,6 +58,7 @@ impl BackendErrorKind {
             Self::Timeout => "timeout",
             Self::BroadcastsFull => "broadcasts_full",
             Self::Damaged => "damaged",
+            Self::TooLarge => "too_large",
             Self::Rejected => "rejected",
         }
     }

@@ -19,6 +19,7 @@ mod journal;
 mod limits;
 mod memory;
 mod messages;
+mod nats;
 mod postgres;
 mod redis;
 mod reference;
@@ -285,4 +286,49 @@ contract! {
     lose_topic: has;
     cut_feeds: has;
     movable_clock: has;
+}
+
+#[cfg(test)]
+contract! {
+    mod nats_backend: crate::contract::nats::NatsFixture { is_oldest: false };
+    clock_that_steps_back: (lacks "ids follow no clock: they are the stream's sequences");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
+    pause: has;
+    fill: has;
+    lose_topic: has;
+    cut_feeds: (lacks "the server can't close one connection of several; `nats` shows what is cut by a proxy");
+    movable_clock: (lacks "the domain itself decides in the process; nothing is decided by the server");
+}
+
+#[cfg(test)]
+contract! {
+    mod nats_oldest: crate::contract::nats::NatsFixture { is_oldest: true };
+    clock_that_steps_back: (lacks "ids follow no clock: they are the stream's sequences");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: has;
+    pause: has;
+    fill: has;
+    lose_topic: has;
+    cut_feeds: (lacks "the server can't close one connection of several; `nats` shows what is cut by a proxy");
+    movable_clock: (lacks "the domain itself decides in the process; nothing is decided by the server");
+}
+
+#[cfg(test)]
+contract! {
+    mod nats_cluster: crate::contract::nats::NatsClusterFixture;
+    clock_that_steps_back: (lacks "ids follow no clock: they are the stream's sequences");
+    wipe: has;
+    wipe_under_a_process: has;
+    restart: has;
+    outage: (lacks "one cluster serves most laws; it goes away as a single server does");
+    pause: (lacks "one cluster serves most laws; its servers fall silent as a single one does");
+    fill: has;
+    lose_topic: has;
+    cut_feeds: (lacks "the server can't close one connection of several; `nats` shows what is cut by a proxy");
+    movable_clock: (lacks "the domain itself decides in the process; nothing is decided by the server");
 }

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use crate::{domain::backoff::Backoff, ports::entropy::Entropy};
+use crate::{
+    domain::backoff::{Backoff, pause_after},
+    ports::entropy::Entropy,
+};
 
 /// First and longest pause before a connection is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -32,4 +35,9 @@ impl Reconnect {
         }
         sleep(self.backoff.pause(self.entropy.next_u64())).await;
     }
+}
+
+/// The pause after so many failures in a row, for a driver that connects again by itself.
+pub fn delay(failures: usize, random: u64) -> Duration {
+    pause_after(u32::try_from(failures).unwrap_or(u32::MAX), PAUSE_FIRST, PAUSE_LONGEST, random)
 }

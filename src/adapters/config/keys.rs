@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::{
     allowed::{Allowed, fits},
     auth::{Algorithm, AuthMode, StaticKey},
-    settings::{Backend, CorsOrigins, LogFormat},
+    settings::{Backend, CorsOrigins, LogFormat, NatsStorage},
 };
 use crate::{
     adapters::shown_url::is_ambiguous,
@@ -35,7 +35,7 @@ static PATTERNS: Allowed =
     Allowed::Texts { what: "a list of event types, or beginnings of event types followed by `*`, each once", accepts: patterns };
 
 const BACKEND: Allowed = Allowed::Text {
-    what: "\"memory\", \"redis\" or \"postgres\" (disk and nats are not available in this version)",
+    what: "\"memory\", \"redis\", \"nats\" or \"postgres\" (disk is not available in this version)",
     accepts: fits::<Backend>,
 };
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
@@ -110,6 +110,24 @@ pub(super) static KEYS: &[Key] = &[
     key("redis.cluster", Allowed::Flag),
     key("redis.key_prefix", Allowed::Text { what: "a text without white space, or empty", accepts: no_white_space }),
     key("redis.tls_ca_file", FILE),
+    key(
+        "nats.url",
+        Allowed::Urls {
+            what: "a URL such as nats://user:password@host:4222, or tls:// for TLS, with user, password or token percent-encoded; of several servers with commas between",
+            is_scheme: |scheme| matches!(scheme, "nats" | "tls"),
+        },
+    ),
+    key("nats.credentials_file", FILE),
+    key("nats.nkey_file", FILE),
+    key("nats.tls_ca_file", FILE),
+    key("nats.stream_prefix", Allowed::Text { what: "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'", accepts: stream_name }),
+    key(
+        "nats.subject_prefix",
+        Allowed::Text { what: "tokens of A-Z, a-z, 0-9, '_' and '-' with dots between, 64 characters at most", accepts: subject },
+    ),
+    key("nats.domain", Allowed::Text { what: "a text of A-Z, a-z, 0-9, '_' and '-', or empty", accepts: domain }),
+    key("nats.replicas", number(1, 5)),
+    key("nats.storage", Allowed::Text { what: "\"file\" or \"memory\"", accepts: fits::<NatsStorage> }),
     key(
         "postgres.url",
         Allowed::Urls {
@@ -217,6 +235,23 @@ fn schema(value: &Value) -> bool {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && !name.starts_with("pg_")
     })
+}
+
+/// What NATS takes in the name of a stream, and as a token of a subject, without need of escapes anywhere.
+fn is_nats_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+fn stream_name(value: &Value) -> bool {
+    value.as_str().is_some_and(is_nats_name)
+}
+
+fn subject(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() <= 64 && text.split('.').all(is_nats_name))
+}
+
+fn domain(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.is_empty() || is_nats_name(text))
 }
 
 /// The driver's own, and what other programs write for the same: `+tls` and `+ssl` for TLS.

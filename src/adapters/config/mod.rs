@@ -42,7 +42,7 @@ pub use self::{
     reference::reference,
     settings::{
         Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
-        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
+        NatsSettings, NatsStorage, PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
     },
 };
 

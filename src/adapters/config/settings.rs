@@ -32,6 +32,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Redis.
     pub redis: RedisSettings,
+    /// NATS.
+    pub nats: NatsSettings,
     /// Postgres.
     pub postgres: PostgresSettings,
     /// What a process keeps ready for its streams.
@@ -170,6 +172,45 @@ pub struct RedisSettings {
     pub tls_ca_file: Option<PathBuf>,
 }
 
+/// `[nats]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsSettings {
+    /// Where it is; several servers with commas between.
+    #[serde(deserialize_with = "fields::secret")]
+    pub url: Secret,
+    /// File with a user's JWT and key; `None` for none.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub credentials_file: Option<PathBuf>,
+    /// File with the seed of an nkey; `None` for none.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub nkey_file: Option<PathBuf>,
+    /// Who signs the servers' certificates; `None` for whom the system trusts.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// What the names of streams begin with.
+    pub stream_prefix: String,
+    /// What all subjects begin with.
+    pub subject_prefix: String,
+    /// The JetStream domain; `None` for the connection's own.
+    #[serde(deserialize_with = "fields::not_empty")]
+    pub domain: Option<String>,
+    /// On how many servers each stream is kept.
+    pub replicas: usize,
+    /// Where streams are kept.
+    pub storage: NatsStorage,
+}
+
+/// Where NATS keeps streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NatsStorage {
+    /// On disk.
+    File,
+    /// In memory.
+    Memory,
+}
+
 /// `[postgres]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,19 +272,22 @@ pub enum Backend {
     Memory,
     /// Redis, Valkey, or a cluster of them.
     Redis,
+    /// NATS JetStream.
+    Nats,
     /// Postgres.
     Postgres,
 }
 
 impl Backend {
     /// Every backend.
-    pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Postgres];
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Redis, Self::Nats, Self::Postgres];
 
     /// Its name in the settings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",
+            Self::Nats => "nats",
             Self::Postgres => "postgres",
         }
     }

@@ -105,7 +105,7 @@ impl Log {
 
     pub(super) fn bounds(&self, origin: TimedId) -> Bounds {
         let oldest = self.entries.front().map(|oldest| oldest.id.into());
-        Bounds { origin: origin.into(), floor: Some(self.floor.into()), oldest, head: self.head.into() }
+        Bounds { origin: origin.into(), floor: Some(self.floor.into()), oldest, head: self.head.into(), shares_positions: false }
     }
 
     pub(super) fn read(&self, after: Position, limit: PageLimit, bounds: Bounds) -> Page {

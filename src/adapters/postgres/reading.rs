@@ -138,10 +138,10 @@ fn extent_of(row: &PgRow) -> Result<Extent, Failure> {
     let appended: i64 = row.try_get(4)?;
     let oldest: Option<(i64, i64)> = row.try_get::<Option<i64>, _>(5)?.zip(row.try_get(6)?);
     let bounds = match oldest {
-        None => Bounds { origin, floor: Some(last), oldest: None, head },
+        None => Bounds { origin, floor: Some(last), oldest: None, head, shares_positions: false },
         Some((ms, n)) => {
             let floor = timed(row.try_get(7)?, row.try_get(8)?).max(origin);
-            Bounds { origin, floor: Some(floor), oldest: Some(EventId::timed(from_i64(ms), from_i64(n))), head }
+            Bounds { origin, floor: Some(floor), oldest: Some(EventId::timed(from_i64(ms), from_i64(n))), head, shares_positions: false }
         }
     };
     let length = row.try_get::<Option<i64>, _>(9)?.map_or(0, |ordinal| from_i64(appended - ordinal + 1));

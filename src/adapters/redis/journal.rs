@@ -149,7 +149,7 @@ impl RedisJournal {
         };
         let Some(last) = last else {
             let head = origin.max(at_ms(now_ms.saturating_sub(1)));
-            return Some(Bounds { origin, floor: Some(quiet_since), oldest: None, head });
+            return Some(Bounds { origin, floor: Some(quiet_since), oldest: None, head, shares_positions: false });
         };
         let head = Position::After(last);
         let floor = match (oldest, before.as_ref().and_then(|before| before.parse().ok()).map(Position::After)) {
@@ -160,7 +160,7 @@ impl RedisJournal {
         };
         // A stream that is older than our origin was not wiped.
         let origin = origin.min(floor.or(oldest.map(Position::before)).unwrap_or(head));
-        Some(Bounds { origin, floor, oldest, head })
+        Some(Bounds { origin, floor, oldest, head, shares_positions: false })
     }
 }
 

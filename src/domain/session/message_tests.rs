@@ -34,7 +34,7 @@ impl Stream {
         let head = self.appended.checked_sub(1).map_or(Position::Start, |last| EventId::sequence(last).into());
         let entries: Vec<_> = numbers.into_iter().map(|number| entry(number, "chunk")).collect();
         let oldest = (self.appended > 0).then(|| EventId::sequence(0));
-        let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head };
+        let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head, shares_positions: false };
         let mut out = Vec::new();
         self.session.handle_page(&Page { entries, more: false, bounds }, &mut out);
         text(&out)
@@ -96,7 +96,7 @@ fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
     }
     let mut replayed = Stream::open(Cursor::Oldest, Duration::ZERO);
     replayed.appended = 4;
-    let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: EventId::sequence(1).into() };
+    let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: EventId::sequence(1).into(), shares_positions: false };
     replayed.session.handle_page(&Page { entries: vec![entry(0, "chunk"), entry(1, "end")], more: false, bounds }, &mut Vec::new());
     assert_eq!(replayed.session.poll(), Action::Close(Ending::MessageOver));
 }

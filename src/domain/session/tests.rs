@@ -68,7 +68,7 @@ fn at(ms: u64) -> Position {
 }
 
 fn bounds(head: u64) -> Bounds {
-    Bounds { origin: at(1), floor: Some(at(1)), oldest: None, head: at(head) }
+    Bounds { origin: at(1), floor: Some(at(1)), oldest: None, head: at(head), shares_positions: false }
 }
 
 fn entry(ms: u64, prev: u64, category: &str) -> Entry {
@@ -190,7 +190,7 @@ const TRUNCATED: &str = "data: {\"type\":\"backlog.truncated\",\"payload\":{\"ol
 #[test]
 fn promise_6_a_notice_is_followed_by_an_id_where_nothing_is_retained() {
     let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), CategoryFilter::All, None);
-    let emptied = Bounds { origin: at(1), floor: Some(at(5)), oldest: None, head: at(5) };
+    let emptied = Bounds { origin: at(1), floor: Some(at(5)), oldest: None, head: at(5), shares_positions: false };
     let mut out = Vec::new();
     stream.session.handle_page(&Page { entries: vec![], more: false, bounds: emptied }, &mut out);
     assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));

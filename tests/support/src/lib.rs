@@ -5,6 +5,7 @@
 #![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
 
 mod client;
+mod nats;
 mod pgbouncer;
 mod ports;
 mod postgres;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use self::{
     client::{Connection, EventClient, Seen},
+    nats::{NatsCluster, NatsConfig, NatsServer},
     pgbouncer::PgBouncer,
     ports::reserve_port,
     postgres::{PostgresServer, program},

@@ -141,7 +141,7 @@ impl<L: AnnouncementLog> Announcements<L> {
                     &"the way to the backend was closed for longer than broadcasts are kept: some may not have reached the clients here",
                 );
             }
-            let is_all = announcements.len() < ANNOUNCEMENTS_AT_ONCE;
+            let is_all = announcements.last().is_none_or(|(last, _)| *last >= end);
             for (position, announcement) in announcements {
                 // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
                 let signal = announcement.map(Signal::from);

@@ -145,7 +145,7 @@ fn promise_7_the_oldest_entry_of_all_rings_makes_room_whichever_ring_holds_it() 
 /// A page of a journal that has the entries from `oldest` to `newest`, read after `position`.
 fn page(position: u64, oldest: u64, newest: u64, floor_is_known: bool) -> Page {
     let floor = floor_is_known.then_some(at(oldest - 1));
-    let bounds = Bounds { origin: at(5), floor, oldest: Some(EventId::timed(oldest, 0)), head: at(newest) };
+    let bounds = Bounds { origin: at(5), floor, oldest: Some(EventId::timed(oldest, 0)), head: at(newest), shares_positions: false };
     let entries = (oldest.max(position + 1)..=newest).map(|sequence| entry(sequence, Some(at(sequence - 1)), 5)).collect();
     Page { entries, more: false, bounds }
 }

@@ -1,0 +1,340 @@
+//! A stream of JetStream, as what is kept in it is read and written.
+//!
+//! Invariants: what the stream's leader has acknowledged is read, also where replicas lag behind: where entries are, and what the last
+//! one is, is asked of the leader, and what a replica lacks as well; nothing is written that was not meant for what is there
+//! (each write names the subject's last sequence); no consumer is made.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_nats::{HeaderMap, Message, jetstream::stream::Config};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    connection::{Connection, read_answer},
+    failure::Failure,
+    incarnation::Incarnation,
+    streams::Streams,
+};
+use crate::domain::timestamp::Timestamp;
+
+/// Most messages of one atomic batch: the server takes 1,000.
+pub(super) const BATCH_MAX: usize = 500;
+/// Most messages that are read at once, each by a request of its own.
+const READS_AT_ONCE: usize = 16;
+/// Most bytes that one request may ask for.
+const BYTES_MAX: usize = 1 << 30;
+/// Sequences of a subject that lie this close together are read by one request, which passes over what lies between.
+const NEAR_ENOUGH: u64 = 64;
+/// Most tries of a write that others stand in the way of.
+const TRIES_MAX: u32 = 40;
+
+/// A stream.
+pub(super) struct Store {
+    pub(super) connection: Connection,
+    pub(super) name: String,
+    pub(super) incarnation: Arc<Incarnation>,
+    pub(super) streams: Arc<Streams>,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) subject: String,
+    pub(super) sequence: u64,
+    /// When the server took it, by its clock.
+    pub(super) time: Timestamp,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What is to be kept.
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// The stream's word on a write.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Ack {
+    pub(super) seq: u64,
+    #[serde(default)]
+    pub(super) duplicate: bool,
+}
+
+/// What is known of a stream.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) config: Config,
+    pub(super) created: String,
+    pub(super) state: State,
+    #[serde(default)]
+    pub(super) cluster: Option<Cluster>,
+    /// The server's time.
+    #[serde(default)]
+    pub(super) ts: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct State {
+    pub(super) first_seq: u64,
+    pub(super) last_seq: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Cluster {
+    #[serde(default)]
+    pub(super) leader: Option<String>,
+}
+
+/// What of some messages was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Those that were read, up to the limit, in their order.
+    pub(super) messages: Vec<Stored>,
+    /// Whether one of those before the last is gone.
+    pub(super) some_are_gone: bool,
+}
+
+/// A message as the leader shows it.
+#[derive(Deserialize)]
+struct LeadersAnswer {
+    message: LeadersMessage,
+}
+
+#[derive(Deserialize)]
+struct LeadersMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+    time: String,
+}
+
+impl Store {
+    /// What is known of the stream now.
+    pub(super) async fn info(&self) -> Result<Info, Failure> {
+        let info = self.streams.info(&self.connection, &self.name).await?;
+        self.incarnation.learn(&info);
+        Ok(info)
+    }
+
+    /// The last message of a subject.
+    pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, Failure> {
+        self.ask_leader(json!({ "last_by_subj": subject })).await
+    }
+
+    /// The first message of some subjects at or behind a sequence.
+    pub(super) async fn first_from(&self, subject: &str, sequence: u64) -> Result<Option<Stored>, Failure> {
+        self.ask_leader(json!({ "seq": sequence.max(1), "next_by_subj": subject })).await
+    }
+
+    /// The first message of a subject that the server took at a time or later.
+    pub(super) async fn first_since(&self, subject: &str, since: Timestamp) -> Result<Option<Stored>, Failure> {
+        self.ask_leader(json!({ "start_time": since, "next_by_subj": subject })).await
+    }
+
+    /// The message with a sequence.
+    pub(super) async fn at(&self, sequence: u64) -> Result<Option<Stored>, Failure> {
+        self.ask_leader(json!({ "seq": sequence })).await
+    }
+
+    async fn ask_leader(&self, question: serde_json::Value) -> Result<Option<Stored>, Failure> {
+        let what = format!("STREAM.MSG.GET.{}", self.name);
+        match self.with_stream(|| self.connection.ask::<LeadersAnswer>(&what, &question)).await {
+            Ok(LeadersAnswer { message }) => {
+                let message = message.read()?;
+                if message.created_ms().is_some_and(|created_ms| created_ms != self.incarnation.created_ms()) {
+                    self.info().await?;
+                }
+                Ok(Some(message))
+            }
+            Err(failure) if failure.is_no_message() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Messages of one subject, by their sequences in rising order, up to so many bytes, but at least one.
+    pub(super) async fn messages(&self, subject: &str, sequences: &[u64], bytes_max: usize) -> Result<Found, Failure> {
+        let runs = sequences.chunk_by(|one, next| next - one <= NEAR_ENOUGH);
+        let reads: Vec<_> = runs.map(|run| self.run(subject, run, bytes_max)).collect();
+        let mut reading = stream::iter(reads).buffered(READS_AT_ONCE);
+        let mut found = Found { messages: Vec::with_capacity(sequences.len()), some_are_gone: false };
+        let mut bytes = 0;
+        while let Some((messages, is_cut)) = reading.try_next().await? {
+            for message in messages {
+                match message {
+                    Some(message) => {
+                        bytes += message.payload.len();
+                        found.messages.push(message);
+                    }
+                    None => found.some_are_gone = true,
+                }
+            }
+            if is_cut || bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The messages of a run of sequences, and whether there were too many bytes for all.
+    async fn run(&self, subject: &str, run: &[u64], bytes_max: usize) -> Result<(Vec<Option<Stored>>, bool), Failure> {
+        let mut found: BTreeMap<u64, Stored> = BTreeMap::new();
+        let question = json!({ "seq": run[0], "next_by_subj": subject, "batch": run.len(), "max_bytes": bytes_max.clamp(1, BYTES_MAX) });
+        let mut bytes = 0;
+        for message in self.several(&question).await? {
+            bytes += message.payload.len();
+            found.insert(message.sequence, message);
+        }
+        // The server stops behind the message that brings it over the limit, with what else it counts as bytes.
+        let is_cut = found.len() < run.len() && bytes + 1_024 * found.len() >= bytes_max;
+        let last = found.keys().last().copied();
+        let within = run.iter().take_while(|sequence| !is_cut || last.is_some_and(|last| **sequence <= last));
+        let mut messages = Vec::with_capacity(run.len());
+        for sequence in within {
+            messages.push(match found.remove(sequence) {
+                Some(message) => Some(message),
+                // It is gone; or a replica was asked that does not have it yet.
+                None => self.at(*sequence).await?.filter(|message| message.subject == subject),
+            });
+        }
+        Ok((messages, is_cut))
+    }
+
+    /// Messages by a direct request, as any replica has them.
+    pub(super) async fn several(&self, question: &serde_json::Value) -> Result<Vec<Stored>, Failure> {
+        let what = format!("DIRECT.GET.{}", self.name);
+        let mut answers = self.connection.ask_for_several(&what, question).await?;
+        let mut messages = Vec::new();
+        loop {
+            let answer = self.connection.next_of(&mut answers).await?;
+            match answer.status.map(|status| status.as_u16()) {
+                None => messages.push(read_direct(answer)?),
+                // The end; or nothing was found.
+                Some(204 | 404) => return Ok(messages),
+                Some(status) => return Err(Failure::Senseless(format!("status {status} to a direct request"))),
+            }
+        }
+    }
+
+    /// Keeps one message.
+    pub(super) async fn write(&self, write: Write) -> Result<Ack, Failure> {
+        let Write { subject, headers, payload } = write;
+        let request = || self.connection.request(subject.clone(), Some(headers.clone()), payload.clone());
+        let answer = self.with_stream(request).await?;
+        read_answer(&answer.payload)
+    }
+
+    /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of which the answer tells the last.
+    pub(super) async fn write_together(&self, writes: Vec<Write>, batch: &str) -> Result<Ack, Failure> {
+        let count = writes.len();
+        for (number, Write { subject, mut headers, payload }) in (1..).zip(writes) {
+            headers.insert("Nats-Batch-Id", batch);
+            headers.insert("Nats-Batch-Sequence", number.to_string());
+            if number < count {
+                self.connection.send(subject, headers, payload).await?;
+            } else {
+                headers.insert("Nats-Batch-Commit", "1");
+                let answer = self.connection.request(subject, Some(headers), payload).await?;
+                return read_answer(&answer.payload);
+            }
+        }
+        Err(Failure::Senseless("an empty batch".to_owned()))
+    }
+
+    /// Removes the messages of a subject before a sequence; all, where there is none. How many there were.
+    pub(super) async fn purge(&self, subject: &str, before: Option<u64>) -> Result<u64, Failure> {
+        #[derive(Deserialize)]
+        struct Purged {
+            purged: u64,
+        }
+        let mut question = json!({ "filter": subject });
+        if let Some(before) = before {
+            question["seq"] = before.into();
+        }
+        let Purged { purged } = self.connection.ask(&format!("STREAM.PURGE.{}", self.name), &question).await?;
+        Ok(purged)
+    }
+
+    /// Does what needs the stream; makes it, where it is gone, and tries again.
+    async fn with_stream<T, Call: Future<Output = Result<T, Failure>>>(&self, call: impl Fn() -> Call) -> Result<T, Failure> {
+        match call().await {
+            Err(failure) if failure.is_no_stream() => {
+                self.streams.make_again(&self.connection).await?;
+                self.info().await?;
+                call().await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Makes the stream where it is gone.
+    pub(super) async fn make_again(&self) -> Result<(), Failure> {
+        self.streams.make_again(&self.connection).await?;
+        self.info().await.map(drop)
+    }
+}
+
+/// The tries of what may fail by what others do meanwhile.
+#[derive(Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// Whether to begin anew, after a pause where that did not help before.
+    pub(super) async fn is_worth_another(&mut self, failure: &Failure) -> bool {
+        self.0 += 1;
+        if self.0 > TRIES_MAX || !(failure.is_conflict() || failure.is_momentary()) {
+            return false;
+        }
+        if self.0 > 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(1 << self.0.min(5))).await;
+        }
+        true
+    }
+}
+
+impl LeadersMessage {
+    fn read(self) -> Result<Stored, Failure> {
+        let senseless = || Failure::Senseless(format!("message {} is not as a leader shows one", self.seq));
+        let bytes = |text: &Option<String>| BASE64.decode(text.as_deref().unwrap_or_default()).map_err(|_| senseless());
+        Ok(Stored {
+            headers: read_headers(&bytes(&self.hdrs)?),
+            payload: bytes(&self.data)?.into(),
+            time: Timestamp::parse(&self.time).ok_or_else(senseless)?,
+            sequence: self.seq,
+            subject: self.subject,
+        })
+    }
+}
+
+/// Headers as they stand in a stored message: a line of version, then one each.
+fn read_headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in String::from_utf8_lossy(bytes).split("\r\n").skip(1) {
+        if let Some((name, value)) = line.split_once(':')
+            && let (Ok(name), Ok(value)) = (name.parse::<async_nats::HeaderName>(), value.trim().parse::<async_nats::HeaderValue>())
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+fn read_direct(message: Message) -> Result<Stored, Failure> {
+    let headers = message.headers.unwrap_or_default();
+    let of = |name: &str| headers.get_last(name).map(|value| value.as_str().to_owned());
+    let read = || {
+        let (subject, sequence) = (of("Nats-Subject")?, of("Nats-Sequence")?.parse().ok()?);
+        Some((subject, sequence, Timestamp::parse(&of("Nats-Time-Stamp")?)?))
+    };
+    let (subject, sequence, time) = read().ok_or_else(|| Failure::Senseless("a message without its place".to_owned()))?;
+    Ok(Stored { subject, sequence, time, headers, payload: message.payload })
+}
