@@ -1,6 +1,7 @@
 //! Several processes over one backend, while processes, connections and the backend itself are killed.
 
 mod engine;
+mod nats;
 mod postgres;
 mod publisher;
 mod redis;
