@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use rejoin::domain::frame_decoder::Decoded;
-use rejoin_test_support::{Connection, PostgresServer, RedisServer, ServerProcess, eventually, soon};
+use rejoin_test_support::{Connection, NatsServer, PostgresServer, RedisServer, ServerProcess, eventually, soon};
 
 /// The vital tasks, as an operator's page lists them.
 const PAGE: &str = include_str!("../../docs/operations/tasks.md");
@@ -39,7 +39,7 @@ async fn vital_tasks(environment: &[(String, String)]) -> BTreeSet<String> {
 /// The names in the page's table, of tasks with a backend or of those that every process has.
 fn listed(backend: &str) -> BTreeSet<String> {
     let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let is_of_backend = |name: &str| name.starts_with("redis ") || name.starts_with("postgres ");
+    let is_of_backend = |name: &str| ["redis ", "nats ", "postgres "].iter().any(|backend| name.starts_with(backend));
     let names = rows.map(|(name, _)| name.to_owned());
     names.filter(|name| name.starts_with(&format!("{backend} ")) || !is_of_backend(name)).collect()
 }
@@ -85,6 +85,12 @@ async fn promise_10_a_vital_task_that_fails_takes_the_process_with_it() {
 async fn promise_10_a_vital_task_of_redis_that_fails_takes_the_process_with_it() {
     let server = RedisServer::start().await;
     fail_each("redis", on("redis", Some(server.url())), |task| task.starts_with("redis ")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_10_a_vital_task_of_nats_that_fails_takes_the_process_with_it() {
+    let server = NatsServer::start().await;
+    fail_each("nats", on("nats", Some(server.url())), |task| task.starts_with("nats ")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,11 @@
 //! Private NATS servers with JetStream, which tests may kill, stop, fill and wipe, alone and in a cluster. They are the versions that
 //! `tests/support/nats-versions` names, the newest first, as `scripts/install-test-tools` installs them.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use async_nats::Client;
 use serde_json::{Value, json};
@@ -24,6 +28,12 @@ pub struct NatsConfig {
     pub jetstream: String,
     /// User and password that [`NatsServer::ask`] needs, where the configuration wants some.
     pub user: Option<(String, String)>,
+    /// Or a token.
+    pub token: Option<String>,
+    /// Or a credentials file's text.
+    pub credentials: Option<String>,
+    /// The authority that signed its certificate, where it has one.
+    pub tls_ca_file: Option<PathBuf>,
 }
 
 /// A NATS server on a port of its own, with a folder of its own. It ends with the value.
@@ -132,11 +142,20 @@ impl NatsServer {
 
     /// A connection to it.
     pub async fn client(&self) -> Result<Client, async_nats::Error> {
-        let options = async_nats::ConnectOptions::new().max_reconnects(1);
-        let options = match &self.config.user {
-            Some((user, password)) => options.user_and_password(user.clone(), password.clone()),
-            None => options,
-        };
+        let NatsConfig { user, token, credentials, tls_ca_file, .. } = &self.config;
+        let mut options = async_nats::ConnectOptions::new().max_reconnects(1);
+        if let Some((user, password)) = user {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        if let Some(token) = token {
+            options = options.token(token.clone());
+        }
+        if let Some(credentials) = credentials {
+            options = options.credentials(credentials)?;
+        }
+        if let Some(file) = tls_ca_file {
+            options = options.add_root_certificates(file.clone());
+        }
         Ok(options.connect(self.url()).await?)
     }
 
