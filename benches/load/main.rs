@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
 //! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
+//! cargo bench --bench load -- nats --messages 1000000   # needs nats-server, as scripts/install-test-tools installs it
 //! cargo bench --bench load -- postgres                  # needs Postgres with pgbench
 //! cargo bench --bench load -- postgres-rows --rows 5000000 --old-rows 1000000
 //! ```
@@ -23,6 +24,7 @@ mod bare;
 mod fanout;
 mod flood;
 mod idle;
+mod nats;
 mod postgres;
 mod publishing;
 mod readers;
@@ -71,6 +73,11 @@ enum Measurement {
         #[arg(long, default_value_t = 10)]
         subscribers: usize,
     },
+    /// Appends to NATS beside bare publishes, what deliveries cost it, and reads among few and many users.
+    Nats {
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: usize,
+    },
     /// Appends to Postgres beside bare inserts.
     Postgres,
     /// Reads from Postgres, and publishes during a sweep, where there are many rows.
@@ -98,6 +105,7 @@ fn main() {
             Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
             Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
             Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
+            Some(Measurement::Nats { messages }) => nats::measure(messages).await,
             Some(Measurement::Postgres) => postgres::appends::measure().await,
             Some(Measurement::PostgresRows { rows, old_rows }) => postgres::rows::measure(rows, old_rows).await,
             Some(Measurement::Bare) => {}

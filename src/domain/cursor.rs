@@ -152,7 +152,13 @@ mod tests {
     }
 
     fn bounds(origin: u64, floor: Option<u64>, oldest: Option<u64>, head: u64) -> Bounds {
-        Bounds { origin: at(origin), floor: floor.map(at), oldest: oldest.map(|ms| EventId::timed(ms, 0)), head: at(head), shares_positions: false }
+        Bounds {
+            origin: at(origin),
+            floor: floor.map(at),
+            oldest: oldest.map(|ms| EventId::timed(ms, 0)),
+            head: at(head),
+            shares_positions: false,
+        }
     }
 
     #[test]

@@ -97,7 +97,8 @@ async fn user_and_password_token_and_nkey() {
     assert_eq!(error.kind, BackendErrorKind::Unavailable);
     assert!(error.source.unwrap().to_string().to_lowercase().contains("authorization"), "it says why");
 
-    let with_token = NatsConfig { lines: "authorization { token: \"t0ken\" }".to_owned(), token: Some("t0ken".to_owned()), ..NatsConfig::default() };
+    let with_token =
+        NatsConfig { lines: "authorization { token: \"t0ken\" }".to_owned(), token: Some("t0ken".to_owned()), ..NatsConfig::default() };
     let server = NatsServer::start_with(with_token).await;
     assert_works(&options(server.url().replace("nats://", "nats://t0ken@"))).await;
 }
@@ -107,9 +108,9 @@ fn jwt(signer: &KeyPair, subject: &str, name: &str, claims: &Value) -> String {
     let part = |value: &Value| BASE64.encode(value.to_string());
     let head = part(&json!({ "typ": "JWT", "alg": "ed25519-nkey" }));
     let body = json!({ "jti": name, "iat": 1_718_900_000, "iss": signer.public_key(), "sub": subject, "name": name, "nats": claims });
-    let signed = format!("{head}.{}", part(&body));
-    let signature = signer.sign(signed.as_bytes()).unwrap();
-    format!("{signed}.{}", BASE64.encode(signature))
+    let unsigned = format!("{head}.{}", part(&body));
+    let signature = signer.sign(unsigned.as_bytes()).unwrap();
+    format!("{unsigned}.{}", BASE64.encode(signature))
 }
 
 #[tokio::test]

@@ -22,7 +22,8 @@ async fn any_part_of_a_topic_is_found_among_others() {
         ids.extend(appended.into_iter().take(5).map(|appended| appended.unwrap().id));
     }
     for cold in [false, true] {
-        let ports = if cold { rejoin::adapters::nats::open(options(server.url()), &keeping(100_000)).await.unwrap() } else { ports.clone() };
+        let ports =
+            if cold { rejoin::adapters::nats::open(options(server.url()), &keeping(100_000)).await.unwrap() } else { ports.clone() };
         for first in [0, 1, 31, 32, 33, 500, 1_023, 1_024, 1_025, 1_999, 2_047, 2_048, 2_400, 2_498] {
             for entries_max in [1, 33, 200] {
                 let limit = PageLimit { entries_max, ..AMPLE };

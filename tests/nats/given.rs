@@ -8,11 +8,7 @@ use rejoin::{
         nats::{self, NatsOptions, NatsSetupError, Storage},
         system_clock::SystemClock,
     },
-    domain::{
-        page::PageLimit,
-        position::EventId,
-        topic::Topic,
-    },
+    domain::{page::PageLimit, position::EventId, topic::Topic},
     ports::journal::Append,
     testing::{backend_context, event, user},
 };

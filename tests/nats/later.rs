@@ -3,11 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::StreamExt;
-use rejoin::{
-    domain::position::Position,
-    ports::feed::Signal,
-    testing::event,
-};
+use rejoin::{domain::position::Position, ports::feed::Signal, testing::event};
 use rejoin_test_support::{NatsServer, ServerProcess, eventually, soon};
 use serde_json::json;
 use tokio::{
@@ -80,23 +76,20 @@ async fn promise_1_nothing_is_lost_where_connections_are_cut() {
     }
     let (mut broadcasts, mut heard, mut position) = (0, Vec::new(), Position::Start);
     while broadcasts < EVENTS || heard.len() < EVENTS {
-        match soon("a signal", signals.next()).await.unwrap() {
-            Signal::Broadcast(event) => {
-                assert_eq!(event.payload.as_str(), broadcasts.to_string(), "each once, in order");
-                broadcasts += 1;
-            }
-            _ => {
-                // As who follows does: whatever is signalled, the journal says what there is.
-                let page = loop {
-                    match cut_off.journal.read(&topic("u1"), position, AMPLE).await {
-                        Ok(page) => break page,
-                        Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                    }
-                };
-                position = page.entries.last().map_or(position, |last| last.id.into());
-                heard.extend(page.entries.iter().map(|entry| entry.event.payload.as_str().to_owned()));
-            }
+        if let Signal::Broadcast(event) = soon("a signal", signals.next()).await.unwrap() {
+            assert_eq!(event.payload.as_str(), broadcasts.to_string(), "each once, in order");
+            broadcasts += 1;
+            continue;
         }
+        // As who follows does: whatever is signalled, the journal says what there is.
+        let page = loop {
+            match cut_off.journal.read(&topic("u1"), position, AMPLE).await {
+                Ok(page) => break page,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        position = page.entries.last().map_or(position, |last| last.id.into());
+        heard.extend(page.entries.iter().map(|entry| entry.event.payload.as_str().to_owned()));
     }
     assert_eq!(heard, (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
 }

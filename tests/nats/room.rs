@@ -7,10 +7,7 @@ use rejoin::{
         position::Position,
         topic::MessageId,
     },
-    ports::{
-        backend_error::BackendErrorKind,
-        journal::Append,
-    },
+    ports::{backend_error::BackendErrorKind, journal::Append},
     testing::{event, user},
 };
 use rejoin_test_support::{NatsConfig, NatsServer, ServerProcess};

@@ -131,9 +131,10 @@ impl Problem {
                 Code::TopicDamaged,
                 "what the backend holds of this user or message is damaged, or another program's: the server's log says what is wrong, and a retry does not help until it is repaired or removed",
             ),
-            BackendErrorKind::TooLarge => {
-                Self::new(Code::EventTooLarge, "the event is larger than the backend takes (of NATS: the server's max_payload): send less at once")
-            }
+            BackendErrorKind::TooLarge => Self::new(
+                Code::EventTooLarge,
+                "the event is larger than the backend takes (of NATS: the server's max_payload): send less at once",
+            ),
             BackendErrorKind::Rejected => Self::internal(),
             _ => Self::backend_unavailable(message),
         }

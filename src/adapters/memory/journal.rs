@@ -142,7 +142,13 @@ impl State {
             (Topic::User(_), Some(log)) => log.bounds(self.origin),
             (Topic::User(_), None) => {
                 let head = self.forgotten.max(TimedId::at(self.now));
-                Bounds { origin: self.origin.into(), floor: Some(self.forgotten.into()), oldest: None, head: head.into(), shares_positions: false }
+                Bounds {
+                    origin: self.origin.into(),
+                    floor: Some(self.forgotten.into()),
+                    oldest: None,
+                    head: head.into(),
+                    shares_positions: false,
+                }
             }
         }
     }

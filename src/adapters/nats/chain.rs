@@ -64,7 +64,11 @@ impl Store {
         let wanted: Vec<(u64, u64)> = known.range(first..).map(|(number, sequence)| (*number, *sequence)).collect();
         let wanted: Vec<(u64, u64)> = wanted.into_iter().filter(|(_, sequence)| *sequence > after).take(max).collect();
         let is_whole = wanted.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1 && pair[1].1 > pair[0].1);
-        if is_whole { Ok(Some(wanted.into_iter().map(|(_, sequence)| sequence).collect())) } else { self.scan(subject, after, max).await.map(Some) }
+        if is_whole {
+            Ok(Some(wanted.into_iter().map(|(_, sequence)| sequence).collect()))
+        } else {
+            self.scan(subject, after, max).await.map(Some)
+        }
     }
 
     /// Adds what some entries tell. `false`, where one of them is gone.

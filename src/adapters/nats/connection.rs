@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, connection::State,
-};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, connection::State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -133,7 +131,7 @@ impl Connection {
             let reporter = Arc::clone(&reporter);
             async move { report(&reporter, event) }
         });
-        let client = options.connect(&address.servers[..]).await?;
+        let client = Box::pin(options.connect(&address.servers[..])).await?;
         Ok(Self { client, reports, api: Arc::clone(&address.api) })
     }
 

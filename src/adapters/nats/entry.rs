@@ -4,12 +4,13 @@
 
 use async_nats::HeaderMap;
 
-use super::{incarnation::Incarnation, store::Stored, trail::Trail};
+use super::{
+    incarnation::Incarnation,
+    store::Stored,
+    trail::{Place, Trail},
+};
 use crate::{
-    adapters::backend_kit::{
-        stored_event,
-        stored_page::StoredEntry,
-    },
+    adapters::backend_kit::{stored_event, stored_page::StoredEntry},
     domain::category::Registry,
 };
 
@@ -34,6 +35,15 @@ impl Stored {
     pub(super) fn trail(&self) -> Option<Trail> {
         let (_, trail) = self.headers.get_last(TRAIL)?.as_str().split_once(' ')?;
         Trail::decode(trail, self.sequence).ok()
+    }
+
+    /// The trail of what comes next under its subject.
+    pub(super) fn next_trail(&self) -> Trail {
+        match self.trail() {
+            Some(trail) if self.is_purge() => Trail::begin(trail.follows()),
+            Some(trail) => trail.next(Place::At(self.sequence)),
+            None => Trail::begin(self.sequence),
+        }
     }
 
     /// Which incarnation of the stream it was written into, in milliseconds.

@@ -9,7 +9,11 @@ use std::{collections::HashMap, sync::Arc};
 use async_nats::{HeaderMap, Message, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, future::join_all, stream::{Map, SelectAll, TakeUntil}};
+use futures_util::{
+    StreamExt,
+    future::join_all,
+    stream::{Map, SelectAll, TakeUntil},
+};
 use tokio::{sync::oneshot, time::error::Elapsed};
 
 use super::{

@@ -167,10 +167,6 @@ impl NatsJournal {
         // Until it is acknowledged nobody knows where the topics end.
         let ack = written?;
         if ack.duplicate {
-            for (subject, end) in ends.iter_mut().filter(|(subject, _)| next.contains_key(**subject)) {
-                debug_assert!(!subject.is_empty());
-                end.iter_mut().for_each(|end| end.is_certain = true);
-            }
             return Ok(vec![Appended { id: self.store.incarnation.id(ack.seq), duplicate: true }]);
         }
         let first = ack.seq + 1 - count;
@@ -189,19 +185,14 @@ impl NatsJournal {
     /// Where a topic ends now. What was known of it before shows where it did not always have nothing.
     async fn end_of(&self, subject: &str, before: Option<End>) -> Result<End, Failure> {
         let last = self.store.last(subject).await?;
-        let (last, next) = match &last {
-            Some(message) => match message.trail() {
-                Some(trail) if message.is_purge() => (message.sequence, Trail::begin(trail.follows())),
-                Some(trail) => (message.sequence, trail.next(Place::At(message.sequence))),
-                None => (message.sequence, Trail::begin(message.sequence)),
-            },
-            None => {
-                // What it had is over its time, and with it everything in the stream that is older; or somebody has removed it.
-                let over = self.store.info().await?.state.first_seq.saturating_sub(1);
-                let created_ms = self.store.incarnation.created_ms();
-                let removed = before.filter(|before| before.created_ms == created_ms).map_or(0, |before| before.last);
-                (0, Trail::begin(over.max(removed)))
-            }
+        let (last, next) = if let Some(message) = &last {
+            (message.sequence, message.next_trail())
+        } else {
+            // What it had is over its time, and with it everything in the stream that is older; or somebody has removed it.
+            let over = self.store.info().await?.state.first_seq.saturating_sub(1);
+            let created_ms = self.store.incarnation.created_ms();
+            let removed = before.filter(|before| before.created_ms == created_ms).map_or(0, |before| before.last);
+            (0, Trail::begin(over.max(removed)))
         };
         Ok(End { created_ms: self.store.incarnation.created_ms(), last, next, is_certain: true })
     }
@@ -340,10 +331,7 @@ impl NatsJournal {
 }
 
 /// Bounds a call in time.
-pub(super) async fn bounded<T>(
-    context: &'static str,
-    call: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, BackendError> {
+pub(super) async fn bounded<T>(context: &'static str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, BackendError> {
     timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(Failure::Silent)).map_err(|failure| failure.of_call(context))
 }
 

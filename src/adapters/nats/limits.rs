@@ -73,7 +73,8 @@ impl KeptBudget {
     }
 
     fn continuations(&self) -> Continuations {
-        let position = |text: &Option<String>| text.as_ref().map_or(Some(Position::Start), |text| Some(Position::After(text.parse().ok()?)));
+        let position =
+            |text: &Option<String>| text.as_ref().map_or(Some(Position::Start), |text| Some(Position::After(text.parse().ok()?)));
         Continuations::of(self.continuations.iter().filter_map(|(text, until)| Some((position(text)?, Timestamp::from_ms(*until)))))
     }
 
@@ -119,7 +120,9 @@ impl NatsLimits {
             let subject = self.subjects.leases(user);
             let changed = self.documents.change(&subject, |kept: &mut KeptLeases| {
                 let mut leases = kept.leases();
-                of_user.iter().for_each(|lease| change(&mut leases, *lease));
+                for lease in &of_user {
+                    change(&mut leases, *lease);
+                }
                 kept.keep(&leases);
                 let left = leases.held().map(|(_, ends_at)| ends_at.since(self.clock.now())).max().unwrap_or_default();
                 Decision::Change((), left.max(kept_for))

@@ -41,11 +41,7 @@ use crate::{
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
-    ports::{
-        backend_error::BackendError,
-        messages::Messages,
-        topic_log::TopicLog,
-    },
+    ports::{backend_error::BackendError, messages::Messages, topic_log::TopicLog},
 };
 
 /// How many records the sweep looks at together, and most of their bytes.
@@ -165,9 +161,7 @@ impl NatsMessages {
             Some(last) => {
                 let message = Record::read(&last)?.message()?;
                 let keys = (message.next_sequence_no == 0).then(HashMap::new);
-                let trail = last.trail().map(|trail| trail.next(Place::At(last.sequence)));
-                let next = trail.unwrap_or_else(|| Trail::begin(last.sequence));
-                Known { message: Some(message), last: last.sequence, next, keys }
+                Known { message: Some(message), last: last.sequence, next: last.next_trail(), keys }
             }
         })
     }
@@ -270,7 +264,10 @@ impl NatsMessages {
                 continue;
             }
             if let Some(stored) = self.record_with(subject, number).await? {
-                let entries = Record::read(&stored)?.entries(stored.time, &self.registry).filter_map(|entry| Some((entry.id.major(), entry.event.ok()?.into()))).collect::<Vec<_>>();
+                let entries = Record::read(&stored)?
+                    .entries(stored.time, &self.registry)
+                    .filter_map(|entry| Some((entry.id.major(), entry.event.ok()?.into())))
+                    .collect::<Vec<_>>();
                 held.extend(entries);
             }
         }
@@ -352,7 +349,9 @@ impl NatsMessages {
             }
             let Some(first) = self.record_with(&subject, wanted).await? else { continue };
             let (span, from) = (Span { subject: &subject, oldest: first.sequence, last: &last }, first.sequence - 1);
-            let Some(sequences) = self.store.sequences_after(span, from, limit.entries_max.max(1).saturating_add(1)).await? else { continue };
+            let Some(sequences) = self.store.sequences_after(span, from, limit.entries_max.max(1).saturating_add(1)).await? else {
+                continue;
+            };
             let found = self.store.messages(&subject, &sequences, limit.bytes_max.saturating_add(1)).await?;
             if found.some_are_gone {
                 continue;
@@ -417,7 +416,11 @@ impl NatsMessages {
 }
 
 /// Bounds a call in time.
-async fn bounded_call<T>(context: &'static str, id: MessageId, call: impl Future<Output = Result<T, Undecided>>) -> Result<T, BackendError> {
+async fn bounded_call<T>(
+    context: &'static str,
+    id: MessageId,
+    call: impl Future<Output = Result<T, Undecided>>,
+) -> Result<T, BackendError> {
     let called = tokio::time::timeout(super::CALL_TIMEOUT, call).await;
     called.unwrap_or(Err(Undecided::Failure(Failure::Silent))).map_err(|undecided| undecided.of(context, id))
 }
@@ -443,13 +446,14 @@ impl TopicLog for NatsMessages {
 #[async_trait]
 impl Messages for NatsMessages {
     async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
-        let opened = self.decide(id, &[], |target, now| match Message::open(target.map(|target| target.change.message), owner, takeover, now) {
-            Err(refusal) => (Err(refusal), None),
-            Ok(opened) => {
-                let change = Change { message: opened.observed.message.clone(), appended: Vec::new() };
-                (Ok(opened), Some(change))
-            }
-        });
+        let opened =
+            self.decide(id, &[], |target, now| match Message::open(target.map(|target| target.change.message), owner, takeover, now) {
+                Err(refusal) => (Err(refusal), None),
+                Ok(opened) => {
+                    let change = Change { message: opened.observed.message.clone(), appended: Vec::new() };
+                    (Ok(opened), Some(change))
+                }
+            });
         bounded_call("open a message", id, opened).await
     }
 

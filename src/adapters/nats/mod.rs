@@ -44,7 +44,6 @@ mod trail;
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
-pub use self::{connection::CALL_TIMEOUT, streams::StreamProblem};
 use self::{
     announcements::NatsAnnouncements,
     connection::{Address, Connection},
@@ -59,6 +58,7 @@ use self::{
     streams::{NotReady, StreamOptions, Streams},
     subjects::Subjects,
 };
+pub use self::{connection::CALL_TIMEOUT, streams::StreamProblem};
 use crate::adapters::backend_kit::{
     BackendContext, Ports,
     feed::{DrivenFeed, FeedOptions},

@@ -55,7 +55,8 @@ pub(super) enum NoRecord {
 impl Record {
     /// Of a message after these events, which are the last that it counts.
     pub(super) fn of(message: &Message, events: Vec<(Box<RawValue>, Option<&IdempotencyKey>)>) -> Self {
-        let (events, keys): (Vec<_>, Vec<_>) = events.into_iter().map(|(event, key)| (event, key.map(|key| key.as_str().to_owned()))).unzip();
+        let (events, keys): (Vec<_>, Vec<_>) =
+            events.into_iter().map(|(event, key)| (event, key.map(|key| key.as_str().to_owned()))).unzip();
         Self {
             owner: message.owner.as_str().to_owned(),
             epoch: message.epoch,

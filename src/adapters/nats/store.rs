@@ -121,7 +121,7 @@ struct LeadersMessage {
 impl Store {
     /// What is known of the stream now.
     pub(super) async fn info(&self) -> Result<Info, Failure> {
-        let info = self.streams.info(&self.connection, &self.name).await?;
+        let info = Box::pin(self.streams.info(&self.connection, &self.name)).await?;
         self.incarnation.learn(&info);
         Ok(info)
     }
@@ -268,8 +268,7 @@ impl Store {
     async fn with_stream<T, Call: Future<Output = Result<T, Failure>>>(&self, call: impl Fn() -> Call) -> Result<T, Failure> {
         match call().await {
             Err(failure) if failure.is_no_stream() => {
-                self.streams.make_again(&self.connection).await?;
-                self.info().await?;
+                self.make_again().await?;
                 call().await
             }
             answer => answer,
@@ -278,7 +277,8 @@ impl Store {
 
     /// Makes the stream where it is gone.
     pub(super) async fn make_again(&self) -> Result<(), Failure> {
-        self.streams.make_again(&self.connection).await?;
+        // It is large, and is seldom needed.
+        Box::pin(self.streams.make_again(&self.connection)).await?;
         self.info().await.map(drop)
     }
 }

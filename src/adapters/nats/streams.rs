@@ -301,7 +301,15 @@ mod tests {
 
     #[test]
     fn versions_are_compared_by_their_numbers() {
-        for (version, expected) in [("2.12.0", true), ("2.15.1", true), ("3.0.0", true), ("2.12.0-RC.1", true), ("2.9.10", false), ("2.11.11", false), ("dev", true)] {
+        for (version, expected) in [
+            ("2.12.0", true),
+            ("2.15.1", true),
+            ("3.0.0", true),
+            ("2.12.0-RC.1", true),
+            ("2.9.10", false),
+            ("2.11.11", false),
+            ("dev", true),
+        ] {
             assert_eq!(is_new_enough(version), expected, "{version}");
         }
     }

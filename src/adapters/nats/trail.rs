@@ -156,11 +156,14 @@ impl Trail {
 
 /// LEB128, as Protocol Buffers have it.
 fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            return bytes.push(low & 0x7f);
+        }
+        bytes.push(low | 0x80);
     }
-    bytes.push(number as u8);
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Result<u64, NoTrail> {
@@ -189,7 +192,7 @@ mod tests {
         while (written.len() as u64) < entries {
             let begins_at = 10 + 3 * written.len() as u64;
             let mut trail = match written.last() {
-                Some(last) => last.next(Place::At(10 + 3 * last.number() )),
+                Some(last) => last.next(Place::At(10 + 3 * last.number())),
                 None => Trail::begin(7),
             };
             for index in 0..batch {

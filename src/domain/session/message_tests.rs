@@ -96,7 +96,13 @@ fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
     }
     let mut replayed = Stream::open(Cursor::Oldest, Duration::ZERO);
     replayed.appended = 4;
-    let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: EventId::sequence(1).into(), shares_positions: false };
+    let bounds = Bounds {
+        origin: Position::Start,
+        floor: Some(Position::Start),
+        oldest: None,
+        head: EventId::sequence(1).into(),
+        shares_positions: false,
+    };
     replayed.session.handle_page(&Page { entries: vec![entry(0, "chunk"), entry(1, "end")], more: false, bounds }, &mut Vec::new());
     assert_eq!(replayed.session.poll(), Action::Close(Ending::MessageOver));
 }

@@ -52,7 +52,8 @@ pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
 pub(crate) async fn a_message_that_is_not_there_reads_as_an_empty_one(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let process = backend.process().await;
-    let empty = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: Position::Start, shares_positions: false };
+    let empty =
+        Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: Position::Start, shares_positions: false };
     for id in [message(), process.open_message().await] {
         assert_eq!(process.bounds(&topic(id)).await, empty);
         let page = process.messages.read(&topic(id), Position::Start, AMPLE).await.unwrap();

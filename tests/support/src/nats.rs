@@ -103,7 +103,7 @@ impl NatsServer {
     fn spawn(&mut self) {
         let file = self.folder.path().join("nats.conf");
         let NatsConfig { is_oldest, lines, jetstream, .. } = &self.config;
-        let store = self.folder.path().join("store");
+        let store = self.folder.path().join("store").to_string_lossy().into_owned();
         let config = format!("listen: \"127.0.0.1:{}\"\njetstream {{\nstore_dir: {store:?}\n{jetstream}\n}}\n{lines}\n", self.port);
         std::fs::write(&file, config).unwrap();
         let version = VERSIONS.lines().nth(usize::from(*is_oldest)).expect("a version");
@@ -156,7 +156,7 @@ impl NatsServer {
         if let Some(file) = tls_ca_file {
             options = options.add_root_certificates(file.clone());
         }
-        Ok(options.connect(self.url()).await?)
+        Ok(Box::pin(options.connect(self.url())).await?)
     }
 
     /// Removes all streams whose names begin so.

@@ -113,7 +113,13 @@ impl World {
         let head = self.last_id_of_this_incarnation().unwrap_or(Position::After(EventId::timed(self.now_ms, 0)));
         let last_removed = self.log.iter().rev().find(|appended| appended.removed).map(|appended| Position::After(appended.entry.id));
         let floor = last_removed.filter(|removed| *removed > self.origin()).unwrap_or(self.origin());
-        Bounds { origin: self.origin(), floor: Some(floor), oldest: self.retained().next().map(|entry| entry.id), head, shares_positions: false }
+        Bounds {
+            origin: self.origin(),
+            floor: Some(floor),
+            oldest: self.retained().next().map(|entry| entry.id),
+            head,
+            shares_positions: false,
+        }
     }
 
     pub(super) fn append(&mut self, category: Option<&'static str>, foreign: bool, ms: u64) {
