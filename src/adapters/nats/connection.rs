@@ -1,6 +1,6 @@
 //! A connection to NATS, and calls over it.
 //!
-//! Invariants: no call takes longer than [`CALL_TIMEOUT`], whatever the server does; nothing is sent where there is no connection, so
+//! Invariants: whoever makes calls bounds them in time, all that belong to one answer together; nothing is sent where there is no connection, so
 //! that nothing is done later than its caller was told; who waits for an answer is told when the connection breaks or the server
 //! denies the request.
 
@@ -52,7 +52,11 @@ pub(super) struct Connection {
 }
 
 /// Answers to one request, up to the one that ends them.
-pub(super) struct Answers(async_nats::Subscriber);
+pub(super) struct Answers {
+    coming: async_nats::Subscriber,
+    /// What was asked.
+    subject: String,
+}
 
 /// The settings of connections.
 #[derive(Clone)]
@@ -164,14 +168,11 @@ impl Connection {
         self.client.max_payload()
     }
 
-    /// Waits until the connection is lost, or has lost something of what it hears.
+    /// Waits until the connection was lost, or has lost something of what it hears, since it was made: though it may be back by
+    /// itself, it has not heard everything.
     pub(super) async fn lost(&mut self) {
-        let (lost, overruns) = {
-            let reports = self.reports.borrow();
-            (reports.lost, reports.overruns)
-        };
         // An error would mean that the connection is gone for good.
-        let _ = self.reports.wait_for(|now| now.lost != lost || now.overruns != overruns).await;
+        let _ = self.reports.wait_for(|reports| reports.lost > 0 || reports.overruns > 0).await;
     }
 
     /// Listens to a subject.
@@ -189,11 +190,11 @@ impl Connection {
         })
     }
 
-    /// Sends a request, and waits for its answer.
+    /// Sends a request, and waits for its answer, however long that takes.
     pub(super) async fn request(&self, subject: String, headers: Option<HeaderMap>, payload: Bytes) -> Result<Message, Failure> {
         self.connected()?;
         let mut reports = self.reports.clone();
-        let mut request = Request::new().payload(payload).timeout(Some(CALL_TIMEOUT));
+        let mut request = Request::new().payload(payload).timeout(None);
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
@@ -211,33 +212,36 @@ impl Connection {
 
     /// Asks JetStream, which answers with JSON.
     pub(super) async fn ask<T: DeserializeOwned>(&self, what: &str, question: &impl serde::Serialize) -> Result<T, Failure> {
+        read_answer(&self.ask_directly(what, question).await?.payload)
+    }
+
+    /// Asks JetStream, which answers with a message.
+    pub(super) async fn ask_directly(&self, what: &str, question: &impl serde::Serialize) -> Result<Message, Failure> {
         let payload = serde_json::to_vec(question).map_err(|error| Failure::Senseless(error.to_string()))?;
-        let answer = self.request(format!("{}.{what}", self.api), None, payload.into()).await?;
-        read_answer(&answer.payload)
+        self.request(format!("{}.{what}", self.api), None, payload.into()).await
     }
 
     /// Asks for several answers.
     pub(super) async fn ask_for_several(&self, what: &str, question: &impl serde::Serialize) -> Result<Answers, Failure> {
         self.connected()?;
         let payload = serde_json::to_vec(question).map_err(|error| Failure::Senseless(error.to_string()))?;
-        let inbox = self.client.new_inbox();
-        let answers = self.listen(inbox.clone()).await?;
-        let sent = self.client.publish_with_reply(format!("{}.{what}", self.api), inbox, payload.into()).await;
+        let (inbox, subject) = (self.client.new_inbox(), format!("{}.{what}", self.api));
+        let coming = self.listen(inbox.clone()).await?;
+        let sent = self.client.publish_with_reply(subject.clone(), inbox, payload.into()).await;
         sent.map_err(|error| Failure::Senseless(error.to_string()))?;
-        Ok(Answers(answers))
+        Ok(Answers { coming, subject })
     }
 
     /// The next of several answers.
     pub(super) async fn next_of(&self, answers: &mut Answers) -> Result<Message, Failure> {
         let mut reports = self.reports.clone();
         tokio::select! {
-            answer = tokio::time::timeout(CALL_TIMEOUT, answers.0.next()) => match answer {
-                Ok(Some(message)) if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) => Err(Failure::NoResponders),
-                Ok(Some(message)) => Ok(message),
-                Ok(None) => Err(Failure::Broken),
-                Err(_) => Err(Failure::Silent),
+            answer = answers.coming.next() => match answer {
+                Some(message) if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) => Err(Failure::NoResponders),
+                Some(message) => Ok(message),
+                None => Err(Failure::Broken),
             },
-            failure = interrupted(&mut reports, "") => Err(failure),
+            failure = interrupted(&mut reports, &answers.subject) => Err(failure),
         }
     }
 
@@ -247,7 +251,7 @@ impl Connection {
 }
 
 /// An answer of JetStream: what was asked for, or an error.
-pub(super) fn read_answer<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
+fn read_answer<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
     #[derive(Deserialize)]
     struct Answer {
         error: Option<ApiError>,

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     ends::Ends,
+    entry::EXPECTED_LAST,
     failure::Failure,
     store::{Store, Tries, Write},
 };
@@ -89,7 +90,7 @@ impl Documents {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-TTL", format!("{}s", expires_after.as_secs_f64().ceil().max(1.0)));
         if let Some(expected) = expected {
-            headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+            headers.insert(EXPECTED_LAST, expected.to_string());
         }
         Ok(self.store.write(Write { subject: subject.to_owned(), headers, payload: content }).await?.seq)
     }

@@ -48,6 +48,7 @@ pub(super) struct ApiError {
 
 /// The errors that are looked for, by their numbers in the server's `errors.json`.
 mod code {
+    pub(super) const ACCOUNT_IS_FULL: u64 = 10_002;
     pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
     pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
     pub(super) const STREAM_NAME_EXISTS: u64 = 10_058;
@@ -60,6 +61,8 @@ mod code {
     pub(super) const STORE_FAILED: u64 = 10_077;
     pub(super) const BATCH_CONTAINS_DUPLICATE: u64 = 10_201;
     pub(super) const TOO_MANY_BATCHES: [u64; 2] = [10_210, 10_211];
+    /// A part of a batch did not arrive, where the leader has changed: nothing of it is kept.
+    pub(super) const INCOMPLETE_BATCH: u64 = 10_176;
 }
 
 impl ApiError {
@@ -100,7 +103,7 @@ impl Failure {
 
     /// The same may well succeed a moment later.
     pub(super) fn is_momentary(&self) -> bool {
-        self.refused_as(&[code::DUPLICATE_IN_PROGRESS]) || self.refused_as(&code::TOO_MANY_BATCHES)
+        self.refused_as(&[code::DUPLICATE_IN_PROGRESS, code::INCOMPLETE_BATCH]) || self.refused_as(&code::TOO_MANY_BATCHES)
     }
 
     /// An event of a batch has been appended before, so that none was appended.
@@ -121,7 +124,12 @@ impl Failure {
             Self::TooLarge => BackendErrorKind::TooLarge,
             Self::Refused(error) if error.is(&[code::MESSAGE_TOO_LARGE]) => BackendErrorKind::TooLarge,
             // Without room, without a quorum, over the account's limits, too many at once: nothing was done.
-            Self::Refused(error) if error.code >= 429 || error.is(&[code::STREAM_NOT_FOUND]) || self.is_conflict() => {
+            Self::Refused(error)
+                if error.code >= 429
+                    || error.is(&[code::STREAM_NOT_FOUND, code::ACCOUNT_IS_FULL])
+                    || self.is_conflict()
+                    || self.is_momentary() =>
+            {
                 BackendErrorKind::Unavailable
             }
             Self::Denied(_) | Self::Refused(_) | Self::Senseless(_) => BackendErrorKind::Rejected,

@@ -17,7 +17,7 @@ use futures_util::{
 use tokio::{sync::oneshot, time::error::Elapsed};
 
 use super::{
-    connection::{Address, Connection, read_answer},
+    connection::{Address, Connection},
     failure::Failure,
     incarnation::Incarnation,
     record::entries_of,
@@ -117,7 +117,7 @@ impl NatsSource {
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Expected-Last-Sequence", u64::MAX.to_string());
             let answer = connection.request(heard.nothing.clone(), Some(headers), Bytes::new()).await?;
-            match read_answer::<Ack>(&answer.payload) {
+            match Ack::read(&answer.payload) {
                 Err(failure) if failure.is_conflict() => Ok(()),
                 Err(failure) => Err(Ended::Failure(failure)),
                 Ok(_) => Err(Ended::Failure(Failure::Senseless("what expects the impossible was stored".to_owned()))),

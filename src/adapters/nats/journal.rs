@@ -4,7 +4,7 @@
 //! acknowledged; events that are appended together are there together or not at all.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -146,11 +146,12 @@ impl NatsJournal {
             }
         }
         let mut writes = Vec::with_capacity(wanted.len());
-        let mut trails = Vec::with_capacity(wanted.len());
+        let (mut trails, mut expecting) = (Vec::with_capacity(wanted.len()), HashSet::new());
         for (index, one) in (0..).zip(wanted) {
             let end = next.get_mut(&*one.subject).expect("each was looked up above");
-            let is_first = !trails.iter().any(|(subject, _)| *subject == &*one.subject);
-            let mut headers = headers(end.created_ms, &end.next, index, is_first.then_some(end.last));
+            // Within a batch the server sees to it by itself that nothing comes between.
+            let expected = expecting.insert(&*one.subject).then_some(end.last);
+            let mut headers = headers(end.created_ms, &end.next, index, expected);
             if let Some(key) = &one.append.idempotency_key {
                 headers.insert("Nats-Msg-Id", format!("{} {key}", token(one.append.user.as_str())));
             }

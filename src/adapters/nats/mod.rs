@@ -7,8 +7,8 @@
 //!   before. **Origin** is that time with sequence 0. The **head** of a topic is its last entry; without one it is the stream's last
 //!   sequence.
 //! - **Prev** stands in a header of each entry, which is stored only if the subject still ends there. So it is exact.
-//! - **Truncation** is exact, but that a notice may come needlessly to a client that comes back after all that the stream held at its
-//!   cursor was removed, to a topic of which nothing is left: nobody can tell then whether something of it was.
+//! - **Truncation** is exact, but that a notice may come needlessly to a cursor that lies before the oldest entry of its topic, where what
+//!   stood in the stream at the cursor is gone: nobody can tell then whether it was the topic's own.
 //! - **Reads** ask the stream's leader where a topic begins and ends, and fetch its entries by their sequences, which the entries
 //!   themselves tell ([`trail`]). Replicas that lag behind are not believed. No consumer is ever made.
 //! - **The feed**: the server republishes what it stores to a subject for each topic, which processes subscribe to while somebody
@@ -42,13 +42,16 @@ mod streams;
 mod subjects;
 mod trail;
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use self::{
     announcements::NatsAnnouncements,
     connection::{Address, Connection},
     documents::Documents,
     ends::Ends,
+    failure::Failure,
     feed::{Heard, NatsSource},
     incarnation::{Incarnation, ServersClock},
     journal::NatsJournal,
@@ -63,6 +66,9 @@ use crate::adapters::backend_kit::{
     BackendContext, Ports,
     feed::{DrivenFeed, FeedOptions},
 };
+
+/// How long the start waits for streams that are made or changed.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where NATS is, and what it is to be used for.
 #[derive(Clone)]
@@ -217,7 +223,7 @@ async fn make_ready(connection: &Connection, streams: &Streams, stores: &[Arc<St
         }
         Ok(())
     };
-    match ready.await {
+    match timeout(READY_TIMEOUT, ready).await.unwrap_or(Err(NotReady::Failure(Failure::Silent))) {
         Err(NotReady::Problem(problem)) => Err(problem),
         Err(NotReady::Failure(failure)) => {
             tracing::warn!("can't use NATS: {failure}");

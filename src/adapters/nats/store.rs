@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    connection::{Connection, read_answer},
-    failure::Failure,
+    connection::Connection,
+    failure::{ApiError, Failure},
     incarnation::Incarnation,
     streams::Streams,
 };
@@ -60,11 +60,22 @@ pub(super) struct Write {
 }
 
 /// The stream's word on a write.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Ack {
+    #[serde(default)]
     pub(super) seq: u64,
     #[serde(default)]
     pub(super) duplicate: bool,
+    /// Why it was not done.
+    #[serde(default)]
+    error: Option<ApiError>,
+}
+
+impl Ack {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, Failure> {
+        let mut ack: Self = serde_json::from_slice(payload).map_err(|error| Failure::Senseless(error.to_string()))?;
+        ack.error.take().map_or(Ok(ack), |error| Err(Failure::Refused(error)))
+    }
 }
 
 /// What is known of a stream.
@@ -187,13 +198,15 @@ impl Store {
 
     /// The messages of a run of sequences, and whether there were too many bytes for all.
     async fn run(&self, subject: &str, run: &[u64], bytes_max: usize) -> Result<(Vec<Option<Stored>>, bool), Failure> {
-        let mut found: BTreeMap<u64, Stored> = BTreeMap::new();
-        let question = json!({ "seq": run[0], "next_by_subj": subject, "batch": run.len(), "max_bytes": bytes_max.clamp(1, BYTES_MAX) });
-        let mut bytes = 0;
-        for message in self.several(&question).await? {
-            bytes += message.payload.len();
-            found.insert(message.sequence, message);
-        }
+        // One by itself has its sequence alone: the server then counts nothing.
+        let read = if let [only] = run {
+            self.one(*only).await?.into_iter().filter(|message| message.subject == subject).collect()
+        } else {
+            let bytes_max = bytes_max.clamp(1, BYTES_MAX);
+            self.several(&json!({ "seq": run[0], "next_by_subj": subject, "batch": run.len(), "max_bytes": bytes_max })).await?
+        };
+        let bytes: usize = read.iter().map(|message| message.payload.len()).sum();
+        let mut found: BTreeMap<u64, Stored> = read.into_iter().map(|message| (message.sequence, message)).collect();
         // The server stops behind the message that brings it over the limit, with what else it counts as bytes.
         let is_cut = found.len() < run.len() && bytes + 1_024 * found.len() >= bytes_max;
         let last = found.keys().last().copied();
@@ -207,6 +220,17 @@ impl Store {
             });
         }
         Ok((messages, is_cut))
+    }
+
+    /// One message by a direct request, as any replica has it.
+    async fn one(&self, sequence: u64) -> Result<Option<Stored>, Failure> {
+        let what = format!("DIRECT.GET.{}", self.name);
+        let answer = self.connection.ask_directly(&what, &json!({ "seq": sequence })).await?;
+        match answer.status.map(|status| status.as_u16()) {
+            None => read_direct(answer).map(Some),
+            Some(404) => Ok(None),
+            Some(status) => Err(Failure::Senseless(format!("status {status} to a direct request"))),
+        }
     }
 
     /// Messages by a direct request, as any replica has them.
@@ -229,8 +253,7 @@ impl Store {
     pub(super) async fn write(&self, write: Write) -> Result<Ack, Failure> {
         let Write { subject, headers, payload } = write;
         let request = || self.connection.request(subject.clone(), Some(headers.clone()), payload.clone());
-        let answer = self.with_stream(request).await?;
-        read_answer(&answer.payload)
+        Ack::read(&self.with_stream(request).await?.payload)
     }
 
     /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of which the answer tells the last.
@@ -244,7 +267,7 @@ impl Store {
             } else {
                 headers.insert("Nats-Batch-Commit", "1");
                 let answer = self.connection.request(subject, Some(headers), payload).await?;
-                return read_answer(&answer.payload);
+                return Ack::read(&answer.payload);
             }
         }
         Err(Failure::Senseless("an empty batch".to_owned()))

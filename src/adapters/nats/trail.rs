@@ -7,8 +7,6 @@
 //!
 //! Invariant: the sequence of the entry right before is always among them, so that what an entry follows is known exactly.
 
-use std::collections::BTreeMap;
-
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 
 /// Each entry carries the sequences of all entries since the last number that divides by this.
@@ -57,9 +55,11 @@ impl Trail {
 
     /// Of the entry after one that stands at `place`.
     pub(super) fn next(&self, place: Place) -> Self {
-        let known: BTreeMap<u64, Place> = self.places().chain([(self.number, place)]).collect();
         let number = self.number + 1;
-        Self { number, before: carried(number).map_while(|before| known.get(&before).copied()).collect() }
+        // Both go from the greatest number down, and what the next one carries is among what is known.
+        let mut known = [(self.number, place)].into_iter().chain(self.places());
+        let before = carried(number).map_while(|wanted| known.find(|(before, _)| *before == wanted).map(|(_, place)| place));
+        Self { number, before: before.collect() }
     }
 
     /// The entry's number.
