@@ -122,6 +122,20 @@ impl NatsServer {
     /// Stops it, so that it neither answers nor closes.
     pub async fn pause(&self) {
         self.signal("STOP").await;
+        // Its threads stop one after another.
+        let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
+        let stopped = async {
+            while !Self::has_stopped(id) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon("all threads to stop", stopped).await;
+    }
+
+    fn has_stopped(id: u32) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+        let states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default());
+        states.into_iter().all(|stat| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T')))
     }
 
     /// Lets it go on.
