@@ -56,7 +56,8 @@ impl Store {
         let first = first.map_or(0, |(number, _)| *number);
         let enough = first.saturating_add(max as u64);
         // What lies between two that are known is told by the second.
-        let numbers: Vec<(u64, u64)> = known.range(first..=enough + NEAR).map(|(number, sequence)| (*number, *sequence)).collect();
+        let numbers: Vec<(u64, u64)> =
+            known.range(first..=enough.saturating_add(NEAR)).map(|(number, sequence)| (*number, *sequence)).collect();
         let tellers: Vec<u64> = numbers.windows(2).filter(|pair| pair[1].0 > pair[0].0 + 1).map(|pair| pair[1].1).collect();
         if !self.learn(subject, &tellers, &mut known).await? {
             return Ok(None);

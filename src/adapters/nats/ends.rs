@@ -12,26 +12,23 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::connection::lock;
 
-/// Most subjects that are remembered. Beyond it, those are forgotten that nobody writes to at this moment.
-const REMEMBERED_MAX: usize = 20_000;
-
 /// What is remembered of subjects.
 pub(super) struct Ends<T> {
+    max: usize,
     remembered: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<T>>>>>,
 }
 
-impl<T> Default for Ends<T> {
-    fn default() -> Self {
-        Self { remembered: Mutex::default() }
-    }
-}
-
 impl<T> Ends<T> {
+    /// Remembers at most so many. With more, those are forgotten that nobody writes to at this moment.
+    pub(super) fn at_most(max: usize) -> Self {
+        Self { max, remembered: Mutex::default() }
+    }
+
     /// What is remembered of a subject, for whoever writes to it alone from now on.
     pub(super) async fn of(&self, subject: &str) -> OwnedMutexGuard<Option<T>> {
         let end = {
             let mut remembered = lock(&self.remembered);
-            if remembered.len() >= REMEMBERED_MAX {
+            if remembered.len() >= self.max {
                 remembered.retain(|_, end| Arc::strong_count(end) > 1);
             }
             Arc::clone(remembered.entry(subject.to_owned()).or_default())
@@ -46,7 +43,8 @@ mod tests {
 
     #[tokio::test]
     async fn promise_7_a_bounded_number_is_remembered_and_none_that_is_written_to_is_forgotten() {
-        let ends = Ends::default();
+        const REMEMBERED_MAX: usize = 100;
+        let ends = Ends::at_most(REMEMBERED_MAX);
         let held = ends.of("held").await;
         for n in 0..REMEMBERED_MAX + 10 {
             *ends.of(&n.to_string()).await = Some(n);

@@ -50,6 +50,8 @@ const SWEPT_BYTES: usize = 1024 * 1024;
 /// How many records are read together for their keys, and most of their bytes.
 const KEYS_AT_ONCE: usize = 256;
 const KEYS_BYTES: usize = 4 * 1024 * 1024;
+/// Most keys of a message that are remembered; with more they are read anew where somebody asks.
+const KEYS_REMEMBERED_MAX: usize = 1_024;
 /// What a record has beside its events, at most.
 const STATE_BYTES_MAX: usize = 2_048;
 /// What an event in a record has beside payload and scope, at most.
@@ -244,6 +246,7 @@ impl NatsMessages {
                 let numbered = (first..).zip(these).filter_map(|(number, append)| Some((append.idempotency_key.clone()?, (number, now))));
                 keys.extend(numbered);
             }
+            known.keys.take_if(|keys| keys.len() > KEYS_REMEMBERED_MAX);
             known.next = known.next.next(Place::At(ack.seq));
             known.last = ack.seq;
             known.message = Some(message);
@@ -308,31 +311,34 @@ impl NatsMessages {
         }
     }
 
-    /// The record with the event of a number.
+    /// The record with the event of a number. Numbers rise with sequences.
     async fn record_with(&self, subject: &str, number: u64) -> Result<Option<Stored>, Undecided> {
         let (first, last) = tokio::try_join!(self.store.first_from(subject, 1), self.store.last(subject))?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-        let (mut low, mut high) = (first, last);
-        // Numbers rise with sequences: the record stands at `low` or behind it, and not behind `high`.
-        loop {
-            for found in [&high, &low] {
-                if Record::read(found)?.has(number) {
-                    return Ok(Some(found.clone()));
-                }
-            }
-            let middle = low.sequence + (high.sequence - low.sequence).div_ceil(2);
-            let mut found = self.store.first_from(subject, middle).await?.filter(|found| found.sequence < high.sequence);
-            if found.is_none() && middle > low.sequence + 1 {
-                // Nothing stands between the middle and the end: it is before.
-                found = self.store.first_from(subject, low.sequence + 1).await?.filter(|found| found.sequence < high.sequence);
-            }
-            let Some(found) = found else { return Ok(None) };
-            if Record::read(&found)?.first <= number {
-                low = found;
-            } else {
-                high = found;
+        let (mut low, mut high) = (first.sequence, last.sequence);
+        for found in [last, first] {
+            if Record::read(&found)?.has(number) {
+                return Ok(Some(found));
             }
         }
+        // It stands behind `low` and before `high`, where it stands at all.
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            let Some(found) = self.store.first_from(subject, middle).await?.filter(|found| found.sequence < high) else {
+                high = middle;
+                continue;
+            };
+            let record = Record::read(&found)?;
+            if record.has(number) {
+                return Ok(Some(found));
+            }
+            if record.first <= number {
+                low = found.sequence;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(None)
     }
 
     async fn read_stored(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<StoredPage, Undecided> {

@@ -67,6 +67,10 @@ use crate::adapters::backend_kit::{
     feed::{DrivenFeed, FeedOptions},
 };
 
+/// Most users of whom it is remembered where their topics end, and what their limits are: about a KiB each.
+const SUBJECTS_REMEMBERED_MAX: usize = 10_000;
+/// Most messages that are remembered, each with its keys of late.
+const MESSAGES_REMEMBERED_MAX: usize = 2_000;
 /// How long the start waits for streams that are made or changed.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -177,12 +181,12 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
         // What is announced from now on is heard.
         feed.began().await;
     }
-    let documents = Arc::new(Documents { store: limits, remembered: Ends::default() });
+    let documents = Arc::new(Documents { store: limits, remembered: Ends::at_most(SUBJECTS_REMEMBERED_MAX) });
     let limits = Arc::new(NatsLimits { documents: Arc::clone(&documents), subjects: Arc::clone(&subjects), clock: Arc::clone(&clock) });
     let messages = NatsMessages {
         store: messages,
         subjects: Arc::clone(&subjects),
-        remembered: Ends::default(),
+        remembered: Ends::at_most(MESSAGES_REMEMBERED_MAX),
         clock: Arc::clone(&clock),
         registry: Arc::clone(&context.registry),
         retention,
@@ -192,7 +196,7 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
         store: events,
         subjects,
         documents,
-        ends: Ends::default(),
+        ends: Ends::at_most(SUBJECTS_REMEMBERED_MAX),
         clock,
         entropy: Arc::clone(&context.entropy),
         registry: Arc::clone(&context.registry),

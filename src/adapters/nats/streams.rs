@@ -225,7 +225,8 @@ fn changed(found: &Config, wanted: &Config) -> Config {
         discard_new_per_subject: false,
         max_messages_per_subject: wanted.max_messages_per_subject,
         max_age: wanted.max_age,
-        num_replicas: wanted.num_replicas,
+        // An operator may have raised it by hand.
+        num_replicas: wanted.num_replicas.max(found.num_replicas),
         duplicate_window: wanted.duplicate_window,
         republish: wanted.republish.clone(),
         allow_direct: true,
