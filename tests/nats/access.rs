@@ -11,7 +11,7 @@ use rejoin::{
     ports::{backend_error::BackendErrorKind, feed::Signal},
     testing::{event, user},
 };
-use rejoin_test_support::{NatsConfig, NatsServer, soon};
+use rejoin_test_support::{NatsConfig, NatsServer, eventually, soon};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -21,12 +21,12 @@ use crate::nats::given::{append, appended, options, payloads, topic, try_open};
 const PAGE: &str = include_str!("../../docs/backends/nats.md");
 
 /// Everything that a process does works with these settings.
-async fn assert_works(options: &NatsOptions) {
+pub(crate) async fn assert_works(options: &NatsOptions) {
     let ports = try_open(options).await.unwrap();
     let mut signals = ports.feed.signals();
-    ports.feed.watch(&topic("u1")).await.unwrap();
+    eventually("the feed to listen", async || ports.feed.watch(&topic("u1")).await.is_ok()).await;
     let ids = appended(&ports, "u1", 0..3).await;
-    assert!(matches!(soon("a signal", signals.next()).await, Some(Signal::Appended(..))));
+    soon("a signal", async { while !matches!(signals.next().await, Some(Signal::Appended(..))) {} }).await;
     assert_eq!(payloads(&ports, "u1", ids[0].into()).await, ["1", "2"]);
     ports.journal.purge(&user("u1")).await.unwrap();
     ports.journal.probe().await.unwrap();
@@ -101,6 +101,15 @@ async fn user_and_password_token_and_nkey() {
         NatsConfig { lines: "authorization { token: \"t0ken\" }".to_owned(), token: Some("t0ken".to_owned()), ..NatsConfig::default() };
     let server = NatsServer::start_with(with_token).await;
     assert_works(&options(server.url().replace("nats://", "nats://t0ken@"))).await;
+}
+
+/// Where JetStream has a domain, its requests go there.
+#[tokio::test]
+async fn a_domain() {
+    let server = NatsServer::start_with(NatsConfig { jetstream: "domain: hub".to_owned(), ..NatsConfig::default() }).await;
+    assert_works(&NatsOptions { domain: Some("hub".to_owned()), ..options(server.url()) }).await;
+    let elsewhere = try_open(&NatsOptions { domain: Some("leaf".to_owned()), ..options(server.url()) }).await.unwrap();
+    assert!(elsewhere.journal.append(vec![append("u1", 1)]).await.is_err());
 }
 
 /// A JWT as NATS has them, signed by a key.

@@ -4,6 +4,7 @@
 
 mod access;
 mod chains;
+mod cluster;
 mod given;
 mod later;
 mod room;

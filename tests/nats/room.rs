@@ -88,3 +88,13 @@ async fn without_storage_nothing_is_taken_and_nothing_lost() {
     let page = ports.journal.read(&crate::nats::given::topic("u1"), Position::Start, crate::nats::given::AMPLE).await.unwrap();
     assert_eq!(page.entries.len(), kept);
 }
+
+/// As many recipients as one publish may name are one batch.
+#[tokio::test]
+async fn a_thousand_events_are_one_batch() {
+    let server = NatsServer::start().await;
+    let ports = open(server.url()).await;
+    let batch: Vec<Append> = (0..1_000).map(|number| append(&format!("u{number}"), number)).collect();
+    let ids: Vec<_> = ports.journal.append(batch).await.unwrap().into_iter().map(|appended| appended.unwrap().id).collect();
+    assert!(ids.windows(2).all(|pair| pair[1].minor() == pair[0].minor().map(|sequence| sequence + 1)), "in a row");
+}

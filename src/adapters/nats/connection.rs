@@ -125,7 +125,9 @@ impl Connection {
     /// Connects, for as long as the connection lasts.
     pub(super) async fn passing(address: &Address) -> Result<Self, Failure> {
         let options = address.connect_options().map_err(|error| Failure::Away(Some(error.to_string())))?;
-        Self::connect(address, options.max_reconnects(1)).await.map_err(|error| Failure::Away(Some(reason_of(&error))))
+        // Each of them is tried once.
+        let options = options.max_reconnects(address.servers.len());
+        Self::connect(address, options).await.map_err(|error| Failure::Away(Some(reason_of(&error))))
     }
 
     async fn connect(address: &Address, options: ConnectOptions) -> Result<Self, async_nats::ConnectError> {

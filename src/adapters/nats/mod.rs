@@ -16,7 +16,7 @@
 //! - **Idempotency** of users' events is the server's (`Nats-Msg-Id`, for the stream's duplicate window). The server keeps those ids in
 //!   memory, and finds them again in the stream when it restarts: a key whose event was purged is then forgotten. Keys of messages
 //!   stand in their records.
-//! - Events that are published together are stored together or not at all, up to 500 of them; but for a repeat of some of
+//! - Events that are published together are stored together or not at all, up to 1,000 of them; but for a repeat of some of
 //!   them, after which those that are new are stored one by one.
 //! - **Messages** are records under one subject, each with the whole state and the events that came with it, each stored only behind
 //!   the one that it was decided on.

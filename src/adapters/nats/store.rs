@@ -21,8 +21,8 @@ use super::{
 };
 use crate::domain::timestamp::Timestamp;
 
-/// Most messages of one atomic batch: the server takes 1,000.
-pub(super) const BATCH_MAX: usize = 500;
+/// Most messages of one atomic batch, as the server has it by default.
+pub(super) const BATCH_MAX: usize = 1_000;
 /// Most messages that are read at once, each by a request of its own.
 const READS_AT_ONCE: usize = 16;
 /// Most bytes that one request may ask for.
