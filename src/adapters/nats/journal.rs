@@ -160,13 +160,8 @@ impl NatsJournal {
             writes.push(Write { subject: one.subject.clone(), headers, payload: one.payload.clone().into() });
         }
         let count = writes.len() as u64;
-        let written = if count == 1 {
-            self.store.write(writes.remove(0)).await
-        } else {
-            self.store.write_together(writes, &self.entropy.uuid().simple().to_string()).await
-        };
         // Until it is acknowledged nobody knows where the topics end.
-        let ack = written?;
+        let ack = self.store.write_all(writes, &*self.entropy).await?;
         if ack.duplicate {
             return Ok(vec![Appended { id: self.store.incarnation.id(ack.seq), duplicate: true }]);
         }

@@ -20,7 +20,7 @@ use super::{
     failure::Failure,
     incarnation::ServersClock,
     journal::{HEADERS_BYTES_MAX, bounded},
-    record::{NoRecord, Record, entries_of, kept_event},
+    record::{NoRecord, Record, entries_of},
     store::{Store, Stored, Tries, Write},
     subjects::Subjects,
     trail::{Place, Trail},
@@ -41,7 +41,7 @@ use crate::{
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
-    ports::{backend_error::BackendError, messages::Messages, topic_log::TopicLog},
+    ports::{backend_error::BackendError, entropy::Entropy, messages::Messages, topic_log::TopicLog},
 };
 
 /// How many records the sweep looks at together, and most of their bytes.
@@ -63,6 +63,7 @@ pub(super) struct NatsMessages {
     pub(super) subjects: Arc<Subjects>,
     pub(super) remembered: Ends<Known>,
     pub(super) clock: Arc<ServersClock>,
+    pub(super) entropy: Arc<dyn Entropy>,
     pub(super) registry: Arc<Registry>,
     pub(super) retention: Retention,
     pub(super) on_malformed: OnMalformed,
@@ -219,11 +220,37 @@ impl NatsMessages {
         self.store.connection.max_payload().saturating_sub(HEADERS_BYTES_MAX + STATE_BYTES_MAX)
     }
 
-    /// Writes a change: in one record, or in several where its events are larger than one takes.
+    /// Writes a change: in one record, or in several together where its events are larger than one takes.
     async fn carry_out(&self, id: MessageId, subject: &str, known: &mut Known, change: &Change, now: Timestamp) -> Result<(), Failure> {
-        let topic = Topic::Message(id);
-        let senseless = |error: serde_json::Error| Failure::Senseless(error.to_string());
-        let mut left = &change.appended[..];
+        let (topic, created_ms) = (Topic::Message(id), self.store.incarnation.created_ms());
+        let first = change.message.next_sequence_no - change.appended.len() as u64;
+        let (mut writes, mut next, mut counted) = (Vec::new(), known.next.clone(), first);
+        for (index, events) in (0..).zip(self.records(&change.appended)) {
+            counted += events.len() as u64;
+            let is_last = counted == change.message.next_sequence_no;
+            let message = Message { next_sequence_no: counted, end: change.message.end.filter(|_| is_last), ..change.message.clone() };
+            let payload = Record::of(&message, &topic, events).and_then(|record| serde_json::to_vec(&record));
+            let payload = payload.map_err(|error| Failure::Senseless(error.to_string()))?.into();
+            let headers = headers(created_ms, &next, index, (index == 0).then_some(known.last));
+            next = next.next(Place::InBatch(index));
+            writes.push(Write { subject: subject.to_owned(), headers, payload });
+        }
+        let count = writes.len() as u64;
+        let ack = self.store.write_all(writes, &*self.entropy).await?;
+        known.next = next.settled(ack.seq + 1 - count);
+        known.last = ack.seq;
+        known.message = Some(change.message.clone());
+        if let Some(keys) = &mut known.keys {
+            let numbered = (first..).zip(&change.appended);
+            keys.extend(numbered.filter_map(|(number, append)| Some((append.idempotency_key.clone()?, (number, now)))));
+        }
+        known.keys.take_if(|keys| keys.len() > KEYS_REMEMBERED_MAX);
+        Ok(())
+    }
+
+    /// Events as records take them: as many in each as there is room for. One record without any where there are none.
+    fn records<'a>(&self, mut left: &'a [MessageAppend]) -> Vec<&'a [MessageAppend]> {
+        let mut records = Vec::new();
         loop {
             let (mut bytes, mut count) = (0, 0);
             while let Some(append) = left.get(count)
@@ -233,25 +260,9 @@ impl NatsMessages {
                 count += 1;
             }
             let (these, rest) = left.split_at(count);
-            let is_last = rest.is_empty();
-            let next_sequence_no = change.message.next_sequence_no - rest.len() as u64;
-            let message = Message { next_sequence_no, end: change.message.end.filter(|_| is_last), ..change.message.clone() };
-            let kept = these.iter().map(|append| Ok((kept_event(&topic, &append.event)?, append.idempotency_key.as_ref())));
-            let record = Record::of(&message, kept.collect::<Result<_, _>>().map_err(senseless)?);
-            let payload = serde_json::to_vec(&record).map_err(senseless)?.into();
-            let headers = headers(self.store.incarnation.created_ms(), &known.next, 0, Some(known.last));
-            let ack = self.store.write(Write { subject: subject.to_owned(), headers, payload }).await?;
-            let first = next_sequence_no - these.len() as u64;
-            if let Some(keys) = &mut known.keys {
-                let numbered = (first..).zip(these).filter_map(|(number, append)| Some((append.idempotency_key.clone()?, (number, now))));
-                keys.extend(numbered);
-            }
-            known.keys.take_if(|keys| keys.len() > KEYS_REMEMBERED_MAX);
-            known.next = known.next.next(Place::At(ack.seq));
-            known.last = ack.seq;
-            known.message = Some(message);
-            if is_last {
-                return Ok(());
+            records.push(these);
+            if rest.is_empty() {
+                return records;
             }
             left = rest;
         }

@@ -188,6 +188,7 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
         subjects: Arc::clone(&subjects),
         remembered: Ends::at_most(MESSAGES_REMEMBERED_MAX),
         clock: Arc::clone(&clock),
+        entropy: Arc::clone(&context.entropy),
         registry: Arc::clone(&context.registry),
         retention,
         on_malformed: Arc::clone(&context.on_malformed),

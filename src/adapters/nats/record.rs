@@ -11,9 +11,8 @@ use crate::{
     adapters::backend_kit::{stored_event, stored_page::StoredEntry},
     domain::{
         category::Registry,
-        event::Event,
         idempotency_key::IdempotencyKey,
-        message::{End, Message, Terminal},
+        message::{End, Message, MessageAppend, Terminal},
         position::{EventId, Position},
         timestamp::Timestamp,
         topic::{Topic, UserId},
@@ -54,10 +53,10 @@ pub(super) enum NoRecord {
 
 impl Record {
     /// Of a message after these events, which are the last that it counts.
-    pub(super) fn of(message: &Message, events: Vec<(Box<RawValue>, Option<&IdempotencyKey>)>) -> Self {
-        let (events, keys): (Vec<_>, Vec<_>) =
-            events.into_iter().map(|(event, key)| (event, key.map(|key| key.as_str().to_owned()))).unzip();
-        Self {
+    pub(super) fn of(message: &Message, topic: &Topic, events: &[MessageAppend]) -> serde_json::Result<Self> {
+        let keys: Vec<_> = events.iter().map(|append| append.idempotency_key.as_ref().map(|key| key.as_str().to_owned())).collect();
+        let kept = events.iter().map(|append| RawValue::from_string(stored_event::encode(topic, &append.event)));
+        Ok(Self {
             owner: message.owner.as_str().to_owned(),
             epoch: message.epoch,
             next: message.next_sequence_no,
@@ -67,8 +66,8 @@ impl Record {
             producer_seen_at_ms: message.producer_seen_at.as_ms(),
             first: message.next_sequence_no - events.len() as u64,
             keys: if keys.iter().all(Option::is_none) { Vec::new() } else { keys },
-            events,
-        }
+            events: kept.collect::<Result<_, _>>()?,
+        })
     }
 
     pub(super) fn read(stored: &Stored) -> Result<Self, NoRecord> {
@@ -113,11 +112,6 @@ impl Record {
             StoredEntry { id, prev: Some(Position::before(id)), event: stored_event::decode(event.get().as_bytes(), ts, registry) }
         })
     }
-}
-
-/// An event as it stands in a record.
-pub(super) fn kept_event(topic: &Topic, event: &Event) -> Result<Box<RawValue>, serde_json::Error> {
-    RawValue::from_string(stored_event::encode(topic, event))
 }
 
 /// The entries of what was heard or read of a topic: of a user's one, of a message's those of the record.

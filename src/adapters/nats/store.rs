@@ -19,7 +19,7 @@ use super::{
     incarnation::Incarnation,
     streams::Streams,
 };
-use crate::domain::timestamp::Timestamp;
+use crate::{domain::timestamp::Timestamp, ports::entropy::Entropy};
 
 /// Most messages of one atomic batch, as the server has it by default.
 pub(super) const BATCH_MAX: usize = 1_000;
@@ -249,6 +249,15 @@ impl Store {
         }
     }
 
+    /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of which the answer tells the last.
+    pub(super) async fn write_all(&self, mut writes: Vec<Write>, entropy: &dyn Entropy) -> Result<Ack, Failure> {
+        match writes.pop() {
+            Some(only) if writes.is_empty() => self.write(only).await,
+            Some(last) => self.write_together(writes, last, &entropy.uuid().simple().to_string()).await,
+            None => Err(Failure::Senseless("there is nothing to write".to_owned())),
+        }
+    }
+
     /// Keeps one message.
     pub(super) async fn write(&self, write: Write) -> Result<Ack, Failure> {
         let Write { subject, headers, payload } = write;
@@ -256,21 +265,20 @@ impl Store {
         Ack::read(&self.with_stream(request).await?.payload)
     }
 
-    /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of which the answer tells the last.
-    pub(super) async fn write_together(&self, writes: Vec<Write>, batch: &str) -> Result<Ack, Failure> {
-        let count = writes.len();
-        for (number, Write { subject, mut headers, payload }) in (1..).zip(writes) {
+    async fn write_together(&self, before: Vec<Write>, last: Write, batch: &str) -> Result<Ack, Failure> {
+        let number = |headers: &mut HeaderMap, number: usize| {
             headers.insert("Nats-Batch-Id", batch);
             headers.insert("Nats-Batch-Sequence", number.to_string());
-            if number < count {
-                self.connection.send(subject, headers, payload).await?;
-            } else {
-                headers.insert("Nats-Batch-Commit", "1");
-                let answer = self.connection.request(subject, Some(headers), payload).await?;
-                return Ack::read(&answer.payload);
-            }
+        };
+        let count = before.len() + 1;
+        for (place, Write { subject, mut headers, payload }) in (1..).zip(before) {
+            number(&mut headers, place);
+            self.connection.send(subject, headers, payload).await?;
         }
-        Err(Failure::Senseless("an empty batch".to_owned()))
+        let Write { subject, mut headers, payload } = last;
+        number(&mut headers, count);
+        headers.insert("Nats-Batch-Commit", "1");
+        Ack::read(&self.connection.request(subject, Some(headers), payload).await?.payload)
     }
 
     /// Removes the messages of a subject before a sequence; all, where there is none. How many there were.

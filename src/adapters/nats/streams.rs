@@ -138,7 +138,7 @@ impl Streams {
             allow_atomic_publish: true,
             ..base(subjects.events(), "events")
         });
-        let messages = told(base(subjects.messages(), "messages"));
+        let messages = told(Config { allow_atomic_publish: true, ..base(subjects.messages(), "messages") });
         let announcements = told(Config {
             max_age: ANNOUNCEMENTS_KEPT,
             max_bytes: i64::try_from(ANNOUNCEMENTS_BYTES_MAX).unwrap_or(i64::MAX),
