@@ -10,7 +10,7 @@
 //! - **Truncation** is exact, but that a notice may come needlessly to a cursor that lies before the oldest entry of its topic, where what
 //!   stood in the stream at the cursor is gone: nobody can tell then whether it was the topic's own.
 //! - **Reads** ask the stream's leader where a topic begins and ends, and fetch its entries by their sequences, which the entries
-//!   themselves tell ([`trail`]). Replicas that lag behind are not believed. No consumer is ever made.
+//!   themselves tell. Replicas that lag behind are not believed. No consumer is ever made.
 //! - **The feed**: the server republishes what it stores to a subject for each topic, which processes subscribe to while somebody
 //!   listens. A connection that was lost, a new leader and a stream that was made anew count as interruptions.
 //! - **Idempotency** of users' events is the server's (`Nats-Msg-Id`, for the stream's duplicate window). The server keeps those ids in
