@@ -6,9 +6,11 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 use super::{
@@ -46,6 +48,10 @@ use crate::{
 
 /// What headers of ours and of the server's take of a message, at most.
 pub(super) const HEADERS_BYTES_MAX: usize = 2_048;
+/// How many topics' ends are looked up at the same time.
+const LOOKS_AT_ONCE: usize = 64;
+/// Within this, an append is answered. Those to one topic go one after another, so it may wait for others.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a look is begun anew because what was looked at has changed.
 const LOOKS_MAX: usize = 10;
 
@@ -132,17 +138,20 @@ impl NatsJournal {
     }
 
     async fn try_to_append(&self, wanted: &[Wanted<'_>], ends: &mut HeldEnds<'_>) -> Result<Vec<Appended>, Failure> {
-        let mut next: HashMap<&str, End> = HashMap::new();
-        for one in wanted {
-            if let Some(end) = ends.get_mut(&*one.subject)
-                && !next.contains_key(&*one.subject)
-            {
-                let known = match end.take() {
-                    Some(end) if end.is_certain => end,
-                    before => self.end_of(&one.subject, before).await?,
-                };
+        let subjects: HashSet<&str> = wanted.iter().map(|one| &*one.subject).collect();
+        // Those that are not known are looked up together.
+        let (mut looks, mut next) = (Vec::new(), HashMap::with_capacity(subjects.len()));
+        for (subject, end) in ends.iter_mut().filter(|(subject, _)| subjects.contains(**subject)) {
+            match end.take() {
+                Some(end) if end.is_certain => drop(next.insert(*subject, end)),
+                before => looks.push(async move { Ok::<_, Failure>((*subject, self.end_of(subject, before).await?)) }),
+            }
+        }
+        let looked: Vec<(&str, End)> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+        next.extend(looked);
+        for (subject, end) in ends.iter_mut() {
+            if let Some(known) = next.get(subject) {
                 **end = Some(End { is_certain: false, ..known.clone() });
-                next.insert(&one.subject, known);
             }
         }
         let mut writes = Vec::with_capacity(wanted.len());
@@ -371,7 +380,8 @@ impl Journal for NatsJournal {
             wanted.push(Wanted { index, subject: self.subjects.topic(&topic), append, payload });
         }
         for some in wanted.chunks(BATCH_MAX) {
-            let appended = bounded(CONTEXT, self.append_some(some)).await?;
+            let appended = timeout(APPEND_TIMEOUT, self.append_some(some)).await.unwrap_or(Err(Failure::Silent));
+            let appended = appended.map_err(|failure| failure.of_call(CONTEXT))?;
             for (wanted, appended) in some.iter().zip(appended) {
                 answers[wanted.index] = Some(Ok(appended));
             }

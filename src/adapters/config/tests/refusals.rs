@@ -20,7 +20,7 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
         ("[sse]\npush_enabled = \"t\"", vec![], vec!["`sse.push_enabled` is \"t\"", "file rejoin.toml", "must be true or false"]),
         ("[sse]\npush_enabled = yes", vec![], vec!["file rejoin.toml, line 2", "true", "false"]),
         ("[auth.jwt]\nrequire_exp = 0", vec![], vec!["`auth.jwt.require_exp` is 0", "true or false"]),
-        ("[events]\nbackend = \"nats\"", vec![], vec!["`events.backend` is \"nats\"", "\"memory\"", "not available in this version"]),
+        ("[events]\nbackend = \"disk\"", vec![], vec!["`events.backend` is \"disk\"", "\"memory\"", "not available in this version"]),
         ("[server]\nlisten = \"localhost:1\"", vec![], vec!["\"localhost:1\"", "IP address and a port"]),
         ("[server]\ncors_origins = [\"*\", \"http://a\"]", vec![], vec!["`server.cors_origins`", "alone"]),
         ("[server]\ncors_origins = [\"http://a/\"]", vec![], vec!["without a path"]),
