@@ -40,6 +40,8 @@ struct Reports {
     reason: Option<String>,
     /// A listener was too slow for what it hears, and has lost some of it.
     overruns: u64,
+    /// Whether it is the connection whose troubles are logged: another one of the process meets the same.
+    is_logged: bool,
 }
 
 /// A connection. Cheap to clone.
@@ -119,7 +121,7 @@ impl Connection {
     pub(super) async fn lasting(address: &Address, entropy: Arc<dyn Entropy>) -> Result<Self, NatsSetupError> {
         let delay = move |attempts: usize| reconnect::delay(attempts, entropy.next_u64());
         let options = address.connect_options()?.retry_on_initial_connect().max_reconnects(None).reconnect_delay_callback(delay);
-        Self::connect(address, options).await.map_err(NatsSetupError::Connect)
+        Self::connect(address, options, true).await.map_err(NatsSetupError::Connect)
     }
 
     /// Connects, for as long as the connection lasts.
@@ -127,11 +129,11 @@ impl Connection {
         let options = address.connect_options().map_err(|error| Failure::Away(Some(error.to_string())))?;
         // Each of them is tried once.
         let options = options.max_reconnects(address.servers.len());
-        Self::connect(address, options).await.map_err(|error| Failure::Away(Some(reason_of(&error))))
+        Self::connect(address, options, false).await.map_err(|error| Failure::Away(Some(reason_of(&error))))
     }
 
-    async fn connect(address: &Address, options: ConnectOptions) -> Result<Self, async_nats::ConnectError> {
-        let (reporter, reports) = watch::channel(Reports::default());
+    async fn connect(address: &Address, options: ConnectOptions, is_logged: bool) -> Result<Self, async_nats::ConnectError> {
+        let (reporter, reports) = watch::channel(Reports { is_logged, ..Reports::default() });
         let reporter = Arc::new(reporter);
         let options = options.event_callback(move |event| {
             let reporter = Arc::clone(&reporter);
@@ -285,7 +287,8 @@ async fn interrupted(reports: &mut watch::Receiver<Reports>, subject: &str) -> F
 fn report(reporter: &watch::Sender<Reports>, event: Event) {
     reporter.send_modify(|reports| match event {
         Event::Connected => {
-            if reports.reason.take().is_some() || reports.lost > 0 {
+            let was_away = reports.reason.take().is_some() || reports.lost > 0;
+            if was_away && reports.is_logged {
                 tracing::info!("NATS can be reached");
             }
         }
@@ -306,10 +309,10 @@ fn report(reporter: &watch::Sender<Reports>, event: Event) {
 
 /// A reason is logged when it comes up, not for each attempt.
 fn away(reports: &mut Reports, reason: String) {
-    if reports.reason.as_ref() != Some(&reason) {
+    if reports.is_logged && reports.reason.as_ref() != Some(&reason) {
         tracing::warn!("can't use NATS: {reason}");
-        reports.reason = Some(reason);
     }
+    reports.reason = Some(reason);
 }
 
 fn reason_of(error: &async_nats::ConnectError) -> String {
