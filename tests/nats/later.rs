@@ -103,6 +103,7 @@ async fn promise_9_a_server_that_is_not_there_at_the_start_is_used_when_it_comes
         ("REJOIN_MESSAGES__BACKEND", "nats"),
         ("REJOIN_LIMITS__BACKEND", "nats"),
         ("REJOIN_NATS__URL", &nats.url()),
+        ("REJOIN_LOG__LEVEL", "info,rejoin=debug"),
     ];
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
     let url = |path: &str| format!("http://{}{path}", process.address());
@@ -115,6 +116,11 @@ async fn promise_9_a_server_that_is_not_there_at_the_start_is_used_when_it_comes
     };
     let refused = publish().await;
     assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    // What each attempt to listen meets is logged at no level but debug.
+    eventually("several attempts", async || process.log().matches("the feed's connection is of no more use").count() > 3).await;
+    let log = process.log();
+    let told = log.lines().filter(|line| line.contains("can't use NATS") || line.contains("async_nats")).count();
+    assert!(told <= 1, "each reason is told once: {log}");
     nats.start_again().await;
     eventually("it is ready", async || status("/readyz").await == 200).await;
     eventually("it publishes", async || publish().await.status() == 201).await;

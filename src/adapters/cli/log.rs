@@ -29,9 +29,12 @@ use crate::adapters::{
     traces::Traces,
 };
 
+/// A driver that logs each attempt to connect. What it meets is logged once by who uses it. The settings may ask for it all the same.
+const QUIET: &str = "async_nats=off";
+
 /// Logs from now on.
 pub(super) fn start(log: &LogSettings, traces: Option<&Traces>) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&log.level)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.level))?;
     match traces {
         // A filter for all is cheaper than one for each layer: what nobody wants is not even made.
         None => tracing_subscriber::registry().with(filter).with(lines(log.format)).init(),

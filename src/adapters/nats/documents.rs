@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 
 use super::{
     ends::Ends,
@@ -60,8 +61,10 @@ impl Documents {
                 }
             };
             let content = Bytes::from(serde_json::to_vec(&document).map_err(|error| Failure::Senseless(error.to_string()))?);
+            let began = Instant::now();
             match self.write(subject, content.clone(), Some(sequence), expires_after).await {
                 Ok(sequence) => {
+                    remembered.wrote(began.elapsed(), tries.met_others());
                     *remembered = Some(Document { sequence, content });
                     return Ok(answer);
                 }

@@ -11,13 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::{sync::OwnedMutexGuard, time::timeout};
+use tokio::time::{Instant, timeout};
 
 use super::{
     chain::Span,
     connection::CALL_TIMEOUT,
     documents::Documents,
-    ends::Ends,
+    ends::{Ends, HeldEnd},
     entry::{PURGED, headers},
     failure::Failure,
     incarnation::ServersClock,
@@ -81,7 +81,7 @@ pub(super) struct End {
 }
 
 /// Where topics end that nobody else of this process appends to meanwhile.
-type HeldEnds<'a> = BTreeMap<&'a str, OwnedMutexGuard<Option<End>>>;
+type HeldEnds<'a> = BTreeMap<&'a str, HeldEnd<End>>;
 
 /// One event on its way.
 struct Wanted<'a> {
@@ -130,9 +130,16 @@ impl NatsJournal {
     async fn append_until_nobody_interferes(&self, wanted: &[Wanted<'_>], ends: &mut HeldEnds<'_>) -> Result<Vec<Appended>, Failure> {
         let mut tries = Tries::default();
         loop {
+            let began = Instant::now();
             match self.try_to_append(wanted, ends).await {
                 Err(failure) if tries.is_worth_another(&failure).await => {}
-                answer => return answer,
+                Err(failure) => return Err(failure),
+                Ok(appended) => {
+                    for end in ends.values_mut() {
+                        end.wrote(began.elapsed(), tries.met_others());
+                    }
+                    return Ok(appended);
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     chain::Span,
@@ -205,8 +206,10 @@ impl NatsMessages {
                 *remembered = Some(known);
                 return Ok(answer);
             };
+            let began = Instant::now();
             match self.carry_out(id, &subject, &mut known, &change, now).await {
                 Ok(()) => {
+                    remembered.wrote(began.elapsed(), tries.met_others());
                     *remembered = Some(known);
                     return Ok(answer);
                 }

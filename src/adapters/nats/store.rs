@@ -4,7 +4,7 @@
 //! one is, is asked of the leader, and what a replica lacks as well; nothing is written that was not meant for what is there
 //! (each write names the subject's last sequence); no consumer is made.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, Message, jetstream::stream::Config};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -29,8 +29,8 @@ const READS_AT_ONCE: usize = 16;
 const BYTES_MAX: usize = 1 << 30;
 /// Sequences of a subject that lie this close together are read by one request, which passes over what lies between.
 const NEAR_ENOUGH: u64 = 64;
-/// Most tries of a write that others stand in the way of.
-const TRIES_MAX: u32 = 40;
+/// Longest pause between two tries of a write that others are in the way of.
+const PAUSE_MAX_MS: u32 = 4;
 
 /// A stream.
 pub(super) struct Store {
@@ -314,21 +314,26 @@ impl Store {
     }
 }
 
-/// The tries of what may fail by what others do meanwhile.
+/// The tries of what may fail by what others do meanwhile. Who tries bounds them in time.
 #[derive(Default)]
 pub(super) struct Tries(u32);
 
 impl Tries {
-    /// Whether to begin anew, after a pause where that did not help before.
+    /// Whether to begin anew, after a pause where that did not help before. It is short: who is in the way rests now and then.
     pub(super) async fn is_worth_another(&mut self, failure: &Failure) -> bool {
-        self.0 += 1;
-        if self.0 > TRIES_MAX || !(failure.is_conflict() || failure.is_momentary()) {
+        if !(failure.is_conflict() || failure.is_momentary()) {
             return false;
         }
+        self.0 = self.0.saturating_add(1);
         if self.0 > 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(1 << self.0.min(5))).await;
+            tokio::time::sleep(Duration::from_millis(u64::from(self.0.min(PAUSE_MAX_MS)))).await;
         }
         true
+    }
+
+    /// Whether somebody was in the way.
+    pub(super) const fn met_others(&self) -> bool {
+        self.0 > 0
     }
 }
 

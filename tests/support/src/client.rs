@@ -85,6 +85,7 @@ pub enum Seen {
 
 /// A client that goes on and on, keeping its cursor over connections.
 pub struct EventClient {
+    client: reqwest::Client,
     urls: Vec<String>,
     attempts: usize,
     cursor: Option<String>,
@@ -102,7 +103,9 @@ impl EventClient {
 
     /// A new client without a cursor that asks several servers in turn, as behind a load balancer.
     pub fn in_turn(urls: Vec<String>) -> Self {
-        Self { urls, attempts: 0, cursor: None, seen: Vec::new(), connections: 0 }
+        // To make one takes longer than a connection does. It keeps none.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { client, urls, attempts: 0, cursor: None, seen: Vec::new(), connections: 0 }
     }
 
     /// The same with a cursor.
@@ -121,7 +124,7 @@ impl EventClient {
         while !enough(&self.seen) {
             let url = &self.urls[self.attempts % self.urls.len()];
             self.attempts += 1;
-            let mut request = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap().get(url);
+            let mut request = self.client.get(url);
             if let Some(cursor) = &self.cursor {
                 request = request.header("last-event-id", cursor);
             }
