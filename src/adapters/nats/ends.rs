@@ -18,10 +18,12 @@ use tokio::{
 
 use super::connection::lock;
 
-/// After so many writes in a row a process rests, for as long as others need for a look and a write, twice.
+/// After so many writes in a row a process rests, for about as long as others need for a look and a write.
 const WRITES_IN_A_ROW: u32 = 16;
-const REST_FACTOR: u32 = 4;
-const REST_MAX: Duration = Duration::from_millis(100);
+/// After so many, where it met others.
+const WRITES_IN_A_ROW_AMONG_OTHERS: u32 = 3;
+const REST_FACTOR: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(20);
 
 /// What is remembered of subjects.
 pub(super) struct Ends<T> {
@@ -72,7 +74,7 @@ impl<T> Ends<T> {
 impl<T> HeldEnd<T> {
     /// Something was written, which took so long. `met_others` if another process was faster before.
     pub(super) fn wrote(&mut self, took: Duration, met_others: bool) {
-        self.0.writes_in_a_row = if met_others { WRITES_IN_A_ROW } else { self.0.writes_in_a_row + 1 };
+        self.0.writes_in_a_row = if met_others { WRITES_IN_A_ROW - WRITES_IN_A_ROW_AMONG_OTHERS } else { self.0.writes_in_a_row } + 1;
         self.0.rests_until = Some(Instant::now() + (took * REST_FACTOR).min(REST_MAX));
     }
 }
@@ -121,8 +123,11 @@ mod tests {
         ends.of("hot").await.wrote(TOOK, true);
         assert!(began.elapsed() >= TOOK * REST_FACTOR);
         let met = Instant::now();
+        for _ in 1..WRITES_IN_A_ROW_AMONG_OTHERS {
+            ends.of("hot").await.wrote(TOOK, false);
+        }
         drop(ends.of("hot").await);
-        assert!(met.elapsed() >= TOOK * REST_FACTOR, "at once, where others are known to write");
+        assert!(met.elapsed() >= TOOK * REST_FACTOR, "soon, where others are known to write");
         drop(ends.of("hot").await);
         assert!(met.elapsed() < TOOK * REST_FACTOR * 2, "once");
         for _ in 0..WRITES_IN_A_ROW * 2 {
