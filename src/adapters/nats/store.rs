@@ -29,8 +29,10 @@ const READS_AT_ONCE: usize = 16;
 const BYTES_MAX: usize = 1 << 30;
 /// Sequences of a subject that lie this close together are read by one request, which passes over what lies between.
 const NEAR_ENOUGH: u64 = 64;
-/// Longest pause between two tries of a write that others are in the way of.
-const PAUSE_MAX_MS: u32 = 4;
+/// Longest pause between two tries of a write that others are in the way of. It is short: who is in the way rests now and then.
+const PAUSE_AMONG_OTHERS_MAX_MS: u64 = 4;
+/// Longest pause between two tries of a write where the server has something to settle first.
+const PAUSE_MAX_MS: u64 = 128;
 
 /// A stream.
 pub(super) struct Store {
@@ -319,14 +321,16 @@ impl Store {
 pub(super) struct Tries(u32);
 
 impl Tries {
-    /// Whether to begin anew, after a pause where that did not help before. It is short: who is in the way rests now and then.
+    /// Whether to begin anew, after a pause where that did not help before.
     pub(super) async fn is_worth_another(&mut self, failure: &Failure) -> bool {
-        if !(failure.is_conflict() || failure.is_momentary()) {
-            return false;
-        }
+        let pause_max_ms = match failure {
+            conflict if conflict.is_conflict() => PAUSE_AMONG_OTHERS_MAX_MS,
+            momentary if momentary.is_momentary() => PAUSE_MAX_MS,
+            _ => return false,
+        };
         self.0 = self.0.saturating_add(1);
         if self.0 > 2 {
-            tokio::time::sleep(Duration::from_millis(u64::from(self.0.min(PAUSE_MAX_MS)))).await;
+            tokio::time::sleep(Duration::from_millis((1 << self.0.min(16)).min(pause_max_ms))).await;
         }
         true
     }
