@@ -170,10 +170,11 @@ async fn kill_one_after_another(engine: &mut dyn Engine, processes: &mut Process
         tokio::time::sleep(AWAY).await;
         engine.start_again().await;
         if percent == 45 {
-            // Its clients find nobody at its address any more.
             let killed = processes.servers[1].take().expect("it runs until now");
             killed.signal("KILL").await;
             killed.ended().await;
+            // Its clients find nobody at its address any more: another test's server may get its port.
+            processes.proxies[1].unplug();
         }
     }
     sleep_until(began + duration).await;
