@@ -104,6 +104,8 @@ async fn write_all<J: Job>(writer: Arc<impl Write<J>>, mut coming: mpsc::Receive
             first = coming.recv().await;
         }
     }
+    // Whoever had the way in is gone, and with them this task: to end by itself would count as a failure.
+    std::future::pending::<()>().await;
 }
 
 async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: Vec<oneshot::Sender<Result<J::Answer, BackendError>>>) {
@@ -194,5 +196,13 @@ mod tests {
         assert_eq!(*writer.written.lock().unwrap(), [vec![0], vec![2, 3, 4]]);
         let late = call(5).await.unwrap().unwrap_err();
         assert_eq!(late.kind, BackendErrorKind::Timeout, "nobody waits longer than the call's time");
+    }
+
+    #[tokio::test]
+    async fn the_task_does_not_end_before_it_is_dropped() {
+        let writer = Arc::new(Slow { turns: Semaphore::new(0), written: Mutex::default() });
+        let (waiting, coming) = mpsc::channel(1);
+        drop(waiting);
+        assert!(write_all::<Number>(writer, coming).now_or_never().is_none());
     }
 }

@@ -60,12 +60,12 @@ pub(crate) async fn the_sweep_removes_what_has_been_silent_for_too_long(fixture:
         one.append_to(id, [chunk(0), of_type("end")]).await;
         old.push(id);
     }
-    backend.pass(Duration::from_secs(6)).await;
+    backend.pass(Duration::from_secs(11)).await;
     let young = one.open_message().await;
     // No more at a time than asked for.
     for removed in [3, 2, 0] {
         one.messages.heartbeat(young, None).await.unwrap().unwrap();
-        assert_eq!(two.messages.sweep(Duration::from_secs(5), 3).await.unwrap(), removed);
+        assert_eq!(two.messages.sweep(Duration::from_secs(10), 3).await.unwrap(), removed);
     }
     for id in old {
         assert_eq!(one.observe(id).await, None);
