@@ -173,8 +173,8 @@ async fn kill_one_after_another(engine: &mut dyn Engine, processes: &mut Process
             let killed = processes.servers[1].take().expect("it runs until now");
             killed.signal("KILL").await;
             killed.ended().await;
-            // Its clients find nobody at its address any more: another test's server may get its port.
-            processes.proxies[1].unplug();
+            // Its clients find nobody at its address any more. Its port may become that of another test's server.
+            processes.proxies[1].refuse().await;
         }
     }
     sleep_until(began + duration).await;

@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
@@ -24,6 +24,8 @@ pub struct CuttingProxy {
     address: SocketAddr,
     cutter: Arc<Cutter>,
     accepting: JoinHandle<()>,
+    /// Has the port where nobody listens any more.
+    port_keeper: Option<TcpSocket>,
 }
 
 /// Places in an answer at which a proxy does not cut.
@@ -105,7 +107,7 @@ impl CuttingProxy {
                 }
             }
         });
-        Self { address, cutter, accepting }
+        Self { address, cutter, accepting, port_keeper: None }
     }
 
     /// Where it listens.
@@ -131,6 +133,20 @@ impl CuttingProxy {
     /// Lets connections through again.
     pub fn plug_in(&self) {
         self.cutter.unplugged.send_replace(false);
+    }
+
+    /// Cuts all connections, and refuses each new one from now on. The port stays this proxy's. To accept a connection and close it at
+    /// once, as [`Self::unplug`] has it, is no way to refuse many: of those requests hyper's client (1.12) leaves one in some ten
+    /// thousand without an answer for good.
+    pub async fn refuse(&mut self) {
+        self.unplug();
+        self.accepting.abort();
+        // It ends by the abort, and closes the listener.
+        let _ = (&mut self.accepting).await;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        self.port_keeper = Some(socket);
     }
 
     /// How many connections were cut.
