@@ -318,26 +318,30 @@ impl Store {
 
 /// The tries of what may fail by what others do meanwhile. Who tries bounds them in time.
 #[derive(Default)]
-pub(super) struct Tries(u32);
+pub(super) struct Tries {
+    failed: u32,
+    met_others: bool,
+}
 
 impl Tries {
     /// Whether to begin anew, after a pause where that did not help before.
     pub(super) async fn is_worth_another(&mut self, failure: &Failure) -> bool {
-        let pause_max_ms = match failure {
-            conflict if conflict.is_conflict() => PAUSE_AMONG_OTHERS_MAX_MS,
-            momentary if momentary.is_momentary() => PAUSE_MAX_MS,
-            _ => return false,
-        };
-        self.0 = self.0.saturating_add(1);
-        if self.0 > 2 {
-            tokio::time::sleep(Duration::from_millis((1 << self.0.min(16)).min(pause_max_ms))).await;
+        let is_conflict = failure.is_conflict();
+        if !(is_conflict || failure.is_momentary()) {
+            return false;
+        }
+        self.met_others |= is_conflict;
+        self.failed = self.failed.saturating_add(1);
+        if self.failed > 2 {
+            let pause_max_ms = if is_conflict { PAUSE_AMONG_OTHERS_MAX_MS } else { PAUSE_MAX_MS };
+            tokio::time::sleep(Duration::from_millis((1 << self.failed.min(16)).min(pause_max_ms))).await;
         }
         true
     }
 
     /// Whether somebody was in the way.
     pub(super) const fn met_others(&self) -> bool {
-        self.0 > 0
+        self.met_others
     }
 }
 
