@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{ports::reserve_port, soon};
+use crate::{PATIENCE, ports::reserve_port, soon};
 
 /// What every private server is told: it commits as by default, but what the kernel has counts as written, since no test
 /// cuts the machine's power; so it is quick to come back after a kill.
@@ -155,9 +155,9 @@ impl PostgresServer {
 
     /// Kills it, with all its processes, at once: what it had not written down is lost.
     pub fn kill(&self) {
-        self.signal_all("KILL");
-        // A killed postmaster leaves its lock behind; who finds a dead process in it goes on.
-        while self.processes().iter().any(|process| is_alive(*process)) {
+        // One that was just being started may be missed at first. While it lives, no other server starts on this data.
+        while !self.processes().is_empty() {
+            self.signal_all("KILL");
             std::thread::yield_now();
         }
     }
@@ -193,7 +193,12 @@ impl PostgresServer {
 
     async fn answers(&self) {
         let asked = || self.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        until("the private Postgres to answer", || asked().is_ok_and(|status| status.success())).await;
+        let answering = async {
+            while !asked().is_ok_and(|status| status.success()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, answering).await.is_ok(), "the private Postgres does not answer:\n{}", self.log());
     }
 
     fn signal_all(&self, name: &str) {
@@ -203,11 +208,15 @@ impl PostgresServer {
         }
     }
 
-    /// The postmaster, and its children.
+    /// The postmaster, and all others that work in its folder, also those that it has left behind.
     fn processes(&self) -> Vec<u32> {
-        let Ok(postmaster) = fs::read_to_string(self.folder.join("pid")).unwrap().parse::<u32>() else { return Vec::new() };
-        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
-        std::iter::once(postmaster).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
+        let postmaster = fs::read_to_string(self.folder.join("pid")).unwrap().parse().ok();
+        let data = fs::canonicalize(self.data()).unwrap();
+        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let works_here = |process: &u32| fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|folder| folder == data);
+        let mut processes: Vec<u32> = all.filter(|process| works_here(process) && is_alive(*process)).collect();
+        processes.sort_by_key(|process| Some(*process) != postmaster);
+        processes
     }
 }
 
