@@ -2,6 +2,7 @@
 //!
 //! Invariant: this is the only module that knows every layer; nothing is decided here but who gets what.
 
+pub mod archives;
 mod authentication;
 mod backends;
 mod options;
@@ -117,7 +118,7 @@ impl Server {
         };
 
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
-        let Backends { journal, messages, sources, leases, budget, sweepers } = backends::open(settings, parts).await?;
+        let Backends { journal, messages, sources, archives, leases, budget, sweepers } = backends::open(settings, parts).await?;
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
         let hub = Hub::start(
@@ -130,8 +131,15 @@ impl Server {
             Arc::clone(&entropy),
         );
         tasks.spawn_vital("leases", Arc::clone(&limits).keep_leases().boxed()).detach();
-        let administration =
-            Administration::new(Arc::clone(&journal), sources.clone(), hub.clone(), Arc::clone(&limits), lifecycle.clone());
+        let administration = Administration::new(
+            Arc::clone(&journal),
+            sources.clone(),
+            archives,
+            hub.clone(),
+            Arc::clone(&limits),
+            lifecycle.clone(),
+            Arc::clone(&clock),
+        );
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
         let broadcaster = Broadcaster::new(broadcasts, Arc::clone(&sources.users.feed), Arc::clone(&signals));

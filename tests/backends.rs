@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod nats;
 #[cfg(test)]
 mod postgres;

@@ -5,6 +5,7 @@
 //! cargo bench --bench load -- idle --connections 5000
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
+//! cargo bench --bench load -- disk --appends 5000000
 //! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
 //! cargo bench --bench load -- nats --messages 1000000   # needs nats-server, as scripts/install-test-tools installs it
 //! cargo bench --bench load -- postgres                  # needs Postgres with pgbench
@@ -21,6 +22,7 @@
 )]
 
 mod bare;
+mod disk;
 mod fanout;
 mod flood;
 mod idle;
@@ -64,6 +66,14 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Appends to disk beside bare writes and syncs, what sweeps cost them, and how large the store gets.
+    Disk {
+        #[arg(long, default_value_t = 5_000_000)]
+        appends: usize,
+        /// Where to write: a folder on the disk that is to be measured.
+        #[arg(long)]
+        folder: Option<std::path::PathBuf>,
+    },
     /// What publishes and deliveries cost Redis, and how fast appends are beside bare ones.
     Redis {
         #[arg(long, default_value_t = 10_000)]
@@ -104,6 +114,7 @@ fn main() {
             Some(Measurement::Idle { connections }) => idle::measure(connections).await,
             Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
             Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
+            Some(Measurement::Disk { appends, folder }) => disk::measure(folder, appends).await,
             Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
             Some(Measurement::Nats { messages }) => nats::measure(messages).await,
             Some(Measurement::Postgres) => postgres::appends::measure().await,

@@ -5,6 +5,8 @@ pub mod auth;
 pub mod backend_kit;
 pub mod cli;
 pub mod config;
+pub mod disk;
+pub mod export_lines;
 pub mod http;
 pub mod memory;
 pub mod nats;

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    backlog::{Backlog, BacklogTurns, TooManyBacklogs},
+    archive::{Archives, Exporter, Record},
+    backlog::{Backlog, BacklogTurn, BacklogTurns, TooManyBacklogs},
     hub::Hub,
     lifecycle::Lifecycle,
     limits::{Limits, Usage},
@@ -21,7 +22,7 @@ use crate::{
         position::Position,
         topic::{Topic, UserId},
     },
-    ports::{backend_error::BackendError, journal::Journal},
+    ports::{backend_error::BackendError, clock::Clock, journal::Journal},
 };
 
 /// Most users in an account of who is connected.
@@ -31,9 +32,11 @@ const USERS_SHOWN_MAX: usize = 100;
 pub struct Administration {
     journal: Arc<dyn Journal>,
     sources: Sources,
+    archives: Archives,
     hub: Hub,
     limits: Arc<Limits>,
     lifecycle: Lifecycle,
+    clock: Arc<dyn Clock>,
     started: Instant,
     backlog_turns: BacklogTurns,
 }
@@ -68,10 +71,45 @@ pub struct ProcessState {
     pub users: Vec<(UserId, u32)>,
 }
 
+/// An export that is being made.
+pub struct Export {
+    exporter: Exporter,
+    _turn: BacklogTurn,
+}
+
+impl Export {
+    /// The next record; `None` behind the last.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub async fn next(&mut self) -> Result<Option<Record>, BackendError> {
+        self.exporter.next().await
+    }
+}
+
+/// Why nothing is exported.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum ExportRefused {
+    /// The operator may not read all of it.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// Others are reading.
+    #[error(transparent)]
+    TooMany(#[from] TooManyBacklogs),
+}
+
 impl Administration {
     /// Administration of one process, over what it shares with the others.
-    pub fn new(journal: Arc<dyn Journal>, sources: Sources, hub: Hub, limits: Arc<Limits>, lifecycle: Lifecycle) -> Self {
-        Self { journal, sources, hub, limits, lifecycle, started: Instant::now(), backlog_turns: BacklogTurns::new() }
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        sources: Sources,
+        archives: Archives,
+        hub: Hub,
+        limits: Arc<Limits>,
+        lifecycle: Lifecycle,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { journal, sources, archives, hub, limits, lifecycle, clock, started: Instant::now(), backlog_turns: BacklogTurns::new() }
     }
 
     /// Whether this principal may administer.
@@ -106,6 +144,16 @@ impl Administration {
         let turn = self.backlog_turns.take().await?;
         let filter = CategoryFilter::granted(operator.categories.as_ref());
         Ok(Backlog::new(self.sources.users.clone(), Topic::User(user.clone()), filter, after, entries_max, turn))
+    }
+
+    /// All that the backends hold, for an operator who may read every category.
+    ///
+    /// # Errors
+    /// [`ExportRefused`].
+    pub async fn export(&self, operator: &Principal) -> Result<Export, ExportRefused> {
+        operator.require_all_categories()?;
+        let turn = self.backlog_turns.take().await?;
+        Ok(Export { exporter: Exporter::new(self.archives.clone(), self.clock.now()), _turn: turn })
     }
 
     /// Removes a user's backlog; their clients are told by a truncation where they had not read it.

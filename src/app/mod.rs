@@ -8,6 +8,7 @@
 //! per connection.
 
 pub mod administration;
+pub mod archive;
 pub mod availability;
 pub mod backlog;
 pub mod broadcasting;

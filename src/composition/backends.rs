@@ -9,13 +9,15 @@ use super::StartError;
 use crate::{
     adapters::{
         backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper},
-        config::{Backend, NatsStorage, Settings},
+        config::{Backend, DiskSync, NatsStorage, Settings},
+        disk::{Disk, DiskOptions, SyncPolicy},
         memory,
         nats::{self, NatsOptions},
         postgres::{self, PostgresOptions},
         redis::{self, RedisOptions},
     },
     app::{
+        archive::Archives,
         availability::Availability,
         observed::Observed,
         signals::Signals,
@@ -36,6 +38,7 @@ pub(super) struct Backends {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) messages: Arc<dyn Messages>,
     pub(super) sources: Sources,
+    pub(super) archives: Archives,
     pub(super) leases: Arc<dyn ConnectionLeases>,
     pub(super) budget: Arc<dyn ReplayBudget>,
     pub(super) sweepers: Vec<Arc<Sweeper>>,
@@ -69,8 +72,16 @@ pub(super) async fn open(settings: &Settings, parts: Parts<'_>) -> Result<Backen
     let journal = observed(events.journal, &of_users);
     let users = Source { log: Arc::clone(&journal) as _, feed: observed(events.feed, &of_users), availability: of_users };
     let store = observed(messages.messages, &of_messages);
+    let of_messages_archive = messages.archive;
     let messages = Source { log: Arc::clone(&store) as _, feed: observed(messages.feed, &of_messages), availability: of_messages };
+    let archives = Archives {
+        journal: Arc::clone(&journal) as _,
+        messages: Arc::clone(&store) as _,
+        of_events: events.archive,
+        of_messages: of_messages_archive,
+    };
     Ok(Backends {
+        archives,
         journal,
         messages: store,
         sources: Sources { users, messages },
@@ -89,6 +100,17 @@ fn observed<P: ?Sized>(port: Arc<P>, availability: &Arc<Availability>) -> Arc<Ob
 async fn open_one(backend: Backend, settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
     match backend {
         Backend::Memory => Ok(memory::open(settings.memory.max_bytes, context)),
+        Backend::Disk => {
+            let options = DiskOptions {
+                path: settings.disk.path.clone(),
+                sync: match settings.disk.sync {
+                    DiskSync::Always => SyncPolicy::Always,
+                    DiskSync::Interval => SyncPolicy::Interval,
+                },
+                cache_bytes: settings.disk.cache_bytes,
+            };
+            Ok(Disk::open(&options, context).map_err(StartError::backend)?.ports())
+        }
         Backend::Redis => {
             let options = RedisOptions {
                 url: settings.redis.url.reveal().to_owned(),

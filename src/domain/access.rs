@@ -59,6 +59,9 @@ pub enum Forbidden {
     /// The credentials name no user, so there is nobody whose events to read.
     #[error("the credentials name no user (a token's `sub`), so there are no events to read")]
     NoUser,
+    /// Only some categories may be read, and what was asked for has all of them.
+    #[error("the credentials allow some categories only, and this has events of all of them")]
+    SomeCategories,
 }
 
 impl Principal {
@@ -68,6 +71,14 @@ impl Principal {
     /// [`Forbidden::Scope`].
     pub fn require(&self, scope: Scope) -> Result<(), Forbidden> {
         if self.scopes.contains(&scope) { Ok(()) } else { Err(Forbidden::Scope(scope)) }
+    }
+
+    /// Whether this principal may read events of every category.
+    ///
+    /// # Errors
+    /// [`Forbidden::SomeCategories`].
+    pub const fn require_all_categories(&self) -> Result<(), Forbidden> {
+        if self.categories.is_none() { Ok(()) } else { Err(Forbidden::SomeCategories) }
     }
 
     /// The user whose events this principal may read.

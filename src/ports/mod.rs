@@ -3,6 +3,7 @@
 //! Invariant: a port speaks the domain's words. No type of a driver, a database or HTTP passes through here. Each law in
 //! these docs is a function of `tests/contract`, which every adapter must pass.
 
+pub mod archive;
 pub mod authenticator;
 pub mod backend_error;
 pub mod clock;

@@ -47,13 +47,13 @@ fn dependencies_point_inward() {
 
 #[test]
 fn the_backend_kit_knows_no_backend() {
-    let others = ["auth", "config", "memory", "postgres", "redis", "http", "cli"].map(|other| format!("adapters::{other}"));
+    let others = ["auth", "config", "disk", "memory", "nats", "postgres", "redis", "http", "cli"].map(|other| format!("adapters::{other}"));
     never_names("src/adapters/backend_kit", &others.iter().map(String::as_str).chain(["app", "composition"]).collect::<Vec<_>>());
 }
 
 #[test]
 fn driven_adapters_know_neither_the_application_nor_each_other() {
-    let driven = ["auth", "config", "memory", "postgres", "redis"];
+    let driven = ["auth", "config", "disk", "memory", "nats", "postgres", "redis"];
     for adapter in driven {
         let folder = format!("src/adapters/{adapter}");
         never_names(&folder, &["app", "composition"]);
@@ -108,9 +108,12 @@ fn each_backend_has_all_that_the_recipe_names() {
         if backend != Backend::Memory {
             has(&format!("config/{name}.toml"), &format!("[{name}]"));
             has(&format!("docs/backends/{name}.md"), "#");
+            has("docs/operations/tasks.md", &format!("| `{name} "));
+        }
+        // What belongs to one process has no server.
+        if !matches!(backend, Backend::Memory | Backend::Disk) {
             has(&format!("tests/cluster/{name}.rs"), "storm");
             has("scripts/install-test-tools", name);
-            has("docs/operations/tasks.md", &format!("| `{name} "));
         }
     }
 }

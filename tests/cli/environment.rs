@@ -34,7 +34,7 @@ async fn what_is_set_in_vain_or_is_open_or_weak_is_warned_of_by_both_commands() 
         "`auth.jwt.secret` (environment REJOIN_AUTH__JWT__SECRET) can be guessed: it has fewer than 32 bytes",
     ];
     let config = soon("its end", Running::of(command(&["config"]).envs(environment)).ended()).await;
-    let serving = Running::of(command(&["serve"]).envs(environment));
+    let serving = Running::of(command(&["serve", "--memory"]).envs(environment));
     serving.address().await;
     for warning in warnings {
         assert_eq!(config.err.matches(warning).count(), 1, "{warning}: {}", config.err);
@@ -46,7 +46,7 @@ async fn what_is_set_in_vain_or_is_open_or_weak_is_warned_of_by_both_commands() 
 async fn without_tokens_no_listener_is_open_to_others() {
     for variable in ["REJOIN_SERVER__LISTEN", "REJOIN_SERVER__OPS_LISTEN"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9090"] {
-            let refused = soon("its end", Running::of(command(&["serve"]).env(variable, address)).ended()).await;
+            let refused = soon("its end", Running::of(command(&["serve", "--memory"]).env(variable, address)).ended()).await;
             refused.assert_failed(&format!("is \"{address}\" (environment {variable}), which others can reach"));
         }
     }

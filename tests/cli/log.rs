@@ -29,7 +29,7 @@ const HOSTILE: [&str; 14] = [
 ];
 
 fn server(settings: &[(&str, &str)]) -> Running {
-    let mut command = command(&["serve"]);
+    let mut command = command(&["serve", "--memory"]);
     command.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__SECRET", SECRET);
     command.envs(settings.iter().copied());
     Running::of(&mut command)

@@ -63,7 +63,7 @@ fn places() -> Vec<Environment> {
 /// All that both commands say with these settings.
 async fn said(environment: &Environment) -> String {
     let config = Running::of(command(&["config"]).envs(environment.iter().cloned())).ended().await;
-    let mut serve = command(&["serve"]);
+    let mut serve = command(&["serve", "--memory"]);
     serve.envs(environment.iter().cloned()).env("REJOIN_LOG__LEVEL", "debug").env("REJOIN_SERVER__LISTEN", "127.0.0.1:0");
     serve.env("REJOIN_SERVER__DRAIN_SECONDS", "0");
     let mut serving = Running::of(&mut serve);
@@ -116,7 +116,7 @@ async fn a_servers_url_with_a_password_is_refused_without_showing_it() {
 async fn what_is_not_read_of_a_postgres_url_is_named_and_what_is_wrong_is_said() {
     let says = async |query: &str| {
         let url = format!("postgres://u:p@127.0.0.1:1/db?{query}");
-        let mut serve = command(&["serve"]);
+        let mut serve = command(&["serve", "--memory"]);
         serve.envs(on("postgres", ("REJOIN_POSTGRES__URL", url))).env("REJOIN_SERVER__LISTEN", "127.0.0.1:0");
         serve
     };

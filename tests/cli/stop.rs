@@ -11,7 +11,7 @@ use tokio::{
 use crate::cli::program::{Finished, Running, command};
 
 async fn serve(drain_seconds: &str) -> (Running, SocketAddr) {
-    let mut serve = command(&["serve"]);
+    let mut serve = command(&["serve", "--memory"]);
     serve.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_SERVER__DRAIN_SECONDS", drain_seconds);
     let running = Running::of(&mut serve);
     let address = running.address().await;

@@ -7,6 +7,7 @@ use rejoin::{
     adapters::backend_kit::{BackendContext, Ports, Retention, sweep::Sweeper},
     domain::topic::MessageId,
     ports::{
+        archive::Archive,
         feed::Feed,
         journal::Journal,
         limits::{ConnectionLeases, ReplayBudget},
@@ -164,12 +165,13 @@ pub(crate) struct Process {
     pub(crate) feed: Arc<dyn Feed>,
     pub(crate) leases: Arc<dyn ConnectionLeases>,
     pub(crate) budget: Arc<dyn ReplayBudget>,
+    pub(crate) archive: Arc<dyn Archive>,
     _sweeper: Option<Arc<Sweeper>>,
 }
 
 impl Process {
-    pub(crate) fn of(Ports { journal, messages, feed, leases, budget, sweeper }: Ports) -> Self {
-        Self { journal, messages, feed, leases, budget, _sweeper: sweeper }
+    pub(crate) fn of(Ports { journal, messages, feed, archive, leases, budget, sweeper }: Ports) -> Self {
+        Self { journal, messages, feed, leases, budget, archive, _sweeper: sweeper }
     }
 
     /// The same under a clock that a law sets: the sweep would come by the real one, between any two steps.

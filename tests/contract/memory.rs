@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use rejoin::{
     adapters::{
-        backend_kit::Ports,
-        memory::{MemoryFeed, MemoryJournal, MemoryLimits, MemoryOptions},
+        backend_kit::{Ports, feed::local::LocalFeed, limits::LocalLimits},
+        memory::{MemoryJournal, MemoryOptions},
     },
     domain::topic::MessageId,
     ports::clock::Clock,
@@ -26,7 +26,7 @@ struct Memory {
     clock: Arc<ManualClock>,
     options: MemoryOptions,
     journal: Mutex<Arc<MemoryJournal>>,
-    limits: Arc<MemoryLimits>,
+    limits: Arc<LocalLimits>,
 }
 
 #[async_trait]
@@ -40,7 +40,7 @@ impl Fixture for MemoryFixture {
             bytes_max: options.bytes_max,
         };
         let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
-        let limits = Arc::new(MemoryLimits::new(Arc::clone(&clock) as _));
+        let limits = Arc::new(LocalLimits::new(Arc::clone(&clock) as _));
         Box::new(Memory { clock, options, journal, limits })
     }
 
@@ -58,8 +58,9 @@ impl Backend for Memory {
     async fn process(&self) -> Process {
         let journal = Arc::clone(&self.journal.lock().unwrap());
         Process::of(Ports {
-            feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
+            feed: Arc::new(LocalFeed::new(journal.listeners())),
             messages: Arc::clone(&journal) as _,
+            archive: Arc::clone(&journal) as _,
             journal,
             leases: Arc::clone(&self.limits) as _,
             budget: Arc::clone(&self.limits) as _,

@@ -8,8 +8,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests make ids of their own")]
 
+mod archive;
 mod backend;
 mod cluster;
+mod disk;
 mod faults;
 mod feed;
 mod follower;
@@ -195,6 +197,14 @@ macro_rules! contract {
                     promise_7_a_bounded_number_of_continuations_is_kept
                 }
             }
+            mod archive {
+                laws! { $fixture, [archive], has,
+                    every_topic_and_message_is_listed
+                    a_restored_topic_goes_on_where_it_was
+                    what_is_there_is_never_changed_by_a_restore
+                    an_export_holds_all_that_there_is
+                }
+            }
             mod isolation {
                 laws! { $fixture, [isolation], has,
                     no_user_id_reaches_another_journal
@@ -239,6 +249,21 @@ contract! {
     pause: (lacks "there is no server that could fall silent");
     fill: (lacks "what is oldest makes room for what is new");
     lose_topic: (lacks "nobody else can remove a topic; `a_topic_that_expired_whole_hides_no_loss` shows one that is forgotten");
+    cut_feeds: (lacks "there is no connection that could be cut");
+    movable_clock: has;
+}
+
+#[cfg(test)]
+contract! {
+    mod disk_backend: crate::contract::disk::DiskFixture;
+    clock_that_steps_back: has;
+    wipe: has;
+    wipe_under_a_process: (lacks "the store lives and dies with its process");
+    restart: (lacks "the server is the process: `disk` shows stores that are opened again, after crashes too");
+    outage: (lacks "there is no server that could be away");
+    pause: (lacks "there is no server that could fall silent");
+    fill: has;
+    lose_topic: (lacks "nobody else can remove a topic");
     cut_feeds: (lacks "there is no connection that could be cut");
     movable_clock: has;
 }

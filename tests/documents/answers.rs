@@ -214,6 +214,10 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
         "delete /api/admin/users/{id}/events",
         "delete /api/admin/users/{id}/connections",
     ];
+    let export = "get /api/admin/export";
+    assert_eq!(recorder.record(export, call(server, export, "", "").bearer_auth(token("root"))).await.0, 200);
+    let limited = call(server, export, "", "").bearer_auth(calls::operator_limited_to("ai"));
+    assert_eq!(recorder.record(export, limited).await.1["code"], "forbidden");
     for operation in operations {
         assert_eq!(recorder.record(operation, call(server, operation, "u1", "").bearer_auth(token("root"))).await.0, 200);
         if operation.contains("{id}") {

@@ -99,7 +99,7 @@ fn each_command_and_flag_is_there() {
             let words: Vec<&str> = text[at..end].split_whitespace().skip(1).collect();
             let Some(command) = words.first().filter(|word| is_command && word.bytes().all(|b| b.is_ascii_lowercase())) else { continue };
             // "rejoin" is a verb as well, and how connections to a backend are called.
-            if !["serve", "config", "tail", "publish", "pipe", "token"].contains(command) {
+            if !["serve", "config", "journal", "tail", "publish", "pipe", "token"].contains(command) {
                 assert!(page.starts_with("docs/backends/") || !text[..at].ends_with(['`', '$']), "{page} names `rejoin {command}`");
                 continue;
             }

@@ -58,7 +58,7 @@ async fn the_limit_of_connections_is_counted_and_logged_once() {
 /// The program with so few files that it can't serve many clients.
 async fn with_files(files_max: u32, environment: &[(&str, &str)]) -> ServerProcess {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {files_max} && exec \"$0\" serve"), PROGRAM]).envs(environment.iter().copied());
+    command.args(["-c", &format!("ulimit -n {files_max} && exec \"$0\" serve --memory"), PROGRAM]).envs(environment.iter().copied());
     ServerProcess::start_by(command).await
 }
 

@@ -39,7 +39,7 @@ async fn vital_tasks(environment: &[(String, String)]) -> BTreeSet<String> {
 /// The names in the page's table, of tasks with a backend or of those that every process has.
 fn listed(backend: &str) -> BTreeSet<String> {
     let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let is_of_backend = |name: &str| ["redis ", "nats ", "postgres "].iter().any(|backend| name.starts_with(backend));
+    let is_of_backend = |name: &str| ["disk ", "redis ", "nats ", "postgres "].iter().any(|backend| name.starts_with(backend));
     let names = rows.map(|(name, _)| name.to_owned());
     names.filter(|name| name.starts_with(&format!("{backend} ")) || !is_of_backend(name)).collect()
 }
@@ -79,6 +79,21 @@ async fn fail_each(backend: &str, environment: Vec<(String, String)>, meant: imp
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_10_a_vital_task_that_fails_takes_the_process_with_it() {
     fail_each("memory", on("memory", None), |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_10_a_vital_task_of_the_disk_that_fails_takes_the_process_with_it() {
+    let environment = |path: &std::path::Path| {
+        let settings =
+            [("REJOIN_EVENTS__BACKEND", "disk"), ("REJOIN_MESSAGES__BACKEND", "disk"), ("REJOIN_DISK__PATH", path.to_str().unwrap())];
+        settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
+    };
+    // Each process has a directory of its own.
+    let folder = || tempfile::TempDir::new().unwrap();
+    let listing = folder();
+    assert_eq!(vital_tasks(&environment(listing.path())).await, listed("disk"), "docs/operations/tasks.md lists the vital tasks");
+    let folders: Vec<_> = listed("disk").into_iter().filter(|task| task.starts_with("disk ")).map(|task| (task, folder())).collect();
+    join_all(folders.iter().map(|(task, folder)| fail(environment(folder.path()), task.clone(), FAULTS[0]))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

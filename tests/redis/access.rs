@@ -154,13 +154,13 @@ async fn assert_apart(one: &Caller, other: &Caller) {
 #[tokio::test]
 async fn a_url_that_makes_no_sense_stops_the_start_and_no_password_is_told() {
     for url in ["http://u:hunter2@127.0.0.1", "redis://u:hunter2@", "redis://u:hunter2@127.0.0.1:port", "hunter2"] {
-        let (code, out, err) = run(&["serve"], url).await;
+        let (code, out, err) = run(&["serve", "--memory"], url).await;
         assert_eq!(code, Some(1), "{url}: {out}{err}");
         assert!(err.contains("redis.url") && err.contains("redis://user:password@host:6379/0"), "{url}: {err}");
         assert!(!err.contains("hunter2") && !out.contains("hunter2"), "{url}: {out}{err}");
     }
     let two = "redis://u:hunter2@127.0.0.1:1,redis://u:hunter2@127.0.0.1:2";
-    let (code, _, err) = run(&["serve"], two).await;
+    let (code, _, err) = run(&["serve", "--memory"], two).await;
     assert!(code == Some(1) && err.contains("redis.cluster") && !err.contains("hunter2"), "{err}");
     let (code, out, err) = run(&["config"], "redis://u:hunter2@127.0.0.1:1/0").await;
     assert_eq!(code, Some(0), "{err}");

@@ -33,7 +33,7 @@ impl Program {
 
     /// Starts it with these environment variables.
     pub(crate) fn start_without_waiting(redis_url: &str, environment: &[(&str, &str)]) -> Self {
-        let mut child = command(&["serve"], redis_url, environment).spawn().unwrap();
+        let mut child = command(&["serve", "--memory"], redis_url, environment).spawn().unwrap();
         let (out, log) = (kept(child.stdout.take().unwrap()), kept(child.stderr.take().unwrap()));
         Self { _child: child, out, log, caller: OnceLock::new() }
     }

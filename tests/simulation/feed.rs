@@ -13,7 +13,7 @@ use futures_util::{
     stream::{self, BoxStream, Fuse},
 };
 use rejoin::{
-    adapters::memory::MemoryFeed,
+    adapters::backend_kit::feed::local::LocalFeed,
     domain::{
         event::Entry,
         event::Event,
@@ -48,7 +48,7 @@ pub(crate) struct FaultyFeed {
 }
 
 struct Wiring {
-    inner: Arc<MemoryFeed>,
+    inner: Arc<LocalFeed>,
     /// The signals of `inner`, until they are listened to.
     signals: Option<BoxStream<'static, Signal>>,
     watched: HashSet<Topic>,
@@ -56,7 +56,7 @@ struct Wiring {
 
 impl Wiring {
     fn to(backend: &Backend, watched: HashSet<Topic>) -> Self {
-        let inner = Arc::new(MemoryFeed::new(backend.journal()));
+        let inner = Arc::new(LocalFeed::new(backend.journal().listeners()));
         for topic in &watched {
             inner.watch(topic).now_or_never().unwrap().unwrap();
         }
@@ -88,7 +88,7 @@ impl FaultyFeed {
         self.wiring.lock().unwrap().watched.len()
     }
 
-    fn inner(&self) -> Arc<MemoryFeed> {
+    fn inner(&self) -> Arc<LocalFeed> {
         Arc::clone(&self.wiring.lock().unwrap().inner)
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rejoin::{
-    adapters::memory::MemoryLimits,
+    adapters::backend_kit::limits::LocalLimits,
     app::{
         availability::Availability,
         broadcasts::Broadcasts,
@@ -34,7 +34,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) backend: Arc<Backend>,
-    pub(crate) limits: Arc<MemoryLimits>,
+    pub(crate) limits: Arc<LocalLimits>,
     pub(crate) rings: RingOptions,
     pub(crate) subscriptions: SubscriptionOptions,
     pub(crate) connections_max: Option<u32>,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rejoin::{
-    adapters::memory::{MemoryLimits, MemoryOptions},
+    adapters::{backend_kit::limits::LocalLimits, memory::MemoryOptions},
     app::{hub::RingOptions, subscriptions::SubscriptionOptions},
     domain::{
         category::Category,
@@ -117,7 +117,7 @@ impl World {
         };
         let backend = Arc::new(Backend::new(options, sizes.floor_is_known, History::new(is_kept)));
         let setup = Setup {
-            limits: Arc::new(MemoryLimits::new(Arc::clone(&backend.clock) as _)),
+            limits: Arc::new(LocalLimits::new(Arc::clone(&backend.clock) as _)),
             backend,
             rings: sizes.rings.clone(),
             subscriptions: SubscriptionOptions {

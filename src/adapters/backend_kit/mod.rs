@@ -5,6 +5,7 @@
 mod context;
 pub mod feed;
 pub mod group_commit;
+pub mod limits;
 pub mod permits;
 mod ports;
 pub mod reconnect;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::sweep::Sweeper;
 use crate::ports::{
+    archive::Archive,
     feed::Feed,
     journal::Journal,
     limits::{ConnectionLeases, ReplayBudget},
@@ -19,6 +20,8 @@ pub struct Ports {
     pub messages: Arc<dyn Messages>,
     /// What is being appended, in both channels.
     pub feed: Arc<dyn Feed>,
+    /// The backend as a whole.
+    pub archive: Arc<dyn Archive>,
     /// Connection slots.
     pub leases: Arc<dyn ConnectionLeases>,
     /// Replay budgets.

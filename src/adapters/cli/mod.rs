@@ -4,6 +4,7 @@
 
 mod backoff;
 mod duration;
+mod journal;
 mod log;
 mod output;
 mod pipe;
@@ -19,7 +20,10 @@ use std::{error::Error, ffi::OsString, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, builder::OsStringValueParser};
 
-use self::{pipe::PipeOptions, printable::tell, publish::PublishOptions, tail::TailOptions, token::TokenOptions};
+use self::{
+    journal::JournalOptions, pipe::PipeOptions, printable::tell, publish::PublishOptions, serve::ServeOptions, tail::TailOptions,
+    token::TokenOptions,
+};
 use super::config::Settings;
 
 /// An event server: publish over HTTP, read over Server-Sent Events, drop, rejoin, miss nothing.
@@ -37,7 +41,7 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the server. This is also what happens without a command.
-    Serve,
+    Serve(ServeOptions),
     /// Show the settings in force, and where each comes from.
     Config,
     /// Follow events, as they come or from where you left off.
@@ -46,6 +50,8 @@ enum Command {
     Publish(PublishOptions),
     /// Make a message of what a language model writes to standard input, as it comes.
     Pipe(PipeOptions),
+    /// Count, check, export or import all that the backends hold.
+    Journal(JournalOptions),
     /// Make a development token, a publisher's key, or a secret.
     Token(TokenOptions),
 }
@@ -64,8 +70,8 @@ impl CommandLine {
 
     async fn dispatch(self) -> Result<ExitCode, Box<dyn Error>> {
         let config = self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new);
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => return serve::serve(&Settings::load(config)?).await,
+        match self.command.unwrap_or(Command::Serve(ServeOptions::default())) {
+            Command::Serve(options) => return serve::serve(options, Settings::load(config)?).await,
             Command::Config => {
                 let loaded = Settings::load(config)?;
                 loaded.warnings.iter().map(String::as_str).for_each(tell);
@@ -74,6 +80,7 @@ impl CommandLine {
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
             Command::Pipe(options) => return pipe::pipe(&options).await,
+            Command::Journal(options) => return journal::journal(&options, &Settings::load(config)?.settings).await,
             Command::Token(options) => token::token(&options, config)?,
         }
         Ok(ExitCode::SUCCESS)

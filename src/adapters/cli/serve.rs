@@ -2,6 +2,7 @@
 
 use std::{error::Error, io::Write, process::ExitCode};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::log;
@@ -13,9 +14,22 @@ use crate::{
     composition::Server,
 };
 
+/// Options.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct ServeOptions {
+    /// Keep in memory what would be kept on disk: nothing is left behind.
+    #[arg(long)]
+    memory: bool,
+}
+
 /// Serves until SIGTERM or SIGINT, or until a background task fails, then drains. A second signal ends it at once. It succeeds only after a
 /// signal, and a drain that was over in time.
-pub(super) async fn serve(Loaded { settings, warnings, .. }: &Loaded) -> Result<ExitCode, Box<dyn Error>> {
+pub(super) async fn serve(options: ServeOptions, loaded: Loaded) -> Result<ExitCode, Box<dyn Error>> {
+    let Loaded { mut settings, warnings, .. } = loaded;
+    if options.memory {
+        settings.keep_in_memory();
+    }
+    let settings = &settings;
     let traces = start_traces(&settings.telemetry)?;
     log::start(&settings.log, traces.as_ref())?;
     for warning in warnings {

@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use super::{
     allowed::{Allowed, fits},
     auth::{Algorithm, AuthMode, StaticKey},
-    settings::{Backend, CorsOrigins, LogFormat, NatsStorage},
+    settings::{Backend, CorsOrigins, DiskSync, LogFormat, NatsStorage},
 };
 use crate::{
     adapters::shown_url::is_ambiguous,
@@ -34,9 +34,10 @@ pub(super) const CATEGORIES: &str = "categories";
 static PATTERNS: Allowed =
     Allowed::Texts { what: "a list of event types, or beginnings of event types followed by `*`, each once", accepts: patterns };
 
-const BACKEND: Allowed = Allowed::Text {
-    what: "\"memory\", \"redis\", \"nats\" or \"postgres\" (disk is not available in this version)",
-    accepts: fits::<Backend>,
+const BACKEND: Allowed = Allowed::Text { what: "\"memory\", \"disk\", \"redis\", \"nats\" or \"postgres\"", accepts: fits::<Backend> };
+const LIMITS_BACKEND: Allowed = Allowed::Text {
+    what: "\"memory\", \"redis\", \"nats\" or \"postgres\"",
+    accepts: |value| fits::<Backend>(value) && value.as_str() != Some(Backend::Disk.name()),
 };
 const TEXT: Allowed = Allowed::Text { what: "a text", accepts: |_| true };
 const URL: Allowed = Allowed::Url {
@@ -98,8 +99,14 @@ pub(super) static KEYS: &[Key] = &[
     older("messages.retention_days", "MESSAGE_EVENTS_RETENTION_DAYS", number(1, 3_650)),
     key("messages.producer_idle_seconds", number(1, 86_400)),
     key("messages.open_wait_seconds", number(0, 60)),
-    key("limits.backend", BACKEND),
+    key("limits.backend", LIMITS_BACKEND),
     key("memory.max_bytes", number(1 << 20, 1 << 40)),
+    key(
+        "disk.path",
+        Allowed::Text { what: "the path of a directory", accepts: |value| value.as_str().is_some_and(|path| !path.is_empty()) },
+    ),
+    key("disk.sync", Allowed::Text { what: "\"always\" or \"interval\"", accepts: fits::<DiskSync> }),
+    key("disk.cache_bytes", number(1 << 20, 1 << 40)),
     key(
         "redis.url",
         Allowed::Urls {

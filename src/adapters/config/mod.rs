@@ -41,8 +41,9 @@ pub use self::{
     origin::Origin,
     reference::reference,
     settings::{
-        Backend, CorsOrigins, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings, MessagesSettings,
-        NatsSettings, NatsStorage, PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
+        Backend, CorsOrigins, DiskSettings, DiskSync, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings,
+        MessagesSettings, NatsSettings, NatsStorage, PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings,
+        TelemetrySettings,
     },
 };
 
@@ -64,6 +65,15 @@ impl Settings {
     /// The first thing that is wrong.
     pub fn from_toml(text: &str) -> Result<Loaded, ConfigError> {
         assemble(Some((Path::new("settings"), text)), [])
+    }
+
+    /// Has what would be kept on disk be kept in memory instead: nothing is left behind when the process ends.
+    pub fn keep_in_memory(&mut self) {
+        for backend in [&mut self.events.backend, &mut self.messages.backend] {
+            if *backend == Backend::Disk {
+                *backend = Backend::Memory;
+            }
+        }
     }
 
     /// Loads the settings: the defaults, then the file if there is one, then this process's environment.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub limits: LimitsSettings,
     /// The memory journal.
     pub memory: MemorySettings,
+    /// The store on disk.
+    pub disk: DiskSettings,
     /// Redis.
     pub redis: RedisSettings,
     /// NATS.
@@ -156,6 +158,28 @@ pub struct MemorySettings {
     pub max_bytes: usize,
 }
 
+/// `[disk]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSettings {
+    /// The store's directory.
+    pub path: PathBuf,
+    /// When an acknowledged write is synced.
+    pub sync: DiskSync,
+    /// Memory for what was read, in bytes.
+    pub cache_bytes: usize,
+}
+
+/// When a write to disk is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskSync {
+    /// Before it is acknowledged.
+    Always,
+    /// Within a second or so.
+    Interval,
+}
+
 /// `[redis]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,6 +294,8 @@ pub struct TelemetrySettings {
 pub enum Backend {
     /// This process's memory.
     Memory,
+    /// This machine's disk.
+    Disk,
     /// Redis, Valkey, or a cluster of them.
     Redis,
     /// NATS JetStream.
@@ -280,12 +306,13 @@ pub enum Backend {
 
 impl Backend {
     /// Every backend.
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Redis, Self::Nats, Self::Postgres];
+    pub const ALL: [Self; 5] = [Self::Memory, Self::Disk, Self::Redis, Self::Nats, Self::Postgres];
 
     /// Its name in the settings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::Disk => "disk",
             Self::Redis => "redis",
             Self::Nats => "nats",
             Self::Postgres => "postgres",

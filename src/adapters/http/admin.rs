@@ -3,6 +3,7 @@
 //! Invariant: nothing is looked at before the scope is.
 
 mod backlog;
+mod export;
 mod test_event;
 mod user_name;
 mod view;
@@ -48,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(in_path_or_query(routes!(follow)))
         .routes(in_path_or_query(routes!(close_connections)))
         .routes(routes!(message))
+        .routes(routes!(export::export))
 }
 
 description::refusals! {

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::problem_code::Code;
 use crate::{
     app::{
+        administration::ExportRefused,
         backlog::TooManyBacklogs,
         broadcasts::NoRoom,
         producing::ProduceError,
@@ -203,6 +204,15 @@ impl IntoResponse for Problem {
 impl From<TooManyBacklogs> for Problem {
     fn from(refusal: TooManyBacklogs) -> Self {
         Self::new(Code::TooManyBacklogs, refusal.to_string()).retry_after(BACKEND_RETRY_AFTER)
+    }
+}
+
+impl From<ExportRefused> for Problem {
+    fn from(refusal: ExportRefused) -> Self {
+        match refusal {
+            ExportRefused::Forbidden(forbidden) => forbidden.into(),
+            ExportRefused::TooMany(too_many) => too_many.into(),
+        }
     }
 }
 

@@ -14,26 +14,26 @@ use async_trait::async_trait;
 
 use super::{
     cost,
-    feed::Listeners,
     idempotency::{RepeatKey, SeenKeys},
     log::{Log, TimedId},
     messages::{Context, MessageStore},
 };
 use crate::{
+    adapters::backend_kit::feed::local::Listeners,
     domain::{
         cursor::Bounds,
-        event::Event,
+        event::{Entry, Event},
         idempotency_key::IdempotencyKey,
         page::{Page, PageLimit},
         position::Position,
         retention::retained_since,
         timestamp::Timestamp,
-        topic::{Topic, UserId},
+        topic::{MessageId, Topic, UserId},
     },
     ports::{
-        backend_error::{BackendError, BackendErrorKind},
+        archive::{Archive, Fit, ListPlace, Listing, Part, Restored},
+        backend_error::BackendError,
         clock::Clock,
-        feed::Signal,
         journal::{Append, Appended, Journal},
         topic_log::TopicLog,
     },
@@ -72,7 +72,7 @@ struct State {
     bytes: usize,
     seen_keys: SeenKeys<(UserId, IdempotencyKey)>,
     messages: MessageStore,
-    listeners: Listeners,
+    listeners: Arc<Listeners>,
 }
 
 impl RepeatKey for (UserId, IdempotencyKey) {
@@ -100,7 +100,7 @@ impl MemoryJournal {
             bytes: 0,
             seen_keys: SeenKeys::new(options.idempotency_window, options.bytes_max / 4),
             messages: MessageStore::new(options.bytes_max, options.idempotency_window),
-            listeners: Listeners::default(),
+            listeners: Arc::default(),
         };
         Self { clock, options, state: Mutex::new(state) }
     }
@@ -117,8 +117,9 @@ impl MemoryJournal {
         state
     }
 
-    pub(super) fn with_listeners<T>(&self, act: impl FnOnce(&mut Listeners) -> T) -> T {
-        act(&mut self.state().listeners)
+    /// Who is told of appends.
+    pub fn listeners(&self) -> Arc<Listeners> {
+        Arc::clone(&self.state().listeners)
     }
 
     pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Context<'_>) -> T) -> T {
@@ -160,11 +161,29 @@ impl State {
         {
             return Appended { id, duplicate: true };
         }
+        let now = self.now;
+        let (user, entry) = self.change(user, self.forgotten, |log| {
+            let entry = log.push(now, event);
+            while log.len() > options.topic_entries_max {
+                log.pop_oldest();
+            }
+            entry
+        });
+        if let Some((_, key)) = seen_key {
+            self.seen_keys.remember(self.now, (user.clone(), key), entry.id);
+        }
+        self.listeners.appended(&Topic::User(user), &entry);
+        self.make_room(options);
+        Appended { id: entry.id, duplicate: false }
+    }
+
+    /// Changes a topic's log, one that starts there where the topic has none, and counts what it costs now. Gives the user back with
+    /// the one text that all share that name the topic.
+    fn change<T>(&mut self, user: UserId, starting_after: TimedId, change: impl FnOnce(&mut Log) -> T) -> (UserId, T) {
         let place = self.logs.entry(user);
-        // One text for all that names the topic.
         let user = place.key().clone();
         let log = place.or_insert_with(|| {
-            let log = Box::new(Log::starting_after(self.forgotten));
+            let log = Box::new(Log::starting_after(starting_after));
             self.bytes += topic_bytes(&user) + log.bytes();
             log
         });
@@ -172,20 +191,33 @@ impl State {
         self.by_age.remove(&age_key);
         let user = age_key.1;
         self.bytes -= log.bytes();
-        let entry = log.push(self.now, event);
-        while log.len() > options.topic_entries_max {
-            log.pop_oldest();
-        }
+        let changed = change(log);
         self.bytes += log.bytes();
         self.by_age.insert((log.age_key(), user.clone()));
-        if let Some((_, key)) = seen_key {
-            self.seen_keys.remember(self.now, (user.clone(), key), entry.id);
-        }
-        self.listeners.appended(&Topic::User(user), &entry);
+        (user, changed)
+    }
+
+    fn make_room(&mut self, options: &MemoryOptions) {
         while self.bytes + self.seen_keys.bytes() > options.bytes_max && !self.by_age.is_empty() {
             self.remove_oldest();
         }
-        Appended { id: entry.id, duplicate: false }
+    }
+
+    fn restore(&mut self, part: Part, options: &MemoryOptions) -> Restored {
+        match part.fits(self.logs.get(&part.user).map(|log| log.head().into())) {
+            None => return Restored::Another,
+            Some(Fit::Taken) => {}
+            Some(Fit::First | Fit::Next) => {
+                self.origin = self.origin.min(part.origin.into());
+                self.change(part.user, part.after.into(), |log| {
+                    for Entry { id, event, .. } in part.entries {
+                        log.push_as(id, event);
+                    }
+                });
+                self.make_room(options);
+            }
+        }
+        Restored::Kept
     }
 
     /// Removes the oldest entry of all, or forgets the topic that it was the last of.
@@ -239,6 +271,22 @@ impl Journal for MemoryJournal {
 }
 
 #[async_trait]
+impl Archive for MemoryJournal {
+    async fn users(&self, _: Option<&ListPlace>) -> Result<Listing<UserId>, BackendError> {
+        Ok(Listing::whole(self.state().logs.keys().cloned().collect()))
+    }
+
+    async fn messages(&self, _: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError> {
+        Ok(Listing::whole(self.with_messages(|messages, _| messages.ids().collect())))
+    }
+
+    async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {
+        let mut state = self.state();
+        Ok(parts.into_iter().map(|part| state.restore(part, &self.options)).collect())
+    }
+}
+
+#[async_trait]
 impl TopicLog for MemoryJournal {
     async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
         let state = self.state();
@@ -256,15 +304,6 @@ impl TopicLog for MemoryJournal {
 
     async fn probe(&self) -> Result<(), BackendError> {
         Ok(())
-    }
-}
-
-impl MemoryJournal {
-    pub(super) fn tell_all(&self, signal: &Signal) -> Result<(), BackendError> {
-        if self.state().listeners.tell_all(signal) {
-            return Ok(());
-        }
-        Err(BackendError::new(BackendErrorKind::Unavailable, "telling every process: one of them has too much to hear"))
     }
 }
 

@@ -85,7 +85,11 @@ impl Log {
     }
 
     pub(super) fn push(&mut self, now: Timestamp, event: Arc<Event>) -> Entry {
-        let id = EventId::from(self.head).next(now);
+        self.push_as(EventId::from(self.head).next(now), event)
+    }
+
+    /// Adds an entry whose id, behind all others, is given.
+    pub(super) fn push_as(&mut self, id: EventId, event: Arc<Event>) -> Entry {
         let entry = Entry { id, prev: Some(self.head.into()), event: Arc::clone(&event) };
         self.event_bytes += cost::event(&event);
         self.head = id.into();

@@ -10,8 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{cost, feed::Listeners, idempotency::SeenKeys, journal::MemoryJournal, stored_message::Stored};
+use super::{cost, idempotency::SeenKeys, journal::MemoryJournal, stored_message::Stored};
 use crate::{
+    adapters::backend_kit::feed::local::Listeners,
     domain::{
         cursor::Bounds,
         event::{Entry, Event},
@@ -85,6 +86,10 @@ impl AppendTarget for Appending<'_> {
 impl MessageStore {
     pub(super) fn new(bytes_max: usize, idempotency_window: Duration) -> Self {
         Self { bytes_max, bytes: 0, idempotency_window, messages: HashMap::new(), by_silence: BTreeSet::new() }
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> {
+        self.messages.keys().copied()
     }
 
     pub(super) fn bounds(&self, id: MessageId) -> Bounds {

@@ -17,31 +17,28 @@
 //!   million topics or a hundred large entries (`tests/memory`); the allocator itself keeps about a tenth more.
 
 mod cost;
-mod feed;
 mod idempotency;
 mod journal;
-mod limits;
 mod log;
 mod messages;
 mod stored_message;
 
 use std::sync::Arc;
 
-pub use feed::MemoryFeed;
 pub use journal::{MemoryJournal, MemoryOptions};
-pub use limits::MemoryLimits;
 
-use crate::adapters::backend_kit::{BackendContext, Ports, Retention};
+use crate::adapters::backend_kit::{BackendContext, Ports, Retention, feed::local::LocalFeed, limits::LocalLimits};
 
 /// The ports of a new backend, which keeps at most so many bytes of users' events, and as many of messages.
 pub fn open(bytes_max: usize, context: &BackendContext) -> Ports {
     let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
     let options = MemoryOptions { topic_entries_max, age_max, idempotency_window, bytes_max };
     let journal = Arc::new(MemoryJournal::new(options, Arc::clone(&context.clock)));
-    let limits = Arc::new(MemoryLimits::new(Arc::clone(&context.clock)));
+    let limits = Arc::new(LocalLimits::new(Arc::clone(&context.clock)));
     Ports {
-        feed: Arc::new(MemoryFeed::new(Arc::clone(&journal))),
+        feed: Arc::new(LocalFeed::new(journal.listeners())),
         messages: Arc::clone(&journal) as _,
+        archive: Arc::clone(&journal) as _,
         journal,
         leases: Arc::clone(&limits) as _,
         budget: limits,

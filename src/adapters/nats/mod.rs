@@ -25,6 +25,7 @@
 //! - **A restart of a server** costs a delay: calls fail until it, or another leader, is there; the feed listens anew.
 
 mod announcements;
+mod archive;
 mod chain;
 mod connection;
 mod documents;
@@ -48,6 +49,7 @@ use tokio::time::timeout;
 
 use self::{
     announcements::NatsAnnouncements,
+    archive::NatsArchive,
     connection::{Address, Connection},
     documents::Documents,
     ends::Ends,
@@ -204,9 +206,17 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
         retention,
         on_malformed: Arc::clone(&context.on_malformed),
     };
+    let (journal, messages) = (Arc::new(journal), Arc::new(messages));
+    let archive = NatsArchive {
+        journal: Arc::clone(&journal),
+        events: Arc::clone(&journal.store),
+        messages: Arc::clone(&messages.store),
+        subjects: Arc::clone(&journal.subjects),
+    };
     Ok(Ports {
-        journal: Arc::new(journal),
-        messages: Arc::new(messages),
+        archive: Arc::new(archive),
+        journal,
+        messages,
         feed: Arc::new(feed),
         leases: Arc::clone(&limits) as _,
         budget: limits,

@@ -114,6 +114,27 @@ pub(super) struct Found {
     pub(super) some_are_gone: bool,
 }
 
+/// Some of a stream's subjects.
+pub(super) struct Subjects {
+    pub(super) subjects: Vec<String>,
+    /// How many there are in all.
+    pub(super) total: u64,
+}
+
+#[derive(Deserialize)]
+struct SubjectsAnswer {
+    #[serde(default)]
+    total: u64,
+    state: SubjectsState,
+}
+
+#[derive(Deserialize)]
+struct SubjectsState {
+    /// Each with the number of its messages.
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
+}
+
 /// A message as the leader shows it.
 #[derive(Deserialize)]
 struct LeadersAnswer {
@@ -137,6 +158,14 @@ impl Store {
         let info = Box::pin(self.streams.info(&self.connection, &self.name)).await?;
         self.incarnation.learn(&info);
         Ok(info)
+    }
+
+    /// Subjects of the stream, some at a time, behind the first `offset`.
+    pub(super) async fn subjects(&self, offset: u64) -> Result<Subjects, Failure> {
+        let question = json!({ "subjects_filter": ">", "offset": offset });
+        let what = format!("STREAM.INFO.{}", self.name);
+        let answer: SubjectsAnswer = self.connection.ask(&what, &question).await?;
+        Ok(Subjects { subjects: answer.state.subjects.into_keys().collect(), total: answer.total })
     }
 
     /// The last message of a subject.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::domain::topic::{Topic, UserId};
+use crate::domain::topic::{MessageId, Topic, UserId};
 
 /// What an account of ours calls its streams and subjects.
 #[derive(Clone, Debug)]
@@ -58,6 +58,17 @@ impl Subjects {
         }
     }
 
+    /// The user of a topic's subject.
+    pub(super) fn user_of(&self, subject: &str) -> Option<UserId> {
+        let token = subject.strip_prefix(&self.subject_prefix)?.strip_prefix(".user.")?;
+        UserId::parse(&id_of(token)?).ok()
+    }
+
+    /// The message of a topic's subject.
+    pub(super) fn message_of(&self, subject: &str) -> Option<MessageId> {
+        subject.strip_prefix(&self.subject_prefix)?.strip_prefix(".message.")?.parse().ok().map(MessageId)
+    }
+
     /// Where a user's connection slots are.
     pub(super) fn leases(&self, user: &UserId) -> String {
         format!("{}.limit.leases.{}", self.subject_prefix, token(user.as_str()))
@@ -88,6 +99,22 @@ pub(super) fn token(id: &str) -> String {
     token
 }
 
+/// The id that a token stands for.
+fn id_of(token: &str) -> Option<String> {
+    let (mut id, mut rest) = (Vec::with_capacity(token.len()), token.as_bytes());
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
+        if *byte == b'=' {
+            let (digits, behind) = rest.split_at_checked(2)?;
+            rest = behind;
+            id.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        } else {
+            id.push(*byte);
+        }
+    }
+    String::from_utf8(id).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +125,7 @@ mod tests {
     fn an_id_is_one_token_that_can_be_read() {
         for (id, expected) in [("u1", "u1"), ("a.b", "a=2Eb"), (">", "=3E"), ("*", "=2A"), ("a=2Eb", "a=3D2Eb"), ("é ", "=C3=A9=20")] {
             assert_eq!(token(id), expected);
+            assert_eq!(id_of(expected).as_deref(), Some(id));
         }
     }
 
@@ -111,6 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn promise_8_different_ids_are_different_tokens(one in ".{1,8}", other in ".{1,8}") {
+            prop_assert_eq!(id_of(&token(&one)), Some(one.clone()));
             prop_assert_eq!(one == other, token(&one) == token(&other));
             prop_assert!(token(&one).bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b)));
         }

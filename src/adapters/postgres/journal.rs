@@ -89,8 +89,8 @@ impl PostgresLog {
 
 /// The journal of users' events in Postgres. See the module's docs for what it promises.
 pub(super) struct PostgresJournal {
-    log: Arc<PostgresLog>,
-    writer: Arc<AppendWriter>,
+    pub(super) log: Arc<PostgresLog>,
+    pub(super) writer: Arc<AppendWriter>,
     appends: GroupCommit<AppendJob>,
 }
 

@@ -39,6 +39,7 @@
 //! carries only numbers of topics; events are read from the table, for all topics that have grown at once.
 
 mod append;
+mod archive;
 mod connector;
 mod failure;
 mod feed;
@@ -149,8 +150,10 @@ pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<
     let feed = FeedOptions { task: "postgres feed", announcements_task: "postgres announcements", call_timeout };
     let feed = DrivenFeed::start(context, feed, source, announcements);
     feed.began().await;
+    let journal = Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout, &*context.tasks));
     Ok(Ports {
-        journal: Arc::new(PostgresJournal::new(Arc::clone(&log), events, call_timeout, &*context.tasks)),
+        archive: Arc::clone(&journal) as _,
+        journal,
         messages: Arc::new(PostgresMessages::new(log, messages, sweeps, call_timeout, &*context.tasks)),
         feed: Arc::new(feed),
         leases: Arc::clone(&limits) as _,

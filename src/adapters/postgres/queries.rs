@@ -1,9 +1,9 @@
 //! Every statement of this adapter, so that a test can have the server check all of them against the schema.
 
-use super::{append, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
+use super::{append, archive, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 44] = [
+pub const ALL: [(&str, &str); 51] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
@@ -48,4 +48,11 @@ pub const ALL: [(&str, &str); 44] = [
     ("end turn", sweeping::END_TURN),
     ("take turn for messages", message_removal::TAKE_TURN),
     ("sweep topics", sweeping::SWEEP_TOPICS),
+    ("list users", archive::USERS),
+    ("list messages", archive::MESSAGES),
+    ("lower origin", archive::LOWER_ORIGIN),
+    ("lock head", archive::LOCK_HEAD),
+    ("begin topic", archive::BEGIN_TOPIC),
+    ("add entries", archive::ADD_ENTRIES),
+    ("move head", archive::MOVE_HEAD),
 ];

@@ -78,6 +78,11 @@ impl Keys {
         }
     }
 
+    /// What the name of each user's stream begins and ends with, where there is one server.
+    pub(super) fn stream_of_any_user(&self) -> (String, &'static str) {
+        (format!("{}user:", self.prefix), ":stream")
+    }
+
     /// Where is told what is appended to a topic.
     pub(super) fn channel(&self, topic: &Topic) -> String {
         match topic {

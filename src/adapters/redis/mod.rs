@@ -26,7 +26,8 @@
 //!   these commands: `PING`, `HELLO`, `SELECT`, `EVAL`, `EVALSHA`, `PUBLISH`, `SUBSCRIBE`, `UNSUBSCRIBE`; and what scripts
 //!   call: `TIME`, `GET`, `SET`, `UNLINK`, `PTTL`, `PEXPIRE`, `PERSIST`, `XADD`, `XRANGE`, `XREVRANGE`, `XLEN`, `XTRIM`, `XINFO STREAM`,
 //!   `HGET`, `HSET`, `HGETALL`, `ZADD`, `ZREM`, `ZCARD`, `ZCOUNT`, `ZSCORE`, `ZRANGEBYSCORE`, `ZREMRANGEBYSCORE`, `LRANGE`,
-//!   `LREM`, `RPUSH`. Without `INFO` and `CONFIG GET` nobody is warned of a server that is not safe.
+//!   `LREM`, `RPUSH`. Without `INFO` and `CONFIG GET` nobody is warned of a server that is not safe. Exports and
+//!   imports take `SCAN`, `ZSCAN` and `TYPE` as well.
 //! - **A restart of the server** costs a delay: commands fail until it is back, the feed listens anew, says that it was
 //!   interrupted, and each watched topic is read once. A server that neither answers nor closes is given up after
 //!   [`CALL_TIMEOUT`].
@@ -36,6 +37,7 @@
 //!   [`crate::domain::message::Message`] on what was read, and done if nothing has changed since; else it is tried again.
 
 mod announcements;
+mod archive;
 mod checks;
 mod connection;
 mod failure;

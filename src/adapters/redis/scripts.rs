@@ -38,3 +38,4 @@ script!(COUNT_LEASES, "count_leases");
 script!(REPLAY_BUDGET, "replay_budget");
 script!(ALLOW_CONTINUATION, "allow_continuation");
 script!(TRY_RIGHTS, "try_rights");
+script!(RESTORE, "restore");

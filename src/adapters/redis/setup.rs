@@ -110,7 +110,15 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
     if !feed.began().await {
         tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
     }
-    Ok(Ports { messages: Arc::clone(&journal) as _, journal, feed, leases: Arc::clone(&limits) as _, budget: limits, sweeper })
+    Ok(Ports {
+        messages: Arc::clone(&journal) as _,
+        archive: Arc::clone(&journal) as _,
+        journal,
+        feed,
+        leases: Arc::clone(&limits) as _,
+        budget: limits,
+        sweeper,
+    })
 }
 fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, RedisSetupError> {
     let Some(path) = &options.tls_ca_file else { return Ok(None) };

@@ -22,15 +22,20 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody.
+    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody; without a section
+    /// `[disk]` what would be on disk is in memory.
     pub async fn start(settings: &str) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), settings).await
     }
 
     /// The same on a given address: to come back where a server was before.
-    pub async fn start_at(address: SocketAddr, settings: &str) -> Self {
-        let mut settings = Settings::from_toml(settings).unwrap_or_else(|error| panic!("{error}")).settings;
+    pub async fn start_at(address: SocketAddr, text: &str) -> Self {
+        let mut settings = Settings::from_toml(text).unwrap_or_else(|error| panic!("{error}")).settings;
         settings.server.listen = address;
+        if !text.contains("[disk]") {
+            // Nothing of a test is left behind.
+            settings.keep_in_memory();
+        }
         let server = Server::start(&settings).await.unwrap_or_else(|error| panic!("{error}"));
         Self { server, http: reqwest::Client::new() }
     }
@@ -99,10 +104,10 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `program` with these environment variables, and waits until it says where it listens.
+    /// Starts `program` with these environment variables, and waits until it says where it listens. What would be on disk is in memory.
     pub async fn start(program: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
-        command.arg("serve").envs(environment.iter().copied());
+        command.args(["serve", "--memory"]).envs(environment.iter().copied());
         Self::start_by(command).await
     }
 

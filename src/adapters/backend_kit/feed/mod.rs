@@ -3,6 +3,7 @@
 
 mod announcements;
 mod driver;
+pub mod local;
 mod reports;
 pub mod signal_queue;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Leases and replay budgets in memory, for one process.
+//! Leases and replay budgets of a backend that is this process's own, in memory.
 //!
 //! Invariant: only users who hold a lease, or spent from their budget within the window, cost memory.
 
@@ -29,7 +29,7 @@ use crate::{
 const SWEEP_AT_LEAST: usize = 1_024;
 
 /// Leases and replay budgets in memory.
-pub struct MemoryLimits {
+pub struct LocalLimits {
     clock: Arc<dyn Clock>,
     leases: Mutex<HashMap<UserId, Leases>>,
     budgets: Mutex<Budgets>,
@@ -49,7 +49,7 @@ struct Budget {
     continuations: Continuations,
 }
 
-impl MemoryLimits {
+impl LocalLimits {
     /// Nothing held, nothing spent.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let budgets = Budgets { by_user: HashMap::new(), sweep_at: SWEEP_AT_LEAST };
@@ -83,7 +83,7 @@ impl Budget {
 }
 
 #[async_trait]
-impl ConnectionLeases for MemoryLimits {
+impl ConnectionLeases for LocalLimits {
     async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
         Ok(self.leases().entry(user.clone()).or_default().acquire(self.clock.now(), lease, cap, ttl))
     }
@@ -118,7 +118,7 @@ impl ConnectionLeases for MemoryLimits {
 }
 
 #[async_trait]
-impl ReplayBudget for MemoryLimits {
+impl ReplayBudget for LocalLimits {
     async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
         let now = self.clock.now();
         let mut budgets = self.budgets();

@@ -1,0 +1,111 @@
+//! Files of each format that there ever was are opened by this version, and those of a later one are refused.
+//!
+//! `tests/disk/formats/<n>` is a store as the version that introduced format `n` left it: `WRITE_FORMAT=1 cargo test --test backends
+//! disk::format` writes one of the present format, where there is none yet.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rejoin::{
+    adapters::disk::{Disk, FORMAT},
+    domain::{
+        idempotency_key::IdempotencyKey,
+        message::MessageAppend,
+        position::Position,
+        topic::{MessageId, Topic},
+    },
+    ports::journal::Append,
+    testing::{event, event_of_type, user},
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{context, crash::read_all, open, options, released};
+
+/// The message in each store.
+const MESSAGE: MessageId = MessageId(Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8));
+
+fn stores() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/disk/formats")
+}
+
+fn append(number: usize) -> Append {
+    let key = IdempotencyKey::parse(&format!("key {number}").replace(' ', "-")).ok();
+    Append { user: user("u1"), event: event(&number.to_string()), idempotency_key: key }
+}
+
+/// What is in each store: half of it in the table, half in the log.
+async fn write(path: &Path) {
+    let disk = open(path).await;
+    let ports = disk.ports();
+    for number in 0..6 {
+        ports.journal.append(vec![append(number)]).await.unwrap()[0].as_ref().unwrap();
+        if number == 2 {
+            ports.messages.open(MESSAGE, &user("u1"), false).await.unwrap().unwrap();
+            disk.checkpoint().await.unwrap();
+        }
+    }
+    for event in [event("7"), event_of_type("end", "{}")] {
+        let append = MessageAppend { event, sequence_no: None, idempotency_key: None };
+        ports.messages.append(MESSAGE, None, vec![append]).await.unwrap()[0].as_ref().unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_4_stores_of_every_format_are_opened_with_all_that_they_hold() {
+    let present = stores().join(FORMAT.to_string());
+    if std::env::var_os("WRITE_FORMAT").is_some() && !present.exists() {
+        write(&present).await;
+        released(&present).await;
+        fs::remove_file(present.join("rejoin.lock")).unwrap();
+    }
+    let mut formats = 0;
+    for store in fs::read_dir(stores()).unwrap().map(|store| store.unwrap().path()) {
+        let folder = TempDir::new().unwrap();
+        copy(&store, folder.path());
+        let disk = open(folder.path()).await;
+        let ports = disk.ports();
+        let numbers: Vec<usize> = read_all(&ports.journal, "u1").await.into_iter().map(|(_, number)| number).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{}", store.display());
+        let message = ports.messages.read(&Topic::Message(MESSAGE), Position::Start, super::crash::AMPLE).await.unwrap();
+        assert_eq!(message.entries.len(), 2);
+        assert!(ports.messages.observe(MESSAGE).await.unwrap().unwrap().message.end.is_some());
+        ports.archive.check().await.unwrap();
+        formats += 1;
+    }
+    assert_eq!(formats, FORMAT, "there is a store of each format");
+}
+
+/// Has a mark say that its store has another format: its two places for checkpoints lie 4096 bytes apart, and are a text of 8 bytes,
+/// five numbers, of which the format is the second, and a checksum.
+fn write_format(mark: &Path, format: u64) {
+    let mut bytes = fs::read(mark).unwrap();
+    for place in [0, 4_096] {
+        let slot = &mut bytes[place..place + 56];
+        slot[16..24].copy_from_slice(&format.to_be_bytes());
+        let checksum = u64::from(crc32fast::hash(&slot[..48]));
+        slot[48..].copy_from_slice(&checksum.to_be_bytes());
+    }
+    fs::write(mark, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_a_newer_format_is_refused_and_not_changed() {
+    let folder = TempDir::new().unwrap();
+    copy(&stores().join(FORMAT.to_string()), folder.path());
+    write_format(&folder.path().join("rejoin.mark"), FORMAT + 1);
+    let before: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"].iter().map(|file| fs::read(folder.path().join(file)).unwrap()).collect();
+    let refused = Disk::open(&options(folder.path()), &context()).err().unwrap().to_string();
+    assert!(refused.contains(&format!("has format {}", FORMAT + 1)) && refused.contains("use the version that wrote it"), "{refused}");
+    let after: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"].iter().map(|file| fs::read(folder.path().join(file)).unwrap()).collect();
+    assert!(before == after);
+}
