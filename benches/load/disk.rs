@@ -18,7 +18,7 @@ use rejoin::{
         disk::{Disk, DiskOptions, SyncPolicy},
         system_clock::SystemClock,
     },
-    domain::topic::UserId,
+    domain::{event::Event, topic::UserId},
     ports::journal::Append,
     testing::{backend_context_with, event_of_bytes},
 };
@@ -50,8 +50,9 @@ fn open(path: &Path, age_max: Option<Duration>) -> (Disk, Ports) {
     (disk, ports)
 }
 
-fn append(user: usize) -> Append {
-    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: event_of_bytes(EVENT_BYTES), idempotency_key: None }
+/// The same event for all: to make one is not what is measured.
+fn append(user: usize, event: &Arc<Event>) -> Append {
+    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: Arc::clone(event), idempotency_key: None }
 }
 
 async fn compare_appends(folder: &Path) {
@@ -98,10 +99,10 @@ async fn append_for(ports: &Ports, how_long: Duration) -> (f64, Duration) {
     for publisher in 0..PUBLISHERS {
         let (journal, done, times) = (Arc::clone(&ports.journal), Arc::clone(&done), Arc::clone(&times));
         publishers.spawn(async move {
-            let (mut user, mut own) = (publisher * 7_919, Vec::new());
+            let (mut user, mut own, event) = (publisher * 7_919, Vec::new(), event_of_bytes(EVENT_BYTES));
             while started.elapsed() < how_long {
                 let began = Instant::now();
-                for appended in journal.append(vec![append(user % USERS)]).await.unwrap() {
+                for appended in journal.append(vec![append(user % USERS, &event)]).await.unwrap() {
                     appended.unwrap();
                 }
                 own.push(began.elapsed());
@@ -146,9 +147,9 @@ async fn compare_sweeps(folder: &Path) {
 async fn grow(path: &Path, appends: usize) {
     const BATCH: usize = 250;
     let (disk, ports) = open(path, None);
-    let started = Instant::now();
+    let (started, event) = (Instant::now(), event_of_bytes(EVENT_BYTES));
     for batch in 0..appends / BATCH {
-        let events = (0..BATCH).map(|event| append((batch * BATCH + event) % USERS)).collect();
+        let events = (0..BATCH).map(|number| append((batch * BATCH + number) % USERS, &event)).collect();
         ports.journal.append(events).await.unwrap();
         if (batch + 1) % (appends / BATCH / 5).max(1) == 0 {
             println!("  {:9} appends, {:.0} MiB on disk, {:.0} s", (batch + 1) * BATCH, mib(path), started.elapsed().as_secs_f64());

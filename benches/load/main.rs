@@ -35,6 +35,10 @@ mod server;
 
 use clap::{Parser, Subcommand};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures a Rejoin server on this machine.
 #[derive(Parser)]
 struct Arguments {

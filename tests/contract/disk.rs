@@ -72,6 +72,10 @@ impl Directory for Bounded {
         Ok(self.file(self.inner.create(name)?))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.inner.remove(name)
     }

@@ -26,6 +26,12 @@ pub trait Directory: Debug + Send + Sync {
     /// [`ErrorKind::AlreadyExists`], or those of the file system.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Gives a file another name, which must not be taken. It is safe after [`Directory::sync`].
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors
@@ -133,6 +139,10 @@ impl Directory for RealDirectory {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -187,7 +187,7 @@ pub(super) fn remove_oldest(
     mut goes: impl FnMut(EventId) -> bool,
     entries_max: usize,
 ) -> Result<(), Failure> {
-    let mut keys_gone = Vec::new();
+    let (from, mut gone) = (behind(topic.number, topic.floor), 0);
     for row in rows.range(&behind(topic.number, topic.floor), &keys::behind_entries(topic.number))?.take(entries_max) {
         let (key, _) = row?;
         let id = keys::id_of_entry(&key)?;
@@ -195,11 +195,12 @@ pub(super) fn remove_oldest(
             break;
         }
         topic.floor = id;
-        keys_gone.push(key);
+        gone += 1;
     }
-    topic.entries = topic.entries.saturating_sub(keys_gone.len() as u64);
-    for key in keys_gone {
-        rows.remove(key);
+    topic.entries = topic.entries.saturating_sub(gone);
+    if gone > 0 {
+        // Nobody reads before the floor.
+        rows.discard(from, behind(topic.number, topic.floor));
     }
     Ok(())
 }
@@ -220,13 +221,26 @@ impl DiskJournal {
 
 /// A batch of one caller.
 #[derive(Clone)]
-struct AppendJob(Vec<Append>);
+struct AppendJob(Arc<[Encoded]>);
+
+/// An event, and the text that is kept of it: made where the publisher waits, not where all of them do.
+struct Encoded {
+    append: Append,
+    text: String,
+}
+
+impl Encoded {
+    fn new(append: Append) -> Self {
+        let text = stored_event::encode(&Topic::User(append.user.clone()), &append.event);
+        Self { append, text }
+    }
+}
 
 impl Job for AppendJob {
     type Answer = Vec<Result<Appended, BackendError>>;
 
     fn size(&self) -> (usize, usize) {
-        (self.0.len(), self.0.iter().map(|append| append.event.cost_bytes()).sum())
+        (self.0.len(), self.0.iter().map(|one| one.append.event.cost_bytes()).sum())
     }
 }
 
@@ -240,18 +254,18 @@ impl Write<AppendJob> for Appender {
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append events", None, move |store| {
-            let all: Vec<&Append> = jobs.iter().flat_map(|job| &job.0).collect();
+            let all: Vec<&Encoded> = jobs.iter().flat_map(|job| &*job.0).collect();
             let tell = |answers: &Vec<Answer>| {
-                for (append, answer) in all.iter().zip(answers) {
+                for (one, answer) in all.iter().zip(answers) {
                     if let Ok((_, Some(entry))) = answer {
-                        log.listeners.appended(&Topic::User(append.user.clone()), entry);
+                        log.listeners.appended(&Topic::User(one.append.user.clone()), entry);
                     }
                 }
             };
             let answers = store.write(|rows| log.append_all(rows, &all), tell)?;
-            let told = |(append, answer): (&&Append, Answer)| match answer {
+            let told = |(one, answer): (&&Encoded, Answer)| match answer {
                 Ok((appended, _)) => Ok(appended),
-                Err(damage) => Err(BackendError::damaged("append events", Topic::User(append.user.clone()), damage)),
+                Err(damage) => Err(BackendError::damaged("append events", Topic::User(one.append.user.clone()), damage)),
             };
             let mut told = all.iter().zip(answers).map(told);
             Ok(jobs.iter().map(|job| told.by_ref().take(job.0.len()).collect()).collect())
@@ -261,12 +275,12 @@ impl Write<AppendJob> for Appender {
 }
 
 impl DiskLog {
-    fn append_all(&self, rows: &mut Draft, all: &[&Append]) -> Result<Vec<Answer>, Failure> {
+    fn append_all(&self, rows: &mut Draft, all: &[&Encoded]) -> Result<Vec<Answer>, Failure> {
         let now = self.now();
         let mut common = Common { latest: now, ..common_of(rows)? };
         let mut answers = Vec::with_capacity(all.len());
-        for append in all {
-            answers.push(match self.append_one(rows, &mut common, append, now) {
+        for one in all {
+            answers.push(match self.append_one(rows, &mut common, one, now) {
                 Ok(appended) => Ok(appended),
                 Err(Failure::Damaged(damage)) => Err(damage),
                 Err(failure) => return Err(failure),
@@ -281,7 +295,7 @@ impl DiskLog {
         &self,
         rows: &mut Draft,
         common: &mut Common,
-        append: &Append,
+        Encoded { append, text }: &Encoded,
         now: Timestamp,
     ) -> Result<(Appended, Option<Entry>), Failure> {
         let Append { user, event, idempotency_key } = append;
@@ -304,8 +318,7 @@ impl DiskLog {
             remove_oldest(rows, &mut topic, |_| true, surplus)?;
         }
         let (prev, id) = (topic.head, topic.head.next(now));
-        let topic_name = Topic::User(user.clone());
-        rows.put(keys::entry(topic.number, id), keys::entry_value(prev, &stored_event::encode(&topic_name, event)));
+        rows.put(keys::entry(topic.number, id), keys::entry_value(prev, text));
         if topic.entries == 0 {
             topic.floor = prev;
             rows.put(keys::age(Timestamp::from_ms(id.major()), topic.number), user.as_str().to_owned());
@@ -378,7 +391,7 @@ impl Journal for DiskJournal {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.call("append events", AppendJob(batch)).await
+        self.appends.call("append events", AppendJob(batch.into_iter().map(Encoded::new).collect())).await
     }
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
@@ -393,7 +406,7 @@ impl Journal for DiskJournal {
         let user = user.clone();
         let purge = move |rows: &mut Draft| {
             let Some(mut topic) = topic_of(rows, &user)? else { return Ok(()) };
-            remove_oldest(rows, &mut topic, |_| true, usize::MAX)?;
+            rows.discard(behind(topic.number, topic.floor), behind(topic.number, topic.head));
             topic.floor = topic.head;
             topic.entries = 0;
             rows.put(keys::topic(&user), topic.encode());

@@ -15,7 +15,6 @@
 //! | `v` message number, sequence number | an event |
 //! | `i` message number, idempotency key | the number that the first got, when |
 //! | `s` time, message id | nothing: its producer gave its last sign of life then, or later |
-//! | `d` number | nothing: a message's number whose events are to be removed |
 
 use bytes::Bytes;
 
@@ -144,10 +143,6 @@ pub(super) fn silence(seen_at: Timestamp, id: MessageId) -> Bytes {
 pub(super) fn message_of_silence(key: &[u8]) -> Result<MessageId, Damage> {
     let bytes: Option<[u8; 16]> = key.get(9..).and_then(|bytes| bytes.try_into().ok());
     bytes.map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes))).ok_or_else(|| Damage::new("the key of a message can't be read"))
-}
-
-pub(super) fn doomed(message: u64) -> Bytes {
-    key(b'd', &[&message.to_be_bytes()])
 }
 
 /// The time or number that stands behind the letter of a key.

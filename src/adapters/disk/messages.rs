@@ -1,7 +1,7 @@
 //! Messages on disk.
 //!
-//! Invariant: a message's events stand under a number that is its own and given once, so that one that is removed is gone at once, its
-//! events go little by little, and another one of the same id begins anew beside them.
+//! Invariant: a message's events stand under a number that is its own and given once, so that those of one that is removed are never
+//! read again, and another one of the same id begins anew beside them.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -244,11 +244,13 @@ impl AppendTarget for Appending<'_> {
     }
 }
 
-/// Removes a message; its events go later. `false` if it was not there.
+/// Removes a message with its events. `false` if it was not there.
 pub(super) fn remove(rows: &mut Draft, id: MessageId) -> Result<bool, Failure> {
     let Some(row) = message_of(rows, id)? else { return Ok(false) };
     rows.remove(keys::message(id));
-    rows.put(keys::doomed(row.number), "");
+    rows.discard(keys::message_event(row.number, 0), keys::behind_message_events(row.number));
+    let (first, behind) = keys::message_keys(row.number);
+    rows.discard(first, behind);
     Ok(true)
 }
 

@@ -7,7 +7,7 @@
 //!   gone; each entry keeps its `prev`.
 //! - **Origin** is the time at which the store was made. The **head** of an empty topic is its last id or now, whichever is later.
 //! - **Idempotency keys** are kept on disk for their window, and survive a restart.
-//! - **Messages** are never trimmed: one is whole, or gone. Its events go little by little afterwards.
+//! - **Messages** are never trimmed: one is whole, or gone.
 //! - **What it needs**: a directory of its own on a local file system (`disk.path`), for one process at a time.
 //! - **A full disk**: writes are answered by 503 with the reason, reads go on, and writes succeed again when there is room.
 //! - **Damage** is told, never passed over: each block of the table and each record of the log has a checksum, each entry names the one
@@ -24,6 +24,7 @@ mod failure;
 pub mod files;
 mod journal;
 mod keys;
+mod known;
 mod log;
 mod mark;
 mod messages;

@@ -6,8 +6,6 @@
 //! on its way into the table; the mark says what must be found at the next start.
 
 use std::{
-    collections::BTreeMap,
-    ops::Bound,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use redb::{Builder, Database, Durability, ReadableDatabase};
 use tokio::sync::Notify;
 
@@ -23,9 +20,10 @@ use super::{
     blocks::Blocks,
     failure::{Damage, Failure},
     files::Directory,
+    known::KnownRows,
     log::{self, Log, LogPlace, Owner},
     mark::{self, Checkpoint, Mark},
-    rows::{self, Changes, Draft, ROWS, View},
+    rows::{self, Batch, Changeset, Draft, ROWS, View},
 };
 use crate::ports::archive::Compacted;
 
@@ -85,13 +83,15 @@ struct Writer {
     writes: u64,
     /// The log may have lost what was acknowledged and not synced yet, which is in memory still.
     has_lost: bool,
+    /// Rows that were asked for, as the latest write left them.
+    known: KnownRows,
 }
 
 /// What views are made of.
 struct Layers {
-    growing: Arc<Changes>,
+    growing: Batch,
     /// Changes on their way into the table, and the first segment of the log behind them.
-    leaving: Option<(Arc<Changes>, u64)>,
+    leaving: Option<(Batch, u64)>,
     write: u64,
     /// None while it could not be opened again after a failure.
     table: Option<Arc<Database>>,
@@ -166,21 +166,21 @@ impl Store {
         let Checkpoint { store_id, first_segment, .. } = checkpoint;
         let safe = if noted.segment < first_segment { LogPlace::default() } else { noted };
         let found = log::read(&*directory, store_id, first_segment, safe)?;
-        let growing = Changes::default();
+        let mut growing = Batch::default();
         let mut writes = 0;
         for record in found.records {
             writes += 1;
-            growing.take(writes, rows::decode(record).ok_or_else(|| Damage::new("a record of the log can't be read"))?);
+            growing.growing().take(writes, &Changeset::decode(record).ok_or_else(|| Damage::new("a record of the log can't be read"))?);
         }
         let owner = Owner { store_id, syncs_each: options.syncs_each };
         let log = Log::begin(Arc::clone(&directory), owner, found.end)?;
         log::remove_before(&*directory, first_segment)?;
         let safe = log.end();
-        let layers = Layers { growing: Arc::new(growing), leaving: None, write: writes, table: Some(Arc::new(table)) };
+        let layers = Layers { growing, leaving: None, write: writes, table: Some(Arc::new(table)) };
         let store = Self {
             directory,
             options,
-            writer: Mutex::new(Writer { log, safe, writes, has_lost: false }),
+            writer: Mutex::new(Writer { log, safe, writes, has_lost: false, known: KnownRows::default() }),
             mark: Mutex::new(mark),
             layers: Mutex::new(layers),
             moving: Mutex::new(()),
@@ -194,8 +194,8 @@ impl Store {
     /// The rows as they are now.
     pub(super) fn view(&self) -> Result<View, Failure> {
         let layers = lock(&self.layers);
-        let mut changes = vec![Arc::clone(&layers.growing)];
-        changes.extend(layers.leaving.iter().map(|(leaving, _)| Arc::clone(leaving)));
+        let leaving = layers.leaving.iter().flat_map(|(leaving, _)| leaving.parts());
+        let changes = layers.growing.parts().chain(leaving).collect();
         let table = layers.table()?.begin_read()?.open_table(ROWS)?;
         Ok(View { changes, write: layers.write, table })
     }
@@ -218,24 +218,26 @@ impl Store {
     pub(super) fn write<T>(&self, draft: impl Fn(&mut Draft) -> Result<T, Failure>, told: impl FnOnce(&T)) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
         self.make_room(&mut writer)?;
-        let drafted = || -> Result<_, Failure> {
-            let mut rows = Draft::new(self.view()?);
+        let known = std::mem::take(&mut writer.known);
+        let drafted = |known| -> Result<_, Failure> {
+            let mut rows = Draft::new(self.view()?, known);
             let answer = draft(&mut rows)?;
-            Ok((answer, rows.into_changes()))
+            let (changes, known) = rows.into_parts();
+            Ok((answer, changes, known))
         };
-        let (answer, changes) = match drafted() {
+        let (answer, changes, mut known) = match drafted(known) {
             Err(failure) if failure.is_of_table() => {
                 self.open_table_anew()?;
-                drafted()?
+                drafted(KnownRows::default())?
             }
             drafted => drafted?,
         };
         if !changes.is_empty() {
-            self.make_safe(&mut writer, &changes)?;
-            let mut layers = lock(&self.layers);
-            layers.growing.take(writer.writes, changes);
-            layers.write = writer.writes;
+            self.take(&mut writer, &changes)?;
+            known.learn(&changes.rows);
+            lock(&self.layers).write = writer.writes;
         }
+        writer.known = known;
         told(&answer);
         Ok(answer)
     }
@@ -267,20 +269,21 @@ impl Store {
         Ok(())
     }
 
-    /// Writes changes into the log.
-    fn make_safe(&self, writer: &mut Writer, changes: &BTreeMap<Bytes, Option<Bytes>>) -> Result<(), Failure> {
+    /// Writes changes into the log, and takes them into memory, where no view shows them yet.
+    fn take(&self, writer: &mut Writer, changes: &Changeset) -> Result<(), Failure> {
         if writer.has_lost {
-            let growing = Arc::clone(&lock(&self.layers).growing);
-            let all: BTreeMap<_, _> = growing.range((Bound::Unbounded, Bound::Unbounded), u64::MAX).collect();
-            writer.log.append(&rows::encode(&all)).map_err(Failure::of_write)?;
+            let growing = lock(&self.layers).growing.clone();
+            writer.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
             self.sync_log(writer)?;
             writer.has_lost = false;
         }
-        writer.log.append(&rows::encode(changes)).map_err(Failure::of_write)?;
+        writer.log.append(&changes.encode()).map_err(Failure::of_write)?;
         if self.options.syncs_each {
             self.sync_log(writer)?;
         }
         writer.writes += 1;
+        let growing = lock(&self.layers).growing.growing();
+        growing.take(writer.writes, changes);
         Ok(())
     }
 
@@ -356,7 +359,7 @@ impl Store {
         lock(&self.mark).record(checkpoint)?;
         lock(&self.layers).leaving = None;
         self.settled.notify_all();
-        Ok(log::remove_before(&*self.directory, first_segment)?)
+        Ok(log::retire_before(&*self.directory, first_segment)?)
     }
 
     /// A table that runs out of room has to be opened anew: better not to begin.
@@ -499,15 +502,20 @@ fn record_checkpoint(table: &Database, checkpoint: Checkpoint) -> Result<(), Fai
 }
 
 /// Writes changes into the table, which then holds all of the log before that segment.
-fn write_table(table: &Database, changes: &Changes, first_segment: u64) -> Result<Checkpoint, Failure> {
+fn write_table(table: &Database, changes: &Batch, first_segment: u64) -> Result<Checkpoint, Failure> {
     let held = checkpoint_in(table)?.ok_or_else(|| Damage::new(format!("{TABLE} has lost its first row")))?;
     let checkpoint = Checkpoint { generation: held.generation + 1, first_segment, ..held };
     commit(table, |rows| {
-        for (key, value) in changes.range((Bound::Unbounded, Bound::Unbounded), u64::MAX) {
+        let Changeset { rows: all, discarded } = changes.all();
+        for (key, value) in &all {
             match value {
-                Some(value) => drop(rows.insert(&key[..], &value[..])?),
+                Some(value) if !rows::is_in(&discarded, key) => drop(rows.insert(&key[..], &value[..])?),
+                Some(_) => {}
                 None => drop(rows.remove(&key[..])?),
             }
+        }
+        for (from, to) in &discarded {
+            rows.retain_in(&from[..]..&to[..], |_, _| false)?;
         }
         put_checkpoint(rows, checkpoint)
     })?;

@@ -1,12 +1,10 @@
-//! What is over its time is removed, little by little: entries over the age limit, idempotency keys behind their window, and the events
-//! of messages that are gone.
+//! What is over its time is removed, little by little: entries over the age limit, and idempotency keys behind their window.
 //!
 //! Invariant: a batch is small, so that no append waits long behind it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
@@ -28,10 +26,10 @@ const ROWS_MAX: usize = 500;
 
 pub(super) struct DiskSweep(pub(super) Arc<DiskLog>);
 
-/// Most topics, keys or messages that are looked at in one batch.
+/// Most topics or keys that are looked at in one batch.
 const STEPS_MAX: usize = 100;
 
-/// Removes what is over its time of one topic or message, or one key, or a part of it. Tells how many rows it removed; `None` if there is
+/// Removes what is over its time of one topic, or one key, or a part of it. Tells how many rows it removed; `None` if there is
 /// nothing left.
 type Step = fn(&DiskLog, &mut Draft) -> Result<Option<usize>, Failure>;
 
@@ -47,7 +45,7 @@ impl Sweep for DiskSweep {
     }
 
     async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError> {
-        let steps: [Step; 3] = [DiskLog::remove_aged, DiskLog::forget_keys, |_, rows| remove_doomed(rows)];
+        let steps: [Step; 2] = [DiskLog::remove_aged, DiskLog::forget_keys];
         for step in steps {
             let mut has_more = true;
             while has_more && turn.next_batch().await? {
@@ -118,25 +116,4 @@ impl DiskLog {
         }
         Ok((!due.is_empty()).then_some(due.len()))
     }
-}
-
-fn remove_doomed(rows: &mut Draft) -> Result<Option<usize>, Failure> {
-    let (from, to) = keys::all(b'd');
-    let Some((key, _)) = rows.range(&from, &to)?.next().transpose()? else { return Ok(None) };
-    let number = keys::first_number(&key)?;
-    let (keys_from, keys_to) = keys::message_keys(number);
-    let mut gone: Vec<Bytes> = Vec::new();
-    for (from, to) in [(keys_from, keys_to), (keys::message_event(number, 0), keys::behind_message_events(number))] {
-        for row in rows.range(&from, &to)?.take(ROWS_MAX - gone.len()) {
-            gone.push(row?.0);
-        }
-    }
-    if gone.len() < ROWS_MAX {
-        gone.push(key);
-    }
-    let removed = gone.len();
-    for key in gone {
-        rows.remove(key);
-    }
-    Ok(Some(removed))
 }

@@ -4,6 +4,8 @@ mod lossy_disk;
 
 use std::{collections::BTreeMap, panic::AssertUnwindSafe};
 
+use bytes::Bytes;
+
 use self::lossy_disk::{Fault, LossyDisk, Remains};
 use super::*;
 use crate::adapters::disk::rows::Rows;

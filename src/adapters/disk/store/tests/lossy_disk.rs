@@ -225,6 +225,15 @@ impl Directory for LossyDisk {
         Ok(Arc::new(LossyFile { disk: self.clone(), name: name.to_owned(), file }))
     }
 
+    /// After a loss of power it may have the one name, the other, both or none.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.act(|state| {
+            let file = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), file);
+            Ok(())
+        })
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.act(|state| state.names.remove(name).map(drop).ok_or_else(|| ErrorKind::NotFound.into()))
     }
