@@ -1,7 +1,7 @@
 //! An export as text: NDJSON, one line for each record.
 //!
 //! ```text
-//! {"rejoin_export":1,"exported_at":"2026-11-27T10:00:00.000Z"}
+//! {"export_format":1,"exported_at":"2026-11-27T10:00:00.000Z"}
 //! {"user":"u1","origin":"1718900000000-0","after":"1718900000000-0"}
 //! {"id":"1718900000007-1","event":{"type":"x","ts":"..","user_id":"u1","topic":"user:u1","scope":{},"payload":1}}
 //! {"message":"01890a5d-ac96-774b-bcce-b302099a8057","owner":"u1","epoch":1,"stop_requested":false}
@@ -65,7 +65,7 @@ pub enum LineError {
 #[derive(Default, Deserialize, Serialize)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
-    rejoin_export: Option<u32>,
+    export_format: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exported_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ impl LineWriter {
     pub fn line(&mut self, record: &Record) -> Result<String, LineError> {
         let line = match record {
             Record::Begin { exported_at } => {
-                Line { rejoin_export: Some(FORMAT), exported_at: Some(exported_at.to_string()), ..Line::default() }
+                Line { export_format: Some(FORMAT), exported_at: Some(exported_at.to_string()), ..Line::default() }
             }
             Record::Topic { user, origin, after } => {
                 self.topic = Some(Topic::User(user.clone()));
@@ -173,7 +173,7 @@ impl LineReader {
             return Ok(None);
         }
         let line: Line = serde_json::from_str(line)?;
-        if let Some(format) = line.rejoin_export {
+        if let Some(format) = line.export_format {
             self.has_begun = true;
             return if format == FORMAT { begin(&line).map(Some) } else { Err(LineError::Newer(format)) };
         }
@@ -273,9 +273,9 @@ mod tests {
     fn what_is_no_export_is_told() {
         let mut reader = LineReader::new(registry());
         assert!(matches!(reader.record("{}"), Err(LineError::NotBegun)));
-        let newer = LineReader::new(registry()).record(r#"{"rejoin_export":2,"exported_at":"2024-06-20T16:13:20Z"}"#);
+        let newer = LineReader::new(registry()).record(r#"{"export_format":2,"exported_at":"2024-06-20T16:13:20Z"}"#);
         assert!(newer.unwrap_err().to_string().contains("format 2"));
-        reader.record(r#"{"rejoin_export":1,"exported_at":"2024-06-20T16:13:20Z"}"#).unwrap();
+        reader.record(r#"{"export_format":1,"exported_at":"2024-06-20T16:13:20Z"}"#).unwrap();
         assert!(matches!(reader.record(""), Ok(None)));
         for line in [
             "x",

@@ -26,6 +26,10 @@ pub enum BackendErrorKind {
     /// It can't be reached, or turned the request away. Nothing was done.
     #[error("the backend is unavailable")]
     Unavailable,
+    /// It has no room for what is to be written. Nothing was done, and what it holds can be read. It takes writes again when its operator
+    /// has made room.
+    #[error("the backend has no room left")]
+    Full,
     /// The connection to it broke before it answered. What was asked may have been done: repeat it only with the same
     /// idempotency key.
     #[error("the connection to the backend broke before it answered")]
@@ -54,6 +58,7 @@ impl BackendErrorKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "unavailable",
+            Self::Full => "full",
             Self::Disconnected => "disconnected",
             Self::Timeout => "timeout",
             Self::BroadcastsFull => "broadcasts_full",

@@ -176,7 +176,8 @@ pub(crate) async fn a_full_backend_takes_nothing_and_keeps_what_it_has(fixture: 
     let told = process.append_batch(&topic, 0..3).await;
     backend.fill().await;
     let batch = || vec![with_key(&topic, 3, "a"), with_key(&other, 4, "b"), to_append(&topic, 5)];
-    assert_away(process.journal.append(batch())).await;
+    let refused = process.journal.append(batch()).await.unwrap_err();
+    assert_eq!(refused.kind, BackendErrorKind::Full, "{refused:?}");
     assert_eq!(ids(&process.read_all(&topic, Position::Start).await), told, "reading goes on, and nothing came of it");
     assert!(process.read_all(&other, Position::Start).await.is_empty());
     backend.make_room().await;

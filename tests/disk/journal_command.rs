@@ -69,7 +69,7 @@ async fn filled(path: &Path) -> (ServerProcess, Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_server_exports_and_a_client_goes_on_at_the_store_that_imports() {
     let folder = TempDir::new().unwrap();
-    let (path, other, file) = (folder.path().join("one"), folder.path().join("other"), folder.path().join("events.ndjson"));
+    let (path, other, file) = (folder.path().join("one"), folder.path().join("other"), folder.path().join("backup.ndjson"));
     let (server, ids) = filled(&path).await;
     let busy = complaint(&path, &["export"]).await;
     assert!(busy.contains("is in use by another process") && busy.contains("GET /api/admin/export"), "{busy}");
@@ -104,7 +104,7 @@ async fn a_running_server_exports_and_a_client_goes_on_at_the_store_that_imports
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_whole_export_is_told_and_memory_is_refused() {
     let folder = TempDir::new().unwrap();
-    let (path, file) = (folder.path().join("one"), folder.path().join("events.ndjson"));
+    let (path, file) = (folder.path().join("one"), folder.path().join("backup.ndjson"));
     let (server, _) = filled(&path).await;
     kill(server, &path).await;
     let export = said(&path, &["export"]).await;
@@ -116,7 +116,7 @@ async fn what_is_no_whole_export_is_told_and_memory_is_refused() {
     let without_an_entry: Vec<&str> = whole.iter().enumerate().filter(|(place, _)| *place != 3).map(|(_, line)| *line).collect();
     fs::write(&file, without_an_entry.join("\n")).unwrap();
     assert!(complaint(&into("lacking"), &["import", file_name]).await.contains("the export is not whole"));
-    fs::write(&file, "{\"rejoin_export\":2,\"exported_at\":\"2026-11-27T10:00:00Z\"}\n").unwrap();
+    fs::write(&file, "{\"export_format\":2,\"exported_at\":\"2026-11-27T10:00:00Z\"}\n").unwrap();
     assert!(complaint(&into("newer"), &["import", file_name]).await.contains("line 1: the export has format 2"));
     let mut memory = Command::new(env!("CARGO_BIN_EXE_rejoin"));
     memory.args(["journal", "stats"]).env("REJOIN_EVENTS__BACKEND", "memory").env("REJOIN_DISK__PATH", into("none"));

@@ -84,7 +84,7 @@ async fn without_storage_nothing_is_taken_and_nothing_lost() {
         }
         assert!(kept < 60, "it has room for more than it has");
     };
-    assert_eq!(error.kind, BackendErrorKind::Unavailable, "{error:?}");
+    assert_eq!(error.kind, BackendErrorKind::Full, "{error:?}");
     let page = ports.journal.read(&crate::nats::given::topic("u1"), Position::Start, crate::nats::given::AMPLE).await.unwrap();
     assert_eq!(page.entries.len(), kept);
 }

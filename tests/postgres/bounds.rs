@@ -64,7 +64,7 @@ async fn a_server_without_room_for_appends_is_not_ready_and_is_when_one_was_take
     );
     process.journal.probe().await.unwrap();
     let refused = process.journal.append(vec![append("u", None)]).await.unwrap_err();
-    assert_eq!(refused.kind, BackendErrorKind::Unavailable);
+    assert_eq!(refused.kind, BackendErrorKind::Full);
     assert!(refused.source.unwrap().to_string().contains("No space left on device"));
     assert!(process.journal.probe().await.is_err());
     let limit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };

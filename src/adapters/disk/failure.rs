@@ -58,6 +58,7 @@ impl Failure {
     pub(super) fn told(self, context: &'static str, topic: Option<&Topic>) -> BackendError {
         let kind = match (&self, topic) {
             (Self::Damaged(_), Some(topic)) => return BackendError::damaged(context, topic.clone(), self),
+            (Self::Full, _) => BackendErrorKind::Full,
             (Self::Unsafe(_), _) => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,
         };

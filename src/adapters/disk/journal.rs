@@ -156,7 +156,8 @@ pub(super) fn oldest_since(rows: &impl Rows, topic: &TopicRow, cutoff: Timestamp
         return Ok(None);
     }
     let from = topic.floor.max(EventId::timed(cutoff.as_ms(), 0));
-    let first = rows.range(&keys::entry(topic.number, from), &keys::behind_entries(topic.number))?.next();
+    // What is at the floor may be there still, though it is gone; and no id of that time is before its first.
+    let first = rows.range(&behind(topic.number, from), &keys::behind_entries(topic.number))?.next();
     let (key, value) = first.ok_or_else(|| Damage::new("a topic's entries are missing"))??;
     let (prev, _) = keys::entry_of(&value)?;
     Ok(Some((prev, keys::id_of_entry(&key)?)))

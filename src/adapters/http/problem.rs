@@ -137,6 +137,9 @@ impl Problem {
                 "the event is larger than the backend takes (of NATS: the server's max_payload): send less at once",
             ),
             BackendErrorKind::Rejected => Self::internal(),
+            BackendErrorKind::Full => Self::backend_unavailable(
+                "the backend has no room left, so nothing was stored: its operator has to make some; what is there can be read",
+            ),
             _ => Self::backend_unavailable(message),
         }
     }

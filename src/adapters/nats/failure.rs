@@ -123,12 +123,10 @@ impl Failure {
             Self::Silent => BackendErrorKind::Timeout,
             Self::TooLarge => BackendErrorKind::TooLarge,
             Self::Refused(error) if error.is(&[code::MESSAGE_TOO_LARGE]) => BackendErrorKind::TooLarge,
-            // Without room, without a quorum, over the account's limits, too many at once: nothing was done.
+            Self::Refused(error) if self.is_full() || error.is(&[code::ACCOUNT_IS_FULL]) => BackendErrorKind::Full,
+            // Without a quorum, over the account's limits, too many at once: nothing was done.
             Self::Refused(error)
-                if error.code >= 429
-                    || error.is(&[code::STREAM_NOT_FOUND, code::ACCOUNT_IS_FULL])
-                    || self.is_conflict()
-                    || self.is_momentary() =>
+                if error.code >= 429 || error.is(&[code::STREAM_NOT_FOUND]) || self.is_conflict() || self.is_momentary() =>
             {
                 BackendErrorKind::Unavailable
             }

@@ -102,12 +102,17 @@ impl Failure {
             Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,
             // Also where the server said that this is the end: what waited for a standby is committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
+            Self::Full => BackendErrorKind::Full,
+            Self::Statement(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == DISK_FULL) => BackendErrorKind::Full,
             _ if self.is_about_rows() || self.is_about_statement() => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };
         BackendError { source: Some(Box::new(self)), ..BackendError::new(kind, context) }
     }
 }
+
+/// "could not extend file", or the like.
+const DISK_FULL: &str = "53100";
 
 fn cause_of(code: &str) -> Cause {
     match code {

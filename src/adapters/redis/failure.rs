@@ -125,6 +125,7 @@ impl Failure {
             Self::Silent => BackendErrorKind::Timeout,
             Self::Error(error) if error.is_timeout() => BackendErrorKind::Timeout,
             Self::Error(error) if error.is_connection_dropped() && !error.is_connection_refusal() => BackendErrorKind::Disconnected,
+            Self::Error(error) if cause_of(error) == Cause::Full => BackendErrorKind::Full,
             Self::Error(error) if cause_of(error) == Cause::Other && is_misunderstanding(error) => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };

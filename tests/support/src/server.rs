@@ -22,8 +22,8 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody; without a section
-    /// `[disk]` what would be on disk is in memory.
+    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody; unless they name the
+    /// disk, what would be there is in memory.
     pub async fn start(settings: &str) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), settings).await
     }
@@ -32,7 +32,7 @@ impl TestServer {
     pub async fn start_at(address: SocketAddr, text: &str) -> Self {
         let mut settings = Settings::from_toml(text).unwrap_or_else(|error| panic!("{error}")).settings;
         settings.server.listen = address;
-        if !text.contains("[disk]") {
+        if !text.contains("disk") {
             // Nothing of a test is left behind.
             settings.keep_in_memory();
         }
@@ -104,10 +104,14 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `program` with these environment variables, and waits until it says where it listens. What would be on disk is in memory.
+    /// Starts `program` with these environment variables, and waits until it says where it listens. Unless they say where
+    /// its store is, what would be on disk is in memory.
     pub async fn start(program: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
-        command.args(["serve", "--memory"]).envs(environment.iter().copied());
+        command.arg("serve").envs(environment.iter().copied());
+        if !environment.iter().any(|(name, _)| *name == "REJOIN_DISK__PATH") {
+            command.arg("--memory");
+        }
         Self::start_by(command).await
     }
 

@@ -31,8 +31,8 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  rejoin journal export --config old.toml > events.ndjson    all that there is, into a file
-  rejoin journal import --config new.toml < events.ndjson    and into another backend
+  rejoin journal export --config old.toml > backup.ndjson    all that there is, into a file
+  rejoin journal import --config new.toml < backup.ndjson    and into another backend
   rejoin journal verify                                      whether all of it can be read
 
 It works on the backends that the settings name, also while servers use them. The store on disk belongs to one process: stop the

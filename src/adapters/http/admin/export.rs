@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 
-use super::{BACKEND_AWAY, operator, private};
+use super::{BACKEND_AWAY, operator, private, view::ExportLineView};
 use crate::{
     adapters::{
         export_lines::LineWriter,
@@ -33,7 +33,7 @@ description::refusals! {
 #[utoipa::path(
     get, path = "/api/admin/export", tag = "operate", operation_id = "export", security(("bearer" = ["admin"])),
     responses(
-        (status = 200, description = "NDJSON: docs/operations/backups.md describes the lines.", content_type = "application/x-ndjson", body = String),
+        (status = 200, description = "NDJSON: docs/operations/backups.md describes the lines.", content_type = "application/x-ndjson", body = ExportLineView),
         ExportRefusals,
     ),
 )]

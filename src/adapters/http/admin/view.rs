@@ -48,6 +48,46 @@ pub(super) struct BacklogView {
     next: Option<String>,
 }
 
+/// A line of an export: of each kind of line those fields that it has.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there to be described: `export_lines` writes it")]
+pub(super) struct ExportLineView {
+    /// The first line: the version of the lines.
+    export_format: Option<u32>,
+    exported_at: Option<String>,
+    /// A user's topic begins.
+    user: Option<String>,
+    /// The origin of its journal.
+    origin: Option<String>,
+    /// The position before its first entry.
+    after: Option<String>,
+    /// A message begins.
+    message: Option<String>,
+    owner: Option<String>,
+    epoch: Option<u64>,
+    stop_requested: Option<bool>,
+    /// An entry of the latest topic or message.
+    id: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    event: Option<serde_json::Value>,
+    /// A topic that can't be read.
+    unreadable: Option<String>,
+    why: Option<String>,
+    /// The last line.
+    end: Option<ExportEndView>,
+}
+
+/// What an export holds.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is there to be described: `export_lines` writes it")]
+pub(super) struct ExportEndView {
+    topics: u64,
+    entries: u64,
+    messages: u64,
+    message_events: u64,
+    unreadable: u64,
+}
+
 /// What there is of this process.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StatusView {
