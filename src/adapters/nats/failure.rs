@@ -49,6 +49,8 @@ pub(super) struct ApiError {
 /// The errors that are looked for, by their numbers in the server's `errors.json`.
 mod code {
     pub(super) const ACCOUNT_IS_FULL: u64 = 10_002;
+    /// The server's or the account's storage is used up.
+    pub(super) const INSUFFICIENT_RESOURCES: u64 = 10_023;
     pub(super) const MESSAGE_NOT_FOUND: u64 = 10_037;
     pub(super) const MESSAGE_TOO_LARGE: u64 = 10_054;
     pub(super) const STREAM_NAME_EXISTS: u64 = 10_058;
@@ -123,7 +125,9 @@ impl Failure {
             Self::Silent => BackendErrorKind::Timeout,
             Self::TooLarge => BackendErrorKind::TooLarge,
             Self::Refused(error) if error.is(&[code::MESSAGE_TOO_LARGE]) => BackendErrorKind::TooLarge,
-            Self::Refused(error) if self.is_full() || error.is(&[code::ACCOUNT_IS_FULL]) => BackendErrorKind::Full,
+            Self::Refused(error) if self.is_full() || error.is(&[code::ACCOUNT_IS_FULL, code::INSUFFICIENT_RESOURCES]) => {
+                BackendErrorKind::Full
+            }
             // Without a quorum, over the account's limits, too many at once: nothing was done.
             Self::Refused(error)
                 if error.code >= 429 || error.is(&[code::STREAM_NOT_FOUND]) || self.is_conflict() || self.is_momentary() =>

@@ -236,10 +236,7 @@ mod tests {
         for (error, kind) in [
             (failed(of_server, "user_script:3: attempt to index a nil value script: f_1, on @user_script:3."), BackendErrorKind::Rejected),
             (failed(ErrorKind::UnexpectedReturnType, "not a number"), BackendErrorKind::Rejected),
-            (
-                failed(of_server, "Error running script (call to f_1): @user_script:3: -OOM command not allowed"),
-                BackendErrorKind::Unavailable,
-            ),
+            (failed(of_server, "Error running script (call to f_1): @user_script:3: -OOM command not allowed"), BackendErrorKind::Full),
             (failed(of_server, "max number of clients reached"), BackendErrorKind::Unavailable),
         ] {
             let text = error.to_string();
