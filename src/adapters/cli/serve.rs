@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::log;
 use crate::{
     adapters::{
-        config::{AuthMode, Loaded, Secret, Settings, TelemetrySettings},
+        config::{AuthMode, Backend, Loaded, Secret, Settings, TelemetrySettings},
         traces::{Traces, TracesError, TracesOptions},
     },
     composition::Server,
@@ -107,8 +107,11 @@ fn allow_many_connections(connections_max: Option<usize>) {
 /// Says where it listens and what to try next.
 fn welcome(settings: &Settings, server: &Server) {
     let address = server.address();
-    let backend = settings.events.backend.name();
-    let mut lines = vec![format!("Rejoin listens on http://{address}, events are kept in {backend}.")];
+    let kept = match settings.events.backend {
+        Backend::Disk => format!("on disk, in {}", settings.disk.path.display()),
+        other => format!("in {}", other.name()),
+    };
+    let mut lines = vec![format!("Rejoin listens on http://{address}, events are kept {kept}.")];
     match settings.auth.mode {
         AuthMode::None => {
             tracing::warn!(

@@ -4,12 +4,14 @@
 //! to.
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
 use super::{
     connection::Connection,
     failure::about,
     journal::{RedisJournal, senseless},
     keys::Keys,
+    messages::INDEXES_AT_ONCE,
     scripts::RESTORE,
 };
 use crate::{
@@ -56,30 +58,48 @@ impl Archive for RedisJournal {
 }
 
 impl RedisJournal {
-    /// Members of indexes, one index after the other. A place is the number of an index, and how far it was read.
+    /// Members of indexes. Where there is one, a place is how far it was read; in a cluster, which has one for each slot, it is the
+    /// first that was not read, and each is read whole.
     async fn members<T>(
         &self,
         indexes: &[String],
         from: Option<&ListPlace>,
         read: impl Fn(&str) -> Option<T> + Sync,
     ) -> Result<Listing<T>, BackendError> {
-        let place =
-            from.and_then(|place| place.0.split_once(':')).and_then(|(index, cursor)| Some((index.parse().ok()?, cursor.to_owned())));
-        let (mut at, mut cursor) = place.unwrap_or((0_usize, "0".to_owned()));
-        let mut items = Vec::new();
-        while let Some(index) = indexes.get(at) {
-            let mut scan = redis::cmd("ZSCAN");
-            scan.arg(index).arg(&cursor).arg("COUNT").arg(NAMES_ABOUT);
-            let (next, members): Scanned = self.appends.send("list an index", &scan).await?;
-            items.extend(members.chunks(2).filter_map(|member| read(member.first()?)));
-            at += usize::from(next == "0");
-            cursor = next;
-            if items.len() >= NAMES_ABOUT {
-                break;
-            }
+        let place = from.map_or("0", |place| &place.0);
+        if let [index] = indexes {
+            let (next, members) = self.scan_index(index, place).await?;
+            let items = members.iter().filter_map(|member| read(member)).collect();
+            return Ok(Listing { items, next: (next != "0").then_some(ListPlace(next)), may_repeat: true });
         }
-        let next = (at < indexes.len()).then(|| ListPlace(format!("{at}:{cursor}")));
-        Ok(Listing { items, next, may_repeat: true })
+        let first: usize = place.parse().unwrap_or(0);
+        let rest = indexes.get(first..).unwrap_or_default();
+        let some = &rest[..rest.len().min(INDEXES_AT_ONCE)];
+        let members: Vec<Vec<String>> = try_join_all(some.iter().map(|index| self.whole_index(index))).await?;
+        let items = members.iter().flatten().filter_map(|member| read(member)).collect();
+        let next = first + some.len();
+        Ok(Listing { items, next: (next < indexes.len()).then(|| ListPlace(next.to_string())), may_repeat: true })
+    }
+
+    async fn whole_index(&self, index: &str) -> Result<Vec<String>, BackendError> {
+        let (mut cursor, mut all) = ("0".to_owned(), Vec::new());
+        loop {
+            let (next, members) = self.scan_index(index, &cursor).await?;
+            all.extend(members);
+            if next == "0" {
+                return Ok(all);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Some members of an index, and where it goes on.
+    async fn scan_index(&self, index: &str, cursor: &str) -> Result<Scanned, BackendError> {
+        let mut scan = redis::cmd("ZSCAN");
+        scan.arg(index).arg(cursor).arg("COUNT").arg(NAMES_ABOUT);
+        let (next, members): Scanned = self.appends.send("list an index", &scan).await?;
+        // Each is told with its score behind it.
+        Ok((next, members.into_iter().step_by(2).collect()))
     }
 
     async fn restore_part(&self, part: &Part) -> Result<Restored, BackendError> {

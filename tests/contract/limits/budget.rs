@@ -61,14 +61,18 @@ pub(crate) async fn a_budget_is_a_sliding_window(fixture: &dyn Fixture) {
 pub(crate) async fn a_refused_replay_does_not_count(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, user) = (backend.process().await, user("u1"));
+    let began = Instant::now();
     assert_eq!(process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0));
     for second in 1..6 {
         backend.pass(Duration::from_secs(1)).await;
-        assert_refused(
-            process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(),
-            Duration::from_secs(WINDOW_SECONDS - second),
-            fixture,
-        );
+        let ends_in = WINDOW.saturating_sub(passed(fixture, began, Duration::from_secs(second)));
+        let taken = process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap();
+        if taken.is_ok() {
+            // A busy machine took more than these seconds.
+            assert!(passed(fixture, began, Duration::from_secs(second)) + fixture.time_tolerance() >= WINDOW);
+            return;
+        }
+        assert_refused(taken, ends_in, fixture);
     }
     backend.pass(Duration::from_secs(1) + fixture.time_tolerance()).await;
     assert_eq!(process.budget.take(&user, Position::Start, 1, WINDOW).await.unwrap(), Ok(0), "who kept trying is let in all the same");
