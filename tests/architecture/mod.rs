@@ -104,7 +104,7 @@ fn each_backend_has_all_that_the_recipe_names() {
         has("src/composition/backends.rs", &variant);
         has("config/default.toml", &format!("[{name}]"));
         has("tests/contract/mod.rs", &format!("mod {name}_backend:"));
-        // Memory needs no server, and no page or file of its own: it is the default, and belongs to one process.
+        // Memory needs no server, and no page or file of its own: `rejoin serve --memory` is all.
         if backend != Backend::Memory {
             has(&format!("config/{name}.toml"), &format!("[{name}]"));
             has(&format!("docs/backends/{name}.md"), "#");

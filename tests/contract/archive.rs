@@ -304,10 +304,9 @@ async fn each_backend_takes_over_what_each_other_has_exported() {
 }
 
 #[tokio::test]
-async fn a_problem_of_a_topic_is_told() {
+async fn an_entry_that_does_not_follow_is_not_imported() {
     let backend = MemoryFixture.open(Options::default()).await;
     let process = backend.process().await;
-    // Something between them is missing.
     let broken = part("u", at(5, 2), &[at(6, 1), at(6, 3)]);
     let mut importer = Importer::new(process.archives());
     importer.take(Record::Topic { user: user("u"), origin: at(0, 0), after: at(6, 1) }).await.unwrap();

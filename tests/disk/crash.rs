@@ -1,6 +1,6 @@
 //! The process is killed under load, again and again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rejoin::{
     domain::{
@@ -21,8 +21,14 @@ const KILLS: u64 = 50;
 const USERS: usize = 20;
 pub(super) const AMPLE: PageLimit = PageLimit { entries_max: 1_000, bytes_max: 1 << 22 };
 
-/// Publishes numbers to one user, each until it is acknowledged, and tells their ids. Where the server is at the moment, `servers` says.
-async fn publish(user: String, mut servers: watch::Receiver<Option<String>>, mut stop: watch::Receiver<bool>) -> (String, Vec<String>) {
+/// Publishes numbers to one user, each until it is acknowledged, and tells their ids. Where the server is at the moment, `servers` says;
+/// `all` counts what was acknowledged to anybody.
+async fn publish(
+    user: String,
+    mut servers: watch::Receiver<Option<String>>,
+    all: Arc<watch::Sender<usize>>,
+    mut stop: watch::Receiver<bool>,
+) -> (String, Vec<String>) {
     let (client, mut acknowledged) = (reqwest::Client::new(), Vec::new());
     while !*stop.borrow_and_update() {
         let number = acknowledged.len();
@@ -34,9 +40,14 @@ async fn publish(user: String, mut servers: watch::Receiver<Option<String>>, mut
             Ok(answer) if answer.status().is_success() => {
                 if let Ok(answer) = answer.json::<Value>().await {
                     acknowledged.push(answer["id"].as_str().unwrap().to_owned());
+                    all.send_modify(|all| *all += 1);
                 }
             }
-            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            // It was killed: another one comes, at an address of its own.
+            _ => tokio::select! {
+                _ = servers.wait_for(|now| *now != url) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            },
         }
     }
     (user, acknowledged)
@@ -61,20 +72,22 @@ async fn promise_4_a_process_that_is_killed_under_load_again_and_again_loses_not
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("data");
     let environment = [("REJOIN_EVENTS__STREAM_MAXLEN", "1000000"), ("REJOIN_LOG__LEVEL", "error")];
-    let (servers, stop) = (watch::Sender::new(None), watch::Sender::new(false));
+    let (servers, stop, all) = (watch::Sender::new(None), watch::Sender::new(false), Arc::new(watch::Sender::new(0)));
     let mut publishers = JoinSet::new();
     for number in 0..USERS {
-        publishers.spawn(publish(format!("u{number}"), servers.subscribe(), stop.subscribe()));
+        publishers.spawn(publish(format!("u{number}"), servers.subscribe(), Arc::clone(&all), stop.subscribe()));
     }
     let mut random = 0x9e37_79b9_u64;
     for _ in 0..KILLS {
         let process = serve(&path, &environment).await;
         servers.send_replace(Some(format!("http://{}", process.address())));
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // The load is what this is about: it is killed somewhere within it.
-        tokio::time::sleep(Duration::from_millis(20 + (random >> 33) % 250)).await;
+        // It is killed somewhere within the load.
+        let enough = *all.borrow() + 1 + usize::try_from((random >> 33) % 800).unwrap();
+        soon("so many events", all.subscribe().wait_for(|all| *all >= enough)).await.unwrap();
         process.signal("KILL").await;
         process.ended().await;
+        servers.send_replace(None);
         let disk = open(&path).await;
         for number in 0..USERS {
             let numbers = read_all(&disk.ports().journal, &format!("u{number}")).await;
