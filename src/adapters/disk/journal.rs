@@ -252,14 +252,18 @@ struct Appender(Arc<DiskLog>);
 
 #[async_trait]
 impl Write<AppendJob> for Appender {
+    /// Some are drafted while the log is synced.
+    const IN_FLIGHT_MAX: usize = 4;
+
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append events", None, move |store| {
             let all: Vec<&Encoded> = jobs.iter().flat_map(|job| &*job.0).collect();
-            let tell = |answers: &Vec<Answer>| {
-                for (one, answer) in all.iter().zip(answers) {
+            let (written, listeners) = (jobs.clone(), Arc::clone(&log.listeners));
+            let tell = move |answers: &Vec<Answer>| {
+                for (one, answer) in written.iter().flat_map(|job| &*job.0).zip(answers) {
                     if let Ok((_, Some(entry))) = answer {
-                        log.listeners.appended(&Topic::User(one.append.user.clone()), entry);
+                        listeners.appended(&Topic::User(one.append.user.clone()), entry);
                     }
                 }
             };

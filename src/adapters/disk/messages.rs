@@ -82,6 +82,9 @@ type Done = Result<(Answers, Vec<Entry>), Damage>;
 
 #[async_trait]
 impl Write<MessageJob> for Appender {
+    /// Some are drafted while the log is synced.
+    const IN_FLIGHT_MAX: usize = 4;
+
     async fn write(&self, jobs: &[MessageJob]) -> Result<Vec<Result<Answers, BackendError>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append to messages", None, move |store| {
@@ -93,10 +96,11 @@ impl Write<MessageJob> for Appender {
                 };
                 jobs.iter().map(append).collect::<Result<Vec<Done>, Failure>>()
             };
-            let tell = |all: &Vec<Done>| {
-                for (job, done) in jobs.iter().zip(all) {
+            let (ids, listeners) = (jobs.iter().map(|job| job.id).collect::<Vec<_>>(), Arc::clone(&log.listeners));
+            let tell = move |all: &Vec<Done>| {
+                for (id, done) in ids.into_iter().zip(all) {
                     for entry in done.iter().flat_map(|(_, entries)| entries) {
-                        log.listeners.appended(&Topic::Message(job.id), entry);
+                        listeners.appended(&Topic::Message(id), entry);
                     }
                 }
             };
@@ -325,12 +329,12 @@ impl Messages for DiskMessages {
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
-        let log = Arc::clone(&self.log);
+        let listeners = Arc::clone(&self.log.listeners);
         let topic = Topic::Message(id);
         let delete = move |store: &Store| {
-            let told = |was_there: &bool| {
+            let told = move |was_there: &bool| {
                 if *was_there {
-                    log.listeners.grown(&Topic::Message(id));
+                    listeners.grown(&Topic::Message(id));
                 }
             };
             store.write(|rows| remove(rows, id), told)
@@ -344,9 +348,10 @@ impl Messages for DiskMessages {
             let seen_before = log.now().minus(silent_for);
             let mut removed = 0;
             while removed < messages_max {
+                let listeners = Arc::clone(&log.listeners);
                 let looked = store.write(
                     |rows| look_at_silent(rows, seen_before, messages_max - removed),
-                    |(gone, _)| gone.iter().for_each(|id| log.listeners.grown(&Topic::Message(*id))),
+                    move |(gone, _)| gone.iter().for_each(|id| listeners.grown(&Topic::Message(*id))),
                 )?;
                 removed += looked.0.len();
                 if !looked.1 {

@@ -125,6 +125,67 @@ fn promise_4_what_was_acknowledged_outlives_a_sync_that_failed_and_a_loss_of_pow
     }
 }
 
+/// Puts rows from several threads. Tells which were acknowledged.
+fn put_at_the_same_time(store: &Store) -> Vec<usize> {
+    const THREADS: usize = 6;
+    let acknowledged = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                for number in (thread..WRITES).step_by(THREADS) {
+                    let written = store.write(
+                        |rows| {
+                            rows.put(key(number), value(number));
+                            Ok(())
+                        },
+                        |()| {},
+                    );
+                    if written.is_ok() {
+                        lock(acknowledged).push(number);
+                    }
+                    let _ = store.checkpoint();
+                }
+            });
+        }
+    });
+    let mut acknowledged = acknowledged.into_inner().unwrap();
+    acknowledged.sort_unstable();
+    acknowledged
+}
+
+fn rows_of(store: &Store) -> Vec<usize> {
+    (0..WRITES).filter(|number| store.read(|rows| rows.get(&key(*number))).unwrap() == Some(value(*number))).collect()
+}
+
+/// Writes that wait for one sync fail together, with what was drafted on top of them, and leave nothing behind.
+#[test]
+fn promise_4_writers_at_the_same_time_are_acknowledged_or_leave_nothing_when_a_sync_fails() {
+    for failed in 1..60 {
+        let disk = LossyDisk::new(Fault::FailedSync(failed), None);
+        let Ok(Opened { store, .. }) = open(&disk) else { continue };
+        let acknowledged = put_at_the_same_time(&store);
+        assert_eq!(rows_of(&store), acknowledged, "sync {failed} failed");
+        put(&store, 900).unwrap();
+        for remains in [Remains::Nothing, Remains::All, Remains::Some(failed as u64)] {
+            let again = open(&disk.after_loss_of_power(remains)).unwrap();
+            assert_eq!(rows_of(&again.store), acknowledged, "sync {failed} failed, {remains:?} remains");
+        }
+    }
+}
+
+#[test]
+fn promise_4_writers_at_the_same_time_keep_what_was_acknowledged_when_the_power_goes() {
+    for last in 10..300 {
+        let disk = LossyDisk::new(Fault::None, Some(last));
+        let Ok(Opened { store, .. }) = open(&disk) else { continue };
+        let acknowledged = put_at_the_same_time(&store);
+        let again = open(&disk.after_loss_of_power(Remains::Some(last as u64))).unwrap();
+        let there = rows_of(&again.store);
+        assert!(acknowledged.iter().all(|number| there.contains(number)), "power lost at operation {last}");
+    }
+}
+
 /// The tests above see what they are there for: a program that forgets a sync is caught.
 #[test]
 fn a_sync_that_is_forgotten_shows() {
