@@ -67,7 +67,7 @@ impl Changes {
     /// Takes back the changes of all writes behind that one.
     fn forget_after(&self, write: u64) {
         self.discarded().retain(|(made_by, _)| *made_by <= write);
-        for row in self.rows.iter() {
+        for row in &self.rows {
             let (key, Reverse(made_by)) = row.key();
             if *made_by > write {
                 self.bytes.fetch_sub(cost_bytes(key, row.value().as_ref()), Ordering::Relaxed);
