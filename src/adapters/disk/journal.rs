@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    blocking::{CALL_TIMEOUT, with_store},
+    blocking::{CALL_TIMEOUT, GROUPS_IN_FLIGHT_MAX, with_store},
     failure::{Damage, Failure},
     keys::{self, Common, TopicRow},
     messages::message_bounds,
@@ -252,8 +252,7 @@ struct Appender(Arc<DiskLog>);
 
 #[async_trait]
 impl Write<AppendJob> for Appender {
-    /// Some are drafted while the log is synced.
-    const IN_FLIGHT_MAX: usize = 4;
+    const IN_FLIGHT_MAX: usize = GROUPS_IN_FLIGHT_MAX;
 
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));

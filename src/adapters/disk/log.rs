@@ -55,6 +55,8 @@ pub(super) struct Log {
     owner: Owner,
     file: Arc<dyn DiskFile>,
     end: LogPlace,
+    /// Up to there it is synced.
+    safe: LogPlace,
     /// A write or a sync failed: what lies behind `end` is not to be taken for records.
     failed: bool,
 }
@@ -88,12 +90,18 @@ impl Log {
         file.write_at(0, &head)?;
         file.sync()?;
         directory.sync()?;
-        Ok(Self { directory, owner, file, end: LogPlace { segment, offset: HEAD_BYTES as u64 }, failed: false })
+        let end = LogPlace { segment, offset: HEAD_BYTES as u64 };
+        Ok(Self { directory, owner, file, end, safe: end, failed: false })
     }
 
-    /// Behind the last record.
-    pub(super) const fn end(&self) -> LogPlace {
-        self.end
+    /// Behind the last record that is safe.
+    pub(super) const fn safe(&self) -> LogPlace {
+        self.safe
+    }
+
+    /// Whether all records are safe.
+    pub(super) fn is_safe(&self) -> bool {
+        self.end == self.safe
     }
 
     /// Adds a record. It is safe after [`Self::sync`].
@@ -113,12 +121,16 @@ impl Log {
     /// Waits until all records are safe.
     ///
     /// # Errors
-    /// Those of the file system. Who wrote behind `safe` has to go back there.
-    pub(super) fn sync(&mut self, safe: LogPlace) -> io::Result<()> {
-        self.file.sync().inspect_err(|_| {
+    /// Those of the file system. The records that were not safe are none any more.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let synced = self.file.sync();
+        if synced.is_ok() {
+            self.safe = self.end;
+        } else {
             self.failed = true;
-            self.end = safe;
-        })
+            self.end = self.safe;
+        }
+        synced
     }
 
     /// Goes on in a new segment.

@@ -8,7 +8,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    blocking::{CALL_TIMEOUT, with_store},
+    blocking::{CALL_TIMEOUT, GROUPS_IN_FLIGHT_MAX, with_store},
     failure::{Damage, Failure},
     journal::{DiskLog, common_of},
     keys::{self, Common, MessageRow},
@@ -82,8 +82,7 @@ type Done = Result<(Answers, Vec<Entry>), Damage>;
 
 #[async_trait]
 impl Write<MessageJob> for Appender {
-    /// Some are drafted while the log is synced.
-    const IN_FLIGHT_MAX: usize = 4;
+    const IN_FLIGHT_MAX: usize = GROUPS_IN_FLIGHT_MAX;
 
     async fn write(&self, jobs: &[MessageJob]) -> Result<Vec<Result<Answers, BackendError>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));

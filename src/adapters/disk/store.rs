@@ -2,7 +2,7 @@
 //! background.
 //!
 //! A write is drafted, then logged, then finished. While the log is synced the next writes are drafted on top of those that wait for it,
-//! and all of them go into one record. Locks are taken in this order: `log`, `writer`, `layers`.
+//! and all of them go into one record. Locks are taken in this order: `logging`, `writer`, `layers`.
 //!
 //! Invariants: writes are drafted, logged and finished in one order; a write is seen only by later drafts before the log holds it
 //! safely, and they are logged with it or behind it; where the log fails, all that wait for it fail; what is in the table is in the log
@@ -68,7 +68,7 @@ impl StoreOptions {
 pub(super) struct Store {
     directory: Arc<dyn Directory>,
     options: StoreOptions,
-    log: Mutex<SafeLog>,
+    logging: Mutex<Logging>,
     writer: Mutex<Writer>,
     mark: Mutex<Mark>,
     layers: Mutex<Layers>,
@@ -82,11 +82,8 @@ pub(super) struct Store {
     is_behind: AtomicBool,
 }
 
-/// The log, and what is known to be safe of it.
-struct SafeLog {
+struct Logging {
     log: Log,
-    /// Up to there the log is synced.
-    safe: LogPlace,
     /// The log may have lost what was acknowledged and not synced yet, which is in memory still.
     has_lost: bool,
 }
@@ -208,12 +205,11 @@ impl Store {
         let owner = Owner { store_id, syncs_each: options.syncs_each };
         let log = Log::begin(Arc::clone(&directory), owner, found.end)?;
         log::remove_before(&*directory, first_segment)?;
-        let safe = log.end();
         let layers = Layers { growing, leaving: None, write: writes, table: Some(Arc::new(table)) };
         let store = Self {
             directory,
             options,
-            log: Mutex::new(SafeLog { log, safe, has_lost: false }),
+            logging: Mutex::new(Logging { log, has_lost: false }),
             writer: Mutex::new(Writer { drafted: Drafted { latest: writes, ..Drafted::default() }, known: KnownRows::default() }),
             mark: Mutex::new(mark),
             layers: Mutex::new(layers),
@@ -267,12 +263,12 @@ impl Store {
                 drafted
             }));
         })?;
-        let mut log = lock(&self.log);
+        let mut logging = lock(&self.logging);
         // Another write may have logged this one with its own.
         if let Ok(answer) = answer.try_recv() {
             return answer;
         }
-        self.log_drafted(&mut log);
+        self.log_drafted(&mut logging);
         // Where there is none, what was to be told has panicked.
         answer.try_recv().unwrap_or_else(|_| Err(Failure::Unsafe(std::io::Error::other("a write was not finished"))))
     }
@@ -313,23 +309,23 @@ impl Store {
     }
 
     /// Logs all writes that wait for it, and finishes them. Others may be drafted while the log is synced.
-    fn log_drafted(&self, log: &mut SafeLog) {
+    fn log_drafted(&self, logging: &mut Logging) {
         if !self.options.syncs_each {
             // Those who wait are told.
-            let _ = self.log_alone(log, &mut lock(&self.writer));
+            let _ = self.log_alone(logging, &mut lock(&self.writer));
             return;
         }
         let drafted = lock(&self.writer).drafted.take();
-        match self.log_changes(log, &drafted.changes) {
+        match self.log_changes(logging, &drafted.changes) {
             Ok(()) => self.finish(drafted),
             Err(failure) => self.fail(&mut lock(&self.writer), drafted, &failure),
         }
     }
 
     /// The same while nothing is drafted, so that afterwards all that is in memory is in the log.
-    fn log_alone(&self, log: &mut SafeLog, writer: &mut Writer) -> Result<(), Failure> {
+    fn log_alone(&self, logging: &mut Logging, writer: &mut Writer) -> Result<(), Failure> {
         let drafted = writer.drafted.take();
-        match self.log_lost(log).and_then(|()| self.log_changes(log, &drafted.changes)) {
+        match self.log_lost(logging).and_then(|()| self.log_changes(logging, &drafted.changes)) {
             Ok(()) => {
                 self.finish(drafted);
                 Ok(())
@@ -342,22 +338,22 @@ impl Store {
     }
 
     /// Logs again what a failed sync may have lost. Nothing is drafted meanwhile.
-    fn log_lost(&self, log: &mut SafeLog) -> Result<(), Failure> {
-        if log.has_lost {
+    fn log_lost(&self, logging: &mut Logging) -> Result<(), Failure> {
+        if logging.has_lost {
             let growing = lock(&self.layers).growing.clone();
-            log.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
-            self.sync_log(log)?;
-            log.has_lost = false;
+            logging.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
+            self.sync_log(logging)?;
+            logging.has_lost = false;
         }
         Ok(())
     }
 
-    fn log_changes(&self, log: &mut SafeLog, changes: &[u8]) -> Result<(), Failure> {
+    fn log_changes(&self, logging: &mut Logging, changes: &[u8]) -> Result<(), Failure> {
         if changes.is_empty() {
             return Ok(());
         }
-        log.log.append(changes).map_err(Failure::of_write)?;
-        if self.options.syncs_each { self.sync_log(log) } else { Ok(()) }
+        logging.log.append(changes).map_err(Failure::of_write)?;
+        if self.options.syncs_each { self.sync_log(logging) } else { Ok(()) }
     }
 
     fn finish(&self, drafted: Drafted) {
@@ -386,18 +382,18 @@ impl Store {
     /// # Errors
     /// Those of the file system. All that is not in the table is written anew by the next write.
     pub(super) fn sync(&self) -> Result<(), Failure> {
-        let mut log = lock(&self.log);
-        if log.log.end() == log.safe { Ok(()) } else { self.sync_log(&mut log) }
+        self.sync_log(&mut lock(&self.logging))
     }
 
-    fn sync_log(&self, log: &mut SafeLog) -> Result<(), Failure> {
-        let end = log.log.end();
-        if let Err(error) = log.log.sync(log.safe) {
-            log.has_lost = !self.options.syncs_each;
+    fn sync_log(&self, logging: &mut Logging) -> Result<(), Failure> {
+        if logging.log.is_safe() {
+            return Ok(());
+        }
+        if let Err(error) = logging.log.sync() {
+            logging.has_lost = !self.options.syncs_each;
             return Err(Failure::Unsafe(error));
         }
-        log.safe = end;
-        if let Err(error) = lock(&self.mark).note(end) {
+        if let Err(error) = lock(&self.mark).note(logging.log.safe()) {
             // The note is a second look at what the log says itself.
             tracing::debug!(%error, "the mark could not be written");
         }
@@ -431,7 +427,7 @@ impl Store {
 
     /// Has the changes in memory leave for the table if they have at least so many bytes and no others are on their way.
     fn let_leave(&self, bytes_min: usize) -> Result<(), Failure> {
-        let mut log = lock(&self.log);
+        let mut logging = lock(&self.logging);
         let mut writer = lock(&self.writer);
         {
             let layers = lock(&self.layers);
@@ -439,15 +435,12 @@ impl Store {
                 return Ok(());
             }
         }
-        self.log_alone(&mut log, &mut writer)?;
-        if log.log.end() != log.safe {
-            self.sync_log(&mut log)?;
-        }
-        log.log.begin_anew().map_err(Failure::of_write)?;
-        log.safe = log.log.end();
+        self.log_alone(&mut logging, &mut writer)?;
+        self.sync_log(&mut logging)?;
+        logging.log.begin_anew().map_err(Failure::of_write)?;
         let mut layers = lock(&self.layers);
         let leaving = std::mem::take(&mut layers.growing);
-        layers.leaving = Some((leaving, log.safe.segment));
+        layers.leaving = Some((leaving, logging.log.safe().segment));
         self.wanted.notify_one();
         Ok(())
     }

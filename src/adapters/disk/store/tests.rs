@@ -50,6 +50,16 @@ fn put(store: &Store, number: usize) -> Result<(), Failure> {
     )
 }
 
+fn put_one(store: &Store, number: usize) -> Result<(), Failure> {
+    store.write(
+        |rows| {
+            rows.put(key(number), value(number));
+            Ok(())
+        },
+        |()| {},
+    )
+}
+
 /// Writes row after row, with checkpoints where they are wanted, over failures of the disk, until the power is gone.
 fn run(disk: &LossyDisk) -> Run {
     let mut run = Run::default();
@@ -134,14 +144,7 @@ fn put_at_the_same_time(store: &Store) -> Vec<usize> {
             let acknowledged = &acknowledged;
             scope.spawn(move || {
                 for number in (thread..WRITES).step_by(THREADS) {
-                    let written = store.write(
-                        |rows| {
-                            rows.put(key(number), value(number));
-                            Ok(())
-                        },
-                        |()| {},
-                    );
-                    if written.is_ok() {
+                    if put_one(store, number).is_ok() {
                         lock(acknowledged).push(number);
                     }
                     let _ = store.checkpoint();
@@ -171,6 +174,58 @@ fn promise_4_writers_at_the_same_time_are_acknowledged_or_leave_nothing_when_a_s
             let again = open(&disk.after_loss_of_power(remains)).unwrap();
             assert_eq!(rows_of(&again.store), acknowledged, "sync {failed} failed, {remains:?} remains");
         }
+    }
+}
+
+/// Waits until a condition holds.
+fn wait_until(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::yield_now();
+    }
+}
+
+/// Drafts a write, and one that only reads, while the sync of a first write is under way. Tells which of the three were acknowledged.
+/// `failed` is the number of the sync that fails, if one does.
+fn write_during_a_sync(failed: Option<usize>) -> (LossyDisk, Store, [bool; 3]) {
+    let disk = LossyDisk::new(failed.map_or(Fault::None, Fault::FailedSync), None);
+    let store = open(&disk).unwrap().store;
+    put_one(&store, 0).unwrap();
+    let is_waiting = |count| move |store: &Store| lock(&store.writer).drafted.finish.len() == count;
+    let acknowledged = std::thread::scope(|scope| {
+        let syncs = disk.hold_syncs();
+        let before = disk.operations();
+        let first = scope.spawn(|| put_one(&store, 1).is_ok());
+        // It is in the log and waits for the sync.
+        wait_until(|| disk.operations() > before && is_waiting(0)(&store));
+        let second = scope.spawn(|| put_one(&store, 2).is_ok());
+        wait_until(|| is_waiting(1)(&store));
+        let reading = scope.spawn(|| {
+            let read = store.write(|rows| rows.get(&key(1)), |_| {});
+            assert!(read.as_ref().is_ok_and(|row| *row == Some(value(1))) || read.is_err());
+            read.is_ok()
+        });
+        wait_until(|| is_waiting(2)(&store));
+        assert_eq!(rows_of(&store), [0], "what is not safe is not seen");
+        assert!(!first.is_finished() && !second.is_finished() && !reading.is_finished(), "nothing is acknowledged before it is safe");
+        drop(syncs);
+        [first, second, reading].map(|writer| writer.join().unwrap())
+    });
+    (disk, store, acknowledged)
+}
+
+#[test]
+fn promise_4_what_is_drafted_during_a_sync_shares_its_fate() {
+    let (disk, store, acknowledged) = write_during_a_sync(None);
+    assert_eq!((acknowledged, rows_of(&store)), ([true; 3], vec![0, 1, 2]));
+    assert_eq!(rows_of(&open(&disk.after_loss_of_power(Remains::Nothing)).unwrap().store), [0, 1, 2]);
+
+    let next = disk.syncs() - 1;
+    let (disk, store, acknowledged) = write_during_a_sync(Some(next));
+    assert_eq!((acknowledged, rows_of(&store)), ([false; 3], vec![0]), "sync {next} failed");
+    put_one(&store, 3).unwrap();
+    for remains in [Remains::Nothing, Remains::All] {
+        let again = open(&disk.after_loss_of_power(remains)).unwrap();
+        assert_eq!((rows_of(&store), rows_of(&again.store)), (vec![0, 3], vec![0, 3]));
     }
 }
 
@@ -268,13 +323,7 @@ fn a_full_disk_takes_nothing_and_goes_on_when_there_is_room() {
     for round in 0..6 {
         disk.set_bytes_max(Some(disk.bytes() + 2_000 * round));
         for number in round * 200..round * 200 + 100 {
-            match opened.store.write(
-                |rows| {
-                    rows.put(key(number), value(number));
-                    Ok(())
-                },
-                |()| {},
-            ) {
+            match put_one(&opened.store, number) {
                 Ok(()) => acknowledged.push(number),
                 Err(failure) => assert!(matches!(failure, Failure::Full | Failure::Behind), "{failure}"),
             }
@@ -287,16 +336,7 @@ fn a_full_disk_takes_nothing_and_goes_on_when_there_is_room() {
         // As it is tried every second.
         opened.store.checkpoint().unwrap();
         for number in round * 200 + 100..round * 200 + 110 {
-            opened
-                .store
-                .write(
-                    |rows| {
-                        rows.put(key(number), value(number));
-                        Ok(())
-                    },
-                    |()| {},
-                )
-                .unwrap();
+            put_one(&opened.store, number).unwrap();
             acknowledged.push(number);
             opened.store.checkpoint().unwrap();
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use crate::adapters::disk::files::{Directory, DiskFile};
@@ -62,6 +62,8 @@ struct State {
 pub(super) struct LossyDisk {
     fault: Fault,
     state: Arc<Mutex<State>>,
+    /// Whoever holds it holds up the syncs of files.
+    syncs: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ struct LossyFile {
 
 impl LossyDisk {
     pub(super) fn new(fault: Fault, power_until: Option<usize>) -> Self {
-        Self { fault, state: Arc::new(Mutex::new(State { power_until, ..State::default() })) }
+        Self { fault, state: Arc::new(Mutex::new(State { power_until, ..State::default() })), syncs: Arc::default() }
     }
 
     /// How many operations there have been.
@@ -83,6 +85,11 @@ impl LossyDisk {
 
     pub(super) fn syncs(&self) -> usize {
         self.state.lock().unwrap().syncs
+    }
+
+    /// Has the syncs of files wait for as long as this is held.
+    pub(super) fn hold_syncs(&self) -> MutexGuard<'_, ()> {
+        self.syncs.lock().unwrap()
     }
 
     pub(super) fn set_bytes_max(&self, bytes_max: Option<usize>) {
@@ -176,7 +183,7 @@ impl LossyDisk {
         });
         let files = files.collect();
         let state = State { files, safe_names: names.clone(), names, ..State::default() };
-        Self { fault: Fault::None, state: Arc::new(Mutex::new(state)) }
+        Self { fault: Fault::None, state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
     }
 
     /// Does something, unless the power is gone.
@@ -293,6 +300,7 @@ impl DiskFile for LossyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        drop(self.disk.hold_syncs());
         self.disk.act(|state| {
             state.syncs += 1;
             if self.disk.fault == Fault::FailedSync(state.syncs) {
