@@ -1,13 +1,13 @@
 //! Group commit: what arrives while a transaction is in flight goes into the next one, together.
 //!
-//! Invariants: what is written together is bounded, but for one job that is larger by itself; jobs are given to the writer in the order
-//! of their coming, and a writer that takes several groups at the same time may swap what nobody has waited for; a job whose caller has
-//! given up before its turn is not written at all; each caller is answered within the call's time.
+//! Invariants: what is written together is bounded, but for one job that is larger by itself; jobs are written in the
+//! order of their coming; a job whose caller has given up before its turn is not written at all; each caller is answered
+//! within the call's time.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -36,9 +36,6 @@ pub trait Job: Send + 'static {
 /// Writes jobs in one transaction.
 #[async_trait]
 pub trait Write<J: Job>: Send + Sync + 'static {
-    /// How many groups may be in flight at the same time.
-    const IN_FLIGHT_MAX: usize = 1;
-
     /// Writes all, or none.
     async fn write(&self, jobs: &[J]) -> Result<Vec<J::Answer>, BackendError>;
 }
@@ -82,8 +79,7 @@ impl<J: Job> GroupCommit<J> {
     }
 }
 
-async fn write_all<J: Job, W: Write<J>>(writer: Arc<W>, mut coming: mpsc::Receiver<Waiting<J>>) {
-    let mut in_flight = FuturesUnordered::new();
+async fn write_all<J: Job>(writer: Arc<impl Write<J>>, mut coming: mpsc::Receiver<Waiting<J>>) {
     let mut first = coming.recv().await;
     while let Some(waiting) = first.take() {
         let (mut jobs, mut answers) = (Vec::new(), Vec::new());
@@ -103,20 +99,11 @@ async fn write_all<J: Job, W: Write<J>>(writer: Arc<W>, mut coming: mpsc::Receiv
             }
             next = coming.try_recv().ok();
         }
-        in_flight.push(write_together(&*writer, jobs, answers));
-        // The group is begun before another one is gathered.
-        while in_flight.len() >= W::IN_FLIGHT_MAX || first.is_none() {
-            tokio::select! {
-                biased;
-                Some(()) = in_flight.next() => {}
-                next = coming.recv(), if first.is_none() => match next {
-                    Some(next) => first = Some(next),
-                    None => break,
-                },
-            }
+        write_together(&*writer, jobs, answers).await;
+        if first.is_none() {
+            first = coming.recv().await;
         }
     }
-    while in_flight.next().await.is_some() {}
     // Whoever had the way in is gone, and with them this task: to end by itself would count as a failure.
     std::future::pending::<()>().await;
 }
@@ -216,6 +203,6 @@ mod tests {
         let writer = Arc::new(Slow { turns: Semaphore::new(0), written: Mutex::default() });
         let (waiting, coming) = mpsc::channel(1);
         drop(waiting);
-        assert!(write_all::<Number, _>(writer, coming).now_or_never().is_none());
+        assert!(write_all::<Number>(writer, coming).now_or_never().is_none());
     }
 }

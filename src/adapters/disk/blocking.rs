@@ -15,9 +15,6 @@ use crate::{
 /// How long a call may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How many groups of appends are in flight at the same time: some are drafted while the log is synced for others.
-pub(super) const GROUPS_IN_FLIGHT_MAX: usize = 4;
-
 /// Has something done with the store. `topic` is the one that it is about.
 ///
 /// # Errors

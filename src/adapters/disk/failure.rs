@@ -49,16 +49,6 @@ impl Failure {
         if is_full(&error) { Self::Full } else { Self::Unsafe(error) }
     }
 
-    /// The same failure, for another write that met it.
-    pub(super) fn of_another(&self) -> Self {
-        match self {
-            Self::Full => Self::Full,
-            Self::Behind => Self::Behind,
-            Self::Unsafe(error) => Self::Unsafe(io::Error::new(error.kind(), error.to_string())),
-            other => Self::Unsafe(io::Error::other(other.to_string())),
-        }
-    }
-
     /// Whether the table met a failure and has to be opened again.
     pub(super) fn is_of_table(&self) -> bool {
         matches!(self, Self::Table(_))

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    blocking::{CALL_TIMEOUT, GROUPS_IN_FLIGHT_MAX, with_store},
+    blocking::{CALL_TIMEOUT, with_store},
     failure::{Damage, Failure},
     keys::{self, Common, TopicRow},
     messages::message_bounds,
@@ -252,17 +252,14 @@ struct Appender(Arc<DiskLog>);
 
 #[async_trait]
 impl Write<AppendJob> for Appender {
-    const IN_FLIGHT_MAX: usize = GROUPS_IN_FLIGHT_MAX;
-
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append events", None, move |store| {
             let all: Vec<&Encoded> = jobs.iter().flat_map(|job| &*job.0).collect();
-            let (written, listeners) = (jobs.clone(), Arc::clone(&log.listeners));
-            let tell = move |answers: &Vec<Answer>| {
-                for (one, answer) in written.iter().flat_map(|job| &*job.0).zip(answers) {
+            let tell = |answers: &Vec<Answer>| {
+                for (one, answer) in all.iter().zip(answers) {
                     if let Ok((_, Some(entry))) = answer {
-                        listeners.appended(&Topic::User(one.append.user.clone()), entry);
+                        log.listeners.appended(&Topic::User(one.append.user.clone()), entry);
                     }
                 }
             };

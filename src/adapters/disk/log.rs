@@ -59,6 +59,8 @@ pub(super) struct Log {
     safe: LogPlace,
     /// A write or a sync failed: what lies behind `end` is not to be taken for records.
     failed: bool,
+    /// A sync failed that was to make records safe which were acknowledged before.
+    has_lost: bool,
 }
 
 impl Log {
@@ -91,7 +93,7 @@ impl Log {
         file.sync()?;
         directory.sync()?;
         let end = LogPlace { segment, offset: HEAD_BYTES as u64 };
-        Ok(Self { directory, owner, file, end, safe: end, failed: false })
+        Ok(Self { directory, owner, file, end, safe: end, failed: false, has_lost: false })
     }
 
     /// Behind the last record that is safe.
@@ -99,9 +101,14 @@ impl Log {
         self.safe
     }
 
-    /// Whether all records are safe.
-    pub(super) fn is_safe(&self) -> bool {
-        self.end == self.safe
+    /// Whether records that were acknowledged may be gone. Those who have them still add them again, and say so.
+    pub(super) const fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// What was lost is there again, and safe.
+    pub(super) const fn repaired(&mut self) {
+        self.has_lost = false;
     }
 
     /// Adds a record. It is safe after [`Self::sync`].
@@ -123,22 +130,28 @@ impl Log {
     /// # Errors
     /// Those of the file system. The records that were not safe are none any more.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.end == self.safe {
+            return Ok(());
+        }
         let synced = self.file.sync();
         if synced.is_ok() {
             self.safe = self.end;
         } else {
             self.failed = true;
+            self.has_lost |= !self.owner.syncs_each;
             self.end = self.safe;
         }
         synced
     }
 
-    /// Goes on in a new segment.
+    /// Goes on in a new segment, which says where this one ends: so all of it has to be safe first.
     ///
     /// # Errors
     /// Those of the file system; to try again is harmless.
     pub(super) fn begin_anew(&mut self) -> io::Result<()> {
-        *self = Self::begin(Arc::clone(&self.directory), self.owner, self.end)?;
+        self.sync()?;
+        let begun = Self::begin(Arc::clone(&self.directory), self.owner, self.end)?;
+        *self = Self { has_lost: self.has_lost, ..begun };
         Ok(())
     }
 }

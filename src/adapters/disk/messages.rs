@@ -8,7 +8,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    blocking::{CALL_TIMEOUT, GROUPS_IN_FLIGHT_MAX, with_store},
+    blocking::{CALL_TIMEOUT, with_store},
     failure::{Damage, Failure},
     journal::{DiskLog, common_of},
     keys::{self, Common, MessageRow},
@@ -82,8 +82,6 @@ type Done = Result<(Answers, Vec<Entry>), Damage>;
 
 #[async_trait]
 impl Write<MessageJob> for Appender {
-    const IN_FLIGHT_MAX: usize = GROUPS_IN_FLIGHT_MAX;
-
     async fn write(&self, jobs: &[MessageJob]) -> Result<Vec<Result<Answers, BackendError>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append to messages", None, move |store| {
@@ -95,11 +93,10 @@ impl Write<MessageJob> for Appender {
                 };
                 jobs.iter().map(append).collect::<Result<Vec<Done>, Failure>>()
             };
-            let (ids, listeners) = (jobs.iter().map(|job| job.id).collect::<Vec<_>>(), Arc::clone(&log.listeners));
-            let tell = move |all: &Vec<Done>| {
-                for (id, done) in ids.into_iter().zip(all) {
+            let tell = |all: &Vec<Done>| {
+                for (job, done) in jobs.iter().zip(all) {
                     for entry in done.iter().flat_map(|(_, entries)| entries) {
-                        listeners.appended(&Topic::Message(id), entry);
+                        log.listeners.appended(&Topic::Message(job.id), entry);
                     }
                 }
             };
@@ -328,12 +325,12 @@ impl Messages for DiskMessages {
     }
 
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
-        let listeners = Arc::clone(&self.log.listeners);
+        let log = Arc::clone(&self.log);
         let topic = Topic::Message(id);
         let delete = move |store: &Store| {
-            let told = move |was_there: &bool| {
+            let told = |was_there: &bool| {
                 if *was_there {
-                    listeners.grown(&Topic::Message(id));
+                    log.listeners.grown(&Topic::Message(id));
                 }
             };
             store.write(|rows| remove(rows, id), told)
@@ -347,10 +344,9 @@ impl Messages for DiskMessages {
             let seen_before = log.now().minus(silent_for);
             let mut removed = 0;
             while removed < messages_max {
-                let listeners = Arc::clone(&log.listeners);
                 let looked = store.write(
                     |rows| look_at_silent(rows, seen_before, messages_max - removed),
-                    move |(gone, _)| gone.iter().for_each(|id| listeners.grown(&Topic::Message(*id))),
+                    |(gone, _)| gone.iter().for_each(|id| log.listeners.grown(&Topic::Message(*id))),
                 )?;
                 removed += looked.0.len();
                 if !looked.1 {

@@ -43,14 +43,11 @@ pub(super) struct Changeset {
     pub(super) discarded: Vec<(Bytes, Bytes)>,
 }
 
-/// The write that discarded a range, and the range.
-type Discarded = (u64, (Bytes, Bytes));
-
 /// Changes in memory, each with the number of the write that made it. Those of earlier writes stay, for views that were there before.
 #[derive(Default)]
 pub(super) struct Changes {
     rows: SkipMap<(Bytes, Reverse<u64>), Option<Bytes>>,
-    discarded: Mutex<Vec<Discarded>>,
+    discarded: Mutex<Vec<(Bytes, Bytes)>>,
     bytes: AtomicUsize,
 }
 
@@ -58,25 +55,13 @@ impl Changes {
     /// Takes what a write changed.
     pub(super) fn take(&self, write: u64, changes: &Changeset) {
         self.bytes.fetch_add(changes.cost_bytes(), Ordering::Relaxed);
-        self.discarded().extend(changes.discarded.iter().map(|range| (write, range.clone())));
+        self.discarded().extend_from_slice(&changes.discarded);
         for (key, value) in &changes.rows {
             self.rows.insert((key.clone(), Reverse(write)), value.clone());
         }
     }
 
-    /// Takes back the changes of all writes behind that one.
-    fn forget_after(&self, write: u64) {
-        self.discarded().retain(|(made_by, _)| *made_by <= write);
-        for row in &self.rows {
-            let (key, Reverse(made_by)) = row.key();
-            if *made_by > write {
-                self.bytes.fetch_sub(cost_bytes(key, row.value().as_ref()), Ordering::Relaxed);
-                row.remove();
-            }
-        }
-    }
-
-    fn discarded(&self) -> MutexGuard<'_, Vec<Discarded>> {
+    fn discarded(&self) -> MutexGuard<'_, Vec<(Bytes, Bytes)>> {
         // It is changed in whole steps.
         self.discarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,10 +96,6 @@ impl Changes {
     }
 }
 
-fn cost_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
-    CHANGE_BYTES + key.len() + value.map_or(0, Bytes::len)
-}
-
 /// Changes that go into the table together, in parts: a small one is faster to look into than a large one.
 #[derive(Clone, Default)]
 pub(super) struct Batch {
@@ -129,13 +110,6 @@ impl Batch {
             self.full.push(std::mem::take(&mut self.growing));
         }
         Arc::clone(&self.growing)
-    }
-
-    /// Takes back the changes of all writes behind that one.
-    pub(super) fn forget_after(&self, write: u64) {
-        for part in self.parts() {
-            part.forget_after(write);
-        }
     }
 
     /// All parts, the latest first.
@@ -153,7 +127,7 @@ impl Batch {
         let (mut rows, mut sorted) = (BTreeMap::new(), Vec::new());
         for part in self.full.iter().chain([&self.growing]) {
             rows.extend(part.range((Bound::Unbounded, Bound::Unbounded), u64::MAX));
-            sorted.extend(part.discarded().iter().map(|(_, range)| range.clone()));
+            sorted.extend_from_slice(&part.discarded());
         }
         sorted.sort_unstable();
         let mut discarded: Vec<(Bytes, Bytes)> = Vec::with_capacity(sorted.len());
@@ -313,8 +287,8 @@ const DISCARDED: u8 = 2;
 impl Changeset {
     /// What they cost in memory, about.
     fn cost_bytes(&self) -> usize {
-        let rows = self.rows.iter().map(|(key, value)| cost_bytes(key, value.as_ref()));
-        rows.chain(self.discarded.iter().map(|(from, to)| cost_bytes(from, Some(to)))).sum()
+        let rows = self.rows.iter().map(|(key, value)| CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len));
+        rows.chain(self.discarded.iter().map(|(from, to)| CHANGE_BYTES + from.len() + to.len())).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -323,13 +297,10 @@ impl Changeset {
 
     /// The changes as a record of the log has them.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut record = Vec::new();
-        self.encode_into(&mut record);
-        record
-    }
-
-    /// Adds the changes to those of a record, which are of earlier writes.
-    pub(super) fn encode_into(&self, record: &mut Vec<u8>) {
+        let len = |key: &Bytes, value: &Bytes| 9 + key.len() + value.len();
+        let of_rows = self.rows.iter().map(|(key, value)| len(key, value.as_ref().unwrap_or(key)));
+        let of_discarded = self.discarded.iter().map(|(from, to)| len(from, to));
+        let mut record = Vec::with_capacity(of_rows.chain(of_discarded).sum());
         let text = |record: &mut Vec<u8>, bytes: &[u8]| {
             // Keys and values are bounded far below 4 GiB.
             record.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -337,19 +308,20 @@ impl Changeset {
         };
         for (key, value) in &self.rows {
             record.push(if value.is_some() { PUT } else { REMOVED });
-            text(record, key);
+            text(&mut record, key);
             if let Some(value) = value {
-                text(record, value);
+                text(&mut record, value);
             }
         }
         for (from, to) in &self.discarded {
             record.push(DISCARDED);
-            text(record, from);
-            text(record, to);
+            text(&mut record, from);
+            text(&mut record, to);
         }
+        record
     }
 
-    /// Reads the changes of a record, of one write or several; `None` where it has none.
+    /// Reads the changes of a record; `None` where it has none.
     pub(super) fn decode(record: Vec<u8>) -> Option<Self> {
         let (mut rest, mut changes) = (Bytes::from(record), Self::default());
         let take = |rest: &mut Bytes, len: usize| (rest.len() >= len).then(|| rest.split_to(len));

@@ -1,19 +1,14 @@
 //! The store: a log that makes writes safe, what they changed in memory, and a table on disk that takes the changes over in the
 //! background.
 //!
-//! A write is drafted, then logged, then finished. While the log is synced the next writes are drafted on top of those that wait for it,
-//! and all of them go into one record. Locks are taken in this order: `logging`, `writer`, `layers`.
-//!
-//! Invariants: writes are drafted, logged and finished in one order; a write is seen only by later drafts before the log holds it
-//! safely, and they are logged with it or behind it; where the log fails, all that wait for it fail; what is in the table is in the log
-//! no more, and the other way round nothing is in neither; memory holds two batches of changes at most, one that grows and one that is
+//! Invariants: one write at a time; a write is seen by nobody before the log holds it safely; what is in the table is in the log no
+//! more, and the other way round nothing is in neither; memory holds two batches of changes at most, one that grows and one that is
 //! on its way into the table; the mark says what must be found at the next start.
 
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -68,7 +63,6 @@ impl StoreOptions {
 pub(super) struct Store {
     directory: Arc<dyn Directory>,
     options: StoreOptions,
-    logging: Mutex<Logging>,
     writer: Mutex<Writer>,
     mark: Mutex<Mark>,
     layers: Mutex<Layers>,
@@ -82,38 +76,11 @@ pub(super) struct Store {
     is_behind: AtomicBool,
 }
 
-struct Logging {
-    log: Log,
-    /// The log may have lost what was acknowledged and not synced yet, which is in memory still.
-    has_lost: bool,
-}
-
-/// Drafts writes, one at a time.
 struct Writer {
-    drafted: Drafted,
-    /// Rows that were asked for, as the latest draft left them.
+    log: Log,
+    writes: u64,
+    /// Rows that were asked for, as the latest write left them.
     known: KnownRows,
-}
-
-/// Writes that are in memory and not in the log yet.
-#[derive(Default)]
-struct Drafted {
-    /// What they change, as the log has it.
-    changes: Vec<u8>,
-    finish: Vec<Finish>,
-    /// The number of the latest write, whatever became of it. Numbers are not used twice.
-    latest: u64,
-}
-
-/// Answers a write: the log has it, or why not.
-type Finish = Box<dyn FnOnce(Result<(), Failure>) + Send>;
-
-impl Drafted {
-    /// Those that wait for the log now.
-    fn take(&mut self) -> Self {
-        let latest = self.latest;
-        std::mem::replace(self, Self { latest, ..Self::default() })
-    }
 }
 
 /// What views are made of.
@@ -121,7 +88,6 @@ struct Layers {
     growing: Batch,
     /// Changes on their way into the table, and the first segment of the log behind them.
     leaving: Option<(Batch, u64)>,
-    /// The latest write that is seen.
     write: u64,
     /// None while it could not be opened again after a failure.
     table: Option<Arc<Database>>,
@@ -209,8 +175,7 @@ impl Store {
         let store = Self {
             directory,
             options,
-            logging: Mutex::new(Logging { log, has_lost: false }),
-            writer: Mutex::new(Writer { drafted: Drafted { latest: writes, ..Drafted::default() }, known: KnownRows::default() }),
+            writer: Mutex::new(Writer { log, writes, known: KnownRows::default() }),
             mark: Mutex::new(mark),
             layers: Mutex::new(layers),
             moving: Mutex::new(()),
@@ -223,16 +188,11 @@ impl Store {
 
     /// The rows as they are now.
     pub(super) fn view(&self) -> Result<View, Failure> {
-        self.view_up_to(None)
-    }
-
-    /// The rows as that write left them; none: the latest that is seen.
-    fn view_up_to(&self, write: Option<u64>) -> Result<View, Failure> {
         let layers = lock(&self.layers);
         let leaving = layers.leaving.iter().flat_map(|(leaving, _)| leaving.parts());
         let changes = layers.growing.parts().chain(leaving).collect();
         let table = layers.table()?.begin_read()?.open_table(ROWS)?;
-        Ok(View { changes, write: write.unwrap_or(layers.write), table })
+        Ok(View { changes, write: layers.write, table })
     }
 
     /// Reads rows, again where the table had failed and could be opened anew.
@@ -250,197 +210,103 @@ impl Store {
     ///
     /// # Errors
     /// Those of `draft`, which may be called twice, or nothing was written, or only the log's end is in doubt.
-    pub(super) fn write<T: Send + 'static>(
-        &self,
-        draft: impl Fn(&mut Draft) -> Result<T, Failure>,
-        told: impl FnOnce(&T) + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.make_room()?;
-        let (finished, answer) = mpsc::sync_channel(1);
-        self.draft(draft, move |drafted, outcome| {
-            let _ = finished.send(outcome.map(|()| {
-                told(&drafted);
-                drafted
-            }));
-        })?;
-        let mut logging = lock(&self.logging);
-        // Another write may have logged this one with its own.
-        if let Ok(answer) = answer.try_recv() {
-            return answer;
-        }
-        self.log_drafted(&mut logging);
-        // Where there is none, what was to be told has panicked.
-        answer.try_recv().unwrap_or_else(|_| Err(Failure::Unsafe(std::io::Error::other("a write was not finished"))))
-    }
-
-    /// Takes a write into memory, where only later drafts see it yet, and has it wait for the log.
-    fn draft<T: Send + 'static>(
-        &self,
-        draft: impl Fn(&mut Draft) -> Result<T, Failure>,
-        finish: impl FnOnce(T, Result<(), Failure>) + Send + 'static,
-    ) -> Result<(), Failure> {
+    pub(super) fn write<T>(&self, draft: impl Fn(&mut Draft) -> Result<T, Failure>, told: impl FnOnce(&T)) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
+        self.make_room(&mut writer)?;
         let known = std::mem::take(&mut writer.known);
-        let latest = writer.drafted.latest;
         let drafted = |known| -> Result<_, Failure> {
-            let mut rows = Draft::new(self.view_up_to(Some(latest))?, known);
+            let mut rows = Draft::new(self.view()?, known);
             let answer = draft(&mut rows)?;
             let (changes, known) = rows.into_parts();
             Ok((answer, changes, known))
         };
-        let (answer, changes, known) = match drafted(known) {
+        let (answer, changes, mut known) = match drafted(known) {
             Err(failure) if failure.is_of_table() => {
                 self.open_table_anew()?;
                 drafted(KnownRows::default())?
             }
             drafted => drafted?,
         };
-        writer.known = known;
         if !changes.is_empty() {
-            writer.known.learn(&changes.rows);
-            writer.drafted.latest += 1;
-            changes.encode_into(&mut writer.drafted.changes);
-            let growing = lock(&self.layers).growing.growing();
-            growing.take(writer.drafted.latest, &changes);
+            self.take(&mut writer, &changes)?;
+            known.learn(&changes.rows);
+            lock(&self.layers).write = writer.writes;
         }
-        // Also one that changes nothing: what it has read may not be safe yet.
-        writer.drafted.finish.push(Box::new(move |outcome| finish(answer, outcome)));
-        Ok(())
+        writer.known = known;
+        told(&answer);
+        Ok(answer)
     }
 
-    /// Logs all writes that wait for it, and finishes them. Others may be drafted while the log is synced.
-    fn log_drafted(&self, logging: &mut Logging) {
-        if !self.options.syncs_each {
-            // Those who wait are told.
-            let _ = self.log_alone(logging, &mut lock(&self.writer));
-            return;
-        }
-        let drafted = lock(&self.writer).drafted.take();
-        match self.log_changes(logging, &drafted.changes) {
-            Ok(()) => self.finish(drafted),
-            Err(failure) => self.fail(&mut lock(&self.writer), drafted, &failure),
-        }
-    }
-
-    /// The same while nothing is drafted, so that afterwards all that is in memory is in the log.
-    fn log_alone(&self, logging: &mut Logging, writer: &mut Writer) -> Result<(), Failure> {
-        let drafted = writer.drafted.take();
-        match self.log_lost(logging).and_then(|()| self.log_changes(logging, &drafted.changes)) {
-            Ok(()) => {
-                self.finish(drafted);
-                Ok(())
-            }
-            Err(failure) => {
-                self.fail(writer, drafted, &failure);
-                Err(failure)
-            }
-        }
-    }
-
-    /// Logs again what a failed sync may have lost. Nothing is drafted meanwhile.
-    fn log_lost(&self, logging: &mut Logging) -> Result<(), Failure> {
-        if logging.has_lost {
-            let growing = lock(&self.layers).growing.clone();
-            logging.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
-            self.sync_log(logging)?;
-            logging.has_lost = false;
-        }
-        Ok(())
-    }
-
-    fn log_changes(&self, logging: &mut Logging, changes: &[u8]) -> Result<(), Failure> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        logging.log.append(changes).map_err(Failure::of_write)?;
-        if self.options.syncs_each { self.sync_log(logging) } else { Ok(()) }
-    }
-
-    fn finish(&self, drafted: Drafted) {
-        if !drafted.changes.is_empty() {
-            lock(&self.layers).write = drafted.latest;
-        }
-        for finish in drafted.finish {
-            finish(Ok(()));
-        }
-    }
-
-    /// Takes back what could not be logged, and all that was drafted on top of it meanwhile.
-    fn fail(&self, writer: &mut Writer, drafted: Drafted, failure: &Failure) {
-        let on_top = writer.drafted.take();
-        writer.known = KnownRows::default();
-        let layers = lock(&self.layers);
-        layers.growing.forget_after(layers.write);
-        drop(layers);
-        for finish in drafted.finish.into_iter().chain(on_top.finish) {
-            finish(Err(failure.of_another()));
-        }
-    }
-
-    /// Waits until all that was logged is safe. For stores that don't sync each write.
+    /// Waits until all that was written is safe. For stores that don't sync each write.
     ///
     /// # Errors
     /// Those of the file system. All that is not in the table is written anew by the next write.
     pub(super) fn sync(&self) -> Result<(), Failure> {
-        self.sync_log(&mut lock(&self.logging))
+        self.sync_log(&mut lock(&self.writer))
     }
 
-    fn sync_log(&self, logging: &mut Logging) -> Result<(), Failure> {
-        if logging.log.is_safe() {
-            return Ok(());
-        }
-        if let Err(error) = logging.log.sync() {
-            logging.has_lost = !self.options.syncs_each;
-            return Err(Failure::Unsafe(error));
-        }
-        if let Err(error) = lock(&self.mark).note(logging.log.safe()) {
+    fn sync_log(&self, writer: &mut Writer) -> Result<(), Failure> {
+        writer.log.sync().map_err(Failure::Unsafe)?;
+        if let Err(error) = lock(&self.mark).note(writer.log.safe()) {
             // The note is a second look at what the log says itself.
             tracing::debug!(%error, "the mark could not be written");
         }
         Ok(())
     }
 
+    /// Writes changes into the log, and takes them into memory, where no view shows them yet.
+    fn take(&self, writer: &mut Writer, changes: &Changeset) -> Result<(), Failure> {
+        if writer.log.has_lost() {
+            let growing = lock(&self.layers).growing.clone();
+            self.log_again(writer, &growing)?;
+        }
+        writer.log.append(&changes.encode()).map_err(Failure::of_write)?;
+        if self.options.syncs_each {
+            self.sync_log(writer)?;
+        }
+        writer.writes += 1;
+        let growing = lock(&self.layers).growing.growing();
+        growing.take(writer.writes, changes);
+        Ok(())
+    }
+
+    /// Logs again what a failed sync may have lost. What of it is not on its way into the table is among the changes that grow.
+    fn log_again(&self, writer: &mut Writer, growing: &Batch) -> Result<(), Failure> {
+        writer.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
+        self.sync_log(writer)?;
+        writer.log.repaired();
+        Ok(())
+    }
+
     /// Has the changes in memory leave for the table where they have grown enough, and waits where those before are not there yet.
-    fn make_room(&self) -> Result<(), Failure> {
-        let bytes_max = self.options.changes_bytes_max;
-        let layers = lock(&self.layers);
-        if layers.growing.bytes() < bytes_max {
+    fn make_room(&self, writer: &mut Writer) -> Result<(), Failure> {
+        let mut layers = lock(&self.layers);
+        if layers.growing.bytes() < self.options.changes_bytes_max {
             return Ok(());
         }
         if layers.leaving.is_some() {
-            if layers.growing.bytes() < 2 * bytes_max {
+            if layers.growing.bytes() < 2 * self.options.changes_bytes_max {
                 return Ok(());
             }
             if self.is_behind.load(Ordering::Relaxed) {
                 return Err(if self.has_free_bytes(ROOM_BYTES_MIN) { Failure::Behind } else { Failure::Full });
             }
             let waited = self.settled.wait_timeout_while(layers, BEHIND_MAX, |layers| layers.leaving.is_some());
-            let layers = waited.unwrap_or_else(PoisonError::into_inner).0;
+            layers = waited.unwrap_or_else(PoisonError::into_inner).0;
             if layers.leaving.is_some() {
                 return Err(Failure::Behind);
             }
-        } else {
-            drop(layers);
         }
-        self.let_leave(bytes_max)
+        self.let_leave(writer, &mut layers)
     }
 
-    /// Has the changes in memory leave for the table if they have at least so many bytes and no others are on their way.
-    fn let_leave(&self, bytes_min: usize) -> Result<(), Failure> {
-        let mut logging = lock(&self.logging);
-        let mut writer = lock(&self.writer);
-        {
-            let layers = lock(&self.layers);
-            if layers.leaving.is_some() || layers.growing.bytes() < bytes_min {
-                return Ok(());
-            }
+    fn let_leave(&self, writer: &mut Writer, layers: &mut Layers) -> Result<(), Failure> {
+        if writer.log.has_lost() {
+            self.log_again(writer, &layers.growing)?;
         }
-        self.log_alone(&mut logging, &mut writer)?;
-        self.sync_log(&mut logging)?;
-        logging.log.begin_anew().map_err(Failure::of_write)?;
-        let mut layers = lock(&self.layers);
+        writer.log.begin_anew().map_err(Failure::of_write)?;
         let leaving = std::mem::take(&mut layers.growing);
-        layers.leaving = Some((leaving, logging.log.safe().segment));
+        layers.leaving = Some((leaving, writer.log.safe().segment));
         self.wanted.notify_one();
         Ok(())
     }
@@ -451,7 +317,13 @@ impl Store {
     /// Those of the file system; to try again is harmless.
     pub(super) fn checkpoint_all(&self) -> Result<(), Failure> {
         self.checkpoint()?;
-        self.let_leave(1)?;
+        {
+            let mut writer = lock(&self.writer);
+            let mut layers = lock(&self.layers);
+            if layers.leaving.is_none() && layers.growing.bytes() > 0 {
+                self.let_leave(&mut writer, &mut layers)?;
+            }
+        }
         self.checkpoint()
     }
 

@@ -161,7 +161,7 @@ fn rows_of(store: &Store) -> Vec<usize> {
     (0..WRITES).filter(|number| store.read(|rows| rows.get(&key(*number))).unwrap() == Some(value(*number))).collect()
 }
 
-/// Writes that wait for one sync fail together, with what was drafted on top of them, and leave nothing behind.
+/// A write whose sync failed leaves nothing behind, for those who wait with it either.
 #[test]
 fn promise_4_writers_at_the_same_time_are_acknowledged_or_leave_nothing_when_a_sync_fails() {
     for failed in 1..60 {
@@ -174,58 +174,6 @@ fn promise_4_writers_at_the_same_time_are_acknowledged_or_leave_nothing_when_a_s
             let again = open(&disk.after_loss_of_power(remains)).unwrap();
             assert_eq!(rows_of(&again.store), acknowledged, "sync {failed} failed, {remains:?} remains");
         }
-    }
-}
-
-/// Waits until a condition holds.
-fn wait_until(condition: impl Fn() -> bool) {
-    while !condition() {
-        std::thread::yield_now();
-    }
-}
-
-/// Drafts a write, and one that only reads, while the sync of a first write is under way. Tells which of the three were acknowledged.
-/// `failed` is the number of the sync that fails, if one does.
-fn write_during_a_sync(failed: Option<usize>) -> (LossyDisk, Store, [bool; 3]) {
-    let disk = LossyDisk::new(failed.map_or(Fault::None, Fault::FailedSync), None);
-    let store = open(&disk).unwrap().store;
-    put_one(&store, 0).unwrap();
-    let is_waiting = |count| move |store: &Store| lock(&store.writer).drafted.finish.len() == count;
-    let acknowledged = std::thread::scope(|scope| {
-        let syncs = disk.hold_syncs();
-        let before = disk.operations();
-        let first = scope.spawn(|| put_one(&store, 1).is_ok());
-        // It is in the log and waits for the sync.
-        wait_until(|| disk.operations() > before && is_waiting(0)(&store));
-        let second = scope.spawn(|| put_one(&store, 2).is_ok());
-        wait_until(|| is_waiting(1)(&store));
-        let reading = scope.spawn(|| {
-            let read = store.write(|rows| rows.get(&key(1)), |_| {});
-            assert!(read.as_ref().is_ok_and(|row| *row == Some(value(1))) || read.is_err());
-            read.is_ok()
-        });
-        wait_until(|| is_waiting(2)(&store));
-        assert_eq!(rows_of(&store), [0], "what is not safe is not seen");
-        assert!(!first.is_finished() && !second.is_finished() && !reading.is_finished(), "nothing is acknowledged before it is safe");
-        drop(syncs);
-        [first, second, reading].map(|writer| writer.join().unwrap())
-    });
-    (disk, store, acknowledged)
-}
-
-#[test]
-fn promise_4_what_is_drafted_during_a_sync_shares_its_fate() {
-    let (disk, store, acknowledged) = write_during_a_sync(None);
-    assert_eq!((acknowledged, rows_of(&store)), ([true; 3], vec![0, 1, 2]));
-    assert_eq!(rows_of(&open(&disk.after_loss_of_power(Remains::Nothing)).unwrap().store), [0, 1, 2]);
-
-    let next = disk.syncs() - 1;
-    let (disk, store, acknowledged) = write_during_a_sync(Some(next));
-    assert_eq!((acknowledged, rows_of(&store)), ([false; 3], vec![0]), "sync {next} failed");
-    put_one(&store, 3).unwrap();
-    for remains in [Remains::Nothing, Remains::All] {
-        let again = open(&disk.after_loss_of_power(remains)).unwrap();
-        assert_eq!((rows_of(&store), rows_of(&again.store)), (vec![0, 3], vec![0, 3]));
     }
 }
 
@@ -366,5 +314,40 @@ fn what_is_synced_now_and_then_is_lost_from_the_end_only() {
             (0..15).map(|number| again.store.read(|rows| rows.get(&key(number))).unwrap() == Some(value(number))).collect();
         assert!(found[..10].iter().all(|found| *found), "{seed}: what was synced is there");
         assert!(found.is_sorted_by(|before, after| before >= after), "{seed}: no hole: {found:?}");
+    }
+}
+
+/// A write that fails has the log go on in a new segment: what the one before holds and was not synced yet is not left behind.
+#[test]
+fn what_is_synced_now_and_then_is_safe_after_the_next_sync_though_a_write_failed_meanwhile() {
+    let disk = LossyDisk::new(Fault::None, None);
+    let store = Store::open(Arc::new(disk.clone()), options(false)).unwrap().store;
+    for number in 0..5 {
+        put(&store, number).unwrap();
+    }
+    disk.set_bytes_max(Some(disk.bytes()));
+    assert!(matches!(put(&store, 5), Err(Failure::Full)));
+    disk.set_bytes_max(None);
+    put(&store, 6).unwrap();
+    store.sync().unwrap();
+    let again = open(&disk.after_loss_of_power(Remains::Nothing)).unwrap();
+    assert_eq!(rows_of(&again.store), [0, 1, 2, 3, 4, 6]);
+}
+
+/// What a failed sync lost is logged again, also where the next write has all that is in memory leave for the table first.
+#[test]
+fn what_is_synced_now_and_then_is_logged_again_after_a_sync_failed() {
+    for count in 1..15 {
+        let disk = LossyDisk::new(Fault::None, None);
+        let store = Store::open(Arc::new(disk.clone()), options(false)).unwrap().store;
+        for number in 0..count {
+            put_one(&store, number).unwrap();
+        }
+        disk.fail_next_sync();
+        store.sync().unwrap_err();
+        put_one(&store, count).unwrap();
+        store.sync().unwrap();
+        let again = open(&disk.after_loss_of_power(Remains::Nothing)).unwrap();
+        assert_eq!(rows_of(&again.store), (0..=count).collect::<Vec<_>>(), "{count} before the sync that failed");
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use crate::adapters::disk::files::{Directory, DiskFile};
@@ -52,6 +52,8 @@ struct State {
     safe_names: BTreeMap<String, usize>,
     operations: usize,
     syncs: usize,
+    /// The next sync of a file fails, as one of [`Fault::FailedSync`].
+    fails_next_sync: bool,
     /// Before this operation the power goes.
     power_until: Option<usize>,
     bytes_max: Option<usize>,
@@ -62,8 +64,6 @@ struct State {
 pub(super) struct LossyDisk {
     fault: Fault,
     state: Arc<Mutex<State>>,
-    /// Whoever holds it holds up the syncs of files.
-    syncs: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ struct LossyFile {
 
 impl LossyDisk {
     pub(super) fn new(fault: Fault, power_until: Option<usize>) -> Self {
-        Self { fault, state: Arc::new(Mutex::new(State { power_until, ..State::default() })), syncs: Arc::default() }
+        Self { fault, state: Arc::new(Mutex::new(State { power_until, ..State::default() })) }
     }
 
     /// How many operations there have been.
@@ -87,9 +87,8 @@ impl LossyDisk {
         self.state.lock().unwrap().syncs
     }
 
-    /// Has the syncs of files wait for as long as this is held.
-    pub(super) fn hold_syncs(&self) -> MutexGuard<'_, ()> {
-        self.syncs.lock().unwrap()
+    pub(super) fn fail_next_sync(&self) {
+        self.state.lock().unwrap().fails_next_sync = true;
     }
 
     pub(super) fn set_bytes_max(&self, bytes_max: Option<usize>) {
@@ -183,7 +182,7 @@ impl LossyDisk {
         });
         let files = files.collect();
         let state = State { files, safe_names: names.clone(), names, ..State::default() };
-        Self { fault: Fault::None, state: Arc::new(Mutex::new(state)), syncs: Arc::default() }
+        Self { fault: Fault::None, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Does something, unless the power is gone.
@@ -300,10 +299,9 @@ impl DiskFile for LossyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        drop(self.disk.hold_syncs());
         self.disk.act(|state| {
             state.syncs += 1;
-            if self.disk.fault == Fault::FailedSync(state.syncs) {
+            if std::mem::take(&mut state.fails_next_sync) || self.disk.fault == Fault::FailedSync(state.syncs) {
                 // They are taken for written, and never are.
                 state.files[self.file].unsafe_changes.clear();
                 return Err(io::Error::other("the sync failed"));
