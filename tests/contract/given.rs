@@ -23,6 +23,9 @@ pub(crate) use rejoin::testing::{event as event_of, user};
 /// Enough for a law's every entry.
 pub(crate) const AMPLE: PageLimit = PageLimit { entries_max: 1_000, bytes_max: 4 * 1024 * 1024 };
 
+/// A page as the server reads them.
+const AS_SERVED: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 * 1024 };
+
 pub(crate) fn topic(user_id: &str) -> Topic {
     Topic::User(user(user_id))
 }
@@ -95,7 +98,7 @@ impl Process {
     pub(crate) async fn read_all(&self, topic: &Topic, after: Position) -> Vec<Entry> {
         let (mut entries, mut position) = (Vec::new(), after);
         loop {
-            let page = self.log(topic).read(topic, position, AMPLE).await.unwrap();
+            let page = self.log(topic).read(topic, position, AS_SERVED).await.unwrap();
             entries.extend(page.entries);
             if !page.more {
                 return entries;
