@@ -10,7 +10,7 @@ mod options;
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::net::TcpListener;
 
 use self::{
     authentication::authenticator,
@@ -28,16 +28,8 @@ use crate::{
         system_entropy::SystemEntropy,
     },
     app::{
-        administration::Administration,
-        broadcasting::Broadcaster,
-        broadcasts::Broadcasts,
-        hub::{DrainPlan, Hub},
-        lifecycle::Lifecycle,
-        limits::Limits,
-        producing::Producing,
-        publishing::Publisher,
-        signals::Signals,
-        subscriptions::Subscriptions,
+        administration::Administration, broadcasting::Broadcaster, broadcasts::Broadcasts, drain::DrainPlan, hub::Hub,
+        lifecycle::Lifecycle, limits::Limits, producing::Producing, publishing::Publisher, signals::Signals, subscriptions::Subscriptions,
         supervisor::Supervisor,
     },
     domain::page::PageLimit,
@@ -206,10 +198,8 @@ impl Server {
     /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
     /// requests were cut off, since they were not over in time.
     pub async fn drain(self) -> usize {
-        // The last to be told still needs a moment to be told.
-        let spread = self.drain * 4 / 5;
         self.lifecycle.begin_drain();
-        self.hub.drain(DrainPlan { started: Instant::now(), spread });
+        self.hub.drain(DrainPlan::begin(self.drain));
         let cut_off = self.lifecycle.finish(self.drain).await;
         // What could not be given back by then ends by itself.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.limits.give_back()).await;

@@ -3,11 +3,14 @@
 //! Invariant: somebody else's message and one that is not there are answered alike (promise 8), also in time, before anything is
 //! taken.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::subscriptions::{Refusal, Subscribed, Subscriptions};
+use super::{
+    connection_record::ConnectionRecord,
+    subscriptions::{Refusal, Subscribed, Subscriptions},
+};
 use crate::domain::{
     access::Principal,
     category::CategoryFilter,
@@ -17,7 +20,7 @@ use crate::domain::{
     position::EventId,
     session::Session,
     timestamp::Timestamp,
-    topic::{MessageId, Topic, UserId},
+    topic::{MessageId, UserId},
 };
 
 /// First and longest pause before a backend is asked again for a message that is not there yet.
@@ -38,7 +41,6 @@ impl Subscriptions {
         style: StreamStyle,
     ) -> Result<Subscribed, Refusal> {
         let user = principal.reader()?;
-        let topic = Topic::Message(id);
         let until = Instant::now() + self.options.open_wait;
         let (mut pause, mut waiting) = (OPEN_POLL_FIRST, None);
         let observed = loop {
@@ -52,28 +54,27 @@ impl Subscriptions {
             if left.is_zero() {
                 return Err(Refusal::NoSuchMessage);
             }
-            waiting.get_or_insert_with(|| self.signals.reader_waits());
+            waiting.get_or_insert_with(|| self.shared.signals.reader_waits());
             sleep(pause.min(left)).await;
             pause = OPEN_POLL_LONGEST.min(pause * 2);
         };
         if has_all(cursor, &observed) {
             return Ok(Subscribed::MessageOver);
         }
-        let place = self.take_place(user, &topic).await?;
+        let reader = self.take_slot(user).await?;
         let now = Instant::now().into_std();
         let policy = &self.options.policy;
         let session = Session::open_message(id, style, cursor, policy, observed.silent_for, now, self.expiry(principal));
-        let mut subscription = self.subscription(place, session);
-        subscription.messages = Some(Arc::clone(&self.messages));
-        subscription.note_request(cursor, &CategoryFilter::All);
-        // A message has no age limit, and its reader is not held to a budget: the answer is all it can get.
-        self.begin(&mut subscription, Timestamp::from_ms(0), None).await?;
+        let record = ConnectionRecord::of(cursor, &CategoryFilter::All);
+        let mut subscription = self.follow(reader, session, record).await?;
+        // A message has no age limit.
+        subscription.begin(Timestamp::from_ms(0)).await?;
         Ok(Subscribed::Stream(subscription))
     }
 
     /// The message, if there is one and it is the user's.
     async fn own_message(&self, user: &UserId, id: MessageId) -> Result<Option<Observed>, Refusal> {
-        let observed = self.messages.observe(id).await?;
+        let observed = self.shared.messages.observe(id).await?;
         Ok(observed.filter(|observed| observed.message.owner == *user))
     }
 }

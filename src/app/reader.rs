@@ -3,7 +3,7 @@
 //! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes nothing of the user's.
 
 use super::limits::Lease;
-use crate::domain::{position::Position, topic::UserId};
+use crate::domain::{position::Position, replay_budget::Exhausted, topic::UserId};
 
 /// Who gets a stream.
 pub(super) enum Reader {
@@ -22,11 +22,14 @@ impl Reader {
         }
     }
 
-    /// Who pays for a replay of theirs.
-    pub(super) const fn spender(&self) -> Option<&UserId> {
+    /// Takes a replay after `cursor` from the user's budget, if that is who reads.
+    ///
+    /// # Errors
+    /// The budget is spent.
+    pub(super) async fn pay_for_replay(&self, cursor: Position) -> Result<(), Exhausted> {
         match self {
-            Self::Client(lease) => Some(lease.user()),
-            Self::Operator(_) => None,
+            Self::Client(lease) => lease.limits().replay(lease.user(), cursor).await,
+            Self::Operator(_) => Ok(()),
         }
     }
 

@@ -5,8 +5,9 @@
 use tokio::time::Instant;
 
 use super::{
+    connection_record::ConnectionRecord,
     reader::Reader,
-    subscriptions::{Place, Refusal, SubscribeRequest, Subscribed, Subscriptions},
+    subscriptions::{Refusal, SubscribeRequest, Subscribed, Subscriptions},
 };
 use crate::domain::{
     access::{Principal, Scope},
@@ -26,8 +27,8 @@ impl Subscriptions {
         if let Some(nothing) = self.nothing_to_follow() {
             return Ok(nothing);
         }
-        let place = self.take_place(user, &Topic::User(user.clone())).await?;
-        self.begin_at(place, &request, filter, principal).await
+        let reader = self.take_slot(user).await?;
+        self.begin(reader, &request, filter, principal).await
     }
 
     /// Opens a stream of `user`'s events for an operator. It takes no slot of theirs and nothing of their budget, and stays
@@ -41,26 +42,23 @@ impl Subscriptions {
         if let Some(nothing) = self.nothing_to_follow() {
             return Ok(nothing);
         }
-        let place = self.place(Reader::Operator(user.clone()), &Topic::User(user.clone())).await?;
-        self.begin_at(place, &request, filter, operator).await
+        self.begin(Reader::Operator(user.clone()), &request, filter, operator).await
     }
 
-    async fn begin_at(
+    async fn begin(
         &self,
-        place: Place,
+        reader: Reader,
         request: &SubscribeRequest,
         filter: CategoryFilter,
         principal: &Principal,
     ) -> Result<Subscribed, Refusal> {
-        let topic = Topic::User(place.reader.user().clone());
-        let spender = place.reader.spender().cloned();
+        let topic = Topic::User(reader.user().clone());
         let SubscribeRequest { cursor, style, .. } = *request;
+        let record = ConnectionRecord::of(cursor, &filter);
         let now = Instant::now().into_std();
-        let categories = filter.clone();
         let session = Session::open(topic, style, cursor, filter, &self.options.policy, now, self.expiry(principal));
-        let mut subscription = self.subscription(place, session);
-        subscription.note_request(cursor, &categories);
-        self.begin(&mut subscription, self.oldest_ts(), spender.as_ref()).await?;
+        let mut subscription = self.follow(reader, session, record).await?;
+        subscription.begin(self.oldest_ts()).await?;
         Ok(Subscribed::Stream(subscription))
     }
 

@@ -1,7 +1,7 @@
 //! One subscriber's stream from greeting to farewell: the replay machine, and what depends on time.
 //!
 //! Invariants: it never does IO and never asks for the time; every frame that a client gets is decided here; the
-//! client's own cursor (`told`) never passes what it was sent or what the filter hid from it.
+//! client's own cursor (`last_sent`) never passes what it was sent or what the filter hid from it.
 //!
 //! The driver alternates [`Session::poll`] (what to do) with the `handle_*` inputs (what happened). Frames to send are
 //! pushed to `out`; after they were written the driver says so with [`Session::handle_written`].
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use self::producer_watch::{Finding, ProducerWatch};
 pub use self::{
-    action::{Action, Ending},
+    action::{Action, Ask, Ending},
     opening::StreamPolicy,
     producer_watch::ProducerSign,
 };
@@ -47,8 +47,8 @@ pub struct Session {
     replay: Replay,
     retry_ms: u64,
     keepalive: Duration,
-    /// The position that the client was last told by an id.
-    told: Position,
+    /// The position in the last id that the client was sent.
+    last_sent: Position,
     /// Of a message's stream.
     producer: Option<Box<ProducerWatch>>,
     written_at: Instant,
@@ -107,12 +107,14 @@ impl Session {
             return Action::Close(ending);
         }
         match self.replay.next() {
-            Next::Follow(_) if self.producer.as_ref().is_some_and(|producer| producer.due) => Action::AskForProducer,
-            Next::Follow(position) => Action::Follow(position),
+            Next::Follow(position) => match &self.producer {
+                Some(producer) if producer.due => Action::Ask(Ask::Producer(producer.message)),
+                _ => Action::Follow(position),
+            },
             Next::CloseCapped => Action::Close(Ending::SnapshotCapped),
             Next::Locate | Next::Read(_) if self.read_again_at.is_some() => Action::Pause,
-            Next::Locate => Action::Locate,
-            Next::Read(position) => Action::Read(position),
+            Next::Locate => Action::Ask(Ask::Locate),
+            Next::Read(position) => Action::Ask(Ask::Read(position)),
         }
     }
 
@@ -129,13 +131,13 @@ impl Session {
         self.expires_at
     }
 
-    /// The topic's bounds, as [`Action::Locate`] asked.
+    /// The topic's bounds, as [`Ask::Locate`] asked.
     pub fn handle_bounds(&mut self, bounds: &Bounds, out: &mut Vec<Frame>) {
         self.read_failures = 0;
         self.feed(out, |replay, sink| replay.located(bounds, &mut |output| sink(output)));
     }
 
-    /// A page, as [`Action::Read`] asked.
+    /// A page, as [`Ask::Read`] asked.
     pub fn handle_page(&mut self, page: &Page, out: &mut Vec<Frame>) {
         self.read_failures = 0;
         self.feed(out, |replay, sink| replay.page(page, &mut |output| sink(output)));
@@ -159,7 +161,7 @@ impl Session {
         let verdict = self.replay.live(entry);
         match verdict {
             Live::Send => {
-                self.told = Position::After(entry.id);
+                self.last_sent = Position::After(entry.id);
                 self.end_behind(entry);
             }
             Live::Skip => {}
@@ -195,9 +197,9 @@ impl Session {
             producer.handle_timeout(now);
         }
         if now >= self.written_at + self.keepalive {
-            let position = self.untold_position();
+            let position = self.unsent_position();
             out.push(Frame::keepalive(self.style, position.id()));
-            self.told = self.told.max(position);
+            self.last_sent = self.last_sent.max(position);
         }
     }
 
@@ -206,7 +208,7 @@ impl Session {
         self.drain.get_or_insert(Drain { at, retry_ms });
     }
 
-    /// What the backend has of the message, as [`Action::AskForProducer`] asked. A producer counts as silent only for a
+    /// What the backend has of the message, as [`Ask::Producer`] asked. A producer counts as silent only for a
     /// stream that has all it ever appended.
     pub fn handle_producer(&mut self, sign: &ProducerSign, now: Instant, out: &mut Vec<Frame>) {
         let position = self.replay.position();
@@ -233,12 +235,12 @@ impl Session {
     }
 
     fn feed(&mut self, out: &mut Vec<Frame>, input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output))) {
-        let Self { replay, topic, style, told, producer, ending, tally, .. } = self;
+        let Self { replay, topic, style, last_sent, producer, ending, tally, .. } = self;
         input(replay, &mut |output| {
             out.push(match &output {
                 Output::Entry(entry) => {
                     tally.entries_read += 1;
-                    *told = Position::After(entry.id);
+                    *last_sent = Position::After(entry.id);
                     *ending = ending.or_else(|| message_over(topic, entry));
                     Frame::entry(style.format, topic, entry.id, &entry.event)
                 }
@@ -251,7 +253,7 @@ impl Session {
                     Frame::control(style.format, &Control::BacklogTruncated { oldest_retained_id: *oldest })
                 }
                 Output::MoveTo(position) => {
-                    *told = *position;
+                    *last_sent = *position;
                     Frame::position(*position)
                 }
             });
@@ -274,15 +276,15 @@ impl Session {
 
     fn end(&mut self, ending: Ending, retry_ms: Option<u64>, words: &'static str, out: &mut Vec<Frame>) {
         if self.ending.is_none() {
-            out.push(Frame::farewell(self.untold_position().id(), retry_ms, words));
+            out.push(Frame::farewell(self.unsent_position().id(), retry_ms, words));
             self.ending = Some(ending);
         }
     }
 
-    /// The scanned position, if the filter hid entries since the client was last told one; else the start.
-    fn untold_position(&self) -> Position {
+    /// The scanned position, if the filter hid entries since the last id that the client was sent; else the start.
+    fn unsent_position(&self) -> Position {
         let position = self.replay.position();
-        if position > self.told { position } else { Position::Start }
+        if position > self.last_sent { position } else { Position::Start }
     }
 }
 

@@ -38,10 +38,10 @@ use super::{
     problem::Problem,
     server::{Place, ServerOptions},
     socket_wire::SocketWire,
-    subscribe::Handoff,
+    subscribe::is_stream,
 };
 use crate::{
-    app::{lifecycle::Lifecycle, streaming::stream, subscriptions::Subscription},
+    app::{lifecycle::Lifecycle, streaming::stream, subscription::Subscription},
     ports::clock::Clock,
 };
 
@@ -127,7 +127,7 @@ impl Connections {
         let mut response = call(router, Request::from_parts(head, Body::new(body))).await;
         match rest.try_recv() {
             // A stream takes the socket, which has to be read to the request's end before.
-            Ok(rest) if http1 && response.extensions().get::<Handoff>().is_some() => {
+            Ok(rest) if http1 && is_stream(&response) => {
                 if !rest.discard().await {
                     response = Problem::request_timeout().into_response();
                     close_after(&mut response);

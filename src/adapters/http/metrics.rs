@@ -23,7 +23,7 @@ use super::Api;
     responses((status = 200, description = "See `docs/operations/metrics.md`.", content((String = "text/plain")))),
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    api.subscriptions.tell_holdings();
+    api.subscriptions.publish_gauges();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.text()).into_response()
 }
 

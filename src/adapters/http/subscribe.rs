@@ -24,7 +24,10 @@ use super::{
     request_id,
 };
 use crate::{
-    app::subscriptions::{Subscribed, Subscription},
+    app::{
+        subscription::Subscription,
+        subscriptions::{SubscribeRequest, Subscribed},
+    },
     domain::{
         access::Principal,
         frame::{Format, Frame},
@@ -32,39 +35,24 @@ use crate::{
     },
 };
 
-/// The path that a client came by, which decides the default format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entrance {
-    Plain,
-    V1,
-}
-
-impl Entrance {
-    const fn default_format(self) -> Format {
-        match self {
-            Self::Plain => Format::Envelope,
-            Self::V1 => Format::Named,
-        }
-    }
-}
-
-/// Delay told to a client while pushing is switched off.
+/// After how long a client comes back while pushing is switched off.
 const PUSH_DISABLED_RETRY_MS: u64 = 60_000;
-/// Delay told with a refusal that waiting doesn't mend.
-const HOPELESS_RETRY_MS: u64 = 60_000;
+/// After how long a client comes back that was refused for a reason that waiting does not change.
+const PERMANENT_REFUSAL_RETRY_MS: u64 = 60_000;
 
 /// An accepted stream, on its way through the response's extensions to the connection, which drives it.
 #[derive(Clone)]
-pub(super) struct Handoff(Arc<Mutex<Option<Box<Subscription>>>>);
+struct Handoff(Arc<Mutex<Option<Box<Subscription>>>>);
 
-impl Handoff {
-    fn new(subscription: Box<Subscription>) -> Self {
-        Self(Arc::new(Mutex::new(Some(subscription))))
-    }
+/// Whether a response is the beginning of a stream.
+pub(super) fn is_stream(response: &Response) -> bool {
+    response.extensions().get::<Handoff>().is_some()
+}
 
-    pub(super) fn take(&self) -> Option<Box<Subscription>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+/// The stream that a response begins: whoever takes it drives it.
+pub(super) fn take_stream(response: &mut Response) -> Option<Box<Subscription>> {
+    let Handoff(slot) = response.extensions_mut().remove()?;
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 description::refusals! {
@@ -91,7 +79,7 @@ description::refusals! {
     ),
 )]
 pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Response {
-    subscribe_by(Entrance::Plain, &api, &request.into_parts().0).await
+    follow_user(&api, &request.into_parts().0, Format::Envelope).await
 }
 
 /// Follow a user's events, in the format `named` unless the query says otherwise.
@@ -105,95 +93,110 @@ pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Respo
     ),
 )]
 pub(super) async fn subscribe_v1(State(api): State<Api>, request: Request) -> Response {
-    subscribe_by(Entrance::V1, &api, &request.into_parts().0).await
+    follow_user(&api, &request.into_parts().0, Format::Named).await
 }
 
-async fn subscribe_by(entrance: Entrance, api: &Api, request: &Parts) -> Response {
-    let query = EventsQuery::of(&request.uri);
-    let format = query.format(entrance.default_format()).unwrap_or(entrance.default_format());
-    answer(open(api, entrance, &query, &request.headers).await, &query, request, format, api)
+async fn follow_user(api: &Api, request: &Parts, default_format: Format) -> Response {
+    let call = StreamCall::of(api, request, default_format);
+    let opened = async {
+        let principal = call.reader().await?;
+        Ok(api.subscriptions.open(&principal, call.user_request()?).await?)
+    };
+    call.answer(opened).await
 }
 
 pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Parts) -> Response {
-    let query = EventsQuery::of(&request.uri);
-    answer(open_message(api, id, &query, &request.headers).await, &query, request, Format::Envelope, api)
+    let call = StreamCall::of(api, request, Format::Envelope);
+    let opened = async {
+        let principal = call.reader().await?;
+        let (cursor, style) = (call.query.message_cursor(call.headers), call.query.style(call.default_format)?);
+        Ok(api.subscriptions.open_message(&principal, id, cursor, style).await?)
+    };
+    call.answer(opened).await
 }
 
 /// An operator's stream of a user's events. Its token is in the header: what a cookie or the query may carry is for reading
 /// one's own.
 pub(super) async fn subscribe_for_operator(api: &Api, user: &UserName, request: &Parts) -> Response {
-    let query = EventsQuery::of(&request.uri);
-    let format = query.format(Format::Envelope).unwrap_or_default();
-    answer(open_for_operator(api, user, &query, &request.headers).await, &query, request, format, api)
+    let call = StreamCall::of(api, request, Format::Envelope);
+    let opened = async {
+        let operator = admin::operator(api, call.headers).await?;
+        let user = user.id()?;
+        Ok(api.subscriptions.open_for_operator(&operator, &user, call.user_request()?).await?)
+    };
+    call.answer(opened).await
 }
 
-fn answer(opened: Result<Subscribed, Problem>, query: &EventsQuery<'_>, request: &Parts, format: Format, api: &Api) -> Response {
-    let errors_as = match query.errors_as() {
-        Ok(errors_as) => errors_as,
-        Err(problem) => return problem.into_response(),
-    };
-    match opened {
-        Ok(Subscribed::Stream(mut subscription)) => {
-            subscription.log_opening(request_id::of(&request.headers));
-            // The connection puts the stream in its place.
-            let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
-            response.extensions_mut().insert(Handoff::new(subscription));
-            response
-        }
-        Ok(Subscribed::PushDisabled) => event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into()),
-        // A browser's `EventSource` would take a status for a reason to give up.
-        Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
-        // The one status that tells an `EventSource` to stop, for good and without an error.
-        Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => {
-            api.signals.refused(problem.code.as_str());
-            match errors_as {
-                ErrorsAs::Status => problem.into_response(),
-                ErrorsAs::Stream => refused_stream(&problem, format, api.options.retry_ms),
+/// A call that is answered with a stream.
+struct StreamCall<'a> {
+    api: &'a Api,
+    query: EventsQuery<'a>,
+    headers: &'a HeaderMap,
+    /// The path decides it.
+    default_format: Format,
+}
+
+impl<'a> StreamCall<'a> {
+    fn of(api: &'a Api, request: &'a Parts, default_format: Format) -> Self {
+        Self { api, query: EventsQuery::of(&request.uri), headers: &request.headers, default_format }
+    }
+
+    async fn reader(&self) -> Result<Principal, Problem> {
+        let token = credentials::of_reader(self.headers, self.query.access_token.as_deref(), &self.api.options);
+        Ok(self.api.authenticator.authenticate(token).await?)
+    }
+
+    fn user_request(&self) -> Result<SubscribeRequest, Problem> {
+        self.query.request(self.headers, self.default_format, self.api.publisher.registry())
+    }
+
+    /// Opens the stream, and answers with it or with the refusal.
+    async fn answer(&self, opened: impl Future<Output = Result<Subscribed, Problem>>) -> Response {
+        // How to refuse has to be known before anything is taken.
+        let errors_as = match self.query.errors_as() {
+            Ok(errors_as) => errors_as,
+            Err(problem) => return problem.into_response(),
+        };
+        match opened.await {
+            Ok(Subscribed::Stream(mut subscription)) => {
+                subscription.log_opening(request_id::of(self.headers));
+                // The connection puts the stream in its place.
+                let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
+                response.extensions_mut().insert(Handoff(Arc::new(Mutex::new(Some(subscription)))));
+                response
+            }
+            Ok(Subscribed::PushDisabled) => {
+                event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into())
+            }
+            // A browser's `EventSource` would take a status for a reason to give up.
+            Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
+            // The one status that makes an `EventSource` stop, for good and without an error.
+            Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
+            Err(problem) => {
+                self.api.signals.refused(problem.code.as_str());
+                match errors_as {
+                    ErrorsAs::Status => problem.into_response(),
+                    ErrorsAs::Stream => self.refused_stream(&problem),
+                }
             }
         }
     }
-}
 
-async fn open(api: &Api, entrance: Entrance, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
-    // Looked at before anything is taken.
-    query.errors_as()?;
-    let principal = reader(api, query, headers).await?;
-    let subscribe = query.request(headers, entrance.default_format(), api.publisher.registry())?;
-    Ok(api.subscriptions.open(&principal, subscribe).await?)
-}
-
-async fn open_message(api: &Api, id: MessageId, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
-    query.errors_as()?;
-    let principal = reader(api, query, headers).await?;
-    let style = query.style(Format::Envelope)?;
-    Ok(api.subscriptions.open_message(&principal, id, query.message_cursor(headers), style).await?)
-}
-
-async fn open_for_operator(api: &Api, user: &UserName, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Subscribed, Problem> {
-    query.errors_as()?;
-    let operator = admin::operator(api, headers).await?;
-    let user = user.id()?;
-    let subscribe = query.request(headers, Format::Envelope, api.publisher.registry())?;
-    Ok(api.subscriptions.open_for_operator(&operator, &user, subscribe).await?)
-}
-
-async fn reader(api: &Api, query: &EventsQuery<'_>, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let token = credentials::of_reader(headers, query.access_token.as_deref(), &api.options);
-    Ok(api.authenticator.authenticate(token).await?)
-}
-
-/// A refusal that a browser's `EventSource` can see, and after which it comes back by itself.
-fn refused_stream(problem: &Problem, format: Format, retry_ms: u64) -> Response {
-    let retry_ms = match problem.retry_after {
-        Some(delay) => retry_ms.max(whole_seconds(delay) * 1_000),
-        // The one refusal without a time that waiting mends: the message may be opened yet.
-        None if problem.code == Code::MessageNotFound => retry_ms,
-        None => retry_ms.max(HOPELESS_RETRY_MS),
-    };
-    let mut body = Frame::retry(retry_ms).body().to_vec();
-    body.extend_from_slice(&Frame::control(format, &problem.to_control()).body());
-    event_stream(body.into())
+    /// A refusal that a browser's `EventSource` can see, and after which it comes back by itself.
+    fn refused_stream(&self, problem: &Problem) -> Response {
+        let usual_ms = self.api.options.retry_ms;
+        let retry_ms = match problem.retry_after {
+            Some(delay) => usual_ms.max(whole_seconds(delay) * 1_000),
+            // The one refusal without a time that waiting mends: the message may be opened yet.
+            None if problem.code == Code::MessageNotFound => usual_ms,
+            None => usual_ms.max(PERMANENT_REFUSAL_RETRY_MS),
+        };
+        // A format that is unknown may be what was refused.
+        let format = self.query.format(self.default_format).unwrap_or(self.default_format);
+        let mut body = Frame::retry(retry_ms).body().to_vec();
+        body.extend_from_slice(&Frame::control(format, &problem.to_control()).body());
+        event_stream(body.into())
+    }
 }
 
 fn event_stream(body: Body) -> Response {

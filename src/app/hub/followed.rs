@@ -52,7 +52,7 @@ enum CatchUp {
 }
 
 impl Followed {
-    pub(super) fn by_one(topic: Topic, rings: Arc<Rings>) -> Self {
+    pub(super) fn with_first_follower(topic: Topic, rings: Arc<Rings>) -> Self {
         Self {
             topic,
             news: Notify::new(),

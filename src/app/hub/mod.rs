@@ -15,20 +15,19 @@ use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
     hash::{BuildHasher, DefaultHasher, Hasher},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
 };
 
 use futures_util::{FutureExt, StreamExt, stream::BoxStream};
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::sync::{Notify, Semaphore};
 
-pub(super) use self::tail::Reach;
 use self::{followed::Followed, rings::Rings};
+pub(super) use self::{
+    ring::Covered,
+    tail::{Reach, Wakeup},
+};
 pub use self::{ring::RingOptions, tail::Tail};
 use crate::{
-    app::{broadcasts::Broadcasts, limits::Limits, sources::Sources},
+    app::{broadcasts::Broadcasts, drain::DrainPlan, limits::Limits, sources::Sources},
     domain::{page::PageLimit, topic::Topic},
     ports::{backend_error::BackendError, entropy::Entropy, feed::Signal, tasks::Tasks},
 };
@@ -37,15 +36,6 @@ use crate::{
 const SIGNALS_PER_TURN: usize = 256;
 /// Most topics that read the journal at the same time to catch up.
 const CATCH_UPS_AT_ONCE: usize = 32;
-
-/// When and how the streams of a draining process end.
-#[derive(Clone, Copy, Debug)]
-pub struct DrainPlan {
-    /// When draining began.
-    pub started: Instant,
-    /// The time over which clients are asked to leave.
-    pub spread: Duration,
-}
 
 /// The hub of a process. Cheap to clone.
 #[derive(Clone)]
@@ -78,8 +68,8 @@ struct Inner {
     rings: Arc<Rings>,
     topics: Mutex<Topics>,
     /// Topics whose last follower has left, for the task that stops watching them.
-    deserted: Mutex<Vec<Topic>>,
-    desertion: Notify,
+    unfollowed: Mutex<Vec<Topic>>,
+    unfollowed_notify: Notify,
     catch_ups: Semaphore,
     tasks: Arc<dyn Tasks>,
     entropy: Arc<dyn Entropy>,
@@ -106,8 +96,8 @@ impl Hub {
             ring_options,
             page_limit,
             topics: Mutex::new(HashMap::with_hasher(SeededHash(entropy.next_u64()))),
-            deserted: Mutex::default(),
-            desertion: Notify::new(),
+            unfollowed: Mutex::default(),
+            unfollowed_notify: Notify::new(),
             catch_ups: Semaphore::new(CATCH_UPS_AT_ONCE),
             tasks,
             entropy,
@@ -115,7 +105,7 @@ impl Hub {
         }));
         let tasks = &hub.0.tasks;
         tasks.spawn_vital("hub listener", hub.clone().listen(signals).boxed()).detach();
-        tasks.spawn_vital("hub unwatching", hub.clone().stop_watching_deserted_topics().boxed()).detach();
+        tasks.spawn_vital("hub unwatching", hub.clone().stop_watching_unfollowed_topics().boxed()).detach();
         hub
     }
 
@@ -130,7 +120,7 @@ impl Hub {
                 Arc::clone(known.get())
             }
             MapEntry::Vacant(vacant) => {
-                let followed = Followed::by_one(topic.clone(), Arc::clone(&self.0.rings));
+                let followed = Followed::with_first_follower(topic.clone(), Arc::clone(&self.0.rings));
                 Arc::clone(vacant.insert(Arc::new(followed)))
             }
         };
@@ -225,16 +215,16 @@ impl Hub {
         let topics = self.topics();
         if followed.remove_follower() {
             drop(topics);
-            self.0.deserted.lock().unwrap_or_else(PoisonError::into_inner).push(followed.topic.clone());
-            self.0.desertion.notify_one();
+            self.0.unfollowed.lock().unwrap_or_else(PoisonError::into_inner).push(followed.topic.clone());
+            self.0.unfollowed_notify.notify_one();
         }
     }
 
-    async fn stop_watching_deserted_topics(self) {
+    async fn stop_watching_unfollowed_topics(self) {
         loop {
-            self.0.desertion.notified().await;
-            let deserted = std::mem::take(&mut *self.0.deserted.lock().unwrap_or_else(PoisonError::into_inner));
-            for topic in deserted {
+            self.0.unfollowed_notify.notified().await;
+            let unfollowed = std::mem::take(&mut *self.0.unfollowed.lock().unwrap_or_else(PoisonError::into_inner));
+            for topic in unfollowed {
                 let Some(followed) = self.topics().get(&topic).map(Arc::clone) else { continue };
                 self.stop_watching(&followed).await;
             }

@@ -7,12 +7,15 @@ use std::{ops::ControlFlow, sync::Arc};
 use tokio::sync::futures::Notified;
 
 use super::{
-    DrainPlan, Hub,
+    Hub,
     followed::Followed,
     ring::{Covered, Slot},
 };
 use crate::{
-    app::broadcasts::{BroadcastTail, Content, Missed},
+    app::{
+        broadcasts::{BroadcastTail, Content, Missed},
+        drain::DrainPlan,
+    },
     domain::{position::Position, timestamp::Timestamp},
 };
 
@@ -30,7 +33,7 @@ pub struct Tail {
 }
 
 /// Wakes one connection. Apart from the [`Tail`], so that waiting does not borrow it.
-pub(crate) struct Bell(Arc<Followed>);
+pub(crate) struct Wakeup(Arc<Followed>);
 
 /// Whether a ring reaches back to where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +54,8 @@ impl Tail {
         self.incarnation = self.followed.state().ring.incarnation;
     }
 
-    pub(crate) fn bell(&self) -> Bell {
-        Bell(Arc::clone(&self.followed))
+    pub(crate) fn wakeup(&self) -> Wakeup {
+        Wakeup(Arc::clone(&self.followed))
     }
 
     /// Shows what is new behind `position` until `visit` breaks off. Without news it does nothing.
@@ -99,9 +102,9 @@ impl Drop for Tail {
     }
 }
 
-impl Bell {
+impl Wakeup {
     /// Ends when something is new since this call, whether or not it has been polled before.
-    pub(crate) fn rings(&self) -> Notified<'_> {
+    pub(crate) fn notified(&self) -> Notified<'_> {
         self.0.news.notified()
     }
 }

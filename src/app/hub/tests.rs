@@ -1,6 +1,6 @@
 //! A ring and a journal that do not fit together.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::stream::pending;

@@ -1,23 +1,30 @@
 //! What a session asks of its driver, and why it ends.
 
-use crate::domain::position::Position;
+use crate::domain::{position::Position, topic::MessageId};
 
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the journal for the topic's bounds: [`super::Session::handle_bounds`] or [`super::Session::handle_read_failed`].
-    Locate,
-    /// Read the journal after this position: [`super::Session::handle_page`] or [`super::Session::handle_read_failed`].
-    Read(Position),
+    /// Ask the backend, and hand over the answer.
+    Ask(Ask),
     /// Hand over live entries behind this position ([`super::Session::handle_live`]); when there are none, wait for one, or
     /// until [`super::Session::poll_timeout`].
     Follow(Position),
-    /// Ask the backend what it has of the message: [`super::Session::handle_producer`].
-    AskForProducer,
     /// Wait until [`super::Session::poll_timeout`].
     Pause,
     /// Close the connection.
     Close(Ending),
+}
+
+/// What a session asks of the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The topic's bounds: [`super::Session::handle_bounds`] or [`super::Session::handle_read_failed`].
+    Locate,
+    /// What the journal has after this position: [`super::Session::handle_page`] or [`super::Session::handle_read_failed`].
+    Read(Position),
+    /// What it has of the message: [`super::Session::handle_producer`].
+    Producer(MessageId),
 }
 
 /// Why a stream ended.

@@ -46,7 +46,7 @@ impl Stream {
         self.silent_for += Duration::from_secs(seconds);
         let mut out = Vec::new();
         self.session.handle_timeout(self.now, &mut out);
-        if self.session.poll() == Action::AskForProducer {
+        if self.session.poll() == Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))) {
             self.session.handle_producer(&ProducerSign::Observed(self.observed()), self.now, &mut out);
         }
         self.session.handle_written(self.now);
@@ -76,7 +76,7 @@ fn text(frames: &[Frame]) -> String {
 #[test]
 fn everything_comes_from_the_start_and_is_not_capped() {
     let mut stream = Stream::open(Cursor::Oldest, Duration::ZERO);
-    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     let sent = stream.page(0..3);
     assert!(
         sent.starts_with("data: {\"type\":\"chunk\",\"n\":0}\nid: 0\n\n")
@@ -133,11 +133,11 @@ fn a_producer_that_gives_a_sign_of_life_is_not_given_up() {
 fn promise_1_what_the_producer_appended_comes_before_the_notice_of_its_silence() {
     let mut stream = Stream::open(Cursor::Oldest, Duration::from_secs(500));
     assert_eq!(stream.pass(1), "", "nobody is asked before everything was read");
-    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     stream.page(0..3);
     stream.appended = 5;
     assert!(!stream.pass(1).contains("producer_stale"), "the stream lacks two events");
-    assert_eq!(stream.session.poll(), Action::Read(EventId::sequence(2).into()));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(EventId::sequence(2).into())));
     stream.page(3..5);
     assert!(stream.pass(2).contains("producer_stale"));
 }
@@ -148,7 +148,7 @@ fn a_backend_that_does_not_answer_is_asked_again() {
     stream.page(0..3);
     stream.now += Duration::from_secs(1);
     stream.session.handle_timeout(stream.now, &mut Vec::new());
-    assert_eq!(stream.session.poll(), Action::AskForProducer);
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))));
     stream.session.handle_producer(&ProducerSign::Unknown, stream.now, &mut Vec::new());
     assert!(matches!(stream.session.poll(), Action::Follow(_)));
     assert!(stream.session.poll_timeout() > stream.now);
@@ -163,9 +163,9 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
     stream.appended = 0;
     let told = stream.page([]);
     assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
-    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     assert_eq!(stream.page([]), "");
-    assert_eq!(stream.session.poll(), Action::AskForProducer);
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))));
     let mut out = Vec::new();
     stream.session.handle_producer(&ProducerSign::Gone, stream.now, &mut out);
     assert!(text(&out).contains(": message deleted"));
@@ -177,6 +177,6 @@ fn a_message_that_begins_anew_is_told_from_its_start_behind_a_notice() {
     let mut stream = Stream::open(Cursor::After(EventId::sequence(9)), Duration::ZERO);
     let told = stream.page([]);
     assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
-    assert_eq!(stream.session.poll(), Action::Read(Position::Start));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     assert!(stream.page(0..3).starts_with("data: {\"type\":\"chunk\",\"n\":0}\nid: 0\n"));
 }

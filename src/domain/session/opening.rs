@@ -36,12 +36,12 @@ impl Session {
         now: Instant,
         expires_at: Option<Instant>,
     ) -> Self {
-        let told = match cursor {
+        let last_sent = match cursor {
             Cursor::After(id) => Position::After(id),
             Cursor::Absent | Cursor::Oldest | Cursor::Unreadable => Position::Start,
         };
         let replay = Replay::open(cursor, filter, policy.snapshot_entries_max);
-        Self::begin(topic, style, replay, told, policy, now, expires_at)
+        Self::begin(topic, style, replay, last_sent, policy, now, expires_at)
     }
 
     /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life `silent_for` ago.
@@ -55,16 +55,16 @@ impl Session {
         expires_at: Option<Instant>,
     ) -> Self {
         let replay = Replay::open_message(cursor);
-        let told = replay.position();
+        let last_sent = replay.position();
         let producer = Some(Box::new(ProducerWatch::new(message, policy.producer_idle, silent_for, now)));
-        Self { producer, ..Self::begin(Topic::Message(message), style, replay, told, policy, now, expires_at) }
+        Self { producer, ..Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at) }
     }
 
     const fn begin(
         topic: Topic,
         style: StreamStyle,
         replay: Replay,
-        told: Position,
+        last_sent: Position,
         policy: &StreamPolicy,
         now: Instant,
         expires_at: Option<Instant>,
@@ -75,7 +75,7 @@ impl Session {
             replay,
             retry_ms: policy.retry_ms,
             keepalive: policy.keepalive,
-            told,
+            last_sent,
             producer: None,
             written_at: now,
             expires_at,

@@ -83,7 +83,7 @@ fn only(category: &str) -> CategoryFilter {
 #[test]
 fn a_new_client_is_told_the_head_before_anything_happens() {
     let mut stream = Stream::open(Cursor::Absent, CategoryFilter::All, None);
-    assert_eq!(stream.session.poll(), Action::Locate);
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Locate));
     let mut out = Vec::new();
     stream.session.greet(&mut out);
     stream.session.handle_bounds(&bounds(5), &mut out);
@@ -140,7 +140,7 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
     let mut keepalives = 0;
     while pauses.len() < 9 {
         match stream.session.poll() {
-            Action::Read(after) => {
+            Action::Ask(Ask::Read(after)) => {
                 assert_eq!(after, at(3));
                 stream.session.handle_read_failed(stream.now, u64::MAX);
                 pauses.push(stream.session.read_again_at.unwrap() - stream.now);
@@ -179,7 +179,7 @@ fn promise_1_a_capped_snapshot_closes_and_never_goes_live_over_a_hole() {
 #[test]
 fn an_unreadable_cursor_is_told_and_continues_from_the_head() {
     let mut stream = Stream::open(Cursor::Unreadable, CategoryFilter::All, None);
-    assert_eq!(stream.session.poll(), Action::Locate);
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Locate));
     let mut out = Vec::new();
     stream.session.handle_bounds(&bounds(5), &mut out);
     assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));

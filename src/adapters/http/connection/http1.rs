@@ -26,8 +26,8 @@ use super::{
     unread::discard_all,
 };
 use crate::{
-    adapters::http::{problem::Problem, socket_wire::Framing, subscribe::Handoff},
-    app::{lifecycle::StopSign, subscriptions::Subscription},
+    adapters::http::{problem::Problem, socket_wire::Framing, subscribe::take_stream},
+    app::{lifecycle::StopSign, subscription::Subscription},
     domain::timestamp::Timestamp,
 };
 
@@ -127,7 +127,7 @@ impl Connections {
     ) -> Result<Response<Answer>, Infallible> {
         let version = request.version();
         let mut response = self.answer(request, &exchange, over_limit).await;
-        if let Some(subscription) = response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
+        if let Some(subscription) = take_stream(&mut response) {
             let mut head = response.into_parts().0;
             head.version = version;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Departure { head, subscription });

@@ -27,7 +27,7 @@ use super::{
     io::{ConnectionIo, FirstBytes},
 };
 use crate::{
-    adapters::http::subscribe::Handoff,
+    adapters::http::subscribe::take_stream,
     app::lifecycle::{Lifecycle, StopSign},
 };
 
@@ -101,7 +101,7 @@ impl Connections {
     ) -> Result<Response<Answer>, Infallible> {
         untaken.room().await;
         let mut response = self.answer(request, &exchange, over_limit).await;
-        let response = match response.extensions_mut().remove::<Handoff>().and_then(|handoff| handoff.take()) {
+        let response = match take_stream(&mut response) {
             Some(subscription) => self.stream_as_body(response, subscription),
             None => response,
         };
