@@ -68,7 +68,7 @@ pub enum StartError {
         key: &'static str,
         /// The address as set.
         address: SocketAddr,
-        /// The system's word.
+        /// The underlying IO error.
         #[source]
         source: io::Error,
     },

@@ -60,7 +60,7 @@ pub struct Limits {
 struct Held {
     by_user: HashMap<UserId, OfUser>,
     leases: HashMap<LeaseId, UserId>,
-    given_up: Vec<(UserId, LeaseId)>,
+    unconfirmed_leases: Vec<(UserId, LeaseId)>,
 }
 
 #[derive(Default)]
@@ -213,8 +213,8 @@ impl Limits {
 
     /// Gives back what was dropped.
     pub async fn give_back(&self) {
-        let given_up = std::mem::take(&mut self.held().given_up);
-        for batch in given_up.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
+        let unconfirmed_leases = std::mem::take(&mut self.held().unconfirmed_leases);
+        for batch in unconfirmed_leases.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
             // What can't be given back ends by itself.
             let _ = self.leases.release(batch).await;
         }
@@ -253,7 +253,7 @@ impl Held {
                 of_user.remove();
             }
         }
-        self.given_up.push((user.clone(), id));
+        self.unconfirmed_leases.push((user.clone(), id));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a process tells of itself in numbers. All names of metrics are here, and nowhere else.
+//! Metrics of this process. All names of metrics are here, and nowhere else.
 //!
 //! Invariants: a label has few values, and never a user's or a message's id; what happens often was registered before, so
 //! that counting is one atomic addition; a gauge of open things is taken back by a drop, however they end.

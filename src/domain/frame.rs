@@ -81,7 +81,7 @@ impl Frame {
         Blocks::new().retry(ms).into_frame()
     }
 
-    /// The last words of a stream: an optional move of the cursor, when to come back, and why it closes.
+    /// The end of a stream: an optional move of the cursor, when to come back, and why it closes.
     pub fn farewell(position: Option<EventId>, retry_ms: Option<u64>, reason: &'static str) -> Self {
         let blocks = Blocks::new().position(position.map(Position::After));
         let blocks = match retry_ms {
@@ -96,7 +96,7 @@ impl Frame {
         Blocks::new().control(format, control).into_frame()
     }
 
-    /// The last words of a message's stream whose producer has been silent for too long: when to come back, and an event
+    /// The end of a message's stream whose producer has been silent for too long: when to come back, and an event
     /// without an id, so that the client's cursor stays good.
     pub fn producer_stale(message: MessageId, retry_ms: u64) -> Self {
         #[derive(Serialize)]

@@ -11,7 +11,7 @@ use crate::domain::{
     topic::{Topic, UserId},
 };
 
-/// One process's ear on the backend. There is one for the whole process, never one per connection.
+/// A process's subscription to the backend's change notifications. There is one for the whole process, never one per connection.
 #[async_trait]
 pub trait Feed: Send + Sync {
     /// What the feed hears, in order, for as long as the process lives. It is taken once.

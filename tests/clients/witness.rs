@@ -42,7 +42,7 @@ impl Witness {
     pub(crate) async fn until(&self, what: &str, enough: impl Fn(&[Saw]) -> bool) -> Vec<Saw> {
         let mut seen = self.0.clone();
         let waiting = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| enough(seen))).await.map(|ended| ended.is_ok());
-        assert_eq!(waiting, Ok(true), "waited in vain for {what}, saw {:#?}", *self.0.borrow());
+        assert_eq!(waiting, Ok(true), "timed out waiting for {what}, saw {:#?}", *self.0.borrow());
         self.0.borrow().clone()
     }
 

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Runs a law, which must come to an end.
 pub(crate) async fn within_patience(law: impl Future<Output = ()>) {
-    assert!(tokio::time::timeout(PATIENCE, law).await.is_ok(), "the law waited in vain for something");
+    assert!(tokio::time::timeout(PATIENCE, law).await.is_ok(), "the law timed out");
 }
 
 /// How an adapter is brought up for a law.

@@ -63,7 +63,7 @@ impl Follower {
     }
 
     /// Takes what waits, and doesn't wait.
-    pub(crate) async fn take_what_waits(&mut self) {
+    pub(crate) async fn drain_pending(&mut self) {
         while let Some(Some(signal)) = futures_util::FutureExt::now_or_never(self.signals.next()) {
             self.take(signal).await;
         }

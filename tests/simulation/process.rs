@@ -10,7 +10,8 @@ use rejoin::{
     app::{
         availability::Availability,
         broadcasts::Broadcasts,
-        hub::{DrainPlan, Hub, RingOptions},
+        drain::DrainPlan,
+        hub::{Hub, RingOptions},
         limits::{Limits, LimitsOptions},
         signals::Signals,
         sources::{Source, Sources},
@@ -19,7 +20,7 @@ use rejoin::{
     ports::{clock::Clock, entropy::Entropy},
     testing::{SeededEntropy, tasks_until},
 };
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -85,7 +86,7 @@ impl Process {
 
     /// Asks its clients to leave.
     pub(crate) fn drain(&self, spread: Duration) {
-        self.hub.drain(DrainPlan { started: Instant::now(), spread });
+        self.hub.drain(DrainPlan::begin(spread));
     }
 
     /// Ends in good order, after it was drained.

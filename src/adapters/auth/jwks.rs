@@ -2,8 +2,8 @@
 //!
 //! Invariant: a fetch is one for all who wait for it, begins at most every [`PAUSE`], and ends within
 //! [`FETCH_TIMEOUT`], whatever tokens come. Whoever needs a key that is at hand doesn't wait, unless nobody has asked the
-//! issuer for so long ([`TRUSTED_UNASKED`]) that the key may well be revoked. When the issuer is away, its last word
-//! stands.
+//! issuer for so long ([`STALE_KEYS_TTL`]) that the key may well be revoked. While the issuer can't be
+//! reached, the keys that it published last stay valid.
 
 use std::{
     error::Error,
@@ -33,7 +33,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys older than this are fetched anew while they go on being used.
 const REFRESH_AFTER: Duration = Duration::from_hours(1);
 /// If nothing was even tried for this long (no token came), the next token waits for a fetch.
-const TRUSTED_UNASKED: Duration = Duration::from_hours(2);
+const STALE_KEYS_TTL: Duration = Duration::from_hours(2);
 /// Longest set that is read.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -50,7 +50,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The issuer's last word, and when it came.
+    /// The keys that the issuer published last, and when they were fetched.
     keys: Option<(Arc<KeySet>, Instant)>,
     begun_at: Option<Instant>,
     ended_at: Option<Instant>,
@@ -150,7 +150,7 @@ impl Inner {
 
     fn must_ask_first(&self) -> bool {
         let state = self.state();
-        state.keys.is_none() || state.ended_at.is_none_or(|ended| ended.elapsed() >= TRUSTED_UNASKED)
+        state.keys.is_none() || state.ended_at.is_none_or(|ended| ended.elapsed() >= STALE_KEYS_TTL)
     }
 
     fn is_stale(&self) -> bool {

@@ -206,7 +206,7 @@ impl Keys {
             KeySource::JwksUrl(text) => {
                 let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(JwtSetupError::Url)?;
                 if url.scheme() == "http" {
-                    tracing::warn!("the issuer's keys are fetched without TLS: whoever is on the way can put in their own");
+                    tracing::warn!("the issuer's keys are fetched without TLS: anyone on the network path can replace them");
                 }
                 RemoteKeys::new(url, tasks).map(Self::Remote).map_err(JwtSetupError::Client)
             }

@@ -1,7 +1,7 @@
 //! An event as backends keep it that keep texts: its envelope in JSON, without the id.
 //!
 //! Invariant: what [`encode`] wrote, [`decode`] reads as the same event, byte by byte where the publisher's JSON is
-//! concerned. Other programs write envelopes too; what they leave out is made up for, and what is no event is told.
+//! concerned. Other programs write envelopes too; what they leave out is made up for, and what is no event is parsed.
 
 use std::borrow::Cow;
 
@@ -62,12 +62,12 @@ pub fn encode(topic: &Topic, event: &Event) -> String {
     stored_envelope_json(topic, event)
 }
 
-/// An event for everybody, as it is told to other processes.
+/// An event for everybody, as it is parsed to other processes.
 pub fn encode_broadcast(event: &Event) -> String {
     broadcast_envelope_json(event)
 }
 
-/// The event of a kept text. Where its time is not told, or not in RFC 3339, it is `ts`; where its category is not told,
+/// The event of a kept text. Where its time is not parsed, or not in RFC 3339, it is `ts`; where its category is not parsed,
 /// the registry gives it one.
 ///
 /// # Errors
@@ -78,9 +78,9 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
     }
     let envelope: StoredEnvelope<'_> = serde_json::from_slice(text)?;
     let event_type = EventType::parse(&envelope.r#type)?;
-    let category = envelope.category.and_then(told::<String>).and_then(|name| Category::parse(&name).ok());
+    let category = envelope.category.and_then(parsed::<String>).and_then(|name| Category::parse(&name).ok());
     Ok(Event {
-        ts: envelope.ts.and_then(told::<String>).and_then(|ts| Timestamp::parse(&ts)).unwrap_or(ts),
+        ts: envelope.ts.and_then(parsed::<String>).and_then(|ts| Timestamp::parse(&ts)).unwrap_or(ts),
         category: category.or_else(|| registry.category_of(&event_type).cloned()),
         scope: envelope.scope.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
         payload: envelope.payload.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
@@ -88,7 +88,7 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
     })
 }
 
-fn told<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+fn parsed<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 

@@ -81,7 +81,7 @@ enum TokenError {
          or into REJOIN_AUTH__JWT__SECRET, for the server and for this command"
     )]
     NoSecret,
-    #[error("{0} is set, so tokens come from whoever holds the private key; to make some here, set auth.jwt.secret instead")]
+    #[error("{0} is set, so tokens are issued by the holder of the private key; to make some here, set auth.jwt.secret instead")]
     OthersSign(&'static str),
     #[error("category `{0}` is unknown; the valid ones are: {1}")]
     UnknownCategory(Category, String),

@@ -46,7 +46,7 @@ pub(super) async fn with_store_for<T: Send + 'static>(
         None => Ok(working.await),
     };
     match done {
-        Ok(Ok(done)) => done.map_err(|failure| failure.told(context, topic)),
+        Ok(Ok(done)) => done.map_err(|failure| failure.into_backend_error(context, topic)),
         Ok(Err(failed)) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The process ends.

@@ -55,7 +55,7 @@ impl Failure {
     }
 
     /// As callers are told it.
-    pub(super) fn told(self, context: &'static str, topic: Option<&Topic>) -> BackendError {
+    pub(super) fn into_backend_error(self, context: &'static str, topic: Option<&Topic>) -> BackendError {
         let kind = match (&self, topic) {
             (Self::Damaged(_), Some(topic)) => return BackendError::damaged(context, topic.clone(), self),
             (Self::Full, _) => BackendErrorKind::Full,

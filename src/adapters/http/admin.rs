@@ -140,7 +140,7 @@ async fn user(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Res
 #[utoipa::path(
     delete, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "purge", params(description::OneUser),
     security(("bearer" = ["admin"])),
-    responses((status = 200, description = "Removed. Clients that had not read them are told `backlog.truncated`.", body = Done), UserRefusals),
+    responses((status = 200, description = "Removed. Clients that had not read them get `backlog.truncated`.", body = Done), UserRefusals),
 )]
 async fn purge(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;
@@ -152,7 +152,7 @@ async fn purge(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Re
 #[utoipa::path(
     delete, path = "/api/admin/users/{id}/connections", tag = "operate", operation_id = "close_connections", params(description::OneUser),
     security(("bearer" = ["admin"])),
-    responses((status = 200, description = "Told to end; `connections` says how many there were.", body = Done), UserRefusals),
+    responses((status = 200, description = "The connections were closed; `connections` is how many.", body = Done), UserRefusals),
 )]
 async fn close_connections(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
     operator(&api, &headers).await?;

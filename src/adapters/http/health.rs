@@ -32,7 +32,7 @@ description::refusals! {
 /// Whether the process lives.
 #[utoipa::path(
     get, path = "/healthz", tag = "operate", operation_id = "healthz", security(()),
-    responses((status = 200, description = "It does.", body = Health)),
+    responses((status = 200, description = "The process is alive.", body = Health)),
 )]
 pub(super) async fn healthz() -> Response {
     Json(Health { success: true, status: "alive" }).into_response()
@@ -41,7 +41,7 @@ pub(super) async fn healthz() -> Response {
 /// Whether the process should be sent traffic: its backends answer, and it does not drain.
 #[utoipa::path(
     get, path = "/readyz", tag = "operate", operation_id = "readyz", security(()),
-    responses((status = 200, description = "It should.", body = Health), NotReady),
+    responses((status = 200, description = "The process accepts traffic.", body = Health), NotReady),
 )]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> {
     if api.lifecycle.is_draining() {

@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// An error on its way out.
+/// An error response.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) code: Code,
@@ -118,7 +118,7 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(Code::MethodNotAllowed, "this path does not know the method: see the HTTP API's documentation")
+        Self::new(Code::MethodNotAllowed, "method not allowed for this path: see the HTTP API's documentation")
     }
 
     pub(super) fn internal() -> Self {

@@ -91,7 +91,7 @@ codes! {
     NotFound = "not_found", NOT_FOUND;
     /// There is no such message, or it is somebody else's.
     MessageNotFound = "message_not_found", NOT_FOUND;
-    /// The path does not know the method.
+    /// The path does not allow the method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;
     /// The request took too long to arrive.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT;

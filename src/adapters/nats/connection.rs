@@ -181,7 +181,7 @@ impl Connection {
 
     /// Listens to a subject.
     pub(super) async fn listen(&self, subject: String) -> Result<async_nats::Subscriber, Failure> {
-        self.client.subscribe(subject).await.map_err(|error| Failure::Senseless(error.to_string()))
+        self.client.subscribe(subject).await.map_err(|error| Failure::MalformedReply(error.to_string()))
     }
 
     /// Sends what nobody answers.
@@ -190,7 +190,7 @@ impl Connection {
         let sent = self.client.publish_with_headers(subject, headers, payload).await;
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::MaxPayloadExceeded => Failure::TooLarge,
-            _ => Failure::Senseless(error.to_string()),
+            _ => Failure::MalformedReply(error.to_string()),
         })
     }
 
@@ -208,7 +208,7 @@ impl Connection {
                 RequestErrorKind::TimedOut => Failure::Silent,
                 RequestErrorKind::NoResponders => Failure::NoResponders,
                 RequestErrorKind::MaxPayloadExceeded => Failure::TooLarge,
-                _ => Failure::Senseless(error.to_string()),
+                _ => Failure::MalformedReply(error.to_string()),
             }),
             failure = interrupted(&mut reports, &subject) => Err(failure),
         }
@@ -221,18 +221,18 @@ impl Connection {
 
     /// Asks JetStream, which answers with a message.
     pub(super) async fn ask_directly(&self, what: &str, question: &impl serde::Serialize) -> Result<Message, Failure> {
-        let payload = serde_json::to_vec(question).map_err(|error| Failure::Senseless(error.to_string()))?;
+        let payload = serde_json::to_vec(question).map_err(|error| Failure::MalformedReply(error.to_string()))?;
         self.request(format!("{}.{what}", self.api), None, payload.into()).await
     }
 
     /// Asks for several answers.
     pub(super) async fn ask_for_several(&self, what: &str, question: &impl serde::Serialize) -> Result<Answers, Failure> {
         self.connected()?;
-        let payload = serde_json::to_vec(question).map_err(|error| Failure::Senseless(error.to_string()))?;
+        let payload = serde_json::to_vec(question).map_err(|error| Failure::MalformedReply(error.to_string()))?;
         let (inbox, subject) = (self.client.new_inbox(), format!("{}.{what}", self.api));
         let coming = self.listen(inbox.clone()).await?;
         let sent = self.client.publish_with_reply(subject.clone(), inbox, payload.into()).await;
-        sent.map_err(|error| Failure::Senseless(error.to_string()))?;
+        sent.map_err(|error| Failure::MalformedReply(error.to_string()))?;
         Ok(Answers { coming, subject })
     }
 
@@ -260,10 +260,10 @@ fn read_answer<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
     struct Answer {
         error: Option<ApiError>,
     }
-    let senseless = |error: serde_json::Error| Failure::Senseless(error.to_string());
-    match serde_json::from_slice::<Answer>(payload).map_err(senseless)?.error {
+    let malformed = |error: serde_json::Error| Failure::MalformedReply(error.to_string());
+    match serde_json::from_slice::<Answer>(payload).map_err(malformed)?.error {
         Some(error) => Err(Failure::Refused(error)),
-        None => serde_json::from_slice(payload).map_err(senseless),
+        None => serde_json::from_slice(payload).map_err(malformed),
     }
 }
 

@@ -60,7 +60,7 @@ impl Documents {
                     return Ok(answer);
                 }
             };
-            let content = Bytes::from(serde_json::to_vec(&document).map_err(|error| Failure::Senseless(error.to_string()))?);
+            let content = Bytes::from(serde_json::to_vec(&document).map_err(|error| Failure::MalformedReply(error.to_string()))?);
             let began = Instant::now();
             match self.write(subject, content.clone(), Some(sequence), expires_after).await {
                 Ok(sequence) => {
@@ -103,5 +103,5 @@ fn read<D: Default + DeserializeOwned>(content: &[u8]) -> Result<D, Failure> {
     if content.is_empty() {
         return Ok(D::default());
     }
-    serde_json::from_slice(content).map_err(|error| Failure::Senseless(format!("a document of limits: {error}")))
+    serde_json::from_slice(content).map_err(|error| Failure::MalformedReply(format!("a document of limits: {error}")))
 }

@@ -17,7 +17,7 @@ pub(super) enum Failure {
     #[error("NATS does not answer")]
     Silent,
     /// Nobody takes what was sent: there is no such stream, or its replicas have no leader.
-    #[error("nobody in NATS takes requests for this: JetStream is off, the stream is gone, or its replicas have no leader")]
+    #[error("no NATS server answers requests for this: JetStream is off, the stream is gone, or its replicas have no leader")]
     NoResponders,
     /// The account may not do this.
     #[error("NATS does not allow it: {0}")]
@@ -30,7 +30,7 @@ pub(super) enum Failure {
     Refused(ApiError),
     /// The answer can't be understood.
     #[error("NATS answered what can't be understood: {0}")]
-    Senseless(String),
+    MalformedReply(String),
 }
 
 /// An error of JetStream, as it stands in its answers.
@@ -134,7 +134,7 @@ impl Failure {
             {
                 BackendErrorKind::Unavailable
             }
-            Self::Denied(_) | Self::Refused(_) | Self::Senseless(_) => BackendErrorKind::Rejected,
+            Self::Denied(_) | Self::Refused(_) | Self::MalformedReply(_) => BackendErrorKind::Rejected,
         }
     }
 

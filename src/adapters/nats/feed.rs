@@ -120,7 +120,7 @@ impl NatsSource {
             match Ack::read(&answer.payload) {
                 Err(failure) if failure.is_conflict() => Ok(()),
                 Err(failure) => Err(Ended::Failure(failure)),
-                Ok(_) => Err(Ended::Failure(Failure::Senseless("what expects the impossible was stored".to_owned()))),
+                Ok(_) => Err(Ended::Failure(Failure::MalformedReply("what expects the impossible was stored".to_owned()))),
             }
         });
         join_all(passing).await.into_iter().collect()

@@ -217,7 +217,7 @@ impl NatsJournal {
                 return Ok(look);
             }
         }
-        Err(Failure::Senseless("the topic changes faster than it can be looked at".to_owned()))
+        Err(Failure::MalformedReply("the topic changes faster than it can be looked at".to_owned()))
     }
 
     async fn look_once(&self, subject: &str, after: Option<Position>) -> Result<Option<Look>, Failure> {
@@ -306,7 +306,7 @@ impl NatsJournal {
             let entries = messages.iter().filter(is_entry).map(|message| message.entry(&self.store.incarnation, &self.registry));
             return Ok(StoredPage { entries: entries.collect(), more, bounds });
         }
-        Err(Failure::Senseless("the topic changes faster than it can be read".to_owned()))
+        Err(Failure::MalformedReply("the topic changes faster than it can be read".to_owned()))
     }
 
     async fn purge_topic(&self, topic: &Topic) -> Result<(), Failure> {

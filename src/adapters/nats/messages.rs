@@ -233,7 +233,7 @@ impl NatsMessages {
             let is_last = counted == change.message.next_sequence_no;
             let message = Message { next_sequence_no: counted, end: change.message.end.filter(|_| is_last), ..change.message.clone() };
             let payload = Record::of(&message, &topic, events).and_then(|record| serde_json::to_vec(&record));
-            let payload = payload.map_err(|error| Failure::Senseless(error.to_string()))?.into();
+            let payload = payload.map_err(|error| Failure::MalformedReply(error.to_string()))?.into();
             let headers = headers(created_ms, &next, index, (index == 0).then_some(known.last));
             next = next.next(Place::InBatch(index));
             writes.push(Write { subject: subject.to_owned(), headers, payload });

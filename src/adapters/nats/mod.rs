@@ -122,7 +122,7 @@ pub enum NatsSetupError {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The underlying IO error.
         #[source]
         source: io::Error,
     },

@@ -48,7 +48,7 @@ pub(super) enum NoRecord {
     #[error("not the record of a message: {0}")]
     Json(#[from] serde_json::Error),
     #[error("its owner or end is not understood")]
-    Senseless,
+    MalformedReply,
 }
 
 impl Record {
@@ -79,12 +79,12 @@ impl Record {
         let end = match &self.end {
             None => None,
             Some((name, at_ms)) => {
-                let terminal = Terminal::named(name).ok_or(NoRecord::Senseless)?;
+                let terminal = Terminal::named(name).ok_or(NoRecord::MalformedReply)?;
                 Some(End { terminal, at: Timestamp::from_ms(*at_ms) })
             }
         };
         Ok(Message {
-            owner: UserId::parse(&self.owner).map_err(|_| NoRecord::Senseless)?,
+            owner: UserId::parse(&self.owner).map_err(|_| NoRecord::MalformedReply)?,
             epoch: self.epoch,
             next_sequence_no: self.next,
             stop_requested: self.stop_requested,

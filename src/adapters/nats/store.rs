@@ -75,7 +75,7 @@ pub(super) struct Ack {
 
 impl Ack {
     pub(super) fn read(payload: &[u8]) -> Result<Self, Failure> {
-        let mut ack: Self = serde_json::from_slice(payload).map_err(|error| Failure::Senseless(error.to_string()))?;
+        let mut ack: Self = serde_json::from_slice(payload).map_err(|error| Failure::MalformedReply(error.to_string()))?;
         ack.error.take().map_or(Ok(ack), |error| Err(Failure::Refused(error)))
     }
 }
@@ -260,7 +260,7 @@ impl Store {
         match answer.status.map(|status| status.as_u16()) {
             None => read_direct(answer).map(Some),
             Some(404) => Ok(None),
-            Some(status) => Err(Failure::Senseless(format!("status {status} to a direct request"))),
+            Some(status) => Err(Failure::MalformedReply(format!("status {status} to a direct request"))),
         }
     }
 
@@ -275,7 +275,7 @@ impl Store {
                 None => messages.push(read_direct(answer)?),
                 // The end; or nothing was found.
                 Some(204 | 404) => return Ok(messages),
-                Some(status) => return Err(Failure::Senseless(format!("status {status} to a direct request"))),
+                Some(status) => return Err(Failure::MalformedReply(format!("status {status} to a direct request"))),
             }
         }
     }
@@ -285,7 +285,7 @@ impl Store {
         match writes.pop() {
             Some(only) if writes.is_empty() => self.write(only).await,
             Some(last) => self.write_together(writes, last, &entropy.uuid().simple().to_string()).await,
-            None => Err(Failure::Senseless("there is nothing to write".to_owned())),
+            None => Err(Failure::MalformedReply("there is nothing to write".to_owned())),
         }
     }
 
@@ -376,12 +376,12 @@ impl Tries {
 
 impl LeadersMessage {
     fn read(self) -> Result<Stored, Failure> {
-        let senseless = || Failure::Senseless(format!("message {} is not as a leader shows one", self.seq));
-        let bytes = |text: &Option<String>| BASE64.decode(text.as_deref().unwrap_or_default()).map_err(|_| senseless());
+        let malformed = || Failure::MalformedReply(format!("message {} is not as a leader shows one", self.seq));
+        let bytes = |text: &Option<String>| BASE64.decode(text.as_deref().unwrap_or_default()).map_err(|_| malformed());
         Ok(Stored {
             headers: read_headers(&bytes(&self.hdrs)?),
             payload: bytes(&self.data)?.into(),
-            time: Timestamp::parse(&self.time).ok_or_else(senseless)?,
+            time: Timestamp::parse(&self.time).ok_or_else(malformed)?,
             sequence: self.seq,
             subject: self.subject,
         })
@@ -408,6 +408,6 @@ fn read_direct(message: Message) -> Result<Stored, Failure> {
         let (subject, sequence) = (of("Nats-Subject")?, of("Nats-Sequence")?.parse().ok()?);
         Some((subject, sequence, Timestamp::parse(&of("Nats-Time-Stamp")?)?))
     };
-    let (subject, sequence, time) = read().ok_or_else(|| Failure::Senseless("a message without its place".to_owned()))?;
+    let (subject, sequence, time) = read().ok_or_else(|| Failure::MalformedReply("a message without its place".to_owned()))?;
     Ok(Stored { subject, sequence, time, headers, payload: message.payload })
 }

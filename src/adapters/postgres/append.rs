@@ -15,9 +15,9 @@ use futures_util::FutureExt;
 use sqlx::{Connection, PgConnection};
 
 use super::{
+    connection_pool::{ConnectionPool, Repeat, calling},
     failure::Failure,
     hint::Hint,
-    lane::{Lane, Repeat, calling},
     numbers::{from_i64, millis, to_i64},
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Job for AppendJob {
 
 /// Writes batches of users' events.
 pub(super) struct AppendWriter {
-    pub(super) lane: Lane,
+    pub(super) pool: ConnectionPool,
     pub(super) bounds: AppendBounds,
 }
 
@@ -88,12 +88,12 @@ impl Write<AppendJob> for AppendWriter {
 
 impl AppendWriter {
     async fn write_together(&self, appends: &[&Append]) -> Result<Vec<Appended>, BackendError> {
-        let sheet = Arc::new(Sheet::of(appends.iter().copied()));
+        let columns = Arc::new(AppendColumns::of(appends.iter().copied()));
         let write = calling(|connection| {
-            let (sheet, bounds) = (Arc::clone(&sheet), self.bounds.clone());
-            async move { sheet.append(connection, &bounds).await }.boxed()
+            let (columns, bounds) = (Arc::clone(&columns), self.bounds.clone());
+            async move { columns.append(connection, &bounds).await }.boxed()
         });
-        self.lane.call(CONTEXT, Repeat::Harmful, write).await
+        self.pool.call(CONTEXT, Repeat::Harmful, write).await
     }
 
     /// Writes each topic apart, in one transaction all the same, where the rows of a topic are what is wrong: that topic is
@@ -103,13 +103,13 @@ impl AppendWriter {
         for (place, append) in appends.iter().enumerate() {
             by_user.entry(&append.user).or_default().push(place);
         }
-        let sheets = by_user.values().map(|places| Sheet::of(places.iter().map(|place| appends[*place])));
-        let sheets: Arc<[Sheet]> = sheets.collect();
+        let batches = by_user.values().map(|places| AppendColumns::of(places.iter().map(|place| appends[*place])));
+        let batches: Arc<[AppendColumns]> = batches.collect();
         let write = calling(|connection| {
-            let (sheets, bounds) = (Arc::clone(&sheets), self.bounds.clone());
-            async move { append_each(connection, &sheets, &bounds).await }.boxed()
+            let (batches, bounds) = (Arc::clone(&batches), self.bounds.clone());
+            async move { append_each(connection, &batches, &bounds).await }.boxed()
         });
-        let written = self.lane.call(CONTEXT, Repeat::Harmful, write).await?;
+        let written = self.pool.call(CONTEXT, Repeat::Harmful, write).await?;
         let mut answers: Vec<Option<AppendAnswer>> = appends.iter().map(|_| None).collect();
         for ((user, places), written) in by_user.into_iter().zip(written) {
             let mut appended = written.map(Vec::into_iter);
@@ -120,22 +120,22 @@ impl AppendWriter {
                 };
             }
         }
-        let unanswered = || Failure::Unexpected("an append that was not answered").told(CONTEXT);
+        let unanswered = || Failure::Unexpected("an append that was not answered").into_backend_error(CONTEXT);
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unanswered()))).collect())
     }
 }
 
-/// Appends each sheet; tells why a sheet was not, where that is for what its rows hold.
+/// Appends each columns; tells why a columns was not, where that is for what its rows hold.
 async fn append_each(
     connection: &mut PgConnection,
-    sheets: &[Sheet],
+    batches: &[AppendColumns],
     bounds: &AppendBounds,
 ) -> Result<Vec<Result<Vec<Appended>, String>>, Failure> {
     let mut transaction = connection.begin().await?;
-    let mut written = Vec::with_capacity(sheets.len());
-    for sheet in sheets {
+    let mut written = Vec::with_capacity(batches.len());
+    for columns in batches {
         let mut savepoint = transaction.begin().await?;
-        written.push(match sheet.append(&mut savepoint, bounds).await {
+        written.push(match columns.append(&mut savepoint, bounds).await {
             Ok(appended) => {
                 savepoint.commit().await?;
                 Ok(appended)
@@ -153,7 +153,7 @@ async fn append_each(
 
 /// The columns of a batch.
 #[derive(Default)]
-struct Sheet {
+struct AppendColumns {
     topics: Vec<Topic>,
     topic_ids: Vec<String>,
     user_ids: Vec<String>,
@@ -168,10 +168,10 @@ struct Sheet {
     places: Vec<usize>,
 }
 
-impl Sheet {
+impl AppendColumns {
     fn of<'a>(appends: impl Iterator<Item = &'a Append> + Clone) -> Self {
         let users: BTreeSet<&UserId> = appends.clone().map(|append| &append.user).collect();
-        let mut sheet = Self {
+        let mut columns = Self {
             topics: users.iter().map(|user| Topic::User((*user).clone())).collect(),
             topic_ids: users.iter().map(|user| user.as_str().to_owned()).collect(),
             ..Self::default()
@@ -181,14 +181,14 @@ impl Sheet {
         let mut first_of_key: HashMap<(i32, &IdempotencyKey), usize> = HashMap::new();
         for append in appends {
             let Some(number) = numbers.get(&append.user).copied() else { continue };
-            let place = sheet.payloads.len();
+            let place = columns.payloads.len();
             let first = append.idempotency_key.as_ref().map(|key| *first_of_key.entry((number, key)).or_insert(place));
-            sheet.places.push(first.unwrap_or(place));
+            columns.places.push(first.unwrap_or(place));
             if first.is_none_or(|first| first == place) {
-                sheet.push(append, number);
+                columns.push(append, number);
             }
         }
-        sheet
+        columns
     }
 
     fn push(&mut self, append: &Append, topic_number: i32) {

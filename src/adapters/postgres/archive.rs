@@ -10,9 +10,9 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
+    connection_pool::{Repeat, calling},
     failure::Failure,
     journal::PostgresJournal,
-    lane::{Repeat, calling},
     numbers::{from_i64, to_i64},
 };
 use crate::{
@@ -92,7 +92,7 @@ impl Archive for PostgresJournal {
             let parts = Arc::clone(&parts);
             async move { restore_all(connection, &parts).await }.boxed()
         });
-        self.writer.lane.call("restoring topics", Repeat::Harmless, restore).await
+        self.writer.pool.call("restoring topics", Repeat::Harmless, restore).await
     }
 }
 

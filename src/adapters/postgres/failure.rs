@@ -96,7 +96,7 @@ impl Failure {
     }
 
     /// The error as callers see it.
-    pub(super) fn told(self, context: &'static str) -> BackendError {
+    pub(super) fn into_backend_error(self, context: &'static str) -> BackendError {
         let kind = match &self {
             Self::Late => BackendErrorKind::Timeout,
             Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,

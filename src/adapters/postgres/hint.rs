@@ -14,9 +14,9 @@ const TOPICS_MAX: usize = 900;
 
 /// What is made of a topic's address: alike in every process and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TopicNumber(u32);
+pub(super) struct TopicHash(u32);
 
-impl TopicNumber {
+impl TopicHash {
     pub(super) fn of(topic: &Topic) -> Self {
         let digest = Sha256::digest(topic.to_string().as_bytes());
         Self(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
@@ -27,11 +27,11 @@ impl TopicNumber {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
     /// These topics have grown.
-    Grown(Vec<TopicNumber>),
+    Grown(Vec<TopicHash>),
     /// More topics have grown than there is room for: any may have.
     AnyGrown,
     /// These topics lost all they had.
-    Removed(Vec<TopicNumber>),
+    Removed(Vec<TopicHash>),
     /// More than there is room for.
     AnyRemoved,
     /// There is an announcement of this number.
@@ -74,26 +74,26 @@ impl Hint {
     }
 }
 
-fn numbers<'a>(topics: impl IntoIterator<Item = &'a Topic>) -> Vec<TopicNumber> {
-    let mut numbers: Vec<_> = topics.into_iter().map(TopicNumber::of).collect();
+fn numbers<'a>(topics: impl IntoIterator<Item = &'a Topic>) -> Vec<TopicHash> {
+    let mut numbers: Vec<_> = topics.into_iter().map(TopicHash::of).collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers
 }
 
-fn list(kind: char, numbers: &[TopicNumber]) -> String {
+fn list(kind: char, numbers: &[TopicHash]) -> String {
     let mut text = String::with_capacity(1 + 8 * numbers.len());
     text.push(kind);
-    for TopicNumber(number) in numbers {
+    for TopicHash(number) in numbers {
         // Writing to a string can't fail.
         let _ = write!(text, "{number:08x}");
     }
     text
 }
 
-fn parse_list(text: &str) -> Option<Vec<TopicNumber>> {
+fn parse_list(text: &str) -> Option<Vec<TopicHash>> {
     let (digits, rest) = text.as_bytes().as_chunks::<8>();
-    let number = |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(TopicNumber);
+    let number = |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(TopicHash);
     if rest.is_empty() { digits.iter().map(number).collect() } else { None }
 }
 

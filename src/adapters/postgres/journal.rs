@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 
 use super::{
     append::{AppendJob, AppendWriter},
+    connection_pool::{ConnectionPool, Repeat, calling},
     failure::{Failure, of_topic},
-    lane::{Lane, Repeat, calling},
     message_reading, reading,
     reading::Extent,
 };
@@ -39,7 +39,7 @@ pub(super) const PROBE: &str =
 
 /// Both channels' topics, as they can be read.
 pub(super) struct PostgresLog {
-    pub(super) reads: Lane,
+    pub(super) reads: ConnectionPool,
     pub(super) age_ms: i64,
     pub(super) on_malformed: OnMalformed,
 }
@@ -136,16 +136,16 @@ impl TopicLog for PostgresJournal {
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        probe(&self.writer.lane).await
+        probe(&self.writer.pool).await
     }
 }
 
-/// Looks whether appends on this lane, and reads, would be answered: by a write, since a server that takes none is no use.
-pub(super) async fn probe(lane: &Lane) -> Result<(), BackendError> {
+/// Looks whether appends on this pool, and reads, would be answered: by a write, since a server that takes none is no use.
+pub(super) async fn probe(pool: &ConnectionPool) -> Result<(), BackendError> {
     const CONTEXT: &str = "asking whether the server takes writes";
-    if lane.is_full() {
-        return Err(Failure::Full.told(CONTEXT));
+    if pool.is_full() {
+        return Err(Failure::Full.into_backend_error(CONTEXT));
     }
     let write = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
-    lane.call(CONTEXT, Repeat::Harmless, write).await
+    pool.call(CONTEXT, Repeat::Harmless, write).await
 }

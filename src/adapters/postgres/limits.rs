@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{
-    lane::{Lane, Repeat, calling},
+    connection_pool::{ConnectionPool, Repeat, calling},
     numbers::{columns_of, from_i64, millis, to_i64},
 };
 use crate::{
@@ -46,12 +46,12 @@ pub(super) const COUNT_REPLAYS: &str = "SELECT count(*) FROM replay_windows w, n
 
 /// Leases and replay budgets in Postgres.
 pub(super) struct PostgresLimits {
-    lane: Lane,
+    pool: ConnectionPool,
 }
 
 impl PostgresLimits {
-    pub(super) const fn new(lane: Lane) -> Self {
-        Self { lane }
+    pub(super) const fn new(pool: ConnectionPool) -> Self {
+        Self { pool }
     }
 }
 
@@ -74,7 +74,7 @@ impl ConnectionLeases for PostgresLimits {
             .boxed()
         });
         // Once more could be refused for the sake of the first time: then its slot ends by itself.
-        self.lane.call("taking a lease", Repeat::Harmless, acquire).await
+        self.pool.call("taking a lease", Repeat::Harmless, acquire).await
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
@@ -86,7 +86,7 @@ impl ConnectionLeases for PostgresLimits {
             async move { Ok(sqlx::query(RENEW_LEASES).bind(users).bind(ids).bind(millis(ttl)).execute(connection).await.map(drop)?) }
                 .boxed()
         });
-        self.lane.call("renewing leases", Repeat::Harmless, renew).await
+        self.pool.call("renewing leases", Repeat::Harmless, renew).await
     }
 
     async fn release(&self, leases: &[(UserId, LeaseId)]) -> Result<(), BackendError> {
@@ -97,7 +97,7 @@ impl ConnectionLeases for PostgresLimits {
             let (users, ids) = columns(leases);
             async move { Ok(sqlx::query(RELEASE_LEASES).bind(users).bind(ids).execute(connection).await.map(drop)?) }.boxed()
         });
-        self.lane.call("giving leases back", Repeat::Harmless, release).await
+        self.pool.call("giving leases back", Repeat::Harmless, release).await
     }
 
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
@@ -105,7 +105,7 @@ impl ConnectionLeases for PostgresLimits {
             let user = user.clone();
             async move { Ok(sqlx::query_scalar(COUNT_LEASES).bind(user.as_str()).fetch_one(connection).await?) }.boxed()
         });
-        let held: i64 = self.lane.call("counting leases", Repeat::Harmless, count).await?;
+        let held: i64 = self.pool.call("counting leases", Repeat::Harmless, count).await?;
         Ok(u32::try_from(held).unwrap_or(u32::MAX))
     }
 }
@@ -122,7 +122,7 @@ impl ReplayBudget for PostgresLimits {
             }
             .boxed()
         });
-        let taken: (Option<i64>, Option<i64>) = self.lane.call("taking a replay", Repeat::Harmless, take).await?;
+        let taken: (Option<i64>, Option<i64>) = self.pool.call("taking a replay", Repeat::Harmless, take).await?;
         Ok(match taken {
             (Some(left), _) => Ok(u32::try_from(left).unwrap_or(0)),
             (None, retry_ms) => Err(Exhausted { retry_after: Duration::from_millis(from_i64(retry_ms.unwrap_or(1))) }),
@@ -139,7 +139,7 @@ impl ReplayBudget for PostgresLimits {
             }
             .boxed()
         });
-        self.lane.call("allowing a continuation", Repeat::Harmless, allow).await
+        self.pool.call("allowing a continuation", Repeat::Harmless, allow).await
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
@@ -148,7 +148,7 @@ impl ReplayBudget for PostgresLimits {
             async move { Ok(sqlx::query_scalar(COUNT_REPLAYS).bind(user.as_str()).bind(millis(window)).fetch_one(connection).await?) }
                 .boxed()
         });
-        let spent: i64 = self.lane.call("counting replays", Repeat::Harmless, count).await?;
+        let spent: i64 = self.pool.call("counting replays", Repeat::Harmless, count).await?;
         Ok(limit.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX)))
     }
 }

@@ -15,9 +15,9 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{
+    connection_pool::{ConnectionPool, Repeat, calling},
     failure::Failure,
     hint::Hint,
-    lane::{Lane, Repeat, calling},
     message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, append_jobs, questions},
     message_rows::{self, hour},
     numbers::{millis, to_i64},
@@ -72,7 +72,7 @@ impl Job for MessageJob {
 
 /// Writes batches of messages' events.
 pub(super) struct MessageWriter {
-    pub(super) lane: Lane,
+    pub(super) pool: ConnectionPool,
     pub(super) channel: String,
     pub(super) idempotency_window: Duration,
 }
@@ -85,7 +85,7 @@ impl Write<MessageJob> for MessageWriter {
             let (jobs, channel, window_ms) = (Arc::clone(&jobs), self.channel.clone(), millis(self.idempotency_window));
             async move { write(connection, &jobs, &channel, window_ms).await }.boxed()
         });
-        self.lane.call("appending to messages", Repeat::Harmful, write).await
+        self.pool.call("appending to messages", Repeat::Harmful, write).await
     }
 }
 

@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use sqlx::Connection;
 
 use super::{
+    connection_pool::{ConnectionPool, Repeat, calling},
     failure::{Failure, of_topic},
     journal::{PostgresLog, probe},
-    lane::{Lane, Repeat, calling},
     message_batch::MessageJob,
     message_removal,
     message_rows::{self, OBSERVE_MESSAGE, OPEN_MESSAGE, Stored},
@@ -42,11 +42,17 @@ pub(super) struct PostgresMessages {
     log: Arc<PostgresLog>,
     writer: Arc<MessageWriter>,
     appends: GroupCommit<MessageJob>,
-    sweeps: Arc<Lane>,
+    sweeps: Arc<ConnectionPool>,
 }
 
 impl PostgresMessages {
-    pub(super) fn new(log: Arc<PostgresLog>, writer: MessageWriter, sweeps: Arc<Lane>, call_timeout: Duration, tasks: &dyn Tasks) -> Self {
+    pub(super) fn new(
+        log: Arc<PostgresLog>,
+        writer: MessageWriter,
+        sweeps: Arc<ConnectionPool>,
+        call_timeout: Duration,
+        tasks: &dyn Tasks,
+    ) -> Self {
         let writer = Arc::new(writer);
         let appends = GroupCommit::start(tasks, "postgres message appends", Arc::clone(&writer), call_timeout);
         Self { log, writer, appends, sweeps }
@@ -180,6 +186,6 @@ impl TopicLog for PostgresMessages {
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        probe(&self.writer.lane).await
+        probe(&self.writer.pool).await
     }
 }

@@ -40,12 +40,12 @@
 
 mod append;
 mod archive;
+mod connection_pool;
 mod connector;
 mod failure;
 mod feed;
 mod hint;
 mod journal;
-mod lane;
 mod limits;
 mod message_batch;
 mod message_reading;
@@ -70,11 +70,11 @@ use tokio::time::timeout;
 
 use self::{
     append::{AppendBounds, AppendWriter},
+    connection_pool::ConnectionPool,
     connector::{Connector, Purpose},
     failure::Failure,
     feed::{PostgresAnnouncements, PostgresSource},
     journal::{PostgresJournal, PostgresLog},
-    lane::Lane,
     limits::PostgresLimits,
     message_writer::MessageWriter,
     messages::PostgresMessages,
@@ -125,26 +125,26 @@ pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<
     let connector = Arc::new(Connector::new(server, schema, Arc::clone(&context.entropy)));
     let call_timeout = options.call_timeout;
     let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
-    let lane = |name, connections_max| Lane::new(&connector, purpose(name), connections_max, call_timeout);
+    let pool = |name, connections_max| ConnectionPool::new(&connector, purpose(name), connections_max, call_timeout);
     try_once(&connector, purpose("rejoin start"), call_timeout).await?;
 
     let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
     let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
-    let sweeps = Arc::new(Lane::new(&connector, swept, 1, SWEEP_TIMEOUT));
-    let sweep = PostgresSweep { lane: Arc::clone(&sweeps), age_max, idempotency_window };
+    let sweeps = Arc::new(ConnectionPool::new(&connector, swept, 1, SWEEP_TIMEOUT));
+    let sweep = PostgresSweep { pool: Arc::clone(&sweeps), age_max, idempotency_window };
     let log = Arc::new(PostgresLog {
-        reads: lane("rejoin reads", options.connections_for_reads()),
+        reads: pool("rejoin reads", options.connections_for_reads()),
         age_ms: numbers::millis_or_endless(age_max),
         on_malformed: Arc::clone(&context.on_malformed),
     });
     let bounds = AppendBounds::new(channel.clone(), topic_entries_max, idempotency_window);
-    let events = AppendWriter { lane: lane("rejoin events", 1), bounds };
-    let messages = MessageWriter { lane: lane("rejoin messages", 1), channel: channel.clone(), idempotency_window };
+    let events = AppendWriter { pool: pool("rejoin events", 1), bounds };
+    let messages = MessageWriter { pool: pool("rejoin messages", 1), channel: channel.clone(), idempotency_window };
     let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };
-    let limits = Lane::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
+    let limits = ConnectionPool::new(&connector, counted, PostgresOptions::connections_for_limits(), call_timeout);
     let limits = Arc::new(PostgresLimits::new(limits));
 
-    let reads = Arc::new(lane("rejoin feed reads", 1));
+    let reads = Arc::new(pool("rejoin feed reads", 1));
     let source = PostgresSource::new(&connector, purpose("rejoin feed"), Arc::clone(&reads), call_timeout);
     let announcements = PostgresAnnouncements { log: Arc::clone(&log), reads, channel };
     let feed = FeedOptions { task: "postgres feed", announcements_task: "postgres announcements", call_timeout };

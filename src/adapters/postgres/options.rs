@@ -4,12 +4,12 @@ use std::{str::FromStr, time::Duration};
 
 /// Connections that have a task of their own: for appends to users' topics, for messages, to listen, to read what was
 /// listened to, and to sweep.
-const CONNECTIONS_OF_THEIR_OWN: usize = 5;
+const DEDICATED_CONNECTIONS: usize = 5;
 /// Connections for leases and budgets.
 const CONNECTIONS_FOR_LIMITS: usize = 2;
 
 /// Fewest connections that a process needs.
-pub const CONNECTIONS_MIN: usize = CONNECTIONS_OF_THEIR_OWN + CONNECTIONS_FOR_LIMITS + 1;
+pub const CONNECTIONS_MIN: usize = DEDICATED_CONNECTIONS + CONNECTIONS_FOR_LIMITS + 1;
 
 /// Where the server is.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// Connections for reads and short calls.
     pub(super) const fn connections_for_reads(&self) -> usize {
-        let others = CONNECTIONS_OF_THEIR_OWN + CONNECTIONS_FOR_LIMITS;
+        let others = DEDICATED_CONNECTIONS + CONNECTIONS_FOR_LIMITS;
         if self.connections_max > others { self.connections_max - others } else { 1 }
     }
 

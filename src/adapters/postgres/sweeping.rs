@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{
-    lane::{Lane, Repeat, calling},
+    connection_pool::{ConnectionPool, Repeat, calling},
     numbers::millis,
 };
 use crate::{
@@ -97,7 +97,7 @@ pub(super) const SWEEP_TOPICS: &str = remove_older!(
 
 /// What has a time to be over.
 pub(super) struct PostgresSweep {
-    pub(super) lane: Arc<Lane>,
+    pub(super) pool: Arc<ConnectionPool>,
     /// `None` for entries that never age.
     pub(super) age_max: Option<Duration>,
     pub(super) idempotency_window: Duration,
@@ -113,14 +113,14 @@ impl Sweep for PostgresSweep {
             }
             .boxed()
         });
-        self.lane.call("taking a turn of the sweep", Repeat::Harmless, take).await
+        self.pool.call("taking a turn of the sweep", Repeat::Harmless, take).await
     }
 
     async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError> {
         let end = calling(|connection| {
             async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(holder).execute(connection).await.map(drop)?) }.boxed()
         });
-        self.lane.call("ending a turn of the sweep", Repeat::Harmless, end).await
+        self.pool.call("ending a turn of the sweep", Repeat::Harmless, end).await
     }
 
     async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError> {
@@ -157,7 +157,7 @@ impl PostgresSweep {
             }
             .boxed()
         });
-        let (removed, last_ms): (i64, Option<i64>) = self.lane.call("sweeping", Repeat::Harmless, remove).await?;
+        let (removed, last_ms): (i64, Option<i64>) = self.pool.call("sweeping", Repeat::Harmless, remove).await?;
         Ok(last_ms.filter(|_| removed >= ROWS_AT_ONCE))
     }
 }

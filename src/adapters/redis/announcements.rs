@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::{
     connection::Connection,
-    journal::senseless,
+    journal::malformed_reply,
     keys::Keys,
     scripts::{ANNOUNCE, READ_ANNOUNCEMENTS},
 };
@@ -59,7 +59,7 @@ impl RedisAnnouncements {
 }
 
 fn position(id: &str) -> Result<Position, BackendError> {
-    id.parse().map(Position::After).map_err(|_| senseless())
+    id.parse().map(Position::After).map_err(|_| malformed_reply())
 }
 
 #[async_trait]

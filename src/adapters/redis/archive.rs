@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use super::{
     connection::Connection,
     failure::about,
-    journal::{RedisJournal, senseless},
+    journal::{RedisJournal, malformed_reply},
     keys::Keys,
     messages::INDEXES_AT_ONCE,
     scripts::RESTORE,
@@ -115,7 +115,7 @@ impl RedisJournal {
         match self.appends.run("restore a stream", &RESTORE, &keys, &arguments).await.map_err(about(&topic))? {
             1 => Ok(Restored::Kept),
             0 => Ok(Restored::Another),
-            _ => Err(senseless()),
+            _ => Err(malformed_reply()),
         }
     }
 }

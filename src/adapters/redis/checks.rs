@@ -10,7 +10,7 @@ const REDIS_MIN: (u32, u32) = (6, 2);
 const VALKEY_MIN: (u32, u32) = (7, 2);
 
 /// Warns of each thing that the server is not set up for, once it answers. `probe` is a key, and a channel, of nobody else.
-pub(super) async fn tell_what_is_unsafe(connection: Arc<Connection>, probe: String, mut reconnect: Reconnect) {
+pub(super) async fn warn_about_unsafe_server_settings(connection: Arc<Connection>, probe: String, mut reconnect: Reconnect) {
     if let Some(lacking) = until_answered(&mut reconnect, || lacking_rights(&connection, &probe)).await {
         tracing::warn!("{lacking}");
     }
@@ -71,7 +71,7 @@ fn warnings_of(info: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let policy = info("maxmemory_policy").unwrap_or_default();
     if !policy.is_empty() && policy != "noeviction" {
         warnings.push(format!(
-            "{name} may drop events when its memory is full, and nobody would be told (maxmemory-policy is {policy}): set it to noeviction"
+            "{name} may drop events when its memory is full, and no client would be notified (maxmemory-policy is {policy}): set it to noeviction"
         ));
     }
     if info("aof_enabled").is_none_or(|enabled| enabled != "1") {

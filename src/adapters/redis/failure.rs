@@ -58,7 +58,7 @@ impl Cause {
     /// What is wrong, and what to do.
     pub(super) const fn advice(self) -> &'static str {
         match self {
-            Self::UnknownHost => "the host name in redis.url is not known: correct it, or mend the name service",
+            Self::UnknownHost => "the host name in redis.url is not known: correct it, or fix the name service",
             Self::Refused => "no server listens at the address of redis.url: start Redis there, or correct the address",
             Self::Silent => {
                 "the server does not answer: see whether it hangs, whether a firewall lies between, and that redis.url begins with \

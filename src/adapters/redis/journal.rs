@@ -101,7 +101,7 @@ impl RedisJournal {
         }
         let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
         if ids.len() != group.len() {
-            return Err(senseless());
+            return Err(malformed_reply());
         }
         Ok(group.iter().zip(&ids).map(|((_, append), answer)| answer_for(append, answer)).collect())
     }
@@ -129,7 +129,7 @@ impl RedisJournal {
         let late = || BackendError::new(BackendErrorKind::Timeout, "read the stream in time");
         let read = || async { self.reads.run("read the stream", &READ, &keys, &arguments).await.map_err(Failed::ForGood) };
         let extent: Extent = self.read_permits.call(late, read).await.map_err(about(topic))?;
-        let bounds = self.bounds_of(topic, &extent).ok_or_else(senseless)?;
+        let bounds = self.bounds_of(topic, &extent).ok_or_else(malformed_reply)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
         Ok(StoredPage { entries: stored(topic, raw, &self.context.registry).collect(), more, bounds })
     }
@@ -214,7 +214,7 @@ fn at_ms(ms: u64) -> Position {
 }
 
 /// The server answered something that our scripts don't.
-pub(super) fn senseless() -> BackendError {
+pub(super) fn malformed_reply() -> BackendError {
     BackendError::new(BackendErrorKind::Rejected, "make sense of an answer of Redis")
 }
 
@@ -253,7 +253,7 @@ impl Journal for RedisJournal {
                 appended[*place] = Some(answer);
             }
         }
-        appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(senseless)
+        appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(malformed_reply)
     }
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     failure::about,
-    journal::{RedisJournal, senseless},
+    journal::{RedisJournal, malformed_reply},
     message_state::{MessageState, unique},
     scripts::{CHANGE_MESSAGE, DELETE_MESSAGE, LOOK_AT_MESSAGE, SILENT_MESSAGES},
     stored_entry::stream_id_of,
@@ -267,7 +267,7 @@ impl Messages for RedisJournal {
                 let (seen_before, ids) = self.silent_messages(index, &arguments).await?;
                 for id in ids {
                     let Ok(place) = room.try_acquire() else { break };
-                    let id = id.parse().map(MessageId).map_err(|_| senseless())?;
+                    let id = id.parse().map(MessageId).map_err(|_| malformed_reply())?;
                     match self.remove(id, &seen_before).await {
                         Ok(true) => place.forget(),
                         Ok(false) => {}

@@ -8,7 +8,7 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCert
 use super::{
     RedisOptions,
     announcements::RedisAnnouncements,
-    checks::tell_what_is_unsafe,
+    checks::warn_about_unsafe_server_settings,
     connection::{Address, CALL_TIMEOUT, Connection},
     feed::{Pushes, RedisSource},
     hints::Hints,
@@ -52,7 +52,7 @@ pub enum RedisSetupError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The underlying IO error.
         #[source]
         source: io::Error,
     },
@@ -103,12 +103,12 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
         let sweep = RedisSweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life };
         Arc::new(Sweeper::start(context, "redis sweep", margin(age_max), Arc::new(sweep)))
     });
-    let checks = tell_what_is_unsafe(Arc::clone(&appends), keys.probe(), Reconnect::new(Arc::clone(&context.entropy)));
+    let checks = warn_about_unsafe_server_settings(Arc::clone(&appends), keys.probe(), Reconnect::new(Arc::clone(&context.entropy)));
     let checks = context.tasks.spawn("redis checks", checks.boxed());
     let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
     let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone(), checks));
     if !feed.began().await {
-        tracing::warn!("Redis does not answer yet: the server starts without it, and goes on trying");
+        tracing::warn!("Redis does not answer yet: the server starts without it and keeps trying");
     }
     Ok(Ports {
         messages: Arc::clone(&journal) as _,

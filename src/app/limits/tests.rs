@@ -215,5 +215,5 @@ async fn a_request_that_is_dropped_while_it_waits_holds_nothing() {
         assert_eq!(limits.connections(), 1, "it counts while it waits");
     }
     assert_eq!(limits.connections(), 0);
-    assert_eq!(limits.held().given_up.len(), 5, "the backend may have granted them");
+    assert_eq!(limits.held().unconfirmed_leases.len(), 5, "the backend may have granted them");
 }

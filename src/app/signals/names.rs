@@ -78,7 +78,7 @@ pub static METRICS: &[Metric] = &[
         &["channel"],
         "Events read from the journal for one client: it rejoined, or fell behind its ring.",
     ),
-    metric(TRUNCATIONS, Kind::Counter, &["channel"], "Times that a client was told that events after its cursor are gone."),
+    metric(TRUNCATIONS, Kind::Counter, &["channel"], "Notices sent to clients that events after their cursor are gone."),
     metric(REFUSALS, Kind::Counter, &["code"], "Subscribe requests that were turned down, by the code of the answer."),
     metric(BACKEND_ERRORS, Kind::Counter, &["backend", "kind"], "Calls to a backend that failed, by what it is used for and how."),
     metric(BACKEND_UP, Kind::Gauge, &["backend"], "Whether the last call to a backend was answered: 1 or 0."),
@@ -104,7 +104,7 @@ pub static METRICS: &[Metric] = &[
     ),
     metric(RING_MISSES, Kind::Counter, &["channel"], "Times that a connection stood behind its topic's ring, and had to read the journal."),
     metric(RING_BYTES, Kind::Gauge, &[], "Bytes of recent events kept ready for connections, about."),
-    metric(TOPICS_FOLLOWED, Kind::Gauge, &[], "Topics that somebody follows in this process."),
+    metric(TOPICS_FOLLOWED, Kind::Gauge, &[], "Topics with at least one follower in this process."),
     metric(LEASES, Kind::Gauge, &[], "Connection slots that this process holds."),
     metric(
         TASK_FAILURES,

@@ -31,11 +31,11 @@ pub struct PostgresServer {
     folder: PathBuf,
     port: u16,
     /// Waits for the end of its input, which is ours, and then ends the server.
-    undertaker: Child,
+    cleanup: Child,
 }
 
 /// Ends the server of a folder, children that were stopped included, once nobody holds the other end of the input.
-const UNDERTAKER: &str = r#"
+const CLEANUP_SCRIPT: &str = r#"
 cat >/dev/null
 postmaster=$(cat "$1/pid" 2>/dev/null) && children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null)
 kill -KILL $postmaster $children 2>/dev/null
@@ -74,9 +74,9 @@ impl PostgresServer {
         let conf = folder.join("data").join("postgresql.conf");
         let socket = format!("unix_socket_directories = '{}'\n", folder.display());
         fs::write(&conf, fs::read_to_string(&conf).unwrap() + settings + "\n" + &socket).unwrap();
-        let mut undertaker = Command::new("sh");
-        undertaker.args(["-c", UNDERTAKER, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { folder, port: reserve_port(), undertaker: undertaker.spawn().unwrap() };
+        let mut cleanup = Command::new("sh");
+        cleanup.args(["-c", CLEANUP_SCRIPT, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { folder, port: reserve_port(), cleanup: cleanup.spawn().unwrap() };
         server.run();
         server.answers().await;
         server
@@ -222,8 +222,8 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
-        drop(self.undertaker.stdin.take());
-        let _ = self.undertaker.wait();
+        drop(self.cleanup.stdin.take());
+        let _ = self.cleanup.wait();
     }
 }
 

@@ -214,7 +214,7 @@ fn report(imported: &Imported) -> String {
         (topics_kept, "topics with their ids: clients go on where they were"),
         (
             topics_renumbered,
-            "topics with new ids, since this backend numbers events itself: clients are told that they may have missed some",
+            "topics with new ids, since this backend numbers events itself: clients are notified that they may have missed some",
         ),
         (topics_left, "topics were left as they are, since they have other entries here"),
         (messages, "messages with their numbers: readers go on where they were"),

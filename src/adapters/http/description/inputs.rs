@@ -143,7 +143,7 @@ fn producer_epoch() -> Parameter {
     header(
         "Producer-Epoch",
         u64::schema(),
-        "The `epoch` that opening the message answered. Who was taken over from is refused; without the header nobody is.",
+        "The `epoch` that opening the message answered. A producer that was taken over from is refused; without the header none is.",
     )
 }
 

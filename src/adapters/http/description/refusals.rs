@@ -11,7 +11,7 @@ use utoipa::{
 
 use crate::adapters::http::{problem::ProblemBody, problem_code::Code};
 
-/// Who is asking could not be told.
+/// Missing or invalid credentials.
 pub(in crate::adapters::http) const AUTHENTICATION: &[Code] =
     &[Code::MissingCredentials, Code::TokenExpired, Code::InvalidToken, Code::AuthUnavailable];
 /// Who is asking may not.

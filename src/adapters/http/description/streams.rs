@@ -88,7 +88,7 @@ pub(super) struct MessageEvent {
     r#type: String,
 }
 
-/// The last words of a message's stream whose producer has been silent for too long. It has no id, so the cursor stays good.
+/// The final event of a message's stream whose producer has been silent for too long. It has no id, so the cursor stays good.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::frame` writes it")]
 pub(super) struct ProducerStale {

@@ -103,7 +103,7 @@ async fn producer(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> 
     responses(
         (status = 200, description = description::MESSAGE_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
          content((String = "text/event-stream", example = json!(description::MESSAGE_STREAM_EXAMPLE)))),
-        (status = 204, description = "The client has all of a message that has ended. It tells an `EventSource` to stop."),
+        (status = 204, description = "The client has all of a message that has ended. An `EventSource` stops then."),
         SubscribeRefusals,
     ),
 )]

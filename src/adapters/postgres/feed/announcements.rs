@@ -15,9 +15,9 @@ use crate::{
             ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement, AnnouncementLog, AnnouncementPage,
         },
         postgres::{
+            connection_pool::{ConnectionPool, Repeat, calling},
             failure::Failure,
             journal::PostgresLog,
-            lane::{Lane, Repeat, calling},
             numbers::{from_i64, millis, to_i64},
             stored_event::StoredEvent,
         },
@@ -49,7 +49,7 @@ pub(in crate::adapters::postgres) const LATEST_ANNOUNCEMENT: &str = "SELECT coal
 pub(in crate::adapters::postgres) struct PostgresAnnouncements {
     pub(in crate::adapters::postgres) log: Arc<PostgresLog>,
     /// Of its own, so that many clients that read do not hold it up.
-    pub(in crate::adapters::postgres) reads: Arc<Lane>,
+    pub(in crate::adapters::postgres) reads: Arc<ConnectionPool>,
     pub(in crate::adapters::postgres) channel: String,
 }
 

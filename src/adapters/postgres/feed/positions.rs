@@ -5,27 +5,27 @@
 use std::collections::HashMap;
 
 use crate::{
-    adapters::postgres::hint::TopicNumber,
+    adapters::postgres::hint::TopicHash,
     domain::{position::Position, topic::Topic},
 };
 
 #[derive(Debug, Default)]
 pub(super) struct Positions {
     reported: HashMap<Topic, Position>,
-    by_number: HashMap<TopicNumber, Vec<Topic>>,
+    by_number: HashMap<TopicHash, Vec<Topic>>,
 }
 
 impl Positions {
     /// Begins with a topic, at its head.
     pub(super) fn add(&mut self, topic: &Topic, head: Position) {
         if self.reported.insert(topic.clone(), head).is_none() {
-            self.by_number.entry(TopicNumber::of(topic)).or_default().push(topic.clone());
+            self.by_number.entry(TopicHash::of(topic)).or_default().push(topic.clone());
         }
     }
 
     pub(super) fn remove(&mut self, topic: &Topic) {
         self.reported.remove(topic);
-        let number = TopicNumber::of(topic);
+        let number = TopicHash::of(topic);
         if let Some(topics) = self.by_number.get_mut(&number) {
             topics.retain(|other| other != topic);
             if topics.is_empty() {
@@ -35,7 +35,7 @@ impl Positions {
     }
 
     /// The topics that some of these numbers are of, with their positions.
-    pub(super) fn find<'a>(&self, numbers: impl IntoIterator<Item = &'a TopicNumber>) -> Vec<(Topic, Position)> {
+    pub(super) fn find<'a>(&self, numbers: impl IntoIterator<Item = &'a TopicHash>) -> Vec<(Topic, Position)> {
         let topics = numbers.into_iter().filter_map(|number| self.by_number.get(number)).flatten();
         topics.filter_map(|topic| Some((topic.clone(), *self.reported.get(topic)?))).collect()
     }
@@ -70,7 +70,7 @@ mod tests {
         let [one, two] = ["u1", "u2"].map(|id| Topic::User(UserId::parse(id).unwrap()));
         let at = |ms| Position::After(EventId::timed(ms, 1));
         positions.add(&one, at(5));
-        assert_eq!(positions.find(&[TopicNumber::of(&one), TopicNumber::of(&two)]), [(one.clone(), at(5))]);
+        assert_eq!(positions.find(&[TopicHash::of(&one), TopicHash::of(&two)]), [(one.clone(), at(5))]);
         assert!(!positions.advance(&one, at(4)) && positions.advance(&one, at(6)));
         assert!(!positions.advance(&one, at(6)) && !positions.advance(&two, at(6)));
         positions.restart(&one);

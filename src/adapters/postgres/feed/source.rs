@@ -21,10 +21,10 @@ use crate::{
     adapters::{
         backend_kit::feed::{FeedReports, FeedSource, FeedState},
         postgres::{
+            connection_pool::{ConnectionPool, Repeat, calling},
             connector::{Connector, Purpose},
             failure::Failure,
             hint::Hint,
-            lane::{Lane, Repeat, calling},
         },
     },
     domain::{position::Position, topic::Topic},
@@ -38,7 +38,7 @@ const HINTS_AT_ONCE: usize = 1_000;
 pub(in crate::adapters::postgres) struct PostgresSource {
     connector: Arc<Connector>,
     purpose: Purpose,
-    reads: Arc<Lane>,
+    reads: Arc<ConnectionPool>,
     connect_timeout: Duration,
     positions: Positions,
 }
@@ -167,7 +167,7 @@ impl PostgresSource {
     pub(in crate::adapters::postgres) fn new(
         connector: &Arc<Connector>,
         purpose: Purpose,
-        reads: Arc<Lane>,
+        reads: Arc<ConnectionPool>,
         connect_timeout: Duration,
     ) -> Self {
         Self { connector: Arc::clone(connector), purpose, reads, connect_timeout, positions: Positions::default() }

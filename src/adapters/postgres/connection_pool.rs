@@ -1,4 +1,4 @@
-//! A lane: a bounded number of connections for one purpose, so that no purpose starves another.
+//! A pool: a bounded number of connections for one purpose, so that no purpose starves another.
 //!
 //! Invariants: a call is answered within its time, whatever the server does; a connection whose call failed or was given
 //! up is closed, never used again, and so is one that was opened before the latest loss of any; what may have been done is
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A connection that rested for longer is asked whether it lives before something is sent that must not be sent twice.
-const RESTED_FOR: Duration = Duration::from_secs(1);
+const FRESH_FOR: Duration = Duration::from_secs(1);
 /// For so long after a write found no room, the server counts as full, unless one was taken since.
 const FULL_FOR: Duration = Duration::from_secs(10);
 
@@ -36,16 +36,16 @@ pub(super) enum Repeat {
     Harmful,
 }
 
-pub(super) struct Lane {
+pub(super) struct ConnectionPool {
     connector: Arc<Connector>,
     purpose: Purpose,
     permits: CallPermits,
-    resting: Mutex<Vec<Resting>>,
+    idle: Mutex<Vec<IdleConnection>>,
     /// When an append last found no room.
     full_at: Mutex<Option<Instant>>,
 }
 
-struct Resting {
+struct IdleConnection {
     connection: PgConnection,
     since: Instant,
     /// How many losses there had been when it was opened.
@@ -56,16 +56,16 @@ struct Resting {
 struct Lent {
     connection: PgConnection,
     losses: u64,
-    was_resting: bool,
+    was_idle: bool,
 }
 
-impl Lane {
+impl ConnectionPool {
     pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, connections_max: usize, call_timeout: Duration) -> Self {
         let permits = CallPermits::new(connections_max, call_timeout);
-        Self { connector: Arc::clone(connector), purpose, permits, resting: Mutex::default(), full_at: Mutex::default() }
+        Self { connector: Arc::clone(connector), purpose, permits, idle: Mutex::default(), full_at: Mutex::default() }
     }
 
-    /// Makes a call on one of the lane's connections, as soon as one is free.
+    /// Makes a call on one of the pool's connections, as soon as one is free.
     pub(super) async fn call<T: Send>(
         &self,
         context: &'static str,
@@ -80,7 +80,7 @@ impl Lane {
         if repeat == Repeat::Harmful {
             self.learn_of_room(called.as_ref().err());
         }
-        called.map_err(|failure| failure.told(context))
+        called.map_err(|failure| failure.into_backend_error(context))
     }
 
     /// Whether the server has no room for appends, as far as is known: a small write may still find some where an append does not.
@@ -105,15 +105,15 @@ impl Lane {
         repeat: Repeat,
         act: &(impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync),
     ) -> Result<T, Failed<Failure>> {
-        let Lent { mut connection, losses, was_resting } = self.connection(repeat).await.map_err(Failed::ForGood)?;
+        let Lent { mut connection, losses, was_idle } = self.connection(repeat).await.map_err(Failed::ForGood)?;
         match act(&mut connection).await {
             Ok(answer) => {
-                self.resting().push(Resting { connection, since: Instant::now(), losses });
+                self.idle().push(IdleConnection { connection, since: Instant::now(), losses });
                 Ok(answer)
             }
             Err(failure) => Err(match self.connector.learn(&failure) {
                 Cause::Wiped | Cause::Collision | Cause::ReadOnly => Failed::Retry(failure),
-                Cause::Lost if was_resting && repeat == Repeat::Harmless => Failed::Retry(failure),
+                Cause::Lost if was_idle && repeat == Repeat::Harmless => Failed::Retry(failure),
                 _ => Failed::ForGood(failure),
             }),
         }
@@ -122,20 +122,20 @@ impl Lane {
     /// A connection that can be used.
     async fn connection(&self, repeat: Repeat) -> Result<Lent, Failure> {
         loop {
-            let Some(Resting { mut connection, since, losses }) = self.resting().pop() else {
+            let Some(IdleConnection { mut connection, since, losses }) = self.idle().pop() else {
                 let losses = self.connector.losses();
-                return Ok(Lent { connection: self.connector.connect(self.purpose).await?, losses, was_resting: false });
+                return Ok(Lent { connection: self.connector.connect(self.purpose).await?, losses, was_idle: false });
             };
             let is_trusted = losses == self.connector.losses();
-            let is_fresh = repeat == Repeat::Harmless || since.elapsed() < RESTED_FOR;
+            let is_fresh = repeat == Repeat::Harmless || since.elapsed() < FRESH_FOR;
             if is_trusted && (is_fresh || connection.ping().await.is_ok()) {
-                return Ok(Lent { connection, losses, was_resting: true });
+                return Ok(Lent { connection, losses, was_idle: true });
             }
         }
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<Resting>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
