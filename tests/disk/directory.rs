@@ -106,6 +106,14 @@ async fn a_damaged_store_is_not_opened_and_nothing_is_changed() {
         let refused = Disk::open(&options(folder.path()), &context()).err().map(|refused| refused.to_string());
         assert!(refused.as_ref().is_some_and(|refused| refused.contains(folder.path().to_str().unwrap())), "{refused:?}");
     }
+    let mut flipped = whole.clone();
+    // In each block but the header.
+    for place in (5_000..flipped.len()).step_by(4_104) {
+        flipped[place] ^= 1;
+    }
+    fs::write(&table, &flipped).unwrap();
+    let refused = Disk::open(&options(folder.path()), &context()).err().unwrap();
+    assert!(matches!(refused, OpenError::Damaged { .. }) && refused.to_string().contains("Restore a backup"), "{refused}");
     fs::remove_file(&table).unwrap();
     let refused = Disk::open(&options(folder.path()), &context()).err().unwrap();
     assert!(matches!(refused, OpenError::Damaged { .. }) && refused.to_string().contains("rejoin.redb is missing"), "{refused}");

@@ -54,6 +54,19 @@ impl Failure {
         matches!(self, Self::Table(_))
     }
 
+    /// Whether something is there that nobody wrote so: to try again is no use.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Table(error) => match &**error {
+                redb::Error::Corrupted(_) => true,
+                redb::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// As callers are told it.
     pub(super) fn into_backend_error(self, context: &'static str, topic: Option<&Topic>) -> BackendError {
         let kind = match (&self, topic) {

@@ -118,7 +118,7 @@ impl OpenError {
     fn of(path: &str, failure: Failure) -> Self {
         let path = path.to_owned();
         match failure {
-            Failure::Damaged(_) => Self::Damaged { path, source: Box::new(failure) },
+            failure if failure.is_damage() => Self::Damaged { path, source: Box::new(failure) },
             Failure::OtherFormat(_) => Self::OtherFormat { path, source: Box::new(failure) },
             failure => Self::Failed { path, source: Box::new(failure) },
         }
