@@ -1,5 +1,7 @@
 //! The rules of the tree, as tests: who may look at whom, and what a backend has.
 
+mod supply;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -79,7 +79,7 @@ async fn what_is_missing_or_wrong_is_said() {
     run(&["token", "--user", "u1"]).await.assert_failed("make one with `rejoin token secret`");
     let mut others = command(&["token", "--user", "u1"]);
     others.env("REJOIN_AUTH__MODE", "jwt").env("REJOIN_AUTH__JWT__JWKS_URL", "https://issuer.example/keys");
-    Running::of(&mut others).ended().await.assert_failed("auth.jwt.jwks_url is set, so tokens come from");
+    Running::of(&mut others).ended().await.assert_failed("auth.jwt.jwks_url is set, so tokens are issued by");
     token(&["--user", "u1", "--category", "nonsense"]).await.assert_failed("category `nonsense` is unknown; the valid ones are: ai, ");
     for usage in [&[][..], &["--user", ""], &["--user", "u", "--scope", "x"], &["--user", "u", "--ttl", "1"], &["key", "--name", " "]] {
         assert_eq!(token(usage).await.code, Some(2), "{usage:?}");
