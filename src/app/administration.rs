@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
-        access::{Forbidden, Principal, Scope},
+        access::{Forbidden, Operator},
         category::CategoryFilter,
         cursor::Bounds,
         position::Position,
@@ -112,19 +112,11 @@ impl Administration {
         Self { journal, sources, archives, hub, limits, lifecycle, clock, started: Instant::now(), backlog_turns: BacklogTurns::new() }
     }
 
-    /// Whether this principal may administer.
-    ///
-    /// # Errors
-    /// [`Forbidden`].
-    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
-        principal.require(Scope::Admin)
-    }
-
-    /// What there is of a user. The principal must have been authorised, here and below.
+    /// A user's backlog, connections and replay budget.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn user(&self, user: &UserId) -> Result<UserState, BackendError> {
+    pub async fn user(&self, _: &Operator, user: &UserId) -> Result<UserState, BackendError> {
         let bounds = self.sources.users.log.bounds(&Topic::User(user.clone())).await?;
         let backlog_length = self.journal.length(user).await?;
         Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
@@ -136,13 +128,13 @@ impl Administration {
     /// [`TooManyBacklogs`].
     pub async fn backlog(
         &self,
-        operator: &Principal,
+        operator: &Operator,
         user: &UserId,
         after: Position,
         entries_max: usize,
     ) -> Result<Backlog, TooManyBacklogs> {
         let turn = self.backlog_turns.take().await?;
-        let filter = CategoryFilter::granted(operator.categories.as_ref());
+        let filter = CategoryFilter::granted(operator.principal().categories.as_ref());
         Ok(Backlog::new(self.sources.users.clone(), Topic::User(user.clone()), filter, after, entries_max, turn))
     }
 
@@ -150,17 +142,17 @@ impl Administration {
     ///
     /// # Errors
     /// [`ExportRefused`].
-    pub async fn export(&self, operator: &Principal) -> Result<Export, ExportRefused> {
-        operator.require_all_categories()?;
+    pub async fn export(&self, operator: &Operator) -> Result<Export, ExportRefused> {
+        operator.principal().require_all_categories()?;
         let turn = self.backlog_turns.take().await?;
         Ok(Export { exporter: Exporter::new(self.archives.clone(), self.clock.now()), _turn: turn })
     }
 
-    /// Removes a user's backlog; their clients are told by a truncation where they had not read it.
+    /// Removes a user's backlog; their clients are notified of a truncation where they had not read it.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
+    pub async fn purge(&self, _: &Operator, user: &UserId) -> Result<(), BackendError> {
         self.journal.purge(user).await
     }
 
@@ -168,14 +160,14 @@ impl Administration {
     ///
     /// # Errors
     /// The backend's; to try again is harmless.
-    pub async fn close_connections(&self, user: &UserId) -> Result<u32, BackendError> {
+    pub async fn close_connections(&self, _: &Operator, user: &UserId) -> Result<u32, BackendError> {
         let connections = self.limits.usage(user).await?.connections;
         self.sources.users.feed.close_connections(user).await?;
         Ok(connections)
     }
 
-    /// What there is of this process.
-    pub fn process(&self) -> ProcessState {
+    /// This process: its backends, its streams, who is connected.
+    pub fn process(&self, _: &Operator) -> ProcessState {
         let sources = [&self.sources.users, &self.sources.messages];
         ProcessState {
             uptime_seconds: self.started.elapsed().as_secs(),

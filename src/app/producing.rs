@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        access::{Forbidden, Principal, Scope},
+        access::{Forbidden, MessageProducer, Principal, Scope},
         event::{Event, EventType},
         idempotency_key::IdempotencyKey,
         json::Json,
@@ -82,33 +82,26 @@ impl Producing {
         self.producer_idle
     }
 
-    /// Whether this principal may produce.
-    ///
-    /// # Errors
-    /// [`Forbidden`].
-    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
-        principal.require(Scope::MessagesPublish)
+    /// When the producer's credentials end: what they produce after that is refused.
+    pub fn expiry(&self, producer: &MessageProducer) -> Option<Instant> {
+        expiry(producer.principal(), &*self.clock)
     }
 
-    /// When the principal's credentials end: what they produce after that is refused.
-    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
-        expiry(principal, &*self.clock)
-    }
-
-    /// Opens a message of `owner`, or takes it over. The principal must have been authorised.
+    /// Opens a message of `owner`, or takes it over.
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, ProduceError> {
+    pub async fn open(&self, _: &MessageProducer, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, ProduceError> {
         Ok(self.messages.open(id, owner, takeover).await??)
     }
 
-    /// Appends events in their order, up to the first that is refused. The principal must have been authorised.
+    /// Appends events in their order, up to the first that is refused.
     ///
     /// # Errors
     /// The backend's; a retry with the same numbers or keys is harmless.
     pub async fn append(
         &self,
+        _: &MessageProducer,
         id: MessageId,
         epoch: Option<u64>,
         drafts: Vec<Draft>,
@@ -134,11 +127,11 @@ impl Producing {
         self.signals.message_appended(Outcome::Refused, refused);
     }
 
-    /// The producer lives. The principal must have been authorised.
+    /// The producer lives.
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Observed, ProduceError> {
+    pub async fn heartbeat(&self, _: &MessageProducer, id: MessageId, epoch: Option<u64>) -> Result<Observed, ProduceError> {
         Ok(self.messages.heartbeat(id, epoch).await??)
     }
 
@@ -162,20 +155,20 @@ impl Producing {
         self.messages.request_stop(id).await?.ok_or(ProduceError::NoSuchMessage)
     }
 
-    /// Whether a stop was asked for. The principal must have been authorised.
+    /// Whether a stop was asked for.
     ///
     /// # Errors
     /// The backend's.
-    pub async fn stop_requested(&self, id: MessageId) -> Result<bool, BackendError> {
+    pub async fn stop_requested(&self, _: &MessageProducer, id: MessageId) -> Result<bool, BackendError> {
         let observed = self.messages.observe(id).await?;
         Ok(observed.is_some_and(|observed| observed.message.stop_requested))
     }
 
-    /// Removes a message. The principal must have been authorised.
+    /// Removes a message.
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn delete(&self, id: MessageId) -> Result<(), ProduceError> {
+    pub async fn delete(&self, _: &MessageProducer, id: MessageId) -> Result<(), ProduceError> {
         let removed = self.messages.delete(id).await?;
         if removed { Ok(()) } else { Err(ProduceError::NoSuchMessage) }
     }

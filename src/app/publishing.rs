@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        access::{Forbidden, Principal, Scope},
+        access::EventPublisher,
         category::{Category, Registry},
         event::{Event, EventType},
         idempotency_key::IdempotencyKey,
@@ -75,9 +75,6 @@ pub enum Published {
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The principal may not publish.
-    #[error(transparent)]
-    Forbidden(#[from] Forbidden),
     /// The backend could not take it.
     #[error("the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key")]
     Backend(#[from] BackendError),
@@ -123,33 +120,28 @@ impl Publisher {
         &self.registry
     }
 
-    /// Whether this principal may publish.
-    ///
-    /// # Errors
-    /// [`Forbidden`].
-    pub fn authorise(&self, principal: &Principal) -> Result<(), Forbidden> {
-        principal.require(Scope::EventsPublish)
+    /// When the publisher's credentials end: what they publish after that is refused.
+    pub fn expiry(&self, publisher: &EventPublisher) -> Option<Instant> {
+        expiry(publisher.principal(), &*self.clock)
     }
 
-    /// When the principal's credentials end: what they publish after that is refused.
-    pub fn expiry(&self, principal: &Principal) -> Option<Instant> {
-        expiry(principal, &*self.clock)
-    }
-
-    /// Publishes one event. The principal must have been authorised.
+    /// Publishes one event.
     ///
     /// # Errors
     /// [`PublishError`]; a retry with the same idempotency key is harmless.
-    pub async fn publish(&self, publication: Publication) -> Result<Published, PublishError> {
-        self.publish_all(vec![publication]).await?.pop().unwrap_or(Ok(Published::Discarded))
+    pub async fn publish(&self, by: &EventPublisher, publication: Publication) -> Result<Published, PublishError> {
+        self.publish_all(by, vec![publication]).await?.pop().unwrap_or(Ok(Published::Discarded))
     }
 
-    /// Publishes events in their order, those that are journaled in one batch, and answers for each. The principal must have
-    /// been authorised.
+    /// Publishes events in their order, those that are journaled in one batch, and answers for each.
     ///
     /// # Errors
     /// [`PublishError`] of them all, or of one alone; a retry with the same idempotency keys is harmless.
-    pub async fn publish_all(&self, publications: Vec<Publication>) -> Result<Vec<Result<Published, PublishError>>, PublishError> {
+    pub async fn publish_all(
+        &self,
+        _: &EventPublisher,
+        publications: Vec<Publication>,
+    ) -> Result<Vec<Result<Published, PublishError>>, PublishError> {
         if !self.push_enabled {
             self.signals.published(Outcome::Discarded, publications.len());
             return Ok(publications.iter().map(|_| Ok(Published::Discarded)).collect());

@@ -1,6 +1,6 @@
 //! Subscribing to a user's events: as a client of theirs, or as an operator who looks on.
 //!
-//! Invariant: the user is the principal's own; to name another needs the scope `admin`, asked for here.
+//! Invariant: the user is the principal's own; to name another takes an [`Operator`].
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{
     subscriptions::{Refusal, SubscribeRequest, Subscribed, Subscriptions},
 };
 use crate::domain::{
-    access::{Principal, Scope},
+    access::{Operator, Principal},
     category::CategoryFilter,
     session::Session,
     topic::{Topic, UserId},
@@ -36,8 +36,8 @@ impl Subscriptions {
     ///
     /// # Errors
     /// [`Refusal`]; the operator's cursor is as good as before.
-    pub async fn open_for_operator(&self, operator: &Principal, user: &UserId, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
-        operator.require(Scope::Admin)?;
+    pub async fn open_for_operator(&self, operator: &Operator, user: &UserId, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
+        let operator = operator.principal();
         let filter = CategoryFilter::resolve(request.categories.clone(), operator.categories.as_ref())?;
         if let Some(nothing) = self.nothing_to_follow() {
             return Ok(nothing);

@@ -1,7 +1,7 @@
 //! Who is asking, and what they may do.
 //!
 //! Invariant: a user reads their own topics only. The topic of a read comes from the principal; to name another's is an
-//! operator's call, and needs [`Scope::Admin`].
+//! operator's call, and needs [`Scope::Admin`]. What needs a scope takes the proof that it was granted, which only [`Principal`] makes.
 
 use std::collections::BTreeSet;
 
@@ -48,6 +48,46 @@ pub struct Principal {
     pub categories: Option<BTreeSet<Category>>,
     /// When their credentials end; `None` for never.
     pub expires_at: Option<Timestamp>,
+}
+
+macro_rules! principals_with {
+    ($($(#[$docs:meta])* $name:ident: $scope:ident;)*) => {$(
+        $(#[$docs])*
+        #[derive(Clone, Debug)]
+        pub struct $name(Principal);
+
+        impl $name {
+            /// Who it is.
+            pub const fn principal(&self) -> &Principal {
+                &self.0
+            }
+        }
+
+        impl TryFrom<Principal> for $name {
+            type Error = Forbidden;
+
+            fn try_from(principal: Principal) -> Result<Self, Forbidden> {
+                principal.require(Scope::$scope)?;
+                Ok(Self(principal))
+            }
+        }
+    )*};
+}
+
+principals_with! {
+    /// A principal that may look into and act on other users' state.
+    Operator: Admin;
+    /// A principal that may publish user events.
+    EventPublisher: EventsPublish;
+    /// A principal that may produce messages.
+    MessageProducer: MessagesPublish;
+}
+
+impl From<Operator> for EventPublisher {
+    /// Operators publish test events.
+    fn from(Operator(principal): Operator) -> Self {
+        Self(principal)
+    }
 }
 
 /// What a principal lacks.
@@ -100,6 +140,17 @@ mod tests {
         assert_eq!(publisher.require(Scope::EventsPublish), Ok(()));
         assert_eq!(publisher.require(Scope::Admin), Err(Forbidden::Scope(Scope::Admin)));
         assert_eq!(publisher.reader(), Err(Forbidden::NoUser));
+    }
+
+    #[test]
+    fn promise_8_only_a_scope_that_was_granted_gives_its_proof() {
+        let with = |scope| Principal { user: None, scopes: BTreeSet::from([scope]), categories: None, expires_at: None };
+        for scope in Scope::ALL {
+            let lacks = |wanted: Scope| (scope != wanted).then_some(Forbidden::Scope(wanted));
+            assert_eq!(Operator::try_from(with(scope)).err(), lacks(Scope::Admin));
+            assert_eq!(EventPublisher::try_from(with(scope)).err(), lacks(Scope::EventsPublish));
+            assert_eq!(MessageProducer::try_from(with(scope)).err(), lacks(Scope::MessagesPublish));
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod view;
 
 use axum::{
     Json,
-    extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, header},
+    extract::{Request, State},
+    http::header,
     response::{IntoResponse, Response},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -25,20 +25,20 @@ use self::{
     view::{ConnectedView, Done, StatusView, UserView},
 };
 use super::{
-    Api, credentials, description,
-    messages::{self, MessageView},
+    Api,
+    caller::Caller,
+    description,
+    messages::{MessagePath, MessageView},
     problem::Problem,
     problem_code::Code,
     subscribe,
 };
-use crate::domain::access::Principal;
+use crate::domain::access::Operator;
 
 /// Whether that is the path of an admin call.
 pub(super) fn is_path(path: &str) -> bool {
     path.starts_with("/api/admin/")
 }
-
-pub(super) type IdPath = Result<Path<String>, PathRejection>;
 
 /// The routes of operators.
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -81,21 +81,13 @@ description::refusals! {
         &[Code::InvalidMessageId, Code::MessageNotFound]
 }
 
-/// Whoever asks, if they may administer.
-pub(super) async fn operator(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let principal = api.authenticator.authenticate(credentials::bearer(headers)).await?;
-    api.administration.authorise(&principal)?;
-    Ok(principal)
-}
-
 /// This process: its backends, its streams, who is connected.
 #[utoipa::path(
     get, path = "/api/admin/status", tag = "operate", operation_id = "process", security(("bearer" = ["admin"])),
     responses((status = 200, description = "The process that answered.", body = StatusView), ProcessRefusals),
 )]
-async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
-    operator(&api, &headers).await?;
-    let state = api.administration.process();
+async fn status(Caller(operator): Caller<Operator>, State(api): State<Api>) -> Response {
+    let state = api.administration.process(&operator);
     let users = state.users.into_iter().map(|(user, connections)| ConnectedView { user_id: user.to_string(), connections });
     let view = StatusView {
         success: true,
@@ -108,19 +100,18 @@ async fn status(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
         ring_bytes: state.ring_bytes,
         users: users.collect(),
     };
-    Ok(private(Json(view)))
+    private(Json(view))
 }
 
 /// A user's backlog, connections and replay budget.
 #[utoipa::path(
     get, path = "/api/admin/users/{id}", tag = "operate", operation_id = "user", params(description::OneUser),
     security(("bearer" = ["admin"])),
-    responses((status = 200, description = "What there is of the user.", body = UserView), UserRefusals),
+    responses((status = 200, description = "The user's state.", body = UserView), UserRefusals),
 )]
-async fn user(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
-    operator(&api, &headers).await?;
+async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
     let user = user.id()?;
-    let state = api.administration.user(&user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+    let state = api.administration.user(&operator, &user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let view = UserView {
         success: true,
         user_id: user.to_string(),
@@ -142,9 +133,8 @@ async fn user(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Res
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "Removed. Clients that had not read them get `backlog.truncated`.", body = Done), UserRefusals),
 )]
-async fn purge(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
-    operator(&api, &headers).await?;
-    api.administration.purge(&user.id()?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+async fn purge(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
+    api.administration.purge(&operator, &user.id()?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
@@ -154,9 +144,8 @@ async fn purge(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Re
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The connections were closed; `connections` is how many.", body = Done), UserRefusals),
 )]
-async fn close_connections(State(api): State<Api>, user: UserName, headers: HeaderMap) -> Result<Response, Problem> {
-    operator(&api, &headers).await?;
-    let closed = api.administration.close_connections(&user.id()?).await;
+async fn close_connections(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
+    let closed = api.administration.close_connections(&operator, &user.id()?).await;
     let connections = Some(closed.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
 }
@@ -186,10 +175,8 @@ async fn follow(State(api): State<Api>, user: UserName, request: Request) -> Res
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), MessageRefusals),
 )]
-async fn message(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    let operator = operator(&api, &headers).await?;
-    let id = messages::message_id(path)?;
-    let observed = api.producing.view(&operator, id).await?;
+async fn message(Caller(operator): Caller<Operator>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
+    let observed = api.producing.view(operator.principal(), id).await?;
     Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
 }
 

@@ -6,6 +6,7 @@
 mod admin;
 mod body_encoding;
 mod body_wire;
+mod caller;
 mod connection;
 mod console;
 mod credentials;

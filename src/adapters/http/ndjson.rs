@@ -16,7 +16,10 @@ use super::{
     upload::Worker,
     upload_results::{LineResult, Results, Summary},
 };
-use crate::{app::publishing::Publication, domain::idempotency_key::IdempotencyKey};
+use crate::{
+    app::publishing::Publication,
+    domain::{access::EventPublisher, idempotency_key::IdempotencyKey},
+};
 
 /// A line of an upload's answer.
 #[derive(ToSchema)]
@@ -32,6 +35,7 @@ pub(super) enum PublishLine<'a> {
 /// Publishes the lines of an upload.
 pub(super) struct PublishLines {
     pub(super) api: Api,
+    pub(super) publisher: EventPublisher,
     pub(super) idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -42,7 +46,7 @@ impl Worker for PublishLines {
             .zip(lines)
             .map(|(number, line)| self.parse(number, line).map(|publication| publications.push(publication)))
             .collect();
-        let (published, failure) = match self.api.publisher.publish_all(publications).await {
+        let (published, failure) = match self.api.publisher.publish_all(&self.publisher, publications).await {
             Ok(published) => (published, None),
             Err(error) => (Vec::new(), Some(Problem::from(error))),
         };

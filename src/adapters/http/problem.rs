@@ -240,7 +240,6 @@ impl From<Forbidden> for Problem {
 impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         match error {
-            PublishError::Forbidden(forbidden) => forbidden.into(),
             PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
             PublishError::NoRoom(NoRoom::TooLarge { .. }) => Self::new(Code::EventTooLarge, error.to_string()),
             PublishError::NoRoom(NoRoom::Full) => Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER),

@@ -11,7 +11,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Api, credentials, description,
+    Api,
+    caller::Caller,
+    description,
     ndjson::{self, PublishLines},
     problem::Problem,
     problem_code::Code,
@@ -22,11 +24,11 @@ use super::{
 };
 use crate::{
     app::publishing::Published,
-    domain::{idempotency_key::IdempotencyKey, position::EventId},
+    domain::{access::EventPublisher, idempotency_key::IdempotencyKey, position::EventId},
     ports::journal::Appended,
 };
 
-/// What a publisher is told of an event that was taken.
+/// The answer for an event that was taken.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PublishReceipt)]
 pub(super) struct Receipt {
@@ -95,16 +97,18 @@ description::refusals! {
         PublishRefusals,
     ),
 )]
-pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    let principal = api.authenticator.authenticate(credentials::bearer(request.headers())).await?;
-    api.publisher.authorise(&principal)?;
+pub(super) async fn publish(
+    Caller(publisher): Caller<EventPublisher>,
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
     let idempotency_key = request_body::idempotency_key(request.headers())?;
     let wanted = Wanted::of(request.uri())?;
     match request_body::media_type(request.headers())? {
-        MediaType::Json => publish_one(&api, request.into_body(), idempotency_key).await,
+        MediaType::Json => publish_one(&api, &publisher, request.into_body(), idempotency_key).await,
         MediaType::Ndjson => {
-            let upload = Upload { body: request.into_body(), wanted, expires_at: api.publisher.expiry(&principal) };
-            Ok(upload::answer(&api, upload, PublishLines { api: api.clone(), idempotency_key }))
+            let upload = Upload { body: request.into_body(), wanted, expires_at: api.publisher.expiry(&publisher) };
+            Ok(upload::answer(&api, upload, PublishLines { api: api.clone(), publisher, idempotency_key }))
         }
     }
 }
@@ -125,13 +129,22 @@ pub(super) async fn publish(State(api): State<Api>, request: Request) -> Result<
         PublishRefusals,
     ),
 )]
-pub(super) async fn publish_v1(state: State<Api>, request: Request) -> Result<Response, Problem> {
-    publish(state, request).await
+pub(super) async fn publish_v1(
+    Caller(publisher): Caller<EventPublisher>,
+    state: State<Api>,
+    request: Request,
+) -> Result<Response, Problem> {
+    publish(Caller(publisher), state, request).await
 }
 
-async fn publish_one(api: &Api, body: Body, idempotency_key: Option<IdempotencyKey>) -> Result<Response, Problem> {
+async fn publish_one(
+    api: &Api,
+    publisher: &EventPublisher,
+    body: Body,
+    idempotency_key: Option<IdempotencyKey>,
+) -> Result<Response, Problem> {
     let body = request_body::whole(&api.options, body).await?;
     let publication = publication::parse(&body, idempotency_key, api.options.recipients_max, api.publisher.registry())?;
-    let (status, receipt) = Receipt::of(&api.publisher.publish(publication).await?);
+    let (status, receipt) = Receipt::of(&api.publisher.publish(publisher, publication).await?);
     Ok((status, Json(receipt)).into_response())
 }

@@ -16,7 +16,7 @@ use futures_util::stream;
 
 use super::{
     Api,
-    admin::{self, UserName},
+    admin::UserName,
     credentials, description,
     events_query::{ErrorsAs, EventsQuery},
     problem::{Problem, whole_seconds},
@@ -29,7 +29,7 @@ use crate::{
         subscriptions::{SubscribeRequest, Subscribed},
     },
     domain::{
-        access::Principal,
+        access::{Operator, Principal},
         frame::{Format, Frame},
         topic::MessageId,
     },
@@ -120,7 +120,7 @@ pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Par
 pub(super) async fn subscribe_for_operator(api: &Api, user: &UserName, request: &Parts) -> Response {
     let call = StreamCall::of(api, request, Format::Envelope);
     let opened = async {
-        let operator = admin::operator(api, call.headers).await?;
+        let operator = Operator::try_from(call.principal(credentials::bearer(call.headers)).await?)?;
         let user = user.id()?;
         Ok(api.subscriptions.open_for_operator(&operator, &user, call.user_request()?).await?)
     };
@@ -142,7 +142,11 @@ impl<'a> StreamCall<'a> {
     }
 
     async fn reader(&self) -> Result<Principal, Problem> {
-        let token = credentials::of_reader(self.headers, self.query.access_token.as_deref(), &self.api.options);
+        let in_query = self.query.access_token.as_deref();
+        self.principal(credentials::of_reader(self.headers, in_query, &self.api.options)).await
+    }
+
+    async fn principal(&self, token: Option<&str>) -> Result<Principal, Problem> {
         Ok(self.api.authenticator.authenticate(token).await?)
     }
 

@@ -8,7 +8,12 @@ use futures_util::stream::{BoxStream, StreamExt, pending};
 use super::*;
 use crate::{
     app::broadcasts::Broadcasts,
-    domain::{position::EventId, timestamp::Timestamp, topic::Topic},
+    domain::{
+        access::{Principal, Scope},
+        position::EventId,
+        timestamp::Timestamp,
+        topic::Topic,
+    },
     ports::{
         backend_error::BackendErrorKind,
         feed::{Feed, Signal},
@@ -80,6 +85,12 @@ fn appended(number: u64) -> Appended {
     Appended { id: EventId::timed(7, number), duplicate: false }
 }
 
+/// Who may publish.
+fn granted() -> EventPublisher {
+    let scopes = BTreeSet::from([Scope::EventsPublish]);
+    Principal { user: None, scopes, categories: None, expires_at: None }.try_into().unwrap()
+}
+
 fn publisher(journal: MockJournal, feed: &Arc<Told>, push_enabled: bool) -> Publisher {
     let patterns = [("import", vec!["source.*".to_owned()]), ("security", vec!["source.stolen".to_owned()])];
     let registry = Registry::build(patterns.iter().map(|(name, patterns)| (*name, patterns.as_slice()))).unwrap();
@@ -124,7 +135,7 @@ async fn the_registry_assigns_the_category_unless_the_publisher_did() {
     let to_u1 = |event_type| publication(Recipients::User(user("u1")), event_type);
     let publications =
         vec![to_u1("source.queued"), to_u1("source.stolen"), to_u1("other"), Publication { category: chosen, ..to_u1("source.queued") }];
-    publisher.publish_all(publications).await.unwrap();
+    publisher.publish_all(&granted(), publications).await.unwrap();
     let batches = batches.lock().unwrap();
     let categories: Vec<_> = batches[0].iter().map(|append| append.event.category.as_ref().map(Category::as_str)).collect();
     assert_eq!(categories, [Some("import"), Some("security"), None, Some("security")]);
@@ -135,7 +146,7 @@ async fn an_event_is_stored_as_it_came_with_the_servers_time() {
     let (journal, batches) = journal();
     let scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
     let sent = Publication { scope: scope.clone(), ..publication(Recipients::User(user("u1")), "a") };
-    let published = publisher(journal, &Arc::default(), true).publish(sent).await.unwrap();
+    let published = publisher(journal, &Arc::default(), true).publish(&granted(), sent).await.unwrap();
     assert_eq!(published, Published::One(appended(0)));
     let batches = batches.lock().unwrap();
     let event = &batches[0][0].event;
@@ -148,7 +159,7 @@ async fn who_is_named_twice_gets_one_entry() {
     let (journal, batches) = journal();
     let key = IdempotencyKey::parse("k").ok();
     let sent = Publication { idempotency_key: key.clone(), ..publication(to_users(&["b", "a", "b", "A", "a"]), "a") };
-    let published = publisher(journal, &Arc::default(), true).publish(sent).await.unwrap();
+    let published = publisher(journal, &Arc::default(), true).publish(&granted(), sent).await.unwrap();
     assert_eq!(published, Published::Each([0, 1, 0, 2, 1].map(appended).to_vec()), "in the order that the users were named");
     let batches = batches.lock().unwrap();
     assert_eq!(recipients(&batches[0]), ["user:b", "user:a", "user:A"]);
@@ -160,7 +171,7 @@ async fn who_is_named_twice_gets_one_entry() {
 async fn the_same_user_in_two_publications_gets_both() {
     let (journal, batches) = journal();
     let publications = vec![publication(to_users(&["a", "b"]), "a"), publication(to_users(&["b", "a"]), "b")];
-    let published = all_of(publisher(journal, &Arc::default(), true).publish_all(publications).await);
+    let published = all_of(publisher(journal, &Arc::default(), true).publish_all(&granted(), publications).await);
     assert_eq!(published, [Published::Each([0, 1].map(appended).to_vec()), Published::Each([2, 3].map(appended).to_vec())]);
     assert_eq!(recipients(&batches.lock().unwrap()[0]), ["user:a", "user:b", "user:b", "user:a"]);
 }
@@ -175,7 +186,7 @@ async fn several_publications_are_one_batch_in_their_order() {
         publication(to_users(&[]), "four"),
         publication(Recipients::User(user("a")), "five"),
     ];
-    let published = all_of(publisher(journal, &feed, true).publish_all(publications).await);
+    let published = all_of(publisher(journal, &feed, true).publish_all(&granted(), publications).await);
     let each = Published::Each(vec![appended(1), appended(2)]);
     assert_eq!(
         published,
@@ -191,7 +202,7 @@ async fn several_publications_are_one_batch_in_their_order() {
 async fn a_broadcast_leaves_the_journal_alone() {
     let feed = Arc::new(Told::default());
     let sent = publication(Recipients::Everybody, "source.queued");
-    let published = publisher(MockJournal::new(), &feed, true).publish(sent).await.unwrap();
+    let published = publisher(MockJournal::new(), &feed, true).publish(&granted(), sent).await.unwrap();
     assert_eq!(published, Published::Broadcast);
     let told = feed.events.lock().unwrap();
     assert_eq!(told[0].category.as_ref().map(Category::as_str), Some("import"));
@@ -202,7 +213,7 @@ async fn a_journal_that_fails_is_told_and_nothing_is_broadcast() {
     let (mut journal, feed) = (MockJournal::new(), Arc::new(Told::default()));
     journal.expect_append().times(1).returning(|_| Err(away()));
     let publications = vec![publication(Recipients::Everybody, "a"), publication(Recipients::User(user("u1")), "b")];
-    let failed = publisher(journal, &feed, true).publish_all(publications).await;
+    let failed = publisher(journal, &feed, true).publish_all(&granted(), publications).await;
     assert!(matches!(failed, Err(PublishError::Backend(error)) if error.kind == BackendErrorKind::Unavailable));
     assert!(feed.events.lock().unwrap().is_empty(), "the publisher will send it again");
 }
@@ -220,7 +231,7 @@ async fn a_damaged_topic_fails_alone() {
     });
     let publications = ["a", "b", "c"].map(|id| publication(Recipients::User(user(id)), "x")).to_vec();
     let publications = [publications, vec![publication(to_users(&["d", "e"]), "x")]].concat();
-    let published = publisher(journal, &Arc::default(), true).publish_all(publications).await.unwrap();
+    let published = publisher(journal, &Arc::default(), true).publish_all(&granted(), publications).await.unwrap();
     assert!(matches!(&published[0], Ok(Published::One(_))) && matches!(&published[2], Ok(Published::One(_))), "{published:?}");
     assert!(matches!(&published[1], Err(PublishError::Backend(error)) if error.kind == BackendErrorKind::Damaged), "{published:?}");
     assert!(matches!(&published[3], Ok(Published::Each(each)) if each.len() == 2), "{published:?}");
@@ -230,7 +241,7 @@ async fn a_damaged_topic_fails_alone() {
 async fn a_feed_that_fails_is_told() {
     let feed = Arc::new(Told { away: true, ..Told::default() });
     let publisher = publisher(MockJournal::new(), &feed, true);
-    let failed = publisher.publish(publication(Recipients::Everybody, "a")).await;
+    let failed = publisher.publish(&granted(), publication(Recipients::Everybody, "a")).await;
     assert!(matches!(failed, Err(PublishError::Backend(_))));
 }
 
@@ -244,7 +255,7 @@ async fn a_broadcast_that_not_everybody_could_get_is_refused_and_the_others_are_
         Publication { payload, ..publication(Recipients::Everybody, "large") }
     };
     let publications = vec![large(5_000), large(2_000), large(2_000), publication(Recipients::User(user("a")), "x")];
-    let published = publisher(journal, &feed, true).publish_all(publications).await.unwrap();
+    let published = publisher(journal, &feed, true).publish_all(&granted(), publications).await.unwrap();
     assert!(matches!(published[0], Err(PublishError::NoRoom(NoRoom::TooLarge { .. }))), "{published:?}");
     assert!(matches!(published[1], Ok(Published::Broadcast)), "{published:?}");
     assert!(matches!(published[2], Err(PublishError::NoRoom(NoRoom::Full))), "{published:?}");
@@ -258,16 +269,7 @@ async fn while_pushing_is_off_nothing_is_stored() {
     let feed = Arc::new(Told::default());
     let publisher = publisher(MockJournal::new(), &feed, false);
     let publications = vec![publication(Recipients::User(user("u1")), "a"), publication(Recipients::Everybody, "b")];
-    assert_eq!(all_of(publisher.publish_all(publications).await), [Published::Discarded, Published::Discarded]);
-    assert_eq!(publisher.publish(publication(Recipients::Everybody, "c")).await.unwrap(), Published::Discarded);
+    assert_eq!(all_of(publisher.publish_all(&granted(), publications).await), [Published::Discarded, Published::Discarded]);
+    assert_eq!(publisher.publish(&granted(), publication(Recipients::Everybody, "c")).await.unwrap(), Published::Discarded);
     assert!(feed.events.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn promise_8_only_who_may_publish_is_authorised() {
-    let publisher = publisher(MockJournal::new(), &Arc::default(), true);
-    let principal = |scopes| Principal { user: Some(user("u1")), scopes, categories: None, expires_at: None };
-    assert_eq!(publisher.authorise(&principal(BTreeSet::from([Scope::EventsPublish]))), Ok(()));
-    let others = principal(BTreeSet::from([Scope::Admin, Scope::MessagesPublish]));
-    assert_eq!(publisher.authorise(&others), Err(Forbidden::Scope(Scope::EventsPublish)));
 }

@@ -7,16 +7,17 @@ use std::vec;
 use axum::{
     body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{HeaderMap, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
 
-use super::{BACKEND_AWAY, UserName, operator, private, view::BacklogView};
+use super::{BACKEND_AWAY, UserName, private, view::BacklogView};
 use crate::{
-    adapters::http::{Api, description, problem::Problem, problem_code::Code},
+    adapters::http::{Api, caller::Caller, description, problem::Problem, problem_code::Code},
     app::backlog::Backlog,
     domain::{
+        access::Operator,
         event::Entry,
         frame::envelope_json,
         position::{EventId, Position},
@@ -42,12 +43,11 @@ description::refusals! {
     responses((status = 200, description = "A part of the backlog.", body = BacklogView), BacklogRefusals),
 )]
 pub(super) async fn backlog(
+    Caller(operator): Caller<Operator>,
     State(api): State<Api>,
     user: UserName,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let operator = operator(&api, &headers).await?;
     let user = user.id()?;
     let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
     let mut backlog = api.administration.backlog(&operator, &user, after, entries_max).await?;

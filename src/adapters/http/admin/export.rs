@@ -6,18 +6,19 @@
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
 
-use super::{BACKEND_AWAY, operator, private, view::ExportLineView};
+use super::{BACKEND_AWAY, private, view::ExportLineView};
 use crate::{
     adapters::{
         export_lines::LineWriter,
-        http::{Api, description, problem::Problem, problem_code::Code},
+        http::{Api, caller::Caller, description, problem::Problem, problem_code::Code},
     },
     app::{administration::Export, archive::Record},
+    domain::access::Operator,
 };
 
 /// Lines are sent together up to so many bytes, about.
@@ -37,8 +38,7 @@ description::refusals! {
         ExportRefusals,
     ),
 )]
-pub(super) async fn export(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
-    let operator = operator(&api, &headers).await?;
+pub(super) async fn export(Caller(operator): Caller<Operator>, State(api): State<Api>) -> Result<Response, Problem> {
     let mut export = api.administration.export(&operator).await?;
     let mut first = Vec::new();
     // The first topic shows whether the backend answers.

@@ -6,8 +6,11 @@ use axum::{
     response::Response,
 };
 
-use super::{UserName, operator, private};
-use crate::adapters::http::{Api, description, problem::Problem, problem_code::Code, publication, publish::Receipt, request_body};
+use super::{UserName, private};
+use crate::{
+    adapters::http::{Api, caller::Caller, description, problem::Problem, problem_code::Code, publication, publish::Receipt, request_body},
+    domain::access::Operator,
+};
 
 description::refusals! {
     /// Of a test event.
@@ -28,14 +31,18 @@ description::refusals! {
         TestEventRefusals,
     ),
 )]
-pub(super) async fn publish(State(api): State<Api>, user: UserName, request: Request) -> Result<Response, Problem> {
+pub(super) async fn publish(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+    user: UserName,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    operator(&api, &parts.headers).await?;
     let user = user.id()?;
     request_body::require_json(&parts.headers)?;
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
     let body = request_body::whole(&api.options, body).await?;
     let publication = publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;
-    let (status, receipt) = Receipt::of(&api.publisher.publish(publication).await?);
+    let (status, receipt) = Receipt::of(&api.publisher.publish(&operator.into(), publication).await?);
     Ok(private((status, Json(receipt))))
 }

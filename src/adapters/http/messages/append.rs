@@ -10,13 +10,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    IdPath, draft, epoch,
+    MessagePath, draft, epoch,
     lines::{self, AppendLines},
-    message_id, producer,
 };
 use crate::{
     adapters::http::{
-        Api, description,
+        Api,
+        caller::Caller,
+        description,
         problem::Problem,
         problem_code::Code,
         request_body::{self, MediaType},
@@ -24,10 +25,13 @@ use crate::{
         upload_results::Wanted,
     },
     app::producing::ProduceError,
-    domain::message::{AppendRefusal, MessageAppended},
+    domain::{
+        access::MessageProducer,
+        message::{AppendRefusal, MessageAppended},
+    },
 };
 
-/// What a producer is told of an event that was taken.
+/// The answer for an event that was taken.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AppendReceipt {
     /// Always true.
@@ -82,23 +86,27 @@ description::refusals! {
         AppendRefusals,
     ),
 )]
-pub(super) async fn append(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
+pub(super) async fn append(
+    Caller(producer): Caller<MessageProducer>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let producer = producer(&api, &parts.headers).await?;
-    let (id, epoch) = (message_id(path)?, epoch(&parts.headers)?);
+    let epoch = epoch(&parts.headers)?;
     let idempotency_key = request_body::idempotency_key(&parts.headers)?;
     let wanted = Wanted::of(&parts.uri)?;
     match request_body::media_type(&parts.headers)? {
         MediaType::Json => {
             let draft = draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
-            let mut answers = api.producing.append(id, epoch, vec![draft]).await.map_err(ProduceError::Backend)?;
+            let mut answers = api.producing.append(&producer, id, epoch, vec![draft]).await.map_err(ProduceError::Backend)?;
             let appended = answers.pop().unwrap_or(Err(AppendRefusal::Unknown)).map_err(ProduceError::Append)?;
             let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, Json(AppendReceipt::from(appended))).into_response())
         }
         MediaType::Ndjson => {
             let upload = Upload { body, wanted, expires_at: api.producing.expiry(&producer) };
-            Ok(upload::answer(&api, upload, AppendLines::new(api.clone(), id, epoch, idempotency_key)))
+            Ok(upload::answer(&api, upload, AppendLines::new(api.clone(), producer, id, epoch, idempotency_key)))
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         upload_results::{LineResult, Results, Summary, Wanted},
     },
     app::producing::{Draft, ProduceError},
-    domain::{idempotency_key::IdempotencyKey, message::MessageAppended, topic::MessageId},
+    domain::{access::MessageProducer, idempotency_key::IdempotencyKey, message::MessageAppended, topic::MessageId},
 };
 
 /// How often an upload that is quiet looks whether a stop was asked for. Looking costs the backend one read.
@@ -52,6 +52,7 @@ pub(super) enum AppendLine<'a> {
 /// Appends the lines of an upload.
 pub(super) struct AppendLines {
     api: Api,
+    producer: MessageProducer,
     id: MessageId,
     epoch: Option<u64>,
     idempotency_key: Option<IdempotencyKey>,
@@ -59,8 +60,14 @@ pub(super) struct AppendLines {
 }
 
 impl AppendLines {
-    pub(super) const fn new(api: Api, id: MessageId, epoch: Option<u64>, idempotency_key: Option<IdempotencyKey>) -> Self {
-        Self { api, id, epoch, idempotency_key, stop_told: false }
+    pub(super) const fn new(
+        api: Api,
+        producer: MessageProducer,
+        id: MessageId,
+        epoch: Option<u64>,
+        idempotency_key: Option<IdempotencyKey>,
+    ) -> Self {
+        Self { api, producer, id, epoch, idempotency_key, stop_told: false }
     }
 
     fn tell(&mut self, line: u64, appended: MessageAppended, results: &mut Results) {
@@ -96,7 +103,7 @@ impl Worker for AppendLines {
                 }
             }
         }
-        let answers = match self.api.producing.append(self.id, self.epoch, drafts).await {
+        let answers = match self.api.producing.append(&self.producer, self.id, self.epoch, drafts).await {
             Ok(answers) => answers,
             Err(error) => {
                 results.refused(first_line, &ProduceError::Backend(error).into());
@@ -120,7 +127,7 @@ impl Worker for AppendLines {
         while !self.stop_told {
             tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
             // What the backend fails to say now, the next line's result will.
-            if matches!(self.api.producing.stop_requested(self.id).await, Ok(true)) {
+            if matches!(self.api.producing.stop_requested(&self.producer, self.id).await, Ok(true)) {
                 self.stop_told = true;
                 return results.write(&STOP);
             }

@@ -10,8 +10,8 @@ mod view;
 
 use axum::{
     Json,
-    extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode},
+    extract::{FromRequestParts, Path, Request, State},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -21,8 +21,11 @@ use uuid::Uuid;
 
 pub(super) use self::view::MessageView;
 use self::{draft::Opening, view::StopView};
-use super::{Api, credentials, description, problem::Problem, problem_code::Code, request_body, subscribe};
-use crate::domain::{access::Principal, topic::MessageId};
+use super::{Api, caller::Caller, description, problem::Problem, problem_code::Code, request_body, subscribe};
+use crate::domain::{
+    access::{MessageProducer, Principal},
+    topic::MessageId,
+};
 
 /// A message's routes.
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -67,32 +70,28 @@ description::refusals! {
     ]
 }
 
-type IdPath = Result<Path<String>, PathRejection>;
+/// The message that the path names. Its id is a UUID as it is usually written, so that each message has one path.
+pub(super) struct MessagePath(pub(super) MessageId);
 
-/// A message's id is a UUID as it is usually written, so that each message has one path.
-pub(super) fn message_id(path: IdPath) -> Result<MessageId, Problem> {
-    const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
-    let id = path.ok().filter(|Path(text)| text.len() == TEXT_BYTES).and_then(|Path(text)| Uuid::parse_str(&text).ok());
-    id.map(MessageId).ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))
+impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
+        let text = Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text);
+        let id = text.filter(|text| text.len() == TEXT_BYTES).and_then(|text| Uuid::parse_str(&text).ok());
+        let id = id.ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))?;
+        Ok(Self(MessageId(id)))
+    }
 }
 
-/// The producer's word on which producer it is.
+/// The `Producer-Epoch` header: which of a message's producers calls.
 fn epoch(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get("producer-epoch") else { return Ok(None) };
     let epoch = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     epoch
         .map(Some)
         .ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, "`Producer-Epoch` is the number that opening the message answered"))
-}
-
-async fn principal(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
-    Ok(api.authenticator.authenticate(credentials::bearer(headers)).await?)
-}
-
-async fn producer(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let principal = principal(api, headers).await?;
-    api.producing.authorise(&principal)?;
-    Ok(principal)
 }
 
 /// Follow a message.
@@ -107,11 +106,8 @@ async fn producer(api: &Api, headers: &HeaderMap) -> Result<Principal, Problem> 
         SubscribeRefusals,
     ),
 )]
-async fn subscribe(State(api): State<Api>, path: IdPath, request: Request) -> Response {
-    match message_id(path) {
-        Ok(id) => subscribe::subscribe_to_message(&api, id, &request.into_parts().0).await,
-        Err(problem) => problem.into_response(),
-    }
+async fn subscribe(State(api): State<Api>, MessagePath(id): MessagePath, request: Request) -> Response {
+    subscribe::subscribe_to_message(&api, id, &request.into_parts().0).await
 }
 
 /// Open a message, or take it over.
@@ -125,13 +121,16 @@ async fn subscribe(State(api): State<Api>, path: IdPath, request: Request) -> Re
         OpenRefusals,
     ),
 )]
-async fn open(State(api): State<Api>, path: IdPath, request: Request) -> Result<Response, Problem> {
+async fn open(
+    Caller(producer): Caller<MessageProducer>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    producer(&api, &parts.headers).await?;
-    let id = message_id(path)?;
     request_body::require_json(&parts.headers)?;
     let Opening { owner, takeover } = draft::opening(&request_body::whole(&api.options, body).await?)?;
-    let opened = api.producing.open(id, &owner, takeover).await?;
+    let opened = api.producing.open(&producer, id, &owner, takeover).await?;
     let status = if opened.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(MessageView::of(id, &opened.observed, api.producing.producer_idle()))).into_response())
 }
@@ -142,9 +141,7 @@ async fn open(State(api): State<Api>, path: IdPath, request: Request) -> Result<
     security(("bearer" = [])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), LookRefusals),
 )]
-async fn view(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    let principal = principal(&api, &headers).await?;
-    let id = message_id(path)?;
+async fn view(Caller(principal): Caller<Principal>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
     let observed = api.producing.view(&principal, id).await?;
     Ok(Json(MessageView::of(id, &observed, api.producing.producer_idle())).into_response())
 }
@@ -155,9 +152,12 @@ async fn view(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Resul
     security(("bearer" = ["messages:publish"])),
     responses((status = 200, description = "Removed.", body = Done), DeleteRefusals),
 )]
-async fn delete(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    producer(&api, &headers).await?;
-    api.producing.delete(message_id(path)?).await?;
+async fn delete(
+    Caller(producer): Caller<MessageProducer>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+) -> Result<Response, Problem> {
+    api.producing.delete(&producer, id).await?;
     Ok(Json(Done { success: true }).into_response())
 }
 
@@ -167,9 +167,13 @@ async fn delete(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Res
     security(("bearer" = ["messages:publish"])),
     responses((status = 200, description = "Noted. It says whether the reader wants no more.", body = StopView), HeartbeatRefusals),
 )]
-async fn heartbeat(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    producer(&api, &headers).await?;
-    let observed = api.producing.heartbeat(message_id(path)?, epoch(&headers)?).await?;
+async fn heartbeat(
+    Caller(producer): Caller<MessageProducer>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let observed = api.producing.heartbeat(&producer, id, epoch(&headers)?).await?;
     Ok(Json(StopView::of(&observed, None)).into_response())
 }
 
@@ -181,9 +185,8 @@ async fn heartbeat(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> 
     security(("bearer" = [])),
     responses((status = 200, description = "Noted.", body = StopView), LookRefusals),
 )]
-async fn stop(State(api): State<Api>, path: IdPath, headers: HeaderMap) -> Result<Response, Problem> {
-    let principal = principal(&api, &headers).await?;
-    let observed = api.producing.stop(&principal, message_id(path)?).await?;
+async fn stop(Caller(principal): Caller<Principal>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
+    let observed = api.producing.stop(&principal, id).await?;
     Ok(Json(StopView::of(&observed, Some(api.producing.producer_idle()))).into_response())
 }
 
