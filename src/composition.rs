@@ -28,21 +28,25 @@ use crate::{
         system_entropy::SystemEntropy,
     },
     app::{
-        administration::Administration, broadcasting::Broadcaster, broadcasts::Broadcasts, drain::DrainPlan, hub::Hub,
-        lifecycle::Lifecycle, limits::Limits, producing::Producing, publishing::Publisher, signals::Signals, subscriptions::Subscriptions,
+        administration::Administration,
+        broadcasting::Broadcaster,
+        broadcasts::Broadcasts,
+        drain::DrainPlan,
+        hub::Hub,
+        lifecycle::Lifecycle,
+        limits::Limits,
+        producing::Producing,
+        publishing::Publisher,
+        signals::Signals,
+        subscriptions::{STREAM_PAGE, Subscriptions},
         supervisor::Supervisor,
     },
-    domain::page::PageLimit,
     ports::{
         clock::Clock,
         entropy::Entropy,
         tasks::{Task, Tasks},
     },
 };
-
-/// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little
-/// enough that thousands may hold a page while their clients are slow.
-const PAGE_LIMIT: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 * 1024 };
 
 /// A server that runs.
 pub struct Server {
@@ -118,7 +122,7 @@ impl Server {
             Arc::clone(&limits),
             Arc::clone(&broadcasts),
             ring_options(settings),
-            PAGE_LIMIT,
+            STREAM_PAGE,
             Arc::clone(&tasks),
             Arc::clone(&entropy),
         );

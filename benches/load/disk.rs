@@ -41,8 +41,8 @@ pub(crate) async fn measure(folder: Option<PathBuf>, appends: usize) {
     grow(&folder.path().join("grown"), appends).await;
 }
 
-fn open(path: &Path, age_max: Option<Duration>) -> (Disk, Ports) {
-    let retention = Retention { topic_entries_max: MAXLEN, age_max, idempotency_window: Duration::from_mins(10) };
+fn open(path: &Path, replay_max_age: Option<Duration>) -> (Disk, Ports) {
+    let retention = Retention { stream_maxlen: MAXLEN, replay_max_age, idempotency_window: Duration::from_mins(10) };
     let context = BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
     let options = DiskOptions { path: path.to_owned(), sync: SyncPolicy::Always, cache_bytes: 64 << 20 };
     let disk = Disk::open(&options, &context).unwrap();

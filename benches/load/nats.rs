@@ -65,7 +65,7 @@ async fn open(server: &NatsServer) -> Ports {
         replicas: 1,
         storage: Storage::File,
     };
-    let retention = Retention { topic_entries_max: 100_000, age_max: None, idempotency_window: Duration::from_mins(10) };
+    let retention = Retention { stream_maxlen: 100_000, replay_max_age: None, idempotency_window: Duration::from_mins(10) };
     let context = BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
     nats::open(options, &context).await.unwrap()
 }

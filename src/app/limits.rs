@@ -38,11 +38,11 @@ const LEASES_PER_CALL: usize = 500;
 #[derive(Clone, Debug)]
 pub struct LimitsOptions {
     /// Connections of one user at once; `None` for any number.
-    pub connections_max: Option<u32>,
+    pub max_concurrent_per_user: Option<u32>,
     /// Replays of one user within the window; `None` for any number.
-    pub replays_max: Option<u32>,
+    pub replay_budget_requests_per_window: Option<u32>,
     /// The window.
-    pub replay_window: Duration,
+    pub replay_budget_window: Duration,
 }
 
 /// The limits of users, over all processes.
@@ -120,10 +120,10 @@ impl Limits {
     pub async fn connect(self: &Arc<Self>, user: &UserId) -> Result<Lease, TooManyConnections> {
         let id = LeaseId(self.entropy.uuid());
         let refused = |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
-        let closed = self.held().count_in(user, id, self.options.connections_max).map_err(refused)?;
+        let closed = self.held().count_in(user, id, self.options.max_concurrent_per_user).map_err(refused)?;
         // From here on the lease's drop counts it out again, also if this future is dropped.
         let lease = Lease { limits: Arc::clone(self), user: user.clone(), id, closed };
-        if let Some(connections_max) = self.options.connections_max {
+        if let Some(connections_max) = self.options.max_concurrent_per_user {
             let granted = self.leases.acquire(user, id, connections_max, LEASE_TTL).await;
             // In doubt the user is let in: no events for anybody would be worse than too many connections of one.
             if matches!(granted, Ok(false)) {
@@ -138,8 +138,8 @@ impl Limits {
     /// # Errors
     /// [`Exhausted`].
     pub async fn replay(&self, user: &UserId, cursor: Position) -> Result<(), Exhausted> {
-        let Some(replays_max) = self.options.replays_max else { return Ok(()) };
-        let taken = self.budget.take(user, cursor, replays_max, self.options.replay_window).await;
+        let Some(replays_max) = self.options.replay_budget_requests_per_window else { return Ok(()) };
+        let taken = self.budget.take(user, cursor, replays_max, self.options.replay_budget_window).await;
         match taken {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
@@ -148,7 +148,7 @@ impl Limits {
 
     /// Lets one of the user's clients go on from `cursor`, where its snapshot was capped, without paying once more.
     pub async fn allow_continuation(&self, user: &UserId, cursor: Position) {
-        if self.options.replays_max.is_some() {
+        if self.options.replay_budget_requests_per_window.is_some() {
             // Where that fails the client pays, as for any other replay.
             let _ = self.budget.allow_continuation(user, cursor, CONTINUED_WITHIN).await;
         }
@@ -159,14 +159,18 @@ impl Limits {
     /// # Errors
     /// The backend's.
     pub async fn usage(&self, user: &UserId) -> Result<Usage, BackendError> {
-        let LimitsOptions { connections_max, replays_max, replay_window } = self.options;
+        let LimitsOptions {
+            max_concurrent_per_user: connections_max,
+            replay_budget_requests_per_window: replays_max,
+            replay_budget_window,
+        } = self.options;
         let connections_here = self.held().by_user.get(user).map_or(0, |of_user| of_user.count);
         let connections = match connections_max {
             Some(_) => self.leases.count(user).await?,
             None => connections_here,
         };
         let replays_left = match replays_max {
-            Some(limit) => Some(self.budget.left(user, limit, replay_window).await?),
+            Some(limit) => Some(self.budget.left(user, limit, replay_budget_window).await?),
             None => None,
         };
         Ok(Usage { connections, connections_here, connections_max, replays_left, replays_max })
@@ -214,14 +218,14 @@ impl Limits {
     /// Gives back what was dropped.
     pub async fn give_back(&self) {
         let unconfirmed_leases = std::mem::take(&mut self.held().unconfirmed_leases);
-        for batch in unconfirmed_leases.chunks(LEASES_PER_CALL).filter(|_| self.options.connections_max.is_some()) {
+        for batch in unconfirmed_leases.chunks(LEASES_PER_CALL).filter(|_| self.options.max_concurrent_per_user.is_some()) {
             // What can't be given back ends by itself.
             let _ = self.leases.release(batch).await;
         }
     }
 
     async fn renew(&self) {
-        if self.options.connections_max.is_none() {
+        if self.options.max_concurrent_per_user.is_none() {
             return;
         }
         let held: Vec<(UserId, LeaseId)> = self.held().leases.iter().map(|(id, user)| (user.clone(), *id)).collect();

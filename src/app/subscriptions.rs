@@ -68,6 +68,10 @@ pub enum Refusal {
     Backend(#[from] BackendError),
 }
 
+/// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little
+/// enough that thousands may hold a page while their clients are slow.
+pub const STREAM_PAGE: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 * 1024 };
+
 /// The settings of subscriptions.
 #[derive(Clone, Debug)]
 pub struct SubscriptionOptions {
@@ -76,7 +80,7 @@ pub struct SubscriptionOptions {
     /// How much is read from the journal at once for one connection: the most that waits for a slow one.
     pub page_limit: PageLimit,
     /// Age after which an entry counts as gone; `None` for never.
-    pub age_max: Option<Duration>,
+    pub replay_max_age: Option<Duration>,
     /// Whether anything is pushed at all.
     pub push_enabled: bool,
     /// For how long a reader waits for its message to be opened.
@@ -153,6 +157,6 @@ impl Subscriptions {
     }
 
     pub(super) fn oldest_ts(&self) -> Timestamp {
-        retained_since(self.clock.now(), self.options.age_max)
+        retained_since(self.clock.now(), self.options.replay_max_age)
     }
 }

@@ -142,8 +142,8 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
             let options = PostgresOptions {
                 url: settings.postgres.url.reveal().to_owned(),
                 schema: settings.postgres.schema.clone(),
-                connections_max: settings.postgres.max_connections,
-                call_timeout: settings.postgres.timeout,
+                max_connections: settings.postgres.max_connections,
+                timeout: settings.postgres.timeout,
             };
             postgres::open(options, context).await.map_err(StartError::backend)
         }
@@ -153,8 +153,8 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
 fn context(settings: &Settings, parts: &Parts<'_>) -> BackendContext {
     let events = &settings.events;
     let retention = Retention {
-        topic_entries_max: events.stream_maxlen,
-        age_max: events.replay_max_age,
+        stream_maxlen: events.stream_maxlen,
+        replay_max_age: events.replay_max_age,
         idempotency_window: events.idempotency_window,
     };
     BackendContext {

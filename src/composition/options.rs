@@ -2,26 +2,29 @@
 
 use http::HeaderValue;
 
-use super::PAGE_LIMIT;
 use crate::{
     adapters::{
         config::{AuthMode, CorsOrigins, Settings},
         http::{ApiOptions, ServerOptions},
     },
-    app::{hub::RingOptions, limits::LimitsOptions, subscriptions::SubscriptionOptions},
+    app::{
+        hub::RingOptions,
+        limits::LimitsOptions,
+        subscriptions::{STREAM_PAGE, SubscriptionOptions},
+    },
     domain::session::StreamPolicy,
 };
 
 pub(super) fn ring_options(settings: &Settings) -> RingOptions {
     let hub = &settings.hub;
-    RingOptions { entries_max: hub.ring_entries_max, bytes_max: hub.ring_max_bytes, total_bytes_max: hub.rings_max_bytes }
+    RingOptions { ring_entries_max: hub.ring_entries_max, ring_max_bytes: hub.ring_max_bytes, rings_max_bytes: hub.rings_max_bytes }
 }
 
 pub(super) fn limits_options(settings: &Settings) -> LimitsOptions {
     LimitsOptions {
-        connections_max: settings.sse.max_concurrent_per_user,
-        replays_max: settings.events.replay_budget_requests_per_window,
-        replay_window: settings.events.replay_budget_window,
+        max_concurrent_per_user: settings.sse.max_concurrent_per_user,
+        replay_budget_requests_per_window: settings.events.replay_budget_requests_per_window,
+        replay_budget_window: settings.events.replay_budget_window,
     }
 }
 
@@ -29,13 +32,13 @@ pub(super) fn subscription_options(settings: &Settings) -> SubscriptionOptions {
     let policy = StreamPolicy {
         keepalive: settings.sse.keepalive,
         retry_ms: settings.sse.retry_ms,
-        snapshot_entries_max: settings.events.replay_max_per_request,
+        replay_max_per_request: settings.events.replay_max_per_request,
         producer_idle: settings.messages.producer_idle,
     };
     SubscriptionOptions {
         policy,
-        page_limit: PAGE_LIMIT,
-        age_max: settings.events.replay_max_age,
+        page_limit: STREAM_PAGE,
+        replay_max_age: settings.events.replay_max_age,
         push_enabled: settings.sse.push_enabled,
         open_wait: settings.messages.open_wait,
     }
@@ -43,7 +46,7 @@ pub(super) fn subscription_options(settings: &Settings) -> SubscriptionOptions {
 
 pub(super) fn api_options(settings: &Settings) -> ApiOptions {
     ApiOptions {
-        body_bytes_max: settings.server.max_body_bytes,
+        max_body_bytes: settings.server.max_body_bytes,
         request_timeout: settings.server.request_timeout,
         write_timeout: settings.server.write_timeout,
         recipients_max: settings.events.recipients_max,
@@ -52,18 +55,18 @@ pub(super) fn api_options(settings: &Settings) -> ApiOptions {
             CorsOrigins::Only(origins) => origins.clone(),
         },
         local_only: settings.auth.mode == AuthMode::None && !settings.auth.allow_insecure,
-        token_cookie: settings.auth.cookie.clone(),
-        token_in_query: settings.auth.query_token,
+        cookie: settings.auth.cookie.clone(),
+        query_token: settings.auth.query_token,
         retry_ms: settings.sse.retry_ms,
     }
 }
 
 pub(super) fn server_options(settings: &Settings) -> ServerOptions {
     ServerOptions {
-        connections_max: settings.server.max_connections,
+        max_connections: settings.server.max_connections,
         request_timeout: settings.server.request_timeout,
         keep_alive: settings.server.keep_alive,
-        header_bytes_max: settings.server.max_header_bytes,
+        max_header_bytes: settings.server.max_header_bytes,
         write_timeout: settings.server.write_timeout,
     }
 }

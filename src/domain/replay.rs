@@ -98,15 +98,15 @@ pub struct Replay {
     /// The live tail became unreliable during a read, so that what it returns may already be out of date.
     read_again: bool,
     snapshot: Option<Snapshot>,
-    snapshot_entries_max: u32,
+    max_per_request: u32,
     /// A message that was deleted and begins anew is told from its start; of a user's events only what comes.
     from_start_if_ahead: bool,
     filter: CategoryFilter,
 }
 
 impl Replay {
-    /// A client that rejoins with `cursor`. At most `snapshot_entries_max` entries of what it missed are sent.
-    pub fn open(cursor: Cursor, filter: CategoryFilter, snapshot_entries_max: u32) -> Self {
+    /// A client that rejoins with `cursor`. At most `replay_max_per_request` entries of what it missed are sent.
+    pub fn open(cursor: Cursor, filter: CategoryFilter, replay_max_per_request: u32) -> Self {
         let snapshot = Some(Snapshot { until: None, sent: 0 });
         let (at, phase, snapshot) = match cursor {
             Cursor::Absent => (Position::Start, Phase::Locating { notice: false }, None),
@@ -114,7 +114,7 @@ impl Replay {
             Cursor::Oldest => (Position::Start, Phase::Reading, snapshot),
             Cursor::After(id) => (Position::After(id), Phase::Reading, snapshot),
         };
-        Self { at, phase, read_again: false, snapshot, snapshot_entries_max, from_start_if_ahead: false, filter }
+        Self { at, phase, read_again: false, snapshot, max_per_request: replay_max_per_request, from_start_if_ahead: false, filter }
     }
 
     /// A client that rejoins a message: whatever its cursor, it gets the rest, all of it.
@@ -265,7 +265,7 @@ impl Replay {
             if snapshot.until.is_some_and(|until| id > until) {
                 self.snapshot = None;
             } else if passes {
-                if snapshot.sent == self.snapshot_entries_max {
+                if snapshot.sent == self.max_per_request {
                     self.phase = Phase::Capped;
                     return Live::Stop;
                 }

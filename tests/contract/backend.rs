@@ -51,9 +51,9 @@ pub(crate) trait Fixture: Send + Sync {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Most entries of one topic.
-    pub(crate) topic_entries_max: usize,
+    pub(crate) stream_maxlen: usize,
     /// Age after which an entry counts as gone.
-    pub(crate) age_max: Option<Duration>,
+    pub(crate) replay_max_age: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub(crate) idempotency_window: Duration,
     /// Most bytes of messages, where the backend has such a bound.
@@ -63,14 +63,14 @@ pub(crate) struct Options {
 impl Options {
     /// What a process of such a backend is opened with.
     pub(crate) fn context(&self) -> BackendContext {
-        let Self { topic_entries_max, age_max, idempotency_window, .. } = *self;
-        backend_context_with(Retention { topic_entries_max, age_max, idempotency_window })
+        let Self { stream_maxlen, replay_max_age, idempotency_window, .. } = *self;
+        backend_context_with(Retention { stream_maxlen, replay_max_age, idempotency_window })
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { topic_entries_max: 100_000, age_max: None, idempotency_window: Duration::from_mins(10), bytes_max: 256 * 1024 * 1024 }
+        Self { stream_maxlen: 100_000, replay_max_age: None, idempotency_window: Duration::from_mins(10), bytes_max: 256 * 1024 * 1024 }
     }
 }
 

@@ -153,7 +153,7 @@ impl Backend for OnDisk {
     }
 
     fn trim_slack_entries(&self) -> usize {
-        trim_slack_entries(self.options.topic_entries_max)
+        trim_slack_entries(self.options.stream_maxlen)
     }
 
     async fn step_clock_back(&self, by: Duration) {

@@ -34,10 +34,10 @@ impl Fixture for MemoryFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
         let clock = Arc::new(ManualClock::at_ms(EPOCH_MS));
         let options = MemoryOptions {
-            topic_entries_max: options.topic_entries_max,
-            age_max: options.age_max,
+            stream_maxlen: options.stream_maxlen,
+            replay_max_age: options.replay_max_age,
             idempotency_window: options.idempotency_window,
-            bytes_max: options.bytes_max,
+            max_bytes: options.bytes_max,
         };
         let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
         let limits = Arc::new(LocalLimits::new(Arc::clone(&clock) as _));

@@ -89,12 +89,8 @@ impl OfPostgres {
 #[async_trait]
 impl Backend for OfPostgres {
     async fn process(&self) -> Process {
-        let options = PostgresOptions {
-            url: self.server.url(),
-            schema: self.schema.clone(),
-            connections_max: CONNECTIONS,
-            call_timeout: CALL_TIMEOUT,
-        };
+        let options =
+            PostgresOptions { url: self.server.url(), schema: self.schema.clone(), max_connections: CONNECTIONS, timeout: CALL_TIMEOUT };
         let process = Process::of(postgres::open(options, &self.options.context()).await.unwrap());
         if self.is_clock_set { process.without_sweep() } else { process }
     }
@@ -104,7 +100,7 @@ impl Backend for OfPostgres {
     }
 
     fn trim_slack_entries(&self) -> usize {
-        self.options.topic_entries_max / 10
+        self.options.stream_maxlen / 10
     }
 
     async fn set_clock_ms(&self, now_ms: u64) {

@@ -9,5 +9,6 @@ fn the_apis_description() {
 
 #[test]
 fn the_settings() {
+    is_up_to_date("config/default.toml", &rejoin::adapters::config::default_file());
     is_up_to_date("docs/settings.md", &rejoin::adapters::config::reference());
 }

@@ -32,10 +32,10 @@ fn allocated() -> usize {
 /// The most that a journal of this shape held, and what it held in the end, as parts of the setting.
 async fn filled(shape: &Shape) -> (f64, f64) {
     let options = MemoryOptions {
-        topic_entries_max: shape.topic_entries_max,
-        age_max: None,
+        stream_maxlen: shape.stream_maxlen,
+        replay_max_age: None,
         idempotency_window: std::time::Duration::from_hours(1),
-        bytes_max: BYTES_MAX,
+        max_bytes: BYTES_MAX,
     };
     let before = allocated();
     let journal = Arc::new(MemoryJournal::new(options, Arc::new(SystemClock)));

@@ -34,9 +34,9 @@ pub(crate) fn context() -> BackendContext {
 }
 
 /// The same where topics keep so many entries.
-pub(crate) fn keeping(topic_entries_max: usize) -> BackendContext {
+pub(crate) fn keeping(stream_maxlen: usize) -> BackendContext {
     let context = context();
-    BackendContext { retention: Retention { topic_entries_max, ..context.retention }, ..context }
+    BackendContext { retention: Retention { stream_maxlen, ..context.retention }, ..context }
 }
 
 pub(crate) async fn try_open(options: &NatsOptions) -> Result<Ports, NatsSetupError> {

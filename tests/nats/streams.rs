@@ -105,8 +105,8 @@ async fn settings_that_changed_are_taken_over() {
     let server = NatsServer::start().await;
     drop(open(server.url()).await);
     let mut context = context();
-    context.retention.topic_entries_max = 3;
-    context.retention.age_max = Some(std::time::Duration::from_hours(8));
+    context.retention.stream_maxlen = 3;
+    context.retention.replay_max_age = Some(std::time::Duration::from_hours(8));
     let ports = rejoin::adapters::nats::open(options(server.url()), &context).await.unwrap();
     let now = config(&server, EVENTS).await;
     assert_eq!((&now["max_msgs_per_subject"], &now["max_age"]), (&json!(3), &json!(9 * 3_600_000_000_000_u64)), "with a margin");

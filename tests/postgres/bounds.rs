@@ -18,7 +18,7 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
     const BURST: usize = 2_000;
     let server = PostgresServer::start().await;
     // The burst takes its time where other tests run beside it.
-    let options = PostgresOptions { call_timeout: Duration::from_mins(1), ..options(server.url()) };
+    let options = PostgresOptions { timeout: Duration::from_mins(1), ..options(server.url()) };
     let process = Arc::new(postgres::open(options, &backend_context()).await.unwrap());
     for user in 0..50 {
         let batch = (0..200).map(|_| append(&format!("u{user}"), None)).collect();

@@ -16,7 +16,7 @@ use rejoin::{
 pub(crate) const SCHEMA: &str = "rejoin";
 
 pub(crate) fn options(url: String) -> PostgresOptions {
-    PostgresOptions { url, schema: SCHEMA.to_owned(), connections_max: 12, call_timeout: Duration::from_secs(5) }
+    PostgresOptions { url, schema: SCHEMA.to_owned(), max_connections: 12, timeout: Duration::from_secs(5) }
 }
 
 pub(crate) fn topic(user: &str) -> Topic {

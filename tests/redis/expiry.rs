@@ -21,7 +21,7 @@ const AGE_MAX: Duration = Duration::from_secs(2);
 async fn open(url: String, cluster: bool) -> Ports {
     let options = RedisOptions { url, cluster, key_prefix: "app:".to_owned(), tls_ca_file: None };
     let context = backend_context();
-    let retention = Retention { age_max: Some(AGE_MAX), ..context.retention };
+    let retention = Retention { replay_max_age: Some(AGE_MAX), ..context.retention };
     rejoin_redis::open(options, &BackendContext { retention, ..context }).await.unwrap()
 }
 

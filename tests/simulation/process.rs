@@ -68,7 +68,11 @@ impl Process {
         let sources = Sources { users: source.clone(), messages: source };
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
-        let options = LimitsOptions { connections_max: setup.connections_max, replays_max: None, replay_window: Duration::from_mins(1) };
+        let options = LimitsOptions {
+            max_concurrent_per_user: setup.connections_max,
+            replay_budget_requests_per_window: None,
+            replay_budget_window: Duration::from_mins(1),
+        };
         let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
         let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()), entropy);

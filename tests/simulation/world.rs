@@ -53,14 +53,14 @@ pub(crate) struct World {
 #[derive(Clone, Debug)]
 pub(crate) struct Sizes {
     pub(crate) processes: usize,
-    pub(crate) topic_entries_max: usize,
-    pub(crate) age_max: Option<Duration>,
+    pub(crate) stream_maxlen: usize,
+    pub(crate) replay_max_age: Option<Duration>,
     pub(crate) floor_is_known: bool,
     pub(crate) rings: RingOptions,
     pub(crate) page_entries_max: usize,
     /// Where it is long, no timer makes up for a wake-up that was lost.
     pub(crate) keepalive: Duration,
-    pub(crate) snapshot_entries_max: u32,
+    pub(crate) replay_max_per_request: u32,
     pub(crate) connections_max: Option<u32>,
 }
 
@@ -69,13 +69,13 @@ impl Sizes {
     pub(crate) fn ample() -> Self {
         Self {
             processes: 1,
-            topic_entries_max: 10_000,
-            age_max: None,
+            stream_maxlen: 10_000,
+            replay_max_age: None,
             floor_is_known: true,
-            rings: RingOptions { entries_max: 1_000, bytes_max: 1 << 20, total_bytes_max: 1 << 26 },
+            rings: RingOptions { ring_entries_max: 1_000, ring_max_bytes: 1 << 20, rings_max_bytes: 1 << 26 },
             page_entries_max: 256,
             keepalive: Duration::from_hours(1),
-            snapshot_entries_max: 1_000,
+            replay_max_per_request: 1_000,
             connections_max: None,
         }
     }
@@ -85,17 +85,17 @@ impl Sizes {
         let ring_bytes = dice.number(2_000..20_000);
         Self {
             processes: dice.number(1..4),
-            topic_entries_max: dice.number(8..60),
-            age_max: dice.chance(0.3).then(|| dice.ms(3_000..20_000)),
+            stream_maxlen: dice.number(8..60),
+            replay_max_age: dice.chance(0.3).then(|| dice.ms(3_000..20_000)),
             floor_is_known: dice.chance(0.8),
             rings: RingOptions {
-                entries_max: dice.number(2..32),
-                bytes_max: ring_bytes,
-                total_bytes_max: dice.number(ring_bytes..3 * ring_bytes),
+                ring_entries_max: dice.number(2..32),
+                ring_max_bytes: ring_bytes,
+                rings_max_bytes: dice.number(ring_bytes..3 * ring_bytes),
             },
             page_entries_max: dice.number(1..12),
             keepalive: *dice.pick(&[Duration::from_secs(1), Duration::from_secs(15), Duration::from_hours(1)]),
-            snapshot_entries_max: u32::try_from(dice.number(1..30)).unwrap(),
+            replay_max_per_request: u32::try_from(dice.number(1..30)).unwrap(),
             // As many as a user may have clients and readers.
             connections_max: dice.chance(0.5).then_some(13),
         }
@@ -110,10 +110,10 @@ impl World {
     /// A world whose history is kept, or not.
     pub(crate) fn with_history(sizes: &Sizes, dice: Dice, is_kept: bool) -> Arc<Self> {
         let options = MemoryOptions {
-            topic_entries_max: sizes.topic_entries_max,
-            age_max: sizes.age_max,
+            stream_maxlen: sizes.stream_maxlen,
+            replay_max_age: sizes.replay_max_age,
             idempotency_window: Duration::from_mins(10),
-            bytes_max: 1 << 26,
+            max_bytes: 1 << 26,
         };
         let backend = Arc::new(Backend::new(options, sizes.floor_is_known, History::new(is_kept)));
         let setup = Setup {
@@ -124,11 +124,11 @@ impl World {
                 policy: StreamPolicy {
                     keepalive: sizes.keepalive,
                     retry_ms: 1_000,
-                    snapshot_entries_max: sizes.snapshot_entries_max,
+                    replay_max_per_request: sizes.replay_max_per_request,
                     producer_idle: Duration::from_secs(90),
                 },
                 page_limit: PageLimit { entries_max: sizes.page_entries_max, bytes_max: 64 * 1024 },
-                age_max: sizes.age_max,
+                replay_max_age: sizes.replay_max_age,
                 push_enabled: true,
                 open_wait: Duration::ZERO,
             },
@@ -198,7 +198,7 @@ impl World {
 
     /// Promise 7, at any moment.
     pub(crate) fn judge_memory(&self) -> Result<(), String> {
-        let most = self.setup.rings.total_bytes_max;
+        let most = self.setup.rings.rings_max_bytes;
         let over = self.processes().into_iter().map(|process| process.hub.ring_bytes()).find(|bytes| *bytes > most);
         over.map_or(Ok(()), |bytes| Err(format!("promise 7: the rings hold {bytes} bytes, where {most} are allowed")))
     }

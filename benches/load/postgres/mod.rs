@@ -27,12 +27,12 @@ synchronous_commit = on
 ";
 
 fn options(server: &PostgresServer) -> PostgresOptions {
-    PostgresOptions { url: server.url(), schema: "rejoin".to_owned(), connections_max: 16, call_timeout: Duration::from_secs(9) }
+    PostgresOptions { url: server.url(), schema: "rejoin".to_owned(), max_connections: 16, timeout: Duration::from_secs(9) }
 }
 
-fn context(age_max: Option<Duration>) -> BackendContext {
+fn context(replay_max_age: Option<Duration>) -> BackendContext {
     let idempotency_window = Duration::from_mins(10);
-    backend_context_with(Retention { topic_entries_max: 100_000, age_max, idempotency_window })
+    backend_context_with(Retention { stream_maxlen: 100_000, replay_max_age, idempotency_window })
 }
 
 fn append(user: usize) -> Append {

@@ -36,9 +36,9 @@ pub struct BackendContext {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Most entries of one topic; backends that trim approximately keep some more.
-    pub topic_entries_max: usize,
+    pub stream_maxlen: usize,
     /// Age after which an entry counts as gone; `None` for never.
-    pub age_max: Option<Duration>,
+    pub replay_max_age: Option<Duration>,
     /// For how long an idempotency key is remembered, also one of a message.
     pub idempotency_window: Duration,
 }

@@ -10,6 +10,7 @@ use figment::{
 };
 use serde::de::DeserializeOwned;
 
+use super::validators::http_url;
 use crate::{
     adapters::shown_url::{MASK, is_ambiguous, shown},
     domain::secret::{SECRET_BYTES_MIN, SECRET_DISTINCT_BYTES_MIN},
@@ -65,6 +66,36 @@ pub(super) enum Allowed {
         /// The test.
         check: fn(&Value) -> Result<(), Box<figment::Error>>,
     },
+}
+
+/// Any text.
+pub(super) const TEXT: Allowed = text("a text", |_| true);
+/// A file, which need not be there yet.
+pub(super) const FILE: Allowed = text("the path of a file, or empty", |_| true);
+/// A URL that HTTP reaches.
+pub(super) const HTTP_URL: Allowed = Allowed::Url {
+    what: "a URL that begins with https:// or http://, without user and password, and with any @ written as %40; or empty",
+    accepts: http_url,
+};
+
+/// A number within bounds, both included.
+pub(super) const fn number(min: u64, max: u64) -> Allowed {
+    Allowed::Number { min, max }
+}
+
+/// A text that passes a test.
+pub(super) const fn text(what: &'static str, accepts: fn(&Value) -> bool) -> Allowed {
+    Allowed::Text { what, accepts }
+}
+
+/// A list of texts that passes a test.
+pub(super) const fn texts(what: &'static str, accepts: fn(&Value) -> bool) -> Allowed {
+    Allowed::Texts { what, accepts }
+}
+
+/// URLs of a backend, which begin with one of its schemes.
+pub(super) const fn urls(what: &'static str, is_scheme: fn(&str) -> bool) -> Allowed {
+    Allowed::Urls { what, is_scheme }
 }
 
 impl Allowed {

@@ -9,29 +9,49 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::fields;
+use super::{
+    allowed::{Allowed, FILE, HTTP_URL, TEXT, fits, number, text, texts},
+    fields,
+    section::section,
+    validators,
+};
 use crate::{adapters::shown_url::MASK, domain::access::Scope};
 
 /// The SHA-256 of the empty text: the hash of a key that everybody has.
 const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// `[auth]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthSettings {
-    /// How it is known who asks.
-    pub mode: AuthMode,
-    /// Whether mode `none` may listen on other than loopback addresses, and answer under any host name.
-    pub allow_insecure: bool,
-    /// The cookie that may carry the token of a subscribe request.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub cookie: Option<String>,
-    /// Whether `?access_token=` may carry the token of a subscribe request.
-    pub query_token: bool,
-    /// What tokens must be.
-    pub jwt: JwtSettings,
-    /// Publishers' keys.
-    pub keys: Vec<StaticKey>,
+section! {
+    "auth" => AuthSettings {
+        /// Who may do what: "none" (everybody is user `local` and may do all: for development) or
+        /// "jwt".
+        mode: AuthMode = "none",
+            text("\"none\" or \"jwt\"", fits::<AuthMode>);
+
+        /// Whether mode "none" may listen on other than loopback addresses, and be called under any
+        /// host name and by pages of any origin.
+        allow_insecure: bool = false, Allowed::Flag;
+
+        /// Name of a cookie that may carry the token of a subscribe request; "": none may.
+        #[serde(deserialize_with = "fields::not_empty")]
+        cookie: Option<String> = "",
+            text("the name of a cookie, or empty", validators::cookie);
+
+        /// Whether `?access_token=` may carry the token of a subscribe request: it may end up in
+        /// the logs of proxies.
+        query_token: bool = false, Allowed::Flag;
+
+        /// Keys of publishers: { name, sha256 (of the key, 64 hex digits), scopes (events:publish,
+        /// messages:publish, admin) } each.
+        keys: Vec<StaticKey> = [],
+            Allowed::Tables {
+                what: "a list of tables { name, sha256, scopes }",
+                check: |keys| Ok(keys.deserialize::<Vec<StaticKey>>().map(drop)?),
+            };
+
+        with
+        /// What tokens must be.
+        jwt: JwtSettings;
+    }
 }
 
 /// How it is known who asks.
@@ -44,37 +64,49 @@ pub enum AuthMode {
     Jwt,
 }
 
-/// `[auth.jwt]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JwtSettings {
-    /// The secret of HS256.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub secret: Option<Secret>,
-    /// Whether the secret may be one that can be guessed.
-    pub allow_weak_secret: bool,
-    /// A PEM file with a public key.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub public_key_file: Option<PathBuf>,
-    /// A JWKS file.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub jwks_file: Option<PathBuf>,
-    /// The URL of a JWKS.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub jwks_url: Option<Secret>,
-    /// The algorithms to accept; empty for those that fit the key.
-    pub algorithms: Vec<Algorithm>,
-    /// What `iss` must be.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub issuer: Option<String>,
-    /// What `aud` must be or hold.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub audience: Option<String>,
-    /// How far other clocks may be off.
-    #[serde(rename = "leeway_seconds", deserialize_with = "fields::seconds")]
-    pub leeway: Duration,
-    /// Whether a token must end.
-    pub require_exp: bool,
+section! {
+    /// Mode "jwt" needs exactly one of secret, public_key_file, jwks_file and jwks_url.
+    "auth.jwt" => JwtSettings {
+        /// Secret of HS256, at least 32 bytes, 8 of them different.
+        #[serde(deserialize_with = "fields::not_empty")]
+        secret: Option<Secret> = "", Allowed::Secret;
+
+        /// Whether that secret may be shorter, or one letter repeated: it is then warned of at the
+        /// start.
+        allow_weak_secret: bool = false, Allowed::Flag;
+
+        /// PEM file with the public key of RS256, ES256 or EdDSA.
+        #[serde(deserialize_with = "fields::not_empty")]
+        public_key_file: Option<PathBuf> = "", FILE;
+
+        /// JWKS file with public keys.
+        #[serde(deserialize_with = "fields::not_empty")]
+        jwks_file: Option<PathBuf> = "", FILE;
+
+        /// URL of a JWKS with public keys, http or https.
+        #[serde(deserialize_with = "fields::not_empty")]
+        jwks_url: Option<Secret> = "", HTTP_URL;
+
+        /// Algorithms to accept, of HS256, RS256, ES256 and EdDSA; `[]`: those that fit the
+        /// configured key.
+        algorithms: Vec<Algorithm> = [],
+            texts("a list of HS256, RS256, ES256, EdDSA", fits::<Vec<Algorithm>>);
+
+        /// What a token's `iss` must be; "": it is not looked at.
+        #[serde(deserialize_with = "fields::not_empty")]
+        issuer: Option<String> = "", TEXT;
+
+        /// What a token's `aud` must be or hold; "": it is not looked at.
+        #[serde(deserialize_with = "fields::not_empty")]
+        audience: Option<String> = "", TEXT;
+
+        /// Seconds that other clocks may differ from ours when a token's times are checked.
+        #[serde(deserialize_with = "fields::seconds")]
+        leeway as "leeway_seconds": Duration = 5, number(0, 600);
+
+        /// Whether a token must have an `exp`; false: a token without it never expires.
+        require_exp: bool = true, Allowed::Flag;
+    }
 }
 
 /// What the signatures of tokens are checked with.

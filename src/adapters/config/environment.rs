@@ -68,7 +68,7 @@ fn variable(name: &OsStr) -> Result<Variable<'_>, ConfigError> {
             None => Ok(Variable::Other),
         };
     };
-    if let Some(key) = keys::KEYS.iter().find(|key| key.legacy == Some(text)) {
+    if let Some(key) = keys::all().find(|key| key.legacy == Some(text)) {
         return Ok(Variable::Setting { name: text, key: key.name.to_owned(), allowed: &key.allowed });
     }
     let Some(rest) = text.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&text)) else { return Ok(Variable::Other) };
@@ -93,7 +93,7 @@ fn warning(unknown: &[String]) -> Option<String> {
 }
 
 fn suggestion(name: &str) -> String {
-    let names = keys::KEYS.iter().map(|key| key.name);
+    let names = keys::all().map(|key| key.name);
     let near = nearest(name.strip_prefix(PREFIX).unwrap_or(name), names).map(keys::variable);
     near.map(|variable| format!(" (did you mean {variable}?)")).unwrap_or_default()
 }

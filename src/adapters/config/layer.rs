@@ -12,15 +12,13 @@ use figment::{
 
 use super::{
     allowed::{Allowed, FLAGS},
+    default_file::default_file,
     error::ConfigError,
     keys, listing,
     nearest::nearest,
     origin::Origin,
 };
 use crate::adapters::shown_url::MASK;
-
-/// The defaults: the one file that says all keys to people.
-pub(super) const DEFAULT: &str = include_str!("../../../config/default.toml");
 
 /// Values from one place.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ impl Provider for Layer {
 impl Layer {
     /// The compiled-in defaults.
     pub(super) fn default_values() -> Result<Self, ConfigError> {
-        Self::parse(Origin::Default, DEFAULT)
+        Self::parse(Origin::Default, &default_file())
     }
 
     /// A file's text.
@@ -101,7 +99,7 @@ fn drop_line_ends(section: &str, values: &mut Dict) {
 
 /// The error for a key that there isn't.
 pub(super) fn unknown_key(key: String, origin: Origin) -> ConfigError {
-    let names = keys::KEYS.iter().map(|key| key.name);
+    let names = keys::all().map(|key| key.name);
     let suggestion = match origin {
         Origin::Environment(_) => nearest(&key, names).map(keys::variable),
         Origin::Default | Origin::File(_) => {

@@ -26,10 +26,10 @@ pub struct Setting {
 
 impl Listing {
     pub(super) fn of(figment: &Figment) -> Self {
-        let mut settings: Vec<Setting> = keys::KEYS.iter().filter_map(|key| setting(figment, key.name, &key.allowed)).collect();
-        let categories = figment.find_value(keys::CATEGORIES).ok().and_then(Value::into_dict).unwrap_or_default();
+        let mut settings: Vec<Setting> = keys::all().filter_map(|key| setting(figment, key.name, &key.allowed)).collect();
+        let categories = figment.find_value(keys::CATEGORIES.name).ok().and_then(Value::into_dict).unwrap_or_default();
         settings.extend(categories.keys().filter_map(|name| {
-            let key = format!("{}.{name}", keys::CATEGORIES);
+            let key = format!("{}.{name}", keys::CATEGORIES.name);
             setting(figment, &key, keys::allowed(&key)?)
         }));
         Self(settings)

@@ -1,17 +1,18 @@
 //! The settings: one document put together of layers, checked, and typed.
 //!
-//! Layers, each overriding the one before: `config/default.toml`, which is compiled in; a file; the environment.
+//! Layers, each overriding the one before: the defaults, as `config/default.toml` has them; a file; the environment.
 //!
 //! Invariants: a [`Settings`] that exists has passed every rule, so that nothing inward of here checks a setting again;
 //! an unknown key or a bad value stops the start, also where a later layer would override it; a variable that only begins as
 //! ours do is warned of; of every value it is known
 //! where it came from; no secret is ever printed.
 //!
-//! Which keys there are, what each may be and by which names the environment knows it, is one table: `keys`. Merging,
-//! and the memory of what came from where, is figment's.
+//! Each key is declared once, with `section!`: its name, field, type, default, bounds and description. Merging, and the
+//! memory of what came from where, is figment's.
 
 mod allowed;
 mod auth;
+mod default_file;
 mod environment;
 mod error;
 mod fields;
@@ -24,9 +25,11 @@ mod origin;
 mod properties;
 mod reference;
 mod rules;
+mod section;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod validators;
 mod warnings;
 
 use std::{ffi::OsString, path::Path};
@@ -36,6 +39,7 @@ use figment::Figment;
 use self::layer::Layer;
 pub use self::{
     auth::{Algorithm, AuthMode, AuthSettings, JwtSettings, KeySource, Secret, StaticKey},
+    default_file::default_file,
     error::ConfigError,
     listing::{Listing, Setting},
     origin::Origin,

@@ -7,7 +7,7 @@ use figment::{Figment, Metadata, Source};
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// `config/default.toml`, compiled in.
+    /// The defaults, as `config/default.toml` has them.
     Default,
     /// A file.
     File(PathBuf),

@@ -16,14 +16,14 @@ use crate::domain::{category::InvalidRegistry, secret::weakness};
 /// Checks that the categories of all layers go together. It comes before the settings are typed, which would hide whose
 /// mistake it is.
 pub(super) fn check_categories(figment: &Figment) -> Result<(), ConfigError> {
-    let categories: BTreeMap<String, Vec<String>> = figment.extract_inner(keys::CATEGORIES).map_err(Box::new)?;
+    let categories: BTreeMap<String, Vec<String>> = figment.extract_inner(keys::CATEGORIES.name).map_err(Box::new)?;
     let Err(source) = build_registry(&categories) else { return Ok(()) };
     let culprits = match &source {
         InvalidRegistry::Name(name) => vec![name],
         InvalidRegistry::Pattern { category, .. } => vec![category],
         InvalidRegistry::Ambiguous { first, second, .. } => vec![first, second],
     };
-    let origins = culprits.into_iter().map(|name| format!("{name}: {}", Origin::of(figment, &format!("{}.{name}", keys::CATEGORIES))));
+    let origins = culprits.into_iter().map(|name| format!("{name}: {}", Origin::of(figment, &format!("{}.{name}", keys::CATEGORIES.name))));
     Err(ConfigError::Categories { origins: origins.collect::<Vec<_>>().join(", "), source })
 }
 

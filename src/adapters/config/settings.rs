@@ -1,7 +1,6 @@
 //! The settings by section, typed.
 //!
-//! Field by field `config/default.toml`, where each is described. A zero or an empty text that switches something off
-//! is `None` here.
+//! A zero or an empty text that switches something off is `None` here.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -9,10 +8,17 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
+    allowed::{Allowed, FILE, HTTP_URL, fits, number, text, texts, urls},
     auth::{AuthSettings, Secret},
     fields,
+    section::section,
+    validators,
 };
 use crate::domain::category::{InvalidRegistry, Registry};
+
+const BACKEND: Allowed = text("\"memory\", \"disk\", \"redis\", \"nats\" or \"postgres\"", fits::<Backend>);
+const LIMITS_BACKEND: Allowed =
+    text("\"memory\", \"redis\", \"nats\" or \"postgres\"", |value| fits::<Backend>(value) && value.as_str() != Some(Backend::Disk.name()));
 
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -51,123 +57,175 @@ pub struct Settings {
     pub categories: Registry,
 }
 
-/// `[server]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSettings {
-    /// Where it listens.
-    pub listen: SocketAddr,
-    /// Where it listens for operators, if that is elsewhere.
-    #[serde(deserialize_with = "fields::optional_address")]
-    pub ops_listen: Option<SocketAddr>,
-    /// Within this, a shutdown tells and closes all streams.
-    #[serde(rename = "drain_seconds", deserialize_with = "fields::seconds")]
-    pub drain: Duration,
-    /// A client that takes nothing for so long is closed.
-    #[serde(rename = "write_timeout_seconds", deserialize_with = "fields::seconds")]
-    pub write_timeout: Duration,
-    /// Within this, head and body of a request must arrive.
-    #[serde(rename = "request_timeout_seconds", deserialize_with = "fields::seconds")]
-    pub request_timeout: Duration,
-    /// A connection may rest for so long behind an answer.
-    #[serde(rename = "keep_alive_seconds", deserialize_with = "fields::seconds")]
-    pub keep_alive: Duration,
-    /// Most bytes of one event's JSON, and of one line of NDJSON.
-    pub max_body_bytes: usize,
-    /// Most bytes of a request's head.
-    pub max_header_bytes: usize,
-    /// Most connections at once; `None` for no limit.
-    #[serde(deserialize_with = "fields::not_zero")]
-    pub max_connections: Option<usize>,
-    /// Whose pages may call from a browser.
-    pub cors_origins: CorsOrigins,
+section! {
+    "server" => ServerSettings {
+        /// Address to listen on: an IP address and a port, as `127.0.0.1:8080`, `0.0.0.0:8080` or
+        /// `[::]:8080`.
+        listen: SocketAddr = "127.0.0.1:8080",
+            text(
+                "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080",
+                fits::<SocketAddr>,
+            );
+
+        /// Address of a listener of its own for /metrics, the console and the admin calls; "": they
+        /// are with the rest.
+        #[serde(deserialize_with = "fields::optional_address")]
+        ops_listen: Option<SocketAddr> = "",
+            text("an IP address and a port, such as 127.0.0.1:9090, or empty", validators::optional_address);
+
+        /// Seconds that a shutdown may take to close all streams.
+        #[serde(deserialize_with = "fields::seconds")]
+        drain as "drain_seconds": Duration = 10, number(0, 600);
+
+        /// Seconds after which a client that takes nothing is closed.
+        #[serde(deserialize_with = "fields::seconds")]
+        write_timeout as "write_timeout_seconds": Duration = 30, number(1, 3600);
+
+        /// Seconds within which the head and the body of a request must arrive.
+        #[serde(deserialize_with = "fields::seconds")]
+        request_timeout as "request_timeout_seconds": Duration = 30, number(1, 3600);
+
+        /// Seconds that a connection may rest between two requests; longer than the proxies in
+        /// front keep theirs.
+        #[serde(deserialize_with = "fields::seconds")]
+        keep_alive as "keep_alive_seconds": Duration = 90, number(1, 3600);
+
+        /// Most bytes of one event's JSON, and of one line of NDJSON.
+        max_body_bytes: usize = 1048576, number(1024, 1 << 30);
+
+        /// Most bytes of a request's head.
+        // hyper panics on less than 8 KiB.
+        max_header_bytes: usize = 65536, number(8192, 1 << 20);
+
+        /// Most connections at once, of all users together; a limit of open files below it is
+        /// warned of; 0: no limit.
+        #[serde(deserialize_with = "fields::not_zero")]
+        max_connections: Option<usize> = 100000, number(0, 10_000_000);
+
+        /// Origins whose pages may call from a browser, as `["https://app.example.com"]`; `["*"]`:
+        /// every origin; `[]`: none but the own.
+        cors_origins: CorsOrigins = [],
+            texts(
+                "a list of origins such as https://app.example.com, without a path, or \"*\" alone",
+                fits::<CorsOrigins>,
+            );
+    }
 }
 
-/// `[sse]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SseSettings {
-    /// The master switch of publisher and channel.
-    pub push_enabled: bool,
-    /// The silence on a stream after which a keepalive goes out.
-    #[serde(rename = "keepalive_seconds", deserialize_with = "fields::seconds")]
-    pub keepalive: Duration,
-    /// Most streams of one user at once; `None` for no cap.
-    #[serde(deserialize_with = "fields::not_zero")]
-    pub max_concurrent_per_user: Option<u32>,
-    /// The delay after which clients are told to reconnect.
-    pub retry_ms: u64,
+section! {
+    "sse" => SseSettings {
+        /// Whether events are taken and pushed at all: the master switch.
+        push_enabled also "ENABLE_SSE_PUSH": bool = true, Allowed::Flag;
+
+        /// Seconds without a byte after which a stream gets a keepalive.
+        #[serde(deserialize_with = "fields::seconds")]
+        keepalive as "keepalive_seconds" also "SSE_KEEPALIVE_SECONDS": Duration = 15,
+            number(1, 3600);
+
+        /// Most streams of one user at once; 0: no cap.
+        #[serde(deserialize_with = "fields::not_zero")]
+        max_concurrent_per_user also "SSE_MAX_CONCURRENT_PER_USER": Option<u32> = 8,
+            number(0, 100_000);
+
+        /// Milliseconds after which a client that was cut off should reconnect.
+        retry_ms: u64 = 3000, number(0, 3_600_000);
+    }
 }
 
-/// `[events]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EventsSettings {
-    /// Where the journal is kept.
-    pub backend: Backend,
-    /// Entries kept for each user, approximately.
-    pub stream_maxlen: usize,
-    /// Most entries of a snapshot that one connection gets.
-    pub replay_max_per_request: u32,
-    /// The age from which an entry counts as gone; `None` for no limit.
-    #[serde(rename = "replay_max_age_hours", deserialize_with = "fields::hours")]
-    pub replay_max_age: Option<Duration>,
-    /// Snapshots of one user within the window; `None` for no budget.
-    #[serde(deserialize_with = "fields::not_zero")]
-    pub replay_budget_requests_per_window: Option<u32>,
-    /// The sliding window of that budget.
-    #[serde(rename = "replay_budget_window_seconds", deserialize_with = "fields::seconds")]
-    pub replay_budget_window: Duration,
-    /// How long a repeated idempotency key is recognised.
-    #[serde(rename = "idempotency_window_seconds", deserialize_with = "fields::seconds")]
-    pub idempotency_window: Duration,
-    /// Most users that one publish may name.
-    pub recipients_max: usize,
+section! {
+    "events" => EventsSettings {
+        /// Where user events are kept: "memory", "disk", "redis", "nats" or "postgres".
+        backend: Backend = "disk", BACKEND;
+
+        /// Events kept for each user, approximately.
+        stream_maxlen also "EVENTS_STREAM_MAXLEN": usize = 1000, number(1, 10_000_000);
+
+        /// Most events that one request replays; the client comes back for more.
+        replay_max_per_request also "EVENTS_REPLAY_MAX_PER_REQUEST": u32 = 200, number(1, 100_000);
+
+        /// Hours after which an event counts as gone; 0: no limit.
+        #[serde(deserialize_with = "fields::hours")]
+        replay_max_age as "replay_max_age_hours" also "EVENTS_REPLAY_MAX_AGE_HOURS": Option<Duration> = 48,
+            number(0, 87_600);
+
+        /// Replays per user and window; 0: no budget.
+        #[serde(deserialize_with = "fields::not_zero")]
+        replay_budget_requests_per_window also "EVENTS_REPLAY_BUDGET_REQUESTS_PER_WINDOW": Option<u32> = 30,
+            number(0, 1_000_000);
+
+        /// Seconds of the sliding window of that budget.
+        #[serde(deserialize_with = "fields::seconds")]
+        replay_budget_window as "replay_budget_window_seconds" also "EVENTS_REPLAY_BUDGET_WINDOW_SECONDS": Duration = 60,
+            number(1, 86_400);
+
+        /// Seconds during which a repeated Idempotency-Key is recognised.
+        #[serde(deserialize_with = "fields::seconds")]
+        idempotency_window as "idempotency_window_seconds": Duration = 600, number(1, 86_400);
+
+        /// Most `user_ids` of one publish.
+        recipients_max: usize = 1000, number(1, 100_000);
+    }
 }
 
-/// `[messages]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MessagesSettings {
-    /// Where messages are kept.
-    pub backend: Backend,
-    /// The time after its producer's last sign of life that a message is removed.
-    #[serde(rename = "retention_days", deserialize_with = "fields::days")]
-    pub retention: Duration,
-    /// The silence after which a producer is given up.
-    #[serde(rename = "producer_idle_seconds", deserialize_with = "fields::seconds")]
-    pub producer_idle: Duration,
-    /// For how long a reader waits for its message to be opened.
-    #[serde(rename = "open_wait_seconds", deserialize_with = "fields::seconds")]
-    pub open_wait: Duration,
+section! {
+    "messages" => MessagesSettings {
+        /// Where messages are kept: "memory", "disk", "redis", "nats" or "postgres".
+        backend: Backend = "disk", BACKEND;
+
+        /// Days after its producer's last sign of life that a message is removed.
+        #[serde(deserialize_with = "fields::days")]
+        retention as "retention_days" also "MESSAGE_EVENTS_RETENTION_DAYS": Duration = 14,
+            number(1, 3_650);
+
+        /// Seconds of silence after which a producer counts as silent, and its readers are
+        /// notified.
+        #[serde(deserialize_with = "fields::seconds")]
+        producer_idle as "producer_idle_seconds": Duration = 90, number(1, 86_400);
+
+        /// Seconds that a reader who comes before its message is opened waits for it; 0: not at
+        /// all.
+        #[serde(deserialize_with = "fields::seconds")]
+        open_wait as "open_wait_seconds": Duration = 5, number(0, 60);
+    }
 }
 
-/// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsSettings {
-    /// Where slots and budgets are counted.
-    pub backend: Backend,
+section! {
+    "limits" => LimitsSettings {
+        /// Where connection slots and replay budgets are counted: "memory", or "redis", "nats" or
+        /// "postgres" for several processes together.
+        backend: Backend = "memory", LIMITS_BACKEND;
+    }
 }
 
-/// `[memory]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemorySettings {
-    /// Most bytes of all entries and idempotency keys together.
-    pub max_bytes: usize,
+section! {
+    "memory" => MemorySettings {
+        /// Most bytes of all events and idempotency keys in memory together, and as many again for
+        /// messages; the oldest go first; the process holds up to a quarter more.
+        max_bytes: usize = 268435456, number(1 << 20, 1 << 40);
+    }
 }
 
-/// `[disk]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskSettings {
-    /// The store's directory.
-    pub path: PathBuf,
-    /// When an acknowledged write is synced.
-    pub sync: DiskSync,
-    /// Memory for what was read, in bytes.
-    pub cache_bytes: usize,
+section! {
+    /// The store on this machine's disk, for one process: for what has "disk" as its backend.
+    /// `rejoin serve --memory` does without.
+    "disk" => DiskSettings {
+        /// Its directory, on a local file system; made where it is not there, readable by its owner
+        /// only.
+        path: PathBuf = "./data",
+            text(
+                "the path of a directory",
+                |value| value.as_str().is_some_and(|path| !path.is_empty()),
+            );
+
+        /// When an acknowledged event is synced to the disk: "always" before it is acknowledged, or
+        /// "interval": within about a second, so that a crash of the machine, though not one of the
+        /// process, may lose that second.
+        sync: DiskSync = "always",
+            text("\"always\" or \"interval\"", fits::<DiskSync>);
+
+        /// Memory for what was read of the store, in bytes.
+        cache_bytes: usize = 67108864, number(1 << 20, 1 << 40);
+    }
 }
 
 /// When a write to disk is synced.
@@ -180,49 +238,81 @@ pub enum DiskSync {
     Interval,
 }
 
-/// `[redis]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisSettings {
-    /// Where it is; several addresses, with commas between, for a cluster.
-    #[serde(deserialize_with = "fields::secret")]
-    pub url: Secret,
-    /// Whether it is a cluster.
-    pub cluster: bool,
-    /// What all keys and channels begin with.
-    pub key_prefix: String,
-    /// Who signs the server's certificate; `None` for whom the system trusts.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub tls_ca_file: Option<PathBuf>,
+section! {
+    /// Redis 6.2 or later, or Valkey: for what has "redis" as its backend.
+    "redis" => RedisSettings {
+        /// Where it is: redis://user:password@host:6379/0, or rediss:// for TLS; of a cluster
+        /// several nodes, with commas between.
+        #[serde(deserialize_with = "fields::secret")]
+        url: Secret = "redis://127.0.0.1:6379",
+            urls(
+                "a URL such as redis://user:password@host:6379/0, or rediss:// for TLS, with user and password percent-encoded; of a cluster several, with commas between",
+                validators::redis_scheme,
+            );
+
+        /// Whether it is a Redis Cluster.
+        cluster: bool = false, Allowed::Flag;
+
+        /// What all keys and channels begin with: for several programs, or several Rejoins, in one
+        /// Redis.
+        key_prefix: String = "",
+            text("a text without white space, or empty", validators::no_white_space);
+
+        /// PEM file of the authorities that sign the server's certificate; "": those that the
+        /// system trusts.
+        #[serde(deserialize_with = "fields::not_empty")]
+        tls_ca_file: Option<PathBuf> = "", FILE;
+    }
 }
 
-/// `[nats]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NatsSettings {
-    /// Where it is; several servers with commas between.
-    #[serde(deserialize_with = "fields::secret")]
-    pub url: Secret,
-    /// File with a user's JWT and key; `None` for none.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub credentials_file: Option<PathBuf>,
-    /// File with the seed of an nkey; `None` for none.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub nkey_file: Option<PathBuf>,
-    /// Who signs the servers' certificates; `None` for whom the system trusts.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub tls_ca_file: Option<PathBuf>,
-    /// What the names of streams begin with.
-    pub stream_prefix: String,
-    /// What all subjects begin with.
-    pub subject_prefix: String,
-    /// The JetStream domain; `None` for the connection's own.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub domain: Option<String>,
-    /// On how many servers each stream is kept.
-    pub replicas: usize,
-    /// Where streams are kept.
-    pub storage: NatsStorage,
+section! {
+    /// NATS 2.12 or later with JetStream: for what has "nats" as its backend.
+    "nats" => NatsSettings {
+        /// Where it is: nats://user:password@host:4222 or nats://token@host:4222, or tls:// for
+        /// TLS; several servers with commas between.
+        #[serde(deserialize_with = "fields::secret")]
+        url: Secret = "nats://127.0.0.1:4222",
+            urls(
+                "a URL such as nats://user:password@host:4222, or tls:// for TLS, with user, password or token percent-encoded; of several servers with commas between",
+                |scheme| matches!(scheme, "nats" | "tls"),
+            );
+
+        /// File with a user's JWT and key, as `nsc generate creds` writes it; empty for none.
+        #[serde(deserialize_with = "fields::not_empty")]
+        credentials_file: Option<PathBuf> = "", FILE;
+
+        /// File with the seed of an nkey; empty for none.
+        #[serde(deserialize_with = "fields::not_empty")]
+        nkey_file: Option<PathBuf> = "", FILE;
+
+        /// PEM file of the authorities that sign the servers' certificates; empty for those of the
+        /// system. With it TLS is required.
+        #[serde(deserialize_with = "fields::not_empty")]
+        tls_ca_file: Option<PathBuf> = "", FILE;
+
+        /// What the names of streams begin with: for several Rejoins in one account.
+        stream_prefix: String = "REJOIN",
+            text("1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'", validators::stream_name);
+
+        /// What all subjects begin with: for several Rejoins in one account.
+        subject_prefix: String = "rejoin",
+            text(
+                "tokens of A-Z, a-z, 0-9, '_' and '-' with dots between, 64 characters at most",
+                validators::subject,
+            );
+
+        /// The JetStream domain; empty for the connection's own.
+        #[serde(deserialize_with = "fields::not_empty")]
+        domain: Option<String> = "",
+            text("a text of A-Z, a-z, 0-9, '_' and '-', or empty", validators::domain);
+
+        /// On how many servers each stream is kept, 3 or 5 in a cluster.
+        replicas: usize = 1, number(1, 5);
+
+        /// Where streams are kept: "file" or "memory".
+        storage: NatsStorage = "file",
+            text("\"file\" or \"memory\"", fits::<NatsStorage>);
+    }
 }
 
 /// Where NATS keeps streams.
@@ -235,57 +325,82 @@ pub enum NatsStorage {
     Memory,
 }
 
-/// `[postgres]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PostgresSettings {
-    /// Where it is.
-    #[serde(deserialize_with = "fields::secret")]
-    pub url: Secret,
-    /// The schema that everything is in.
-    pub schema: String,
-    /// Most connections of this process.
-    pub max_connections: usize,
-    /// Within this, every call is answered.
-    #[serde(rename = "timeout_seconds", deserialize_with = "fields::seconds")]
-    pub timeout: Duration,
+section! {
+    /// Postgres 13 or later: for what has "postgres" as its backend.
+    "postgres" => PostgresSettings {
+        /// Where it is: postgres://user:password@host:5432/database, with
+        /// ?sslmode=verify-full&sslrootcert=/path for TLS.
+        #[serde(deserialize_with = "fields::secret")]
+        url: Secret = "postgres://localhost:5432/rejoin",
+            urls(
+                "a URL such as postgres://user:password@host:5432/database?sslmode=verify-full, with user, password and values percent-encoded",
+                validators::postgres_scheme,
+            );
+
+        /// Schema that everything is in; it is made if it is not there.
+        schema: String = "rejoin",
+            text(
+                "1 to 48 characters of a-z, 0-9 and '_', beginning with neither a digit nor \"pg_\"",
+                validators::schema,
+            );
+
+        /// Most connections of this process.
+        max_connections: usize = 16, number(8, 1_000);
+
+        /// Seconds within which a call is answered, or given up.
+        #[serde(deserialize_with = "fields::seconds")]
+        timeout as "timeout_seconds": Duration = 5, number(1, 9);
+    }
 }
 
-/// `[hub]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HubSettings {
-    /// Most entries of a topic's ring.
-    pub ring_entries_max: usize,
-    /// Most bytes of a topic's ring.
-    pub ring_max_bytes: usize,
-    /// Most bytes of all rings of the process.
-    pub rings_max_bytes: usize,
-    /// Most bytes of broadcasts that wait for connections.
-    pub broadcasts_max_bytes: usize,
+section! {
+    "hub" => HubSettings {
+        /// Most recent events that a process keeps ready for each user who is connected.
+        ring_entries_max: usize = 1024, number(1, 1_000_000);
+
+        /// Most bytes of them.
+        ring_max_bytes: usize = 1048576, number(1024, 1 << 30);
+
+        /// Most bytes of them for all users together: the oldest event of all makes room for the
+        /// newest.
+        rings_max_bytes: usize = 67108864, number(1024, 1 << 40);
+
+        /// Most bytes of broadcasts that wait for connections which are behind; the largest may
+        /// have a third of them.
+        broadcasts_max_bytes: usize = 16777216, number(65_536, 1 << 40);
+    }
 }
 
-/// `[log]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSettings {
-    /// The form of its lines.
-    pub format: LogFormat,
-    /// What is logged: directives that `tracing_subscriber::EnvFilter` understands.
-    pub level: String,
+section! {
+    "log" => LogSettings {
+        /// Form of the log's lines: "text" or "json".
+        format: LogFormat = "text",
+            text("\"text\" or \"json\"", fits::<LogFormat>);
+
+        /// What is logged: a level (error, warn, info, debug, trace), or directives such as
+        /// "info,rejoin=debug".
+        level: String = "info",
+            text(
+                "error, warn, info, debug, trace or off, or directives such as \"info,rejoin=debug\"",
+                validators::directives,
+            );
+    }
 }
 
-/// `[telemetry]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TelemetrySettings {
-    /// The collector that traces are sent to; `None` for no traces.
-    #[serde(deserialize_with = "fields::not_empty")]
-    pub otlp_endpoint: Option<Secret>,
-    /// What this service is called in its traces.
-    pub service_name: String,
-    /// The part of the requests that are traced.
-    pub sample_ratio: f64,
+section! {
+    "telemetry" => TelemetrySettings {
+        /// URL of an OpenTelemetry collector that takes OTLP over HTTP, as `http://127.0.0.1:4318`;
+        /// "": no traces are sent.
+        #[serde(deserialize_with = "fields::not_empty")]
+        otlp_endpoint: Option<Secret> = "", HTTP_URL;
+
+        /// Name of this service in its traces.
+        service_name: String = "rejoin",
+            text("a text that is not empty", validators::not_empty);
+
+        /// Part of the requests that are traced, unless their caller has decided: from 0.0 to 1.0.
+        sample_ratio: f64 = 1.0, Allowed::Ratio;
+    }
 }
 
 /// What an adapter talks to. Backends of the contract that this version lacks are refused when settings are read.

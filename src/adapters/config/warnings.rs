@@ -23,7 +23,7 @@ fn ignored(settings: &Settings, figment: &Figment) -> Option<String> {
     if settings.auth.mode != AuthMode::None {
         return None;
     }
-    let of_auth = keys::KEYS.iter().map(|key| key.name).filter(|name| name.starts_with("auth.") && !HEEDED_BY_MODE_NONE.contains(name));
+    let of_auth = keys::all().map(|key| key.name).filter(|name| name.starts_with("auth.") && !HEEDED_BY_MODE_NONE.contains(name));
     let set = of_auth.map(|name| (name, Origin::of(figment, name))).filter(|(_, origin)| *origin != Origin::Default);
     let names: Vec<String> = set.map(|(name, origin)| format!("`{name}` ({origin})")).collect();
     (!names.is_empty()).then(|| {

@@ -51,8 +51,8 @@ use crate::{
 const TRIM_SLACK_MAX: usize = 128;
 
 /// How many entries over its bound a topic may keep.
-pub const fn trim_slack_entries(topic_entries_max: usize) -> usize {
-    let slack = topic_entries_max / 8;
+pub const fn trim_slack_entries(stream_maxlen: usize) -> usize {
+    let slack = stream_maxlen / 8;
     if slack < TRIM_SLACK_MAX { slack } else { TRIM_SLACK_MAX }
 }
 
@@ -103,7 +103,7 @@ impl DiskLog {
     }
 
     pub(super) fn cutoff(&self, now: Timestamp) -> Timestamp {
-        retained_since(now, self.retention.age_max)
+        retained_since(now, self.retention.replay_max_age)
     }
 
     /// What an entry's row says: the position before it, and the event.
@@ -311,7 +311,7 @@ impl DiskLog {
                 return Ok((Appended { id, duplicate: true }, None));
             }
         }
-        let max = self.retention.topic_entries_max;
+        let max = self.retention.stream_maxlen;
         // With the one that comes.
         let entries = usize::try_from(topic.entries).unwrap_or(usize::MAX).saturating_add(1);
         if entries > max + trim_slack_entries(max) {

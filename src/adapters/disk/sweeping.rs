@@ -75,7 +75,7 @@ impl DiskLog {
     }
 
     fn remove_aged(&self, rows: &mut Draft) -> Result<Option<usize>, Failure> {
-        if self.retention.age_max.is_none() {
+        if self.retention.replay_max_age.is_none() {
             return Ok(None);
         }
         let cutoff = self.cutoff(self.now());

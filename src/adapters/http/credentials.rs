@@ -15,8 +15,8 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The token of a subscribe request: a browser's `EventSource` can't set headers.
 pub(super) fn of_reader<'a>(headers: &'a HeaderMap, access_token: Option<&'a str>, options: &ApiOptions) -> Option<&'a str> {
-    let in_cookie = || options.token_cookie.as_deref().and_then(|name| cookie(headers, name));
-    let in_query = || access_token.filter(|token| options.token_in_query && !token.is_empty());
+    let in_cookie = || options.cookie.as_deref().and_then(|name| cookie(headers, name));
+    let in_query = || access_token.filter(|token| options.query_token && !token.is_empty());
     bearer(headers).or_else(in_cookie).or_else(in_query)
 }
 

@@ -94,7 +94,7 @@ pub struct Api {
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
     /// Most bytes of one event, and of one line of NDJSON.
-    pub body_bytes_max: usize,
+    pub max_body_bytes: usize,
     /// Within this time the body of one event must have arrived.
     pub request_timeout: Duration,
     /// A client that takes nothing of an answer for so long is given up.
@@ -106,9 +106,9 @@ pub struct ApiOptions {
     /// Whether nobody is asked for a token, so that only this machine's own host names and pages may call.
     pub local_only: bool,
     /// The cookie that may carry the token of a subscribe request.
-    pub token_cookie: Option<String>,
+    pub cookie: Option<String>,
     /// Whether `?access_token=` may.
-    pub token_in_query: bool,
+    pub query_token: bool,
     /// The reconnection delay told with a refusal that names none.
     pub retry_ms: u64,
 }

@@ -72,7 +72,7 @@ impl PublishLines {
                 let key = self.idempotency_key.as_ref().map(|key| key.of_line(number));
                 publication::parse(text, key, options.recipients_max, self.api.publisher.registry())
             }
-            Line::TooLong => Err(Problem::too_large(options.body_bytes_max)),
+            Line::TooLong => Err(Problem::too_large(options.max_body_bytes)),
         }
     }
 }

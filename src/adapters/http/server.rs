@@ -29,13 +29,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Most connections at once; `None` for any number.
-    pub connections_max: Option<usize>,
+    pub max_connections: Option<usize>,
     /// Within this time the head of a request must have arrived.
     pub request_timeout: Duration,
     /// A connection may rest for so long behind an answer.
     pub keep_alive: Duration,
     /// Most bytes of a request's head.
-    pub header_bytes_max: usize,
+    pub max_header_bytes: usize,
     /// A client that takes nothing for so long is closed.
     pub write_timeout: Duration,
 }
@@ -63,7 +63,7 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     signals: Arc<Signals>,
 ) {
-    let places = Places::new(options.connections_max, signals);
+    let places = Places::new(options.max_connections, signals);
     let connections = Arc::new(Connections { routes, options, lifecycle, clock });
     accept_all(listener, places, connections).await;
 }
@@ -121,8 +121,8 @@ impl Places {
     /// How many connections may be over the limit at once. Further ones wait in the kernel's queue, not for long.
     const OVER_LIMIT: usize = 32;
 
-    fn new(connections_max: Option<usize>, signals: Arc<Signals>) -> Self {
-        let usual_max = connections_max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+    fn new(max_connections: Option<usize>, signals: Arc<Signals>) -> Self {
+        let usual_max = max_connections.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Self {
             usual: Arc::new(Semaphore::new(usual_max)),
             usual_max,

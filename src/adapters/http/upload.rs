@@ -57,7 +57,7 @@ pub(super) struct Upload {
 pub(super) fn answer(api: &Api, Upload { body, wanted, expires_at }: Upload, worker: impl Worker) -> Response {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
     let task = Task {
-        lines: LineUpload::new(body, api.options.body_bytes_max, api.lifecycle.clone(), expires_at),
+        lines: LineUpload::new(body, api.options.max_body_bytes, api.lifecycle.clone(), expires_at),
         results: Results::new(wanted),
         sender,
         write_timeout: api.options.write_timeout,

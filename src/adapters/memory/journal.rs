@@ -43,13 +43,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct MemoryOptions {
     /// Most entries of one topic.
-    pub topic_entries_max: usize,
+    pub stream_maxlen: usize,
     /// Age after which an entry counts as gone; `None` for never.
-    pub age_max: Option<Duration>,
+    pub replay_max_age: Option<Duration>,
     /// For how long an idempotency key is remembered.
     pub idempotency_window: Duration,
     /// Most bytes of all users' entries and keys together, and as many again for messages.
-    pub bytes_max: usize,
+    pub max_bytes: usize,
 }
 
 /// The journal in memory. See the module's docs for what it promises.
@@ -98,8 +98,8 @@ impl MemoryJournal {
             by_age: BTreeSet::new(),
             forgotten: origin,
             bytes: 0,
-            seen_keys: SeenKeys::new(options.idempotency_window, options.bytes_max / 4),
-            messages: MessageStore::new(options.bytes_max, options.idempotency_window),
+            seen_keys: SeenKeys::new(options.idempotency_window, options.max_bytes / 4),
+            messages: MessageStore::new(options.max_bytes, options.idempotency_window),
             listeners: Arc::default(),
         };
         Self { clock, options, state: Mutex::new(state) }
@@ -110,7 +110,7 @@ impl MemoryJournal {
         // A panic while the lock was held is a bug that has been reported; the state is changed in whole steps.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now = state.now.max(self.clock.now());
-        let cutoff = TimedId::at(retained_since(state.now, self.options.age_max));
+        let cutoff = TimedId::at(retained_since(state.now, self.options.replay_max_age));
         while state.by_age.first().is_some_and(|(oldest, _)| *oldest < cutoff) {
             state.remove_oldest();
         }
@@ -164,7 +164,7 @@ impl State {
         let now = self.now;
         let (user, entry) = self.change(user, self.forgotten, |log| {
             let entry = log.push(now, event);
-            while log.len() > options.topic_entries_max {
+            while log.len() > options.stream_maxlen {
                 log.pop_oldest();
             }
             entry
@@ -198,7 +198,7 @@ impl State {
     }
 
     fn make_room(&mut self, options: &MemoryOptions) {
-        while self.bytes + self.seen_keys.bytes() > options.bytes_max && !self.by_age.is_empty() {
+        while self.bytes + self.seen_keys.bytes() > options.max_bytes && !self.by_age.is_empty() {
             self.remove_oldest();
         }
     }

@@ -30,9 +30,9 @@ pub use journal::{MemoryJournal, MemoryOptions};
 use crate::adapters::backend_kit::{BackendContext, Ports, Retention, feed::local::LocalFeed, limits::LocalLimits};
 
 /// The ports of a new backend, which keeps at most so many bytes of users' events, and as many of messages.
-pub fn open(bytes_max: usize, context: &BackendContext) -> Ports {
-    let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
-    let options = MemoryOptions { topic_entries_max, age_max, idempotency_window, bytes_max };
+pub fn open(max_bytes: usize, context: &BackendContext) -> Ports {
+    let Retention { stream_maxlen, replay_max_age, idempotency_window } = context.retention;
+    let options = MemoryOptions { stream_maxlen, replay_max_age, idempotency_window, max_bytes };
     let journal = Arc::new(MemoryJournal::new(options, Arc::clone(&context.clock)));
     let limits = Arc::new(LocalLimits::new(Arc::clone(&context.clock)));
     Ports {

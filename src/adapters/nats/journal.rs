@@ -221,7 +221,7 @@ impl NatsJournal {
     }
 
     async fn look_once(&self, subject: &str, after: Option<Position>) -> Result<Option<Look>, Failure> {
-        let since = retained_since(self.clock.now(), self.retention.age_max);
+        let since = retained_since(self.clock.now(), self.retention.replay_max_age);
         let (last, oldest) = tokio::try_join!(self.store.last(subject), self.oldest(subject, since))?;
         let Some(last) = last.filter(|last| !last.is_purge() && last.time >= since) else {
             return self.look_at_none(subject, after).await;
@@ -241,7 +241,7 @@ impl NatsJournal {
 
     /// The oldest entry that counts.
     async fn oldest(&self, subject: &str, since: crate::domain::timestamp::Timestamp) -> Result<Option<Stored>, Failure> {
-        let mut oldest = match self.retention.age_max {
+        let mut oldest = match self.retention.replay_max_age {
             Some(_) => self.store.first_since(subject, since).await?,
             None => self.store.first_from(subject, 1).await?,
         };
@@ -255,7 +255,7 @@ impl NatsJournal {
     async fn look_at_none(&self, subject: &str, after: Option<Position>) -> Result<Option<Look>, Failure> {
         // In this order: what is appended after the head was told lies behind it.
         let info = self.store.info().await?;
-        let since = retained_since(self.clock.now(), self.retention.age_max);
+        let since = retained_since(self.clock.now(), self.retention.replay_max_age);
         let last = self.store.last(subject).await?;
         let floor = match last {
             None => info.state.first_seq.saturating_sub(1),

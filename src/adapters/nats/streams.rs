@@ -131,10 +131,12 @@ impl Streams {
             let republish = Republish { destination: subjects.live_of_all(&source), source, headers_only: false };
             Config { republish: Some(republish), ..config }
         };
-        let entries_max = i64::try_from(retention.topic_entries_max).unwrap_or(i64::MAX);
+        let entries_max = i64::try_from(retention.stream_maxlen).unwrap_or(i64::MAX);
         let events = told(Config {
             max_messages_per_subject: entries_max,
-            max_age: retention.age_max.map_or(FOR_EVER, |age_max| (age_max + margin(age_max)).max(retention.idempotency_window)),
+            max_age: retention
+                .replay_max_age
+                .map_or(FOR_EVER, |replay_max_age| (replay_max_age + margin(replay_max_age)).max(retention.idempotency_window)),
             allow_atomic_publish: true,
             ..base(subjects.events(), "events")
         });
@@ -214,8 +216,8 @@ impl Streams {
 }
 
 /// What streams outlive what is in them by.
-fn margin(age_max: Duration) -> Duration {
-    (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
+fn margin(replay_max_age: Duration) -> Duration {
+    (replay_max_age / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
 }
 
 /// The configuration with what must be so; what an operator may choose stays.

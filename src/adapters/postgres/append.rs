@@ -61,13 +61,13 @@ pub(super) struct AppendWriter {
 #[derive(Clone)]
 pub(super) struct AppendBounds {
     channel: String,
-    topic_entries_max: i64,
+    stream_maxlen: i64,
     key_window_ms: i64,
 }
 
 impl AppendBounds {
-    pub(super) fn new(channel: String, topic_entries_max: usize, idempotency_window: Duration) -> Self {
-        Self { channel, topic_entries_max: to_i64(topic_entries_max as u64), key_window_ms: millis(idempotency_window) }
+    pub(super) fn new(channel: String, stream_maxlen: usize, idempotency_window: Duration) -> Self {
+        Self { channel, stream_maxlen: to_i64(stream_maxlen as u64), key_window_ms: millis(idempotency_window) }
     }
 }
 
@@ -215,7 +215,7 @@ impl AppendColumns {
             .bind(&self.payloads)
             .bind(&self.keys)
             .bind(self.keys.iter().any(Option::is_some))
-            .bind(bounds.topic_entries_max)
+            .bind(bounds.stream_maxlen)
             .bind(bounds.key_window_ms)
             .bind(&bounds.channel)
             .bind(Hint::grown(&self.topics).text())

@@ -60,8 +60,8 @@ struct Lent {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, connections_max: usize, call_timeout: Duration) -> Self {
-        let permits = CallPermits::new(connections_max, call_timeout);
+    pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, max_connections: usize, call_timeout: Duration) -> Self {
+        let permits = CallPermits::new(max_connections, call_timeout);
         Self { connector: Arc::clone(connector), purpose, permits, idle: Mutex::default(), full_at: Mutex::default() }
     }
 

@@ -123,21 +123,21 @@ pub async fn open(options: PostgresOptions, context: &BackendContext) -> Result<
     let schema: SchemaName = options.schema.parse()?;
     let channel = schema.channel();
     let connector = Arc::new(Connector::new(server, schema, Arc::clone(&context.entropy)));
-    let call_timeout = options.call_timeout;
+    let call_timeout = options.timeout;
     let purpose = |name| Purpose { name, statement_timeout: call_timeout, is_durable: true };
-    let pool = |name, connections_max| ConnectionPool::new(&connector, purpose(name), connections_max, call_timeout);
+    let pool = |name, max_connections| ConnectionPool::new(&connector, purpose(name), max_connections, call_timeout);
     try_once(&connector, purpose("rejoin start"), call_timeout).await?;
 
-    let Retention { topic_entries_max, age_max, idempotency_window } = context.retention;
+    let Retention { stream_maxlen, replay_max_age, idempotency_window } = context.retention;
     let swept = Purpose { name: "rejoin sweep", statement_timeout: SWEEP_TIMEOUT, is_durable: false };
     let sweeps = Arc::new(ConnectionPool::new(&connector, swept, 1, SWEEP_TIMEOUT));
-    let sweep = PostgresSweep { pool: Arc::clone(&sweeps), age_max, idempotency_window };
+    let sweep = PostgresSweep { pool: Arc::clone(&sweeps), replay_max_age, idempotency_window };
     let log = Arc::new(PostgresLog {
         reads: pool("rejoin reads", options.connections_for_reads()),
-        age_ms: numbers::millis_or_endless(age_max),
+        age_ms: numbers::millis_or_endless(replay_max_age),
         on_malformed: Arc::clone(&context.on_malformed),
     });
-    let bounds = AppendBounds::new(channel.clone(), topic_entries_max, idempotency_window);
+    let bounds = AppendBounds::new(channel.clone(), stream_maxlen, idempotency_window);
     let events = AppendWriter { pool: pool("rejoin events", 1), bounds };
     let messages = MessageWriter { pool: pool("rejoin messages", 1), channel: channel.clone(), idempotency_window };
     let counted = Purpose { is_durable: false, ..purpose("rejoin limits") };

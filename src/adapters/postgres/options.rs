@@ -19,16 +19,16 @@ pub struct PostgresOptions {
     /// The schema that everything is in.
     pub schema: String,
     /// Most connections of this process, at least [`CONNECTIONS_MIN`].
-    pub connections_max: usize,
+    pub max_connections: usize,
     /// Within this, every call is answered.
-    pub call_timeout: Duration,
+    pub timeout: Duration,
 }
 
 impl PostgresOptions {
     /// Connections for reads and short calls.
     pub(super) const fn connections_for_reads(&self) -> usize {
         let others = DEDICATED_CONNECTIONS + CONNECTIONS_FOR_LIMITS;
-        if self.connections_max > others { self.connections_max - others } else { 1 }
+        if self.max_connections > others { self.max_connections - others } else { 1 }
     }
 
     /// Connections for leases and budgets.

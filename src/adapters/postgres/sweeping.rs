@@ -99,7 +99,7 @@ pub(super) const SWEEP_TOPICS: &str = remove_older!(
 pub(super) struct PostgresSweep {
     pub(super) pool: Arc<ConnectionPool>,
     /// `None` for entries that never age.
-    pub(super) age_max: Option<Duration>,
+    pub(super) replay_max_age: Option<Duration>,
     pub(super) idempotency_window: Duration,
 }
 
@@ -124,10 +124,10 @@ impl Sweep for PostgresSweep {
     }
 
     async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError> {
-        if let Some(age_max) = self.age_max {
+        if let Some(replay_max_age) = self.replay_max_age {
             let mut from_ms = Some(-1);
             while from_ms.is_some() && turn.next_batch().await? {
-                from_ms = self.remove_batch(SWEEP_EVENTS, age_max, from_ms).await?;
+                from_ms = self.remove_batch(SWEEP_EVENTS, replay_max_age, from_ms).await?;
             }
         }
         for (statement, kept) in [

@@ -84,7 +84,7 @@ impl RedisJournal {
         let topic = Topic::User(first.user.clone());
         let mut keys = vec![self.keys.origin(&topic), self.keys.clock(&topic), self.keys.users_by_newest_entry(&topic)];
         let mut arguments =
-            vec![self.context.retention.topic_entries_max.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
+            vec![self.context.retention.stream_maxlen.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
         for (_, Append { user, event, idempotency_key }) in group {
             let topic = &Topic::User(user.clone());
             let (key, known) = match idempotency_key {
@@ -116,7 +116,7 @@ impl RedisJournal {
     /// What stands behind a position; without a limit only the bounds.
     async fn read_stream(&self, topic: &Topic, after: Position, limit: Option<PageLimit>) -> Result<StoredPage, BackendError> {
         let age_ms = match topic {
-            Topic::User(_) => self.context.retention.age_max.map_or(0, millis),
+            Topic::User(_) => self.context.retention.replay_max_age.map_or(0, millis),
             Topic::Message(_) => 0,
         };
         let (after, after_ms) = stream_position(topic, after);
@@ -258,7 +258,7 @@ impl Journal for RedisJournal {
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
         let topic = &Topic::User(user.clone());
-        let age_ms = self.context.retention.age_max.map_or(0, millis).to_string();
+        let age_ms = self.context.retention.replay_max_age.map_or(0, millis).to_string();
         self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
     }
 

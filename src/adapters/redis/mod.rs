@@ -79,11 +79,11 @@ pub struct RedisOptions {
 }
 
 /// What streams outlive their newest entries by.
-fn margin(age_max: Duration) -> Duration {
-    (age_max / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
+fn margin(replay_max_age: Duration) -> Duration {
+    (replay_max_age / 8).clamp(Duration::from_secs(1), Duration::from_hours(1))
 }
 
 /// For how long a stream outlives its newest entry: longer than that counts. `None` for ever.
 fn stream_life(retention: Retention) -> Option<Duration> {
-    retention.age_max.map(|age_max| age_max + margin(age_max))
+    retention.replay_max_age.map(|replay_max_age| replay_max_age + margin(replay_max_age))
 }

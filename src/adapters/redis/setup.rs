@@ -99,9 +99,9 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
     };
     let feed = FeedOptions { task: "redis feed", announcements_task: "redis announcements", call_timeout: CALL_TIMEOUT };
     let feed = Arc::new(DrivenFeed::start(context, feed, source, announcements));
-    let sweeper = stream_life(context.retention).zip(context.retention.age_max).map(|(stream_life, age_max)| {
+    let sweeper = stream_life(context.retention).zip(context.retention.replay_max_age).map(|(stream_life, replay_max_age)| {
         let sweep = RedisSweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life };
-        Arc::new(Sweeper::start(context, "redis sweep", margin(age_max), Arc::new(sweep)))
+        Arc::new(Sweeper::start(context, "redis sweep", margin(replay_max_age), Arc::new(sweep)))
     });
     let checks = warn_about_unsafe_server_settings(Arc::clone(&appends), keys.probe(), Reconnect::new(Arc::clone(&context.entropy)));
     let checks = context.tasks.spawn("redis checks", checks.boxed());

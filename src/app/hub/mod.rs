@@ -92,7 +92,7 @@ impl Hub {
             sources,
             limits,
             broadcasts,
-            rings: Arc::new(Rings::new(ring_options.total_bytes_max)),
+            rings: Arc::new(Rings::new(ring_options.rings_max_bytes)),
             ring_options,
             page_limit,
             topics: Mutex::new(HashMap::with_hasher(SeededHash(entropy.next_u64()))),

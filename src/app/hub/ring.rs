@@ -23,11 +23,11 @@ use crate::domain::{
 #[derive(Clone, Debug)]
 pub struct RingOptions {
     /// Most entries of one ring.
-    pub entries_max: usize,
+    pub ring_entries_max: usize,
     /// Most bytes of one ring, about.
-    pub bytes_max: usize,
+    pub ring_max_bytes: usize,
     /// Most bytes of all rings of the process together, about.
-    pub total_bytes_max: usize,
+    pub rings_max_bytes: usize,
 }
 
 pub(super) struct Ring {
@@ -141,7 +141,7 @@ impl Ring {
         if let Some(extent) = &mut self.extent {
             extent.head = position;
         }
-        while self.slots.len() > options.entries_max || self.bytes > options.bytes_max {
+        while self.slots.len() > options.ring_entries_max || self.bytes > options.ring_max_bytes {
             if !self.drop_oldest() {
                 break;
             }

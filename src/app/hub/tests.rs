@@ -51,10 +51,14 @@ fn hub() -> Hub {
     let availability = Arc::new(Availability::new("test", Signals::unheard_in_tests()));
     let source = Source { log: Arc::new(MockJournal::new()), feed: Arc::new(Silent), availability };
     let sources = Sources { users: source.clone(), messages: source };
-    let options = LimitsOptions { connections_max: None, replays_max: None, replay_window: Duration::from_mins(1) };
+    let options = LimitsOptions {
+        max_concurrent_per_user: None,
+        replay_budget_requests_per_window: None,
+        replay_budget_window: Duration::from_mins(1),
+    };
     let (leases, budget) = (Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()));
     let limits = Limits::new(options, leases, budget, Arc::new(SeededEntropy::of(1)));
-    let rings = RingOptions { entries_max: 10, bytes_max: 10_000, total_bytes_max: 10_000 };
+    let rings = RingOptions { ring_entries_max: 10, ring_max_bytes: 10_000, rings_max_bytes: 10_000 };
     let page_limit = PageLimit { entries_max: 10, bytes_max: 10_000 };
     Hub::start(sources, limits, Arc::new(Broadcasts::new(1_000)), rings, page_limit, tasks(), Arc::new(SeededEntropy::of(1)))
 }

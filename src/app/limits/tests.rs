@@ -15,7 +15,11 @@ use crate::ports::{
 };
 use crate::testing::SeededEntropy;
 
-const OPTIONS: LimitsOptions = LimitsOptions { connections_max: Some(2), replays_max: Some(3), replay_window: Duration::from_mins(1) };
+const OPTIONS: LimitsOptions = LimitsOptions {
+    max_concurrent_per_user: Some(2),
+    replay_budget_requests_per_window: Some(3),
+    replay_budget_window: Duration::from_mins(1),
+};
 
 fn user(id: &str) -> UserId {
     UserId::parse(id).unwrap()
@@ -93,7 +97,7 @@ async fn a_refusal_of_the_backend_leaves_nothing_held() {
 
 #[tokio::test]
 async fn without_limits_nobody_is_asked() {
-    let options = LimitsOptions { connections_max: None, replays_max: None, ..OPTIONS };
+    let options = LimitsOptions { max_concurrent_per_user: None, replay_budget_requests_per_window: None, ..OPTIONS };
     let limits =
         Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
@@ -165,7 +169,7 @@ async fn a_renewal_that_fails_is_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn many_leases_go_in_several_calls() {
     let (renewed, released) = (Calls::default(), Calls::default());
-    let options = LimitsOptions { connections_max: Some(10_000), ..OPTIONS };
+    let options = LimitsOptions { max_concurrent_per_user: Some(10_000), ..OPTIONS };
     let limits =
         Limits::new(options, Arc::new(granting(&renewed, &released)), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());

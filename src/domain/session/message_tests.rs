@@ -13,7 +13,7 @@ use crate::{
 };
 
 const POLICY: StreamPolicy =
-    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 2, producer_idle: Duration::from_secs(90) };
+    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, replay_max_per_request: 2, producer_idle: Duration::from_secs(90) };
 
 struct Stream {
     session: Session,

@@ -20,7 +20,7 @@ pub struct StreamPolicy {
     /// The delay after which clients are told to reconnect.
     pub retry_ms: u64,
     /// Most entries of a snapshot that one connection gets.
-    pub snapshot_entries_max: u32,
+    pub replay_max_per_request: u32,
     /// The silence after which a message's producer is given up.
     pub producer_idle: Duration,
 }
@@ -40,7 +40,7 @@ impl Session {
             Cursor::After(id) => Position::After(id),
             Cursor::Absent | Cursor::Oldest | Cursor::Unreadable => Position::Start,
         };
-        let replay = Replay::open(cursor, filter, policy.snapshot_entries_max);
+        let replay = Replay::open(cursor, filter, policy.replay_max_per_request);
         Self::begin(topic, style, replay, last_sent, policy, now, expires_at)
     }
 

@@ -18,8 +18,12 @@ use crate::{
 
 /// A position frame up to its id.
 const POSITION: &str = "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid: ";
-const POLICY: StreamPolicy =
-    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, snapshot_entries_max: 200, producer_idle: Duration::from_secs(90) };
+const POLICY: StreamPolicy = StreamPolicy {
+    keepalive: Duration::from_secs(15),
+    retry_ms: 3_000,
+    replay_max_per_request: 200,
+    producer_idle: Duration::from_secs(90),
+};
 
 struct Stream {
     session: Session,
@@ -164,7 +168,7 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
 
 #[test]
 fn promise_1_a_capped_snapshot_closes_and_never_goes_live_over_a_hole() {
-    let policy = StreamPolicy { snapshot_entries_max: 2, ..POLICY };
+    let policy = StreamPolicy { replay_max_per_request: 2, ..POLICY };
     let topic = Topic::User(UserId::parse("u1").unwrap());
     let mut session = Session::open(topic, StreamStyle::default(), Cursor::Oldest, CategoryFilter::All, &policy, any_instant(), None);
     let page = Page { entries: vec![entry(2, 1, "a"), entry(3, 2, "a"), entry(4, 3, "a")], more: false, bounds: bounds(4) };

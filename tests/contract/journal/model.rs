@@ -60,8 +60,8 @@ pub(crate) async fn a_topic_behaves_as_a_list_with_a_trimmed_beginning(fixture: 
 }
 
 async fn judge(fixture: &dyn Fixture, time_is_free: bool, acts: Vec<Act>, alone: bool) -> Result<(), TestCaseError> {
-    let age_max = time_is_free.then_some(Duration::from_millis(AGE_MAX_MS));
-    let backend = fixture.open(Options { topic_entries_max: BOUND, age_max, ..Options::default() }).await;
+    let replay_max_age = time_is_free.then_some(Duration::from_millis(AGE_MAX_MS));
+    let backend = fixture.open(Options { stream_maxlen: BOUND, replay_max_age, ..Options::default() }).await;
     let mut world = World {
         slack: backend.trim_slack_entries(),
         processes: [backend.process().await, backend.process().await],

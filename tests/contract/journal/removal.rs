@@ -14,7 +14,7 @@ use crate::contract::{
 
 pub(crate) async fn trimming_at_the_bound_is_told_exactly(fixture: &dyn Fixture) {
     const BOUND: usize = 20;
-    let backend = fixture.open(Options { topic_entries_max: BOUND, ..Options::default() }).await;
+    let backend = fixture.open(Options { stream_maxlen: BOUND, ..Options::default() }).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let slack = backend.trim_slack_entries();
     let before = process.bounds(&topic).await;
@@ -36,7 +36,7 @@ pub(crate) async fn trimming_at_the_bound_is_told_exactly(fixture: &dyn Fixture)
 
 pub(crate) async fn the_oldest_retained_is_asked_for_with_zero(fixture: &dyn Fixture) {
     const BOUND: usize = 10;
-    let backend = fixture.open(Options { topic_entries_max: BOUND, ..Options::default() }).await;
+    let backend = fixture.open(Options { stream_maxlen: BOUND, ..Options::default() }).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     assert_eq!(process.bounds(&topic).await.continuity(Position::Start), Continuity::Whole, "an empty topic lacks nothing");
     process.append_batch(&topic, 0..BOUND).await;
@@ -46,7 +46,7 @@ pub(crate) async fn the_oldest_retained_is_asked_for_with_zero(fixture: &dyn Fix
 }
 
 pub(crate) async fn entries_over_the_age_limit_count_as_removed(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { age_max: Some(Duration::from_secs(4)), ..Options::default() }).await;
+    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(4)), ..Options::default() }).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut told = process.append_batch(&topic, 0..2).await;
     backend.pass(Duration::from_secs(2)).await;
@@ -61,7 +61,7 @@ pub(crate) async fn entries_over_the_age_limit_count_as_removed(fixture: &dyn Fi
 }
 
 pub(crate) async fn a_topic_that_expired_whole_hides_no_loss(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { age_max: Some(Duration::from_secs(2)), ..Options::default() }).await;
+    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() }).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let told = process.append_batch(&topic, 0..3).await;
     // Long enough for whatever the backend forgets as a whole.
@@ -128,7 +128,7 @@ fn assert_exact(bounds: &Bounds, told: &[EventId], removed: usize) {
 }
 
 pub(crate) async fn the_length_is_what_reading_gives(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { age_max: Some(Duration::from_secs(2)), ..Options::default() }).await;
+    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() }).await;
     let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
     let length = async || two.journal.length(topic.user().unwrap()).await.unwrap();
     assert_eq!(length().await, 0);

@@ -37,7 +37,7 @@ pub(crate) async fn a_message_reads_from_zero_in_pages_without_a_gap(fixture: &d
 
 pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
     let backend =
-        fixture.open(Options { topic_entries_max: 5, age_max: Some(std::time::Duration::from_secs(2)), ..Options::default() }).await;
+        fixture.open(Options { stream_maxlen: 5, replay_max_age: Some(std::time::Duration::from_secs(2)), ..Options::default() }).await;
     let process = backend.process().await;
     let id = process.open_message().await;
     process.append_to(id, (0..40).map(chunk)).await;

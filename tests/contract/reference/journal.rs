@@ -56,7 +56,7 @@ pub(crate) async fn a_topic_is_as_the_domain_decides(fixture: &dyn Fixture) {
 }
 
 async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseError> {
-    let options = Options { age_max: Some(AGE_MAX), ..Options::default() };
+    let options = Options { replay_max_age: Some(AGE_MAX), ..Options::default() };
     let backend = fixture.open_with_clock(options).await;
     let mut world = World {
         process: backend.process().await,

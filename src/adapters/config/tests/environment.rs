@@ -29,7 +29,7 @@ fn a_variable_that_is_near_a_setting_is_told_which() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    for key in keys::KEYS {
+    for key in keys::all() {
         let listing = |environment: &[(&str, &str)]| load("", environment).unwrap().listing.to_string();
         for name in key.legacy.map(ToOwned::to_owned).into_iter().chain([keys::variable(key.name)]) {
             assert_eq!(listing(&[(&name, "")]), listing(&[]), "{name}");

@@ -77,7 +77,7 @@ impl Connections {
             .half_close(true)
             // Our own deadline tells a request that is late from a connection that rests.
             .header_read_timeout(None)
-            .max_buf_size(self.options.header_bytes_max)
+            .max_buf_size(self.options.max_header_bytes)
             .serve_connection(ConnectionIo::new(socket, first, Some(Arc::clone(&activity)), self.write_timeout(arrival)), service);
         let mut deadline = self.deadline(activity, arrival);
         let end = poll_fn(|context| {

@@ -57,7 +57,7 @@ impl Connections {
                 .keep_alive_timeout(PING_TIMEOUT)
                 .max_concurrent_streams(STREAMS_MAX)
                 .max_send_buf_size(SEND_BUFFER_BYTES)
-                .max_header_list_size(u32::try_from(self.options.header_bytes_max).unwrap_or(u32::MAX))
+                .max_header_list_size(u32::try_from(self.options.max_header_bytes).unwrap_or(u32::MAX))
                 // Bytes that come are no sign of a request: a client that only answers pings rests.
                 .serve_connection(ConnectionIo::new(socket, first, None, self.write_timeout(arrival)), service);
         let mut deadline = self.deadline(activity, arrival);

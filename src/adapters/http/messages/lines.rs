@@ -83,7 +83,7 @@ impl AppendLines {
     fn parse(&self, number: u64, line: &Line) -> Result<Draft, Problem> {
         match line {
             Line::Whole(text) => draft::draft(text, self.idempotency_key.as_ref().map(|key| key.of_line(number))),
-            Line::TooLong => Err(Problem::too_large(self.api.options.body_bytes_max)),
+            Line::TooLong => Err(Problem::too_large(self.api.options.max_body_bytes)),
         }
     }
 }

@@ -39,14 +39,14 @@ fn check(journal: &MemoryJournal) -> Result<(), TestCaseError> {
     for (user, log) in &state.logs {
         let page = log.read(Position::Start, everything, state.bounds(&Topic::User(user.clone())));
         prop_assert_eq!(page.entries.len(), log.len());
-        prop_assert!(log.len() <= journal.options.topic_entries_max);
+        prop_assert!(log.len() <= journal.options.stream_maxlen);
         let follow = page.entries.windows(2).all(|pair| pair[1].prev == Some(pair[0].id.into()));
         prop_assert!(follow && page.entries.first().is_none_or(|first| first.prev == page.bounds.floor));
         bytes += topic_bytes(user) + log.bytes();
         prop_assert!(log.bytes() >= page.entries.iter().map(|entry| cost::event(&entry.event)).sum::<usize>());
     }
     prop_assert_eq!(state.bytes, bytes);
-    prop_assert!(state.bytes + state.seen_keys.bytes() <= journal.options.bytes_max);
+    prop_assert!(state.bytes + state.seen_keys.bytes() <= journal.options.max_bytes);
     let by_age: BTreeSet<_> = state.logs.iter().map(|(user, log)| (log.age_key(), user.clone())).collect();
     prop_assert_eq!(&state.by_age, &by_age, "each topic is found by its oldest entry");
     Ok(())
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn promise_7_the_bytes_are_counted_and_bounded(acts in proptest::collection::vec(act(), 1..80), bytes_max in 2_000_usize..20_000) {
         let clock = Arc::new(ManualClock::default());
-        let options = MemoryOptions { topic_entries_max: 6, age_max: Some(AGE_MAX), idempotency_window: AGE_MAX, bytes_max };
+        let options = MemoryOptions { stream_maxlen: 6, replay_max_age: Some(AGE_MAX), idempotency_window: AGE_MAX, max_bytes: bytes_max };
         let journal = MemoryJournal::new(options, Arc::clone(&clock) as _);
         for act in acts {
             match act {

@@ -67,7 +67,7 @@ struct World {
 
 impl World {
     fn new(options: RingOptions) -> Self {
-        let rings = Arc::new(Rings::new(options.total_bytes_max));
+        let rings = Arc::new(Rings::new(options.rings_max_bytes));
         let (ring, other) = (Held::new(&rings), Held::new(&rings));
         Self { ring, other, rings, options, newest: 10, elsewhere: 0, taken: Vec::new(), began: 0, floor: None }
     }
@@ -142,13 +142,13 @@ impl World {
         let Self { options, .. } = self;
         let (ring, other) = (self.ring(), self.other.0.lock().unwrap());
         for ring in [&ring, &other] {
-            prop_assert!(ring.slots.len() <= options.entries_max);
-            prop_assert!(ring.bytes <= options.bytes_max);
+            prop_assert!(ring.slots.len() <= options.ring_entries_max);
+            prop_assert!(ring.bytes <= options.ring_max_bytes);
             prop_assert_eq!(ring.bytes, ring.slots.iter().map(Slot::cost_bytes).sum::<usize>());
         }
         let total = self.rings.bytes();
         prop_assert_eq!(total, ring.bytes + other.bytes);
-        prop_assert!(total <= options.total_bytes_max);
+        prop_assert!(total <= options.rings_max_bytes);
 
         prop_assert_eq!(ring.head(), self.head());
         let first = self.taken.len() - ring.slots.len();
@@ -216,7 +216,7 @@ proptest! {
     fn promise_7_a_ring_is_the_end_of_its_list_within_its_bounds(
         acts in proptest::collection::vec(act(), 1..80), entries_max in 1_usize..10, bytes_max in 400_usize..6_000, total_max in 400_usize..8_000,
     ) {
-        let mut world = World::new(RingOptions { entries_max, bytes_max, total_bytes_max: total_max });
+        let mut world = World::new(RingOptions { ring_entries_max: entries_max, ring_max_bytes: bytes_max, rings_max_bytes: total_max });
         for act in acts {
             world.act(&act)?;
             world.check()?;

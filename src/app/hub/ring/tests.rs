@@ -59,7 +59,7 @@ pub(super) fn entry(sequence: u64, prev: Option<Position>, payload_bytes: usize)
     Entry { id: EventId::timed(sequence, 0), prev, event: event(sequence, payload_bytes) }
 }
 
-const AMPLE: RingOptions = RingOptions { entries_max: 100, bytes_max: 1 << 20, total_bytes_max: 1 << 20 };
+const AMPLE: RingOptions = RingOptions { ring_entries_max: 100, ring_max_bytes: 1 << 20, rings_max_bytes: 1 << 20 };
 
 #[test]
 fn a_slot_is_encoded_once_per_format_and_shared() {
@@ -88,7 +88,7 @@ fn a_slot_is_encoded_once_per_format_and_shared() {
 
 #[test]
 fn an_entry_larger_than_the_ring_leaves_it_empty_and_whole() {
-    let options = RingOptions { bytes_max: 1_000, ..AMPLE };
+    let options = RingOptions { ring_max_bytes: 1_000, ..AMPLE };
     let mut ring = Ring::new(no_bound());
     assert_eq!(ring.push(&entry(11, Some(at(10)), 2_000), &options), Step::Next);
     assert_eq!((ring.slots.len(), ring.bytes, ring.head()), (0, 0, Some(at(11))));
