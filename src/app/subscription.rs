@@ -151,7 +151,7 @@ impl Subscription {
 
     /// Until when a write may last, whatever the write timeout says.
     pub(super) fn write_deadline(&self) -> Option<Instant> {
-        self.session.hard_deadline().map(|at| Instant::from_std(at).max(Instant::now()))
+        self.session.token_expires_at().map(|at| Instant::from_std(at).max(Instant::now()))
     }
 
     /// Does what can be done without waiting: what is due, and what is new. Tells what to write, and what to do behind that.

@@ -9,14 +9,18 @@
 mod action;
 mod opening;
 mod producer_watch;
+mod timers;
 
 use std::time::{Duration, Instant};
 
-use self::producer_watch::{Finding, ProducerWatch};
 pub use self::{
     action::{Action, Ask, Ending},
     opening::StreamPolicy,
     producer_watch::ProducerSign,
+};
+use self::{
+    producer_watch::{Finding, ProducerWatch},
+    timers::{Timer, Timers},
 };
 use super::{
     backoff::pause_after,
@@ -52,10 +56,10 @@ pub struct Session {
     /// Of a message's stream.
     producer: Option<Box<ProducerWatch>>,
     written_at: Instant,
-    expires_at: Option<Instant>,
-    drain: Option<Drain>,
+    timers: Timers,
+    /// The delay that the client is asked for when the process drains.
+    drain_retry_ms: u64,
     read_failures: u32,
-    read_again_at: Option<Instant>,
     ending: Option<Ending>,
     tally: Tally,
 }
@@ -67,12 +71,6 @@ pub struct Tally {
     pub entries_read: u32,
     /// Notices of truncation that were sent.
     pub truncations: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Drain {
-    at: Instant,
-    retry_ms: u64,
 }
 
 impl Session {
@@ -112,7 +110,7 @@ impl Session {
                 _ => Action::Follow(position),
             },
             Next::CloseCapped => Action::Close(Ending::SnapshotCapped),
-            Next::Locate | Next::Read(_) if self.read_again_at.is_some() => Action::Pause,
+            Next::Locate | Next::Read(_) if self.timers.get(Timer::ReadAgain).is_some() => Action::Pause,
             Next::Locate => Action::Ask(Ask::Locate),
             Next::Read(position) => Action::Ask(Ask::Read(position)),
         }
@@ -120,15 +118,13 @@ impl Session {
 
     /// When [`Session::handle_timeout`] wants to be called, at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        let keepalive_at = self.written_at + self.keepalive;
-        let ask_at = self.producer.as_ref().filter(|_| self.is_following()).map(|producer| producer.ask_at);
-        let others = [self.expires_at, self.drain.map(|drain| drain.at), self.read_again_at, ask_at];
-        others.into_iter().flatten().fold(keepalive_at, Instant::min)
+        let counting = Timer::ALL.into_iter().filter(|timer| self.counts(*timer));
+        counting.filter_map(|timer| self.timers.get(timer)).fold(self.keepalive_at(), Instant::min)
     }
 
-    /// The latest moment at which a stalled write may still go on, whatever the write timeout says.
-    pub fn hard_deadline(&self) -> Option<Instant> {
-        self.expires_at
+    /// When the client's credentials end, and with them a write that stalls, whatever the write timeout says.
+    pub fn token_expires_at(&self) -> Option<Instant> {
+        self.timers.get(Timer::TokenExpiry)
     }
 
     /// The topic's bounds, as [`Ask::Locate`] asked.
@@ -148,7 +144,8 @@ impl Session {
     /// `jitter` is the connection's own, at random: those that failed together do not try again together.
     pub fn handle_read_failed(&mut self, now: Instant, jitter: u64) {
         self.read_failures = self.read_failures.saturating_add(1);
-        self.read_again_at = Some(now + pause_after(self.read_failures, READ_RETRY_FIRST, READ_RETRY_LONGEST, jitter));
+        let pause = pause_after(self.read_failures, READ_RETRY_FIRST, READ_RETRY_LONGEST, jitter);
+        self.timers.set(Timer::ReadAgain, now + pause);
     }
 
     /// Live entries reach back to the client's position without a gap, up to `head`: no page is needed.
@@ -182,30 +179,49 @@ impl Session {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<Frame>) {
-        if self.read_again_at.is_some_and(|at| at <= now) {
-            self.read_again_at = None;
+        for timer in Timer::ALL {
+            if self.counts(timer) && self.timers.is_due(timer, now) {
+                self.handle_due(timer, out);
+            }
+            if self.ending.is_some() {
+                return;
+            }
         }
-        if self.expires_at.is_some_and(|at| at <= now) {
-            return self.end(Ending::TokenExpired, None, "token expired", out);
-        }
-        if let Some(drain) = self.drain.filter(|drain| drain.at <= now) {
-            return self.end(Ending::Draining, Some(drain.retry_ms), "draining", out);
-        }
-        if self.is_following()
-            && let Some(producer) = &mut self.producer
-        {
-            producer.handle_timeout(now);
-        }
-        if now >= self.written_at + self.keepalive {
+        if self.keepalive_at() <= now {
             let position = self.unsent_position();
             out.push(Frame::keepalive(self.style, position.id()));
             self.last_sent = self.last_sent.max(position);
         }
     }
 
+    fn handle_due(&mut self, timer: Timer, out: &mut Vec<Frame>) {
+        match timer {
+            Timer::ReadAgain => self.timers.clear(timer),
+            Timer::TokenExpiry => self.end(Ending::TokenExpired, None, "token expired", out),
+            Timer::Drain => self.end(Ending::Draining, Some(self.drain_retry_ms), "draining", out),
+            Timer::AskProducer => {
+                if let Some(producer) = &mut self.producer {
+                    producer.due = true;
+                }
+            }
+        }
+    }
+
+    fn keepalive_at(&self) -> Instant {
+        self.written_at + self.keepalive
+    }
+
+    /// A producer that has appended what the stream has yet to read is not asked about.
+    fn counts(&self, timer: Timer) -> bool {
+        timer != Timer::AskProducer || self.is_following()
+    }
+
     /// The process shuts down: this client is asked at `at` to come back after `retry_ms`.
     pub fn handle_drain(&mut self, at: Instant, retry_ms: u64) {
-        self.drain.get_or_insert(Drain { at, retry_ms });
+        if self.timers.get(Timer::Drain).is_none() {
+            self.timers.set(Timer::Drain, at);
+            self.drain_retry_ms = retry_ms;
+        }
     }
 
     /// What the backend has of the message, as [`Ask::Producer`] asked. A producer counts as silent only for a
@@ -213,7 +229,9 @@ impl Session {
     pub fn handle_producer(&mut self, sign: &ProducerSign, now: Instant, out: &mut Vec<Frame>) {
         let position = self.replay.position();
         let Some(producer) = &mut self.producer else { return };
-        match producer.handle_sign(sign, position, now) {
+        let (finding, ask_at) = producer.handle_sign(sign, position, now);
+        self.timers.set(Timer::AskProducer, ask_at);
+        match finding {
             Finding::Alive => {}
             Finding::Behind => self.replay.fall_behind(),
             Finding::Gone => self.end(Ending::MessageGone, None, "message deleted", out),

@@ -5,7 +5,7 @@
 mod backlog;
 mod export;
 mod test_event;
-mod user_name;
+mod user_paths;
 mod view;
 
 use axum::{
@@ -16,19 +16,14 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::{
-    backlog::{SHOWN, SHOWN_MAX},
-    user_name::UserName,
-};
 use self::{
-    user_name::in_path_or_query,
+    user_paths::in_path_or_query,
     view::{ConnectedView, Done, StatusView, UserView},
 };
 use super::{
-    Api,
-    caller::Caller,
-    description,
-    messages::{MessagePath, MessageView},
+    Api, description,
+    inputs::{Caller, MessagePath, NamedUser, UserEventsQuery, UserName},
+    messages::MessageView,
     problem::Problem,
     problem_code::Code,
     subscribe,
@@ -105,12 +100,11 @@ async fn status(Caller(operator): Caller<Operator>, State(api): State<Api>) -> R
 
 /// A user's backlog, connections and replay budget.
 #[utoipa::path(
-    get, path = "/api/admin/users/{id}", tag = "operate", operation_id = "user", params(description::OneUser),
+    get, path = "/api/admin/users/{id}", tag = "operate", operation_id = "user", params(NamedUser),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The user's state.", body = UserView), UserRefusals),
 )]
-async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
-    let user = user.id()?;
+async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, NamedUser(user): NamedUser) -> Result<Response, Problem> {
     let state = api.administration.user(&operator, &user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let view = UserView {
         success: true,
@@ -129,23 +123,27 @@ async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, user: 
 
 /// Remove the events that are kept for a user.
 #[utoipa::path(
-    delete, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "purge", params(description::OneUser),
+    delete, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "purge", params(NamedUser),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "Removed. Clients that had not read them get `backlog.truncated`.", body = Done), UserRefusals),
 )]
-async fn purge(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
-    api.administration.purge(&operator, &user.id()?).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+async fn purge(Caller(operator): Caller<Operator>, State(api): State<Api>, NamedUser(user): NamedUser) -> Result<Response, Problem> {
+    api.administration.purge(&operator, &user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
 /// End a user's streams in every process: a revoked session.
 #[utoipa::path(
-    delete, path = "/api/admin/users/{id}/connections", tag = "operate", operation_id = "close_connections", params(description::OneUser),
+    delete, path = "/api/admin/users/{id}/connections", tag = "operate", operation_id = "close_connections", params(NamedUser),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The connections were closed; `connections` is how many.", body = Done), UserRefusals),
 )]
-async fn close_connections(Caller(operator): Caller<Operator>, State(api): State<Api>, user: UserName) -> Result<Response, Problem> {
-    let closed = api.administration.close_connections(&operator, &user.id()?).await;
+async fn close_connections(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+    NamedUser(user): NamedUser,
+) -> Result<Response, Problem> {
+    let closed = api.administration.close_connections(&operator, &user).await;
     let connections = Some(closed.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?);
     Ok(private(Json(Done { success: true, connections })))
 }
@@ -157,7 +155,7 @@ const BACKEND_AWAY: &str = "the backend can't be reached at the moment: try agai
 /// The stream is that of the user's clients. It takes no connection slot of theirs and nothing of their replay budget, and it stays
 /// when their connections are closed.
 #[utoipa::path(
-    get, path = "/api/admin/users/{id}/events/stream", tag = "operate", operation_id = "look_on", params(description::LookingOn),
+    get, path = "/api/admin/users/{id}/events/stream", tag = "operate", operation_id = "look_on", params(UserName, UserEventsQuery),
     security(("bearer" = ["admin"])),
     responses(
         (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
@@ -171,7 +169,7 @@ async fn follow(State(api): State<Api>, user: UserName, request: Request) -> Res
 
 /// Where a message stands.
 #[utoipa::path(
-    get, path = "/api/admin/messages/{id}", tag = "operate", operation_id = "message_for_operator", params(description::OneMessage),
+    get, path = "/api/admin/messages/{id}", tag = "operate", operation_id = "message_for_operator", params(MessagePath),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), MessageRefusals),
 )]

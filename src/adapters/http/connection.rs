@@ -37,6 +37,7 @@ use super::{
     body_wire::BodyWire,
     problem::Problem,
     server::{Place, ServerOptions},
+    slow_client::WriteTimeout,
     socket_wire::SocketWire,
     subscribe::is_stream,
 };
@@ -78,7 +79,7 @@ impl Connections {
         if first.speak_http2() {
             self.http2(socket, first, &arrival).await;
         } else if let Some(Departed { socket, head, framing, subscription }) = self.http1(socket, first, &arrival).await {
-            let wire = SocketWire::new(socket, head, framing, self.options.write_timeout, place);
+            let wire = SocketWire::new(socket, head, framing, WriteTimeout::new(self.options.write_timeout), place);
             // A task of its own is no larger than the stream needs; this one had to have room for hyper.
             self.lifecycle.spawn(stream(subscription, wire));
         }
@@ -160,7 +161,7 @@ impl Connections {
     }
 
     fn stream_as_body(&self, response: Response<Body>, subscription: Box<Subscription>) -> Response<Body> {
-        let (wire, body) = BodyWire::new(self.options.write_timeout);
+        let (wire, body) = BodyWire::new(WriteTimeout::new(self.options.write_timeout));
         self.lifecycle.spawn(stream(subscription, wire));
         response.map(|_| body)
     }

@@ -12,7 +12,7 @@ use super::{
     line_splitter::Line,
     problem::Problem,
     publication,
-    publish::Receipt,
+    receipt::Receipt,
     upload::Worker,
     upload_results::{LineResult, Results, Summary},
 };

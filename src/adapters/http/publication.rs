@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{error::Category as JsonErrorCategory, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{body_encoding, description::UserIdText, problem::Problem, problem_code::Code};
+use super::{body_encoding, inputs::UserIdText, problem::Problem, problem_code::Code};
 use crate::{
     app::publishing::{Publication, Recipients},
     domain::{

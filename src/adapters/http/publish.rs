@@ -4,72 +4,21 @@ use axum::{
     Json,
     body::Body,
     extract::{Request, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{
-    Api,
-    caller::Caller,
-    description,
+    Api, description,
+    inputs::{Caller, Idempotency, Results},
     ndjson::{self, PublishLines},
     problem::Problem,
     problem_code::Code,
     publication,
+    receipt::Receipt,
     request_body::{self, MediaType},
     upload::{self, Upload},
-    upload_results::Wanted,
 };
-use crate::{
-    app::publishing::Published,
-    domain::{access::EventPublisher, idempotency_key::IdempotencyKey, position::EventId},
-    ports::journal::Appended,
-};
-
-/// The answer for an event that was taken.
-#[derive(Serialize, ToSchema)]
-#[schema(as = PublishReceipt)]
-pub(super) struct Receipt {
-    /// Always true.
-    success: bool,
-    #[serde(flatten)]
-    ids: ReceiptIds,
-    /// Whether the same `Idempotency-Key` had published it before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    duplicate: bool,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum ReceiptIds {
-    /// The event's id; null for a broadcast, and where pushing is switched off.
-    Id(Option<String>),
-    /// The id of each recipient's event, in the order of `user_ids`.
-    Ids(Vec<String>),
-}
-
-impl Receipt {
-    pub(super) const fn is_duplicate(&self) -> bool {
-        self.duplicate
-    }
-
-    pub(super) fn of(published: &Published) -> (StatusCode, Self) {
-        let text = |appended: &Appended| EventId::to_string(&appended.id);
-        let (ids, duplicate) = match published {
-            Published::One(appended) => (ReceiptIds::Id(Some(text(appended))), appended.duplicate),
-            Published::Each(each) => (ReceiptIds::Ids(each.iter().map(text).collect()), each.iter().all(|appended| appended.duplicate)),
-            Published::Broadcast | Published::Discarded => (ReceiptIds::Id(None), false),
-        };
-        let status = match published {
-            Published::Discarded => StatusCode::ACCEPTED,
-            _ if duplicate => StatusCode::OK,
-            _ => StatusCode::CREATED,
-        };
-        (status, Self { success: true, ids, duplicate })
-    }
-}
+use crate::domain::{access::EventPublisher, idempotency_key::IdempotencyKey};
 
 description::refusals! {
     /// Of a publish.
@@ -83,7 +32,7 @@ description::refusals! {
 /// come. A line that is refused leaves the others alone; when the backend fails, the answer ends with that. A client that sends
 /// everything before it reads sends `results=failures`.
 #[utoipa::path(
-    post, path = "/api/events", tag = "user events", operation_id = "publish", params(description::Publishing),
+    post, path = "/api/events", tag = "user events", operation_id = "publish", params(Idempotency, Results),
     security(("bearer" = ["events:publish"])),
     request_body(description = "An event, or one a line.", content(
         (publication::Fields = "application/json"), (publication::Fields = "application/x-ndjson"),
@@ -100,10 +49,10 @@ description::refusals! {
 pub(super) async fn publish(
     Caller(publisher): Caller<EventPublisher>,
     State(api): State<Api>,
+    Idempotency(idempotency_key): Idempotency,
+    Results(wanted): Results,
     request: Request,
 ) -> Result<Response, Problem> {
-    let idempotency_key = request_body::idempotency_key(request.headers())?;
-    let wanted = Wanted::of(request.uri())?;
     match request_body::media_type(request.headers())? {
         MediaType::Json => publish_one(&api, &publisher, request.into_body(), idempotency_key).await,
         MediaType::Ndjson => {
@@ -115,7 +64,7 @@ pub(super) async fn publish(
 
 /// The same as `POST /api/events`.
 #[utoipa::path(
-    post, path = "/api/v1/events", tag = "user events", operation_id = "publish_v1", params(description::Publishing),
+    post, path = "/api/v1/events", tag = "user events", operation_id = "publish_v1", params(Idempotency, Results),
     security(("bearer" = ["events:publish"])),
     request_body(description = "An event, or one a line.", content(
         (publication::Fields = "application/json"), (publication::Fields = "application/x-ndjson"),
@@ -130,11 +79,13 @@ pub(super) async fn publish(
     ),
 )]
 pub(super) async fn publish_v1(
-    Caller(publisher): Caller<EventPublisher>,
+    caller: Caller<EventPublisher>,
     state: State<Api>,
+    idempotency: Idempotency,
+    results: Results,
     request: Request,
 ) -> Result<Response, Problem> {
-    publish(Caller(publisher), state, request).await
+    publish(caller, state, idempotency, results, request).await
 }
 
 async fn publish_one(

@@ -9,8 +9,7 @@ use axum::{
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{ApiOptions, body_encoding, problem::Problem, problem_code::Code};
-use crate::domain::idempotency_key::IdempotencyKey;
+use super::{ApiOptions, body_encoding, problem::Problem};
 
 /// Reads a body to its end.
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {
@@ -25,13 +24,6 @@ pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Pro
         .map_err(|_| Problem::request_timeout())?
         .map_err(|error| if error.is::<LengthLimitError>() { Problem::too_large(bytes_max) } else { Problem::incomplete_body() })?;
     Ok(body.to_bytes())
-}
-
-/// What makes a repeat of this request recognisable.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let parsed = value.to_str().ok().and_then(|text| IdempotencyKey::parse(text).ok());
-    parsed.map(Some).ok_or_else(|| Problem::new(Code::InvalidIdempotencyKey, "`Idempotency-Key` has 1 to 256 visible ASCII characters"))
 }
 
 /// What a body holds.

@@ -8,13 +8,12 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::server::Place;
+use super::{server::Place, slow_client::WriteTimeout};
 use crate::{
     app::streaming::Wire,
     domain::frame::{Frame, LAST_CHUNK},
@@ -57,7 +56,7 @@ pub(super) struct SocketWire {
     framing: Framing,
     /// How many bytes have come after the request.
     unrequested_bytes: usize,
-    write_timeout: Duration,
+    write_timeout: WriteTimeout,
     /// The connection's place among those allowed.
     _place: Place,
 }
@@ -70,7 +69,7 @@ struct Progress {
 }
 
 impl SocketWire {
-    pub(super) const fn new(socket: TcpStream, head: Bytes, framing: Framing, write_timeout: Duration, place: Place) -> Self {
+    pub(super) const fn new(socket: TcpStream, head: Bytes, framing: Framing, write_timeout: WriteTimeout, place: Place) -> Self {
         Self { socket, head, framing, unrequested_bytes: 0, write_timeout, _place: place }
     }
 
@@ -124,8 +123,7 @@ impl Wire for SocketWire {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => progress.advance(&head, frames, self.framing, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let writable = poll_fn(|context| self.socket.poll_write_ready(context));
-                    tokio::time::timeout(self.write_timeout, writable).await.map_err(|_| io::ErrorKind::TimedOut)??;
+                    self.write_timeout.step(poll_fn(|context| self.socket.poll_write_ready(context))).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -143,6 +141,6 @@ impl Wire for SocketWire {
             self.socket.shutdown().await
         };
         // A client that takes no more will notice the end when it does.
-        let _ = tokio::time::timeout(self.write_timeout, ended).await;
+        let _ = self.write_timeout.step(ended).await;
     }
 }

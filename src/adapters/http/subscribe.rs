@@ -15,10 +15,8 @@ use axum::{
 use futures_util::stream;
 
 use super::{
-    Api,
-    admin::UserName,
-    credentials, description,
-    events_query::{ErrorsAs, EventsQuery},
+    Api, credentials, description,
+    inputs::{ErrorsAs, EventsQuery, UserEventsQuery, UserName},
     problem::{Problem, whole_seconds},
     problem_code::Code,
     request_id,
@@ -70,7 +68,7 @@ description::refusals! {
 
 /// Follow a user's events.
 #[utoipa::path(
-    get, path = "/api/events", tag = "user events", operation_id = "subscribe", params(description::Subscribing),
+    get, path = "/api/events", tag = "user events", operation_id = "subscribe", params(UserEventsQuery),
     security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
     responses(
         (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
@@ -84,7 +82,7 @@ pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Respo
 
 /// Follow a user's events, in the format `named` unless the query says otherwise.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "user events", operation_id = "subscribe_v1", params(description::Subscribing),
+    get, path = "/api/v1/events", tag = "user events", operation_id = "subscribe_v1", params(UserEventsQuery),
     security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
     responses(
         (status = 200, description = description::EVENT_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),

@@ -1,13 +1,10 @@
 //! What is answered to an upload: a result for each line, or only those of the lines that failed, and a summary.
 
-use axum::{body::Bytes, http::Uri};
+use axum::body::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    problem::{Problem, ProblemBody},
-    problem_code::Code,
-};
+use super::problem::{Problem, ProblemBody};
 
 /// Which results are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,18 +14,6 @@ pub(super) enum Wanted {
     All,
     /// Those of lines that failed, and a summary.
     Failures,
-}
-
-impl Wanted {
-    /// What the query asks for; of repeated parameters the last counts.
-    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let parameters = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-        match parameters.filter(|(name, _)| name == "results").last().as_ref().map(|(_, value)| &**value) {
-            None | Some("all") => Ok(Self::All),
-            Some("failures") => Ok(Self::Failures),
-            Some(_) => Err(Problem::new(Code::InvalidResults, "`results` is `all` or `failures`")),
-        }
-    }
 }
 
 /// The answer to one line of an upload.
@@ -126,15 +111,6 @@ impl Results {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_choice_of_results_is_known_or_refused() {
-        let of = |query: &str| Wanted::of(&format!("/api/events?{query}").parse().unwrap()).map_err(|problem| problem.code);
-        assert_eq!((of(""), of("results=all"), of("a=b&results=failures")), (Ok(Wanted::All), Ok(Wanted::All), Ok(Wanted::Failures)));
-        for query in ["results=", "results=none", "results=Failures", "results=failures&results=x"] {
-            assert_eq!(of(query), Err(Code::InvalidResults), "{query}");
-        }
-    }
 
     #[test]
     fn only_failures_and_a_summary_are_answered_where_that_is_wanted() {

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Session, Tally, producer_watch::ProducerWatch};
+use super::{
+    Session, Tally,
+    producer_watch::ProducerWatch,
+    timers::{Timer, Timers},
+};
 use crate::domain::{
     category::CategoryFilter,
     cursor::Cursor,
@@ -56,11 +60,14 @@ impl Session {
     ) -> Self {
         let replay = Replay::open_message(cursor);
         let last_sent = replay.position();
-        let producer = Some(Box::new(ProducerWatch::new(message, policy.producer_idle, silent_for, now)));
-        Self { producer, ..Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at) }
+        let producer = ProducerWatch::new(message, policy.producer_idle);
+        let mut session = Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at);
+        session.timers.set(Timer::AskProducer, producer.ask_at(silent_for, now));
+        session.producer = Some(Box::new(producer));
+        session
     }
 
-    const fn begin(
+    fn begin(
         topic: Topic,
         style: StreamStyle,
         replay: Replay,
@@ -69,6 +76,10 @@ impl Session {
         now: Instant,
         expires_at: Option<Instant>,
     ) -> Self {
+        let mut timers = Timers::default();
+        if let Some(expires_at) = expires_at {
+            timers.set(Timer::TokenExpiry, expires_at);
+        }
         Self {
             topic,
             style,
@@ -78,10 +89,9 @@ impl Session {
             last_sent,
             producer: None,
             written_at: now,
-            expires_at,
-            drain: None,
+            timers,
+            drain_retry_ms: 0,
             read_failures: 0,
-            read_again_at: None,
             ending: None,
             tally: Tally { entries_read: 0, truncations: 0 },
         }

@@ -19,7 +19,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct ProducerWatch {
     pub(super) message: MessageId,
     idle: Duration,
-    pub(super) ask_at: Instant,
     /// The time has come, and nobody has been asked yet.
     pub(super) due: bool,
 }
@@ -49,31 +48,32 @@ pub(super) enum Finding {
 }
 
 impl ProducerWatch {
-    /// A watch on a producer that gave its last sign of life `silent_for` ago, and may be silent for `idle`.
-    pub(super) fn new(message: MessageId, idle: Duration, silent_for: Duration, now: Instant) -> Self {
-        Self { message, idle, ask_at: now + idle.saturating_sub(silent_for), due: false }
+    /// A watch on a producer that may be silent for `idle`.
+    pub(super) const fn new(message: MessageId, idle: Duration) -> Self {
+        Self { message, idle, due: false }
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.due = self.due || self.ask_at <= now;
+    /// When to ask about a producer that gave its last sign of life `silent_for` ago.
+    pub(super) fn ask_at(&self, silent_for: Duration, now: Instant) -> Instant {
+        now + self.idle.saturating_sub(silent_for)
     }
 
-    pub(super) fn handle_sign(&mut self, sign: &ProducerSign, position: Position, now: Instant) -> Finding {
+    /// What the answer means for a stream that has all up to `position`, and when to ask again.
+    pub(super) fn handle_sign(&mut self, sign: &ProducerSign, position: Position, now: Instant) -> (Finding, Instant) {
         self.due = false;
-        self.ask_at = now + ASK_AGAIN_AFTER;
+        let soon = now + ASK_AGAIN_AFTER;
         let observed = match sign {
-            ProducerSign::Gone => return Finding::Gone,
-            ProducerSign::Unknown => return Finding::Alive,
+            ProducerSign::Gone => return (Finding::Gone, soon),
+            ProducerSign::Unknown => return (Finding::Alive, soon),
             ProducerSign::Observed(observed) => observed,
         };
         let last = observed.message.last_sequence_no().map(EventId::sequence);
         if last.is_some_and(|last| position.is_before(last)) {
-            return Finding::Behind;
+            return (Finding::Behind, soon);
         }
         if observed.silent_for >= self.idle {
-            return Finding::Silent;
+            return (Finding::Silent, soon);
         }
-        self.ask_at = now + self.idle.saturating_sub(observed.silent_for);
-        Finding::Alive
+        (Finding::Alive, self.ask_at(observed.silent_for, now))
     }
 }

@@ -147,7 +147,7 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
             Action::Ask(Ask::Read(after)) => {
                 assert_eq!(after, at(3));
                 stream.session.handle_read_failed(stream.now, u64::MAX);
-                pauses.push(stream.session.read_again_at.unwrap() - stream.now);
+                pauses.push(stream.session.timers.get(Timer::ReadAgain).unwrap() - stream.now);
             }
             Action::Pause => {
                 stream.now = stream.session.poll_timeout();

@@ -6,29 +6,24 @@ use std::vec;
 
 use axum::{
     body::{Body, Bytes},
-    extract::{RawQuery, State},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
 
-use super::{BACKEND_AWAY, UserName, private, view::BacklogView};
+use super::{BACKEND_AWAY, private, view::BacklogView};
 use crate::{
-    adapters::http::{Api, caller::Caller, description, problem::Problem, problem_code::Code},
-    app::backlog::Backlog,
-    domain::{
-        access::Operator,
-        event::Entry,
-        frame::envelope_json,
-        position::{EventId, Position},
-        topic::Topic,
+    adapters::http::{
+        Api, description,
+        inputs::{BacklogPart, Caller, NamedUser},
+        problem::Problem,
+        problem_code::Code,
     },
+    app::backlog::Backlog,
+    domain::{access::Operator, event::Entry, frame::envelope_json, position::Position, topic::Topic},
     ports::backend_error::BackendError,
 };
-
-/// Events of a backlog that are shown unless the request says otherwise, and at most.
-pub(in crate::adapters::http) const SHOWN: usize = 50;
-pub(in crate::adapters::http) const SHOWN_MAX: usize = 1_000;
 
 description::refusals! {
     /// Of a look at a backlog.
@@ -38,19 +33,17 @@ description::refusals! {
 
 /// The events that are kept for a user, oldest first: those of the categories that the token may read.
 #[utoipa::path(
-    get, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "backlog", params(description::OneBacklog),
+    get, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "backlog", params(NamedUser, BacklogPart),
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "A part of the backlog.", body = BacklogView), BacklogRefusals),
 )]
 pub(super) async fn backlog(
     Caller(operator): Caller<Operator>,
     State(api): State<Api>,
-    user: UserName,
-    RawQuery(query): RawQuery,
+    NamedUser(user): NamedUser,
+    BacklogPart { after, limit }: BacklogPart,
 ) -> Result<Response, Problem> {
-    let user = user.id()?;
-    let (after, entries_max) = part(query.as_deref().unwrap_or_default())?;
-    let mut backlog = api.administration.backlog(&operator, &user, after, entries_max).await?;
+    let mut backlog = api.administration.backlog(&operator, &user, after, limit).await?;
     // The first page shows whether the backend answers.
     let first = backlog.next_page().await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let body = Body::from_stream(written(Topic::User(user), backlog, first.unwrap_or_default()));
@@ -93,23 +86,4 @@ impl Writing {
         let next = rest.and_then(Position::id).map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
         Bytes::from(format!(r#"{begun}],"more":{},"next":{next}}}"#, rest.is_some()))
     }
-}
-
-/// Which part of a backlog the query asks for.
-fn part(query: &str) -> Result<(Position, usize), Problem> {
-    let (mut after, mut limit) = (Position::Start, SHOWN);
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*key {
-            "after" => {
-                let id: EventId = value.parse().map_err(|_| Problem::new(Code::InvalidAfter, "`after` is the id of an event"))?;
-                after = Position::After(EventId::timed(id.major(), id.minor().unwrap_or(0)));
-            }
-            "limit" => {
-                let bad = || Problem::new(Code::InvalidLimit, format!("`limit` is a number from 1 to {SHOWN_MAX}"));
-                limit = value.parse().ok().filter(|limit| (1..=SHOWN_MAX).contains(limit)).ok_or_else(bad)?;
-            }
-            _ => {}
-        }
-    }
-    Ok((after, limit))
 }

@@ -15,7 +15,7 @@ use super::{BACKEND_AWAY, private, view::ExportLineView};
 use crate::{
     adapters::{
         export_lines::LineWriter,
-        http::{Api, caller::Caller, description, problem::Problem, problem_code::Code},
+        http::{Api, description, inputs::Caller, problem::Problem, problem_code::Code},
     },
     app::{administration::Export, archive::Record},
     domain::access::Operator,

@@ -6,9 +6,17 @@ use axum::{
     response::Response,
 };
 
-use super::{UserName, private};
+use super::private;
 use crate::{
-    adapters::http::{Api, caller::Caller, description, problem::Problem, problem_code::Code, publication, publish::Receipt, request_body},
+    adapters::http::{
+        Api, description,
+        inputs::{Caller, Idempotency, NamedUser},
+        problem::Problem,
+        problem_code::Code,
+        publication,
+        receipt::Receipt,
+        request_body,
+    },
     domain::access::Operator,
 };
 
@@ -21,7 +29,7 @@ description::refusals! {
 /// Publish a test event to a user.
 #[utoipa::path(
     post, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "publish_test_event",
-    params(description::PublishingTo),
+    params(NamedUser, Idempotency),
     security(("bearer" = ["admin"])),
     request_body(description = "An event. The path or the query names who gets it.", content((description::TestEvent = "application/json"))),
     responses(
@@ -34,13 +42,12 @@ description::refusals! {
 pub(super) async fn publish(
     Caller(operator): Caller<Operator>,
     State(api): State<Api>,
-    user: UserName,
+    NamedUser(user): NamedUser,
+    Idempotency(idempotency_key): Idempotency,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let user = user.id()?;
     request_body::require_json(&parts.headers)?;
-    let idempotency_key = request_body::idempotency_key(&parts.headers)?;
     let body = request_body::whole(&api.options, body).await?;
     let publication = publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;
     let (status, receipt) = Receipt::of(&api.publisher.publish(&operator.into(), publication).await?);

@@ -4,7 +4,6 @@
 //! `routes!`, and no route is added by any other way; what an operation may refuse is told by the codes that `problem`
 //! uses. `docs/openapi.json` is a snapshot of it, which a test compares.
 
-mod inputs;
 mod recipients;
 mod refusals;
 mod streams;
@@ -18,23 +17,20 @@ use axum::{
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, HeaderBuilder, Info, License, OpenApi, OpenApiBuilder, RefOr, Response as ResponseDescription, Schema,
-        path::{Operation, ParameterIn, PathItem},
+        Components, HeaderBuilder, Info, License, OpenApi, OpenApiBuilder, RefOr, Response as ResponseDescription,
+        path::{Operation, Parameter, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
     },
 };
 
 pub(super) use self::{
-    inputs::{
-        Appending, LookingOn, OneBacklog, OneMessage, OneUser, Producing, Publishing, PublishingTo, Subscribing, SubscribingToMessage,
-    },
-    recipients::{TestEvent, UserIdText},
+    recipients::TestEvent,
     refusals::{AUTHENTICATION, AUTHORISATION, BACKEND, BODY, refusals, responses},
     streams::{EVENT_STREAM, EVENT_STREAM_EXAMPLE, Event, MESSAGE_STREAM, MESSAGE_STREAM_EXAMPLE},
 };
 
-use super::problem::ProblemBody;
+use super::{inputs::header as header_parameter, problem::ProblemBody};
 
 /// The description, written out.
 #[derive(Clone)]
@@ -118,7 +114,7 @@ pub(super) fn text(openapi: OpenApi) -> String {
 /// Adds what all operations have in common.
 fn whole(mut openapi: OpenApi) -> OpenApi {
     for operation in openapi.paths.paths.values_mut().flat_map(operations) {
-        operation.parameters.get_or_insert_default().push(RefOr::T(inputs::request_id()));
+        operation.parameters.get_or_insert_default().push(RefOr::T(request_id()));
         let responses = &mut operation.responses.responses;
         responses.extend(refusals::responses(&[refusals::INTERNAL]));
         for response in responses.values_mut() {
@@ -131,28 +127,18 @@ fn whole(mut openapi: OpenApi) -> OpenApi {
     openapi
 }
 
-/// The same operations, with the user's id in the query instead of the path.
-pub(super) fn with_user_in_query(by_path: &PathItem) -> PathItem {
-    let mut by_query = by_path.clone();
-    for operation in operations(&mut by_query) {
-        let parameters = operation.parameters.get_or_insert_default();
-        parameters.retain(|parameter| !matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path));
-        parameters.insert(0, RefOr::T(inputs::user_in_query()));
-        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_by_query"));
-    }
-    by_query
+/// What a path has.
+pub(super) fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
 }
 
-fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
+/// The id that every request may bring along.
+fn request_id() -> Parameter {
+    let about = "An id for the request, which its answer and the log's line about it carry: 1 to 128 visible ASCII characters. Another is replaced.";
+    header_parameter("X-Request-Id", String::schema(), about)
 }
 
 fn add_request_id(response: &mut ResponseDescription) {
     let id = HeaderBuilder::new().schema(Some(String::schema())).description(Some("The id of the request: its own, or one made for it."));
     response.headers.insert("X-Request-Id".to_owned(), RefOr::T(id.build()));
-}
-
-/// A text as a schema.
-fn text_schema(configure: impl FnOnce(utoipa::openapi::ObjectBuilder) -> utoipa::openapi::ObjectBuilder) -> RefOr<Schema> {
-    configure(utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String)).into()
 }

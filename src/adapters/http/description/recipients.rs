@@ -21,12 +21,6 @@ pub(super) fn require_one(openapi: &mut OpenApi) {
     *publication = AllOfBuilder::new().item(publication.clone()).item(Schema::from(one)).into();
 }
 
-/// The id of a user: 1 to 256 bytes of UTF-8 without control characters.
-#[derive(ToSchema)]
-#[schema(as = UserId, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
-#[expect(dead_code, reason = "it is there to be described: `domain::topic` has the rules")]
-pub(in crate::adapters::http) struct UserIdText(String);
-
 /// An event whose recipient is named elsewhere: in the path or the query.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]

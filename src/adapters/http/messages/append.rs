@@ -10,19 +10,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    MessagePath, draft, epoch,
+    draft,
     lines::{self, AppendLines},
 };
 use crate::{
     adapters::http::{
-        Api,
-        caller::Caller,
-        description,
+        Api, description,
+        inputs::{Caller, Idempotency, MessagePath, ProducerEpoch, Results},
         problem::Problem,
         problem_code::Code,
         request_body::{self, MediaType},
         upload::{self, Upload},
-        upload_results::Wanted,
     },
     app::producing::ProduceError,
     domain::{
@@ -73,7 +71,8 @@ description::refusals! {
 /// results, one for each. The first line that is refused ends it. When the reader wants no more, a line of `{"success": true, "stop": true}`
 /// comes between the results. A client that sends everything before it reads sends `results=failures`.
 #[utoipa::path(
-    post, path = "/api/messages/{id}/events", tag = "message events", operation_id = "append", params(description::Appending),
+    post, path = "/api/messages/{id}/events", tag = "message events", operation_id = "append", 
+    params(MessagePath, ProducerEpoch, Idempotency, Results),
     security(("bearer" = ["messages:publish"])),
     request_body(description = "An event, or one a line.", content(
         (draft::DraftFields = "application/json"), (draft::DraftFields = "application/x-ndjson"),
@@ -90,12 +89,12 @@ pub(super) async fn append(
     Caller(producer): Caller<MessageProducer>,
     State(api): State<Api>,
     MessagePath(id): MessagePath,
+    ProducerEpoch(epoch): ProducerEpoch,
+    Idempotency(idempotency_key): Idempotency,
+    Results(wanted): Results,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let epoch = epoch(&parts.headers)?;
-    let idempotency_key = request_body::idempotency_key(&parts.headers)?;
-    let wanted = Wanted::of(&parts.uri)?;
     match request_body::media_type(&parts.headers)? {
         MediaType::Json => {
             let draft = draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
-    adapters::http::{description, problem::Problem, publication},
+    adapters::http::{inputs, problem::Problem, publication},
     app::producing::Draft,
     domain::{event::EventType, idempotency_key::IdempotencyKey, message_data::check_payload, topic::UserId},
 };
@@ -25,7 +25,7 @@ pub(super) struct Opening {
 pub(super) struct OpeningFields<'a> {
     /// Who may read it.
     #[serde(borrow)]
-    #[schema(value_type = description::UserIdText)]
+    #[schema(value_type = inputs::UserIdText)]
     user_id: Option<&'a RawValue>,
     /// Whether a new producer takes the message over: it gets a higher epoch.
     #[serde(borrow)]

@@ -10,22 +10,24 @@ mod view;
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Path, Request, State},
-    http::{HeaderMap, StatusCode, request::Parts},
+    extract::{Request, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 pub(super) use self::view::MessageView;
 use self::{draft::Opening, view::StopView};
-use super::{Api, caller::Caller, description, problem::Problem, problem_code::Code, request_body, subscribe};
-use crate::domain::{
-    access::{MessageProducer, Principal},
-    topic::MessageId,
+use super::{
+    Api, description,
+    inputs::{Caller, MessageEventsQuery, MessagePath, ProducerEpoch},
+    problem::Problem,
+    problem_code::Code,
+    request_body, subscribe,
 };
+use crate::domain::access::{MessageProducer, Principal};
 
 /// A message's routes.
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -70,34 +72,10 @@ description::refusals! {
     ]
 }
 
-/// The message that the path names. Its id is a UUID as it is usually written, so that each message has one path.
-pub(super) struct MessagePath(pub(super) MessageId);
-
-impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
-        let text = Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text);
-        let id = text.filter(|text| text.len() == TEXT_BYTES).and_then(|text| Uuid::parse_str(&text).ok());
-        let id = id.ok_or_else(|| Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes"))?;
-        Ok(Self(MessageId(id)))
-    }
-}
-
-/// The `Producer-Epoch` header: which of a message's producers calls.
-fn epoch(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get("producer-epoch") else { return Ok(None) };
-    let epoch = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    epoch
-        .map(Some)
-        .ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, "`Producer-Epoch` is the number that opening the message answered"))
-}
-
 /// Follow a message.
 #[utoipa::path(
     get, path = "/api/messages/{id}/events", tag = "message events", operation_id = "subscribe_to_message",
-    params(description::SubscribingToMessage),
+    params(MessagePath, MessageEventsQuery),
     security(("bearer" = []), ("cookie" = []), ("access_token" = [])),
     responses(
         (status = 200, description = description::MESSAGE_STREAM, headers(("Cache-Control" = String), ("X-Accel-Buffering" = String)),
@@ -112,7 +90,7 @@ async fn subscribe(State(api): State<Api>, MessagePath(id): MessagePath, request
 
 /// Open a message, or take it over.
 #[utoipa::path(
-    put, path = "/api/messages/{id}", tag = "message events", operation_id = "open_message", params(description::OneMessage),
+    put, path = "/api/messages/{id}", tag = "message events", operation_id = "open_message", params(MessagePath),
     security(("bearer" = ["messages:publish"])),
     request_body(content((draft::OpeningFields = "application/json"))),
     responses(
@@ -137,7 +115,7 @@ async fn open(
 
 /// Where a message stands: for its owner, for producers and for admins.
 #[utoipa::path(
-    get, path = "/api/messages/{id}", tag = "message events", operation_id = "message", params(description::OneMessage),
+    get, path = "/api/messages/{id}", tag = "message events", operation_id = "message", params(MessagePath),
     security(("bearer" = [])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), LookRefusals),
 )]
@@ -148,7 +126,7 @@ async fn view(Caller(principal): Caller<Principal>, State(api): State<Api>, Mess
 
 /// Remove a message.
 #[utoipa::path(
-    delete, path = "/api/messages/{id}", tag = "message events", operation_id = "delete_message", params(description::OneMessage),
+    delete, path = "/api/messages/{id}", tag = "message events", operation_id = "delete_message", params(MessagePath),
     security(("bearer" = ["messages:publish"])),
     responses((status = 200, description = "Removed.", body = Done), DeleteRefusals),
 )]
@@ -163,7 +141,7 @@ async fn delete(
 
 /// The producer lives.
 #[utoipa::path(
-    post, path = "/api/messages/{id}/heartbeat", tag = "message events", operation_id = "heartbeat", params(description::Producing),
+    post, path = "/api/messages/{id}/heartbeat", tag = "message events", operation_id = "heartbeat", params(MessagePath, ProducerEpoch),
     security(("bearer" = ["messages:publish"])),
     responses((status = 200, description = "Noted. It says whether the reader wants no more.", body = StopView), HeartbeatRefusals),
 )]
@@ -171,9 +149,9 @@ async fn heartbeat(
     Caller(producer): Caller<MessageProducer>,
     State(api): State<Api>,
     MessagePath(id): MessagePath,
-    headers: HeaderMap,
+    ProducerEpoch(epoch): ProducerEpoch,
 ) -> Result<Response, Problem> {
-    let observed = api.producing.heartbeat(&producer, id, epoch(&headers)?).await?;
+    let observed = api.producing.heartbeat(&producer, id, epoch).await?;
     Ok(Json(StopView::of(&observed, None)).into_response())
 }
 
@@ -181,7 +159,7 @@ async fn heartbeat(
 ///
 /// From then on every append and heartbeat says `"stop": true`, and the producer ends the message.
 #[utoipa::path(
-    post, path = "/api/messages/{id}/stop", tag = "message events", operation_id = "stop", params(description::OneMessage),
+    post, path = "/api/messages/{id}/stop", tag = "message events", operation_id = "stop", params(MessagePath),
     security(("bearer" = [])),
     responses((status = 200, description = "Noted.", body = StopView), LookRefusals),
 )]

@@ -7,11 +7,13 @@ use std::convert::Infallible;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use super::{Api, credentials, problem::Problem};
-use crate::domain::access::Principal;
+use crate::{
+    adapters::http::{Api, credentials, problem::Problem},
+    domain::access::Principal,
+};
 
 /// A caller whose credentials were checked: a [`Principal`], or one with a scope, such as an [`Operator`](crate::domain::access::Operator).
-pub(super) struct Caller<P>(pub(super) P);
+pub(in crate::adapters::http) struct Caller<P>(pub(in crate::adapters::http) P);
 
 impl<P> FromRequestParts<Api> for Caller<P>
 where

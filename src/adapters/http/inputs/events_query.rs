@@ -3,9 +3,20 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use axum::http::{HeaderMap, Uri};
+use utoipa::{
+    IntoParams, PartialSchema,
+    openapi::{
+        ArrayBuilder,
+        path::{Parameter, ParameterIn, ParameterStyle},
+    },
+};
 
-use super::{problem::Problem, problem_code::Code};
+use super::{
+    choice::Choice,
+    parameter::{header, parameter, query},
+};
 use crate::{
+    adapters::http::{problem::Problem, problem_code::Code},
     app::subscriptions::SubscribeRequest,
     domain::{
         category::{Category, Registry},
@@ -16,8 +27,8 @@ use crate::{
 
 /// The query's parameters, as they came.
 #[derive(Debug, Default)]
-pub(super) struct EventsQuery<'a> {
-    pub(super) access_token: Option<Cow<'a, str>>,
+pub(in crate::adapters::http) struct EventsQuery<'a> {
+    pub(in crate::adapters::http) access_token: Option<Cow<'a, str>>,
     cursors: Vec<Cow<'a, str>>,
     categories: Vec<Cow<'a, str>>,
     format: Option<Cow<'a, str>>,
@@ -27,7 +38,7 @@ pub(super) struct EventsQuery<'a> {
 
 /// How a refusal reaches the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum ErrorsAs {
+pub(in crate::adapters::http) enum ErrorsAs {
     /// As an HTTP status.
     #[default]
     Status,
@@ -35,18 +46,73 @@ pub(super) enum ErrorsAs {
     Stream,
 }
 
+const ERRORS: Choice<ErrorsAs> = Choice {
+    name: "errors",
+    words: &[("status", ErrorsAs::Status), ("stream", ErrorsAs::Stream)],
+    refusal: Code::InvalidErrors,
+    about: "How a refusal comes. `status` (the default): as an HTTP status. `stream`: as a 200 stream of `retry:` and one event `stream.refused`, since a browser's `EventSource` gives up for good on any other status.",
+};
+const FORMAT: Choice<Format> = Choice {
+    name: "format",
+    words: &[("envelope", Format::Envelope), ("named", Format::Named)],
+    refusal: Code::InvalidFormat,
+    about: "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload.",
+};
+const KEEPALIVE: Choice<KeepaliveStyle> = Choice {
+    name: "keepalive",
+    words: &[("comment", KeepaliveStyle::Comment), ("event", KeepaliveStyle::Event)],
+    refusal: Code::InvalidKeepalive,
+    about: "How silence is filled. `comment` (the default): `: keepalive`, which clients don't show. `event`: an event of type `stream.keepalive`, so that a page can notice that its connection is dead.",
+};
+
+/// What a subscription to a user's events names.
+pub(in crate::adapters::http) enum UserEventsQuery {}
+
+impl IntoParams for UserEventsQuery {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let cursor = "The cursor: the id of the last event that the client has. `0` asks for all that is retained; without one the stream begins with what comes next.";
+        vec![cursor_in_header(cursor), cursor_in_query(), categories(), FORMAT.parameter(), ERRORS.parameter(), KEEPALIVE.parameter()]
+    }
+}
+
+/// What a subscription to a message names.
+pub(in crate::adapters::http) enum MessageEventsQuery {}
+
+impl IntoParams for MessageEventsQuery {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let cursor = "The number of the last event that the client has. Without one, or with what is no number, the stream begins at the message's start.";
+        vec![cursor_in_header(cursor), cursor_in_query(), ERRORS.parameter(), KEEPALIVE.parameter()]
+    }
+}
+
+fn cursor_in_header(about: &str) -> Parameter {
+    header("Last-Event-ID", String::schema(), about)
+}
+
+fn cursor_in_query() -> Parameter {
+    let about = "The same, where the header is missing or empty. Every spelling of the name is understood, as `lastEventId` and `Last-Event-ID`. Of several cursors, in one header or parameter with commas or in several, the greatest counts; one that can't be read counts only where it is alone.";
+    query("last_event_id", String::schema(), about)
+}
+
+fn categories() -> Parameter {
+    let about = "Only events of these categories, named with commas or by repeating the parameter.";
+    let names = ArrayBuilder::new().items(String::schema());
+    let parameter = parameter(ParameterIn::Query, "categories", names, about);
+    parameter.style(Some(ParameterStyle::Form)).explode(Some(false)).build()
+}
+
 impl<'a> EventsQuery<'a> {
     /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last counts, but for the
     /// cursor and the categories, which are all kept.
-    pub(super) fn of(uri: &'a Uri) -> Self {
+    pub(in crate::adapters::http) fn of(uri: &'a Uri) -> Self {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*key {
                 "access_token" => query.access_token = Some(value),
                 "categories" => query.categories.push(value),
-                "format" => query.format = Some(value),
-                "errors" => query.errors = Some(value),
-                "keepalive" => query.keepalive = Some(value),
+                name if name == FORMAT.name => query.format = Some(value),
+                name if name == ERRORS.name => query.errors = Some(value),
+                name if name == KEEPALIVE.name => query.keepalive = Some(value),
                 name if names_cursor(name) => query.cursors.push(value),
                 _ => {}
             }
@@ -55,35 +121,28 @@ impl<'a> EventsQuery<'a> {
     }
 
     /// How the client wants to hear of a refusal.
-    pub(super) fn errors_as(&self) -> Result<ErrorsAs, Problem> {
-        match self.errors.as_deref() {
-            None | Some("status") => Ok(ErrorsAs::Status),
-            Some("stream") => Ok(ErrorsAs::Stream),
-            Some(_) => Err(Problem::new(Code::InvalidErrors, "`errors` is `status` or `stream`")),
-        }
+    pub(in crate::adapters::http) fn errors_as(&self) -> Result<ErrorsAs, Problem> {
+        ERRORS.read(self.errors.as_deref(), ErrorsAs::default())
     }
 
     /// How the client wants events written.
-    pub(super) fn format(&self, default: Format) -> Result<Format, Problem> {
-        match self.format.as_deref() {
-            None => Ok(default),
-            Some(name) => Format::find(name).ok_or_else(|| Problem::new(Code::InvalidFormat, "`format` is `envelope` or `named`")),
-        }
+    pub(in crate::adapters::http) fn format(&self, default: Format) -> Result<Format, Problem> {
+        FORMAT.read(self.format.as_deref(), default)
     }
 
     /// How the client wants its stream written.
-    pub(super) fn style(&self, default: Format) -> Result<StreamStyle, Problem> {
-        let keepalive = match self.keepalive.as_deref() {
-            None => KeepaliveStyle::default(),
-            Some(name) => {
-                KeepaliveStyle::find(name).ok_or_else(|| Problem::new(Code::InvalidKeepalive, "`keepalive` is `comment` or `event`"))?
-            }
-        };
+    pub(in crate::adapters::http) fn style(&self, default: Format) -> Result<StreamStyle, Problem> {
+        let keepalive = KEEPALIVE.read(self.keepalive.as_deref(), KeepaliveStyle::default())?;
         Ok(StreamStyle { format: self.format(default)?, keepalive })
     }
 
     /// The whole request.
-    pub(super) fn request(&self, headers: &HeaderMap, default: Format, registry: &Registry) -> Result<SubscribeRequest, Problem> {
+    pub(in crate::adapters::http) fn request(
+        &self,
+        headers: &HeaderMap,
+        default: Format,
+        registry: &Registry,
+    ) -> Result<SubscribeRequest, Problem> {
         Ok(SubscribeRequest { cursor: self.cursor(headers), categories: self.categories(registry)?, style: self.style(default)? })
     }
 
@@ -92,7 +151,7 @@ impl<'a> EventsQuery<'a> {
     }
 
     /// The cursor of a message's reader.
-    pub(super) fn message_cursor(&self, headers: &HeaderMap) -> Cursor {
+    pub(in crate::adapters::http) fn message_cursor(&self, headers: &HeaderMap) -> Cursor {
         Cursor::of_message(self.cursors(headers).iter().map(|text| &**text))
     }
 

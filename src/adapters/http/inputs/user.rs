@@ -10,10 +10,17 @@ use axum::{
     http::request::Parts,
 };
 use percent_encoding::percent_decode_str;
-use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterIn},
+    },
+};
 
+use super::parameter::{parameter, path};
 use crate::{
-    adapters::http::{Api, description, problem::Problem, problem_code::Code},
+    adapters::http::{problem::Problem, problem_code::Code},
     domain::topic::UserId,
 };
 
@@ -48,20 +55,48 @@ impl<S: Send + Sync> FromRequestParts<S> for UserName {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         if parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().contains("{id}")) {
-            let path = Path::<String>::from_request_parts(parts, state).await;
-            return Ok(Self(path.ok().map(|Path(id)| id)));
+            let in_path = Path::<String>::from_request_parts(parts, state).await;
+            return Ok(Self(in_path.ok().map(|Path(id)| id)));
         }
         Ok(Self::of_query(parts.uri.query().unwrap_or_default()))
     }
 }
 
-/// The same calls at two paths: with the user's id in the path, as described, and with it in the query.
-pub(super) fn in_path_or_query((schemas, mut paths, handlers): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
-    let by_query = |(path, item): (&String, &_)| (path.replacen("/users/{id}", "/user", 1), description::with_user_in_query(item));
-    let by_query: Vec<_> = paths.paths.iter().map(by_query).collect();
-    paths.paths.extend(by_query);
-    (schemas, paths, handlers)
+impl IntoParams for UserName {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![path("id", UserIdText::schema(), "The user, percent-encoded.")]
+    }
 }
+
+/// How a user is named in the query.
+pub(in crate::adapters::http) fn in_query() -> Parameter {
+    let about = "The user. In the query every id can be named; in the path clients and proxies change some, as `.` and `..`.";
+    parameter(ParameterIn::Query, IN_QUERY, UserIdText::schema(), about).required(Required::True).build()
+}
+
+/// The user that the request names.
+pub(in crate::adapters::http) struct NamedUser(pub(in crate::adapters::http) UserId);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(name) = UserName::from_request_parts(parts, state).await;
+        name.id().map(Self)
+    }
+}
+
+impl IntoParams for NamedUser {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        UserName::into_params(place)
+    }
+}
+
+/// The id of a user: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(ToSchema)]
+#[schema(as = UserId, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$")]
+#[expect(dead_code, reason = "it is there to be described: `domain::topic` has the rules")]
+pub(in crate::adapters::http) struct UserIdText(String);
 
 #[cfg(test)]
 mod tests {

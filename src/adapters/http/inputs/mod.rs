@@ -1,0 +1,27 @@
+//! What a request names beside its body: in its path, its query and its headers.
+//!
+//! Invariant: each input is read and described in one file, by one type, so that the API's description says what is read. A handler
+//! takes it as an argument, and names the same type in its `params(..)`.
+
+mod backlog_part;
+mod caller;
+mod choice;
+mod events_query;
+mod idempotency;
+mod message;
+mod parameter;
+mod producer_epoch;
+mod results;
+mod user;
+
+pub(super) use self::{
+    backlog_part::BacklogPart,
+    caller::Caller,
+    events_query::{ErrorsAs, EventsQuery, MessageEventsQuery, UserEventsQuery},
+    idempotency::Idempotency,
+    message::MessagePath,
+    parameter::header,
+    producer_epoch::ProducerEpoch,
+    results::Results,
+    user::{NamedUser, UserIdText, UserName, in_query},
+};
