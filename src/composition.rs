@@ -82,15 +82,17 @@ pub enum StartError {
     /// Two publishers' keys are one.
     #[error(transparent)]
     Keys(#[from] DuplicateKey),
+    /// A backend is none of those that this program was built with.
+    #[error(
+        "this program was built without the feature `{backend}`: set `events.backend`, `messages.backend` and `limits.backend` to others, or build it with it"
+    )]
+    NotBuilt {
+        /// The backend, as the settings name it.
+        backend: &'static str,
+    },
     /// A backend can't be used as the settings say.
     #[error(transparent)]
     Backend(Box<dyn Error + Send + Sync>),
-}
-
-impl StartError {
-    fn backend(error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Backend(Box::new(error))
-    }
 }
 
 impl Server {

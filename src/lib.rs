@@ -14,6 +14,12 @@
 //! - [`composition`]: the one place that knows all of them, and puts a server together from its settings.
 //!
 //! `docs/ARCHITECTURE.md` has the picture, and follows one event from its publisher to a reader.
+//!
+//! What is public: Rejoin is a program, and its interfaces are its HTTP, its settings and its commands. This library is how the program,
+//! its tests and its benchmarks share code: everything in it may change with any version, and it is not published as a package.
+//!
+//! Features, all on by default: `disk`, `nats`, `postgres` and `redis` are the backends, `telemetry` sends traces. A setting that needs
+//! what was left out stops the start, and names the feature. `testing` is for tests.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests start tasks of their own"))]
 

@@ -9,12 +9,8 @@ use super::StartError;
 use crate::{
     adapters::{
         backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper},
-        config::{Backend, DiskSync, NatsStorage, Settings},
-        disk::{Disk, DiskOptions, SyncPolicy},
+        config::{Backend, Settings},
         memory,
-        nats::{self, NatsOptions},
-        postgres::{self, PostgresOptions},
-        redis::{self, RedisOptions},
     },
     app::{
         archive::Archives,
@@ -97,57 +93,93 @@ fn observed<P: ?Sized>(port: Arc<P>, availability: &Arc<Availability>) -> Arc<Ob
 }
 
 /// The only `match` on the kind of a backend.
+#[cfg_attr(
+    not(any(feature = "redis", feature = "nats", feature = "postgres")),
+    expect(clippy::unused_async, reason = "only backends on the network are waited for")
+)]
 async fn open_one(backend: Backend, settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
     match backend {
         Backend::Memory => Ok(memory::open(settings.memory.max_bytes, context)),
-        Backend::Disk => {
-            let options = DiskOptions {
-                path: settings.disk.path.clone(),
-                sync: match settings.disk.sync {
-                    DiskSync::Always => SyncPolicy::Always,
-                    DiskSync::Interval => SyncPolicy::Interval,
-                },
-                cache_bytes: settings.disk.cache_bytes,
-            };
-            Ok(Disk::open(&options, context).map_err(StartError::backend)?.ports())
-        }
-        Backend::Redis => {
-            let options = RedisOptions {
-                url: settings.redis.url.reveal().to_owned(),
-                cluster: settings.redis.cluster,
-                key_prefix: settings.redis.key_prefix.clone(),
-                tls_ca_file: settings.redis.tls_ca_file.clone(),
-            };
-            redis::open(options, context).await.map_err(StartError::backend)
-        }
-        Backend::Nats => {
-            let of_nats = &settings.nats;
-            let options = NatsOptions {
-                url: of_nats.url.reveal().to_owned(),
-                credentials_file: of_nats.credentials_file.clone(),
-                nkey_file: of_nats.nkey_file.clone(),
-                tls_ca_file: of_nats.tls_ca_file.clone(),
-                stream_prefix: of_nats.stream_prefix.clone(),
-                subject_prefix: of_nats.subject_prefix.clone(),
-                domain: of_nats.domain.clone(),
-                replicas: of_nats.replicas,
-                storage: match of_nats.storage {
-                    NatsStorage::File => nats::Storage::File,
-                    NatsStorage::Memory => nats::Storage::Memory,
-                },
-            };
-            nats::open(options, context).await.map_err(StartError::backend)
-        }
-        Backend::Postgres => {
-            let options = PostgresOptions {
-                url: settings.postgres.url.reveal().to_owned(),
-                schema: settings.postgres.schema.clone(),
-                max_connections: settings.postgres.max_connections,
-                timeout: settings.postgres.timeout,
-            };
-            postgres::open(options, context).await.map_err(StartError::backend)
-        }
+        #[cfg(feature = "disk")]
+        Backend::Disk => open_disk(settings, context),
+        #[cfg(feature = "redis")]
+        Backend::Redis => open_redis(settings, context).await,
+        #[cfg(feature = "nats")]
+        Backend::Nats => open_nats(settings, context).await,
+        #[cfg(feature = "postgres")]
+        Backend::Postgres => open_postgres(settings, context).await,
+        #[cfg(not(all(feature = "disk", feature = "redis", feature = "nats", feature = "postgres")))]
+        other => Err(StartError::NotBuilt { backend: other.name() }),
     }
+}
+
+#[cfg(feature = "disk")]
+fn open_disk(settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
+    use crate::adapters::{
+        config::DiskSync,
+        disk::{Disk, DiskOptions, SyncPolicy},
+    };
+
+    let options = DiskOptions {
+        path: settings.disk.path.clone(),
+        sync: match settings.disk.sync {
+            DiskSync::Always => SyncPolicy::Always,
+            DiskSync::Interval => SyncPolicy::Interval,
+        },
+        cache_bytes: settings.disk.cache_bytes,
+    };
+    Ok(Disk::open(&options, context).map_err(|error| StartError::Backend(error.into()))?.ports())
+}
+
+#[cfg(feature = "redis")]
+async fn open_redis(settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
+    use crate::adapters::redis::{self, RedisOptions};
+
+    let options = RedisOptions {
+        url: settings.redis.url.reveal().to_owned(),
+        cluster: settings.redis.cluster,
+        key_prefix: settings.redis.key_prefix.clone(),
+        tls_ca_file: settings.redis.tls_ca_file.clone(),
+    };
+    redis::open(options, context).await.map_err(|error| StartError::Backend(error.into()))
+}
+
+#[cfg(feature = "nats")]
+async fn open_nats(settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
+    use crate::adapters::{
+        config::NatsStorage,
+        nats::{self, NatsOptions},
+    };
+
+    let settings = &settings.nats;
+    let options = NatsOptions {
+        url: settings.url.reveal().to_owned(),
+        credentials_file: settings.credentials_file.clone(),
+        nkey_file: settings.nkey_file.clone(),
+        tls_ca_file: settings.tls_ca_file.clone(),
+        stream_prefix: settings.stream_prefix.clone(),
+        subject_prefix: settings.subject_prefix.clone(),
+        domain: settings.domain.clone(),
+        replicas: settings.replicas,
+        storage: match settings.storage {
+            NatsStorage::File => nats::Storage::File,
+            NatsStorage::Memory => nats::Storage::Memory,
+        },
+    };
+    nats::open(options, context).await.map_err(|error| StartError::Backend(error.into()))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
+    use crate::adapters::postgres::{self, PostgresOptions};
+
+    let options = PostgresOptions {
+        url: settings.postgres.url.reveal().to_owned(),
+        schema: settings.postgres.schema.clone(),
+        max_connections: settings.postgres.max_connections,
+        timeout: settings.postgres.timeout,
+    };
+    postgres::open(options, context).await.map_err(|error| StartError::Backend(error.into()))
 }
 
 fn context(settings: &Settings, parts: &Parts<'_>) -> BackendContext {

@@ -108,6 +108,9 @@ fn each_backend_has_all_that_the_recipe_names() {
         has("tests/contract/mod.rs", &format!("mod {name}_backend:"));
         // Memory needs no server, and no page or file of its own: `rejoin serve --memory` is all.
         if backend != Backend::Memory {
+            has("Cargo.toml", &format!("\n{name} = [\"dep:"));
+            has("scripts/check-features", name);
+            has("src/adapters/mod.rs", &format!("#[cfg(feature = \"{name}\")]"));
             has(&format!("config/{name}.toml"), &format!("[{name}]"));
             has(&format!("docs/backends/{name}.md"), "#");
             has("docs/operations/tasks.md", &format!("| `{name} "));

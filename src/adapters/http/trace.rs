@@ -7,11 +7,7 @@ use axum::{
     extract::{MatchedPath, Request},
     http::StatusCode,
 };
-use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry_http::HeaderExtractor;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, field::Empty};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::ports::traces::TARGET;
 
@@ -32,9 +28,8 @@ pub(super) fn span(request: &Request, request_id: &str) -> Span {
         return span;
     }
     // Before anything else is known of it: what it is recorded under is decided with its parent.
-    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
-    // It fails for a span that has begun, which this one has not.
-    let _ = span.set_parent(parent);
+    #[cfg(feature = "telemetry")]
+    join_callers_trace(&span, request.headers());
     let method = request.method().as_str();
     match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
         Some(route) => {
@@ -48,6 +43,18 @@ pub(super) fn span(request: &Request, request_id: &str) -> Span {
     span.record("http.request.method", method);
     span.record("request.id", request_id);
     span
+}
+
+#[cfg(feature = "telemetry")]
+fn join_callers_trace(span: &Span, headers: &axum::http::HeaderMap) {
+    use opentelemetry::propagation::TextMapPropagator;
+    use opentelemetry_http::HeaderExtractor;
+    use opentelemetry_sdk::propagation::TraceContextPropagator;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
+    // It fails for a span that has begun, which this one has not.
+    let _ = span.set_parent(parent);
 }
 
 /// The head of the answer is known.

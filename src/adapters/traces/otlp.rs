@@ -21,23 +21,13 @@ use tokio::runtime::Handle;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter, registry::LookupSpan};
 
+use super::TracesOptions;
 use crate::ports::traces::TARGET;
 
 /// Within this the collector has to answer.
 const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Within this what is left is sent at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Where traces go, and how many.
-#[derive(Clone)]
-pub struct TracesOptions {
-    /// The URL of the collector. Its query may hold a key.
-    pub collector: String,
-    /// What this service is called.
-    pub service_name: String,
-    /// The part of the requests that are traced, unless their caller has decided: 0 to 1.
-    pub sample_ratio: f64,
-}
 
 /// The traces of this process.
 pub struct Traces(SdkTracerProvider);
