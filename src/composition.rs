@@ -1,13 +1,14 @@
 //! The composition root: a server is put together from its settings here, and nowhere else.
 //!
-//! Invariant: this is the only module that knows every layer; nothing is decided here but who gets what.
+//! Invariant: this is the only module that knows every layer; nothing is decided here but who gets
+//! what.
 
 pub mod archives;
 mod authentication;
 mod backends;
 mod options;
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, iter, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
@@ -66,7 +67,9 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Its address can't be had.
-    #[error("can't listen on {address}: is another server running there? Set {key} to a free address")]
+    #[error(
+        "can't listen on {address}: is another server running there? Set {key} to a free address"
+    )]
     Listen {
         /// The setting.
         key: &'static str,
@@ -116,7 +119,8 @@ impl Server {
         };
 
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
-        let Backends { journal, messages, sources, archives, leases, budget, sweepers } = backends::open(settings, parts).await?;
+        let Backends { journal, messages, sources, archives, leases, budget, sweepers } =
+            backends::open(settings, parts).await?;
         let limits = Limits::new(limits_options(settings), leases, budget, Arc::clone(&entropy));
         let broadcasts = Arc::new(Broadcasts::new(settings.hub.broadcasts_max_bytes));
         let hub = Hub::start(
@@ -140,8 +144,16 @@ impl Server {
         );
         let registry = Arc::new(settings.categories.clone());
         let push_enabled = settings.sse.push_enabled;
-        let broadcaster = Broadcaster::new(broadcasts, Arc::clone(&sources.users.feed), Arc::clone(&signals));
-        let publisher = Publisher::new(journal, broadcaster, Arc::clone(&clock), registry, Arc::clone(&signals), push_enabled);
+        let broadcaster =
+            Broadcaster::new(broadcasts, Arc::clone(&sources.users.feed), Arc::clone(&signals));
+        let publisher = Publisher::new(
+            journal,
+            broadcaster,
+            Arc::clone(&clock),
+            registry,
+            Arc::clone(&signals),
+            push_enabled,
+        );
         let subscriptions = Subscriptions::new(
             subscription_options(settings),
             sources.clone(),
@@ -152,7 +164,8 @@ impl Server {
             Arc::clone(&signals),
         );
         let idle = settings.messages.producer_idle;
-        let producing = Arc::new(Producing::new(messages, Arc::clone(&clock), Arc::clone(&signals), idle));
+        let producing =
+            Arc::new(Producing::new(messages, Arc::clone(&clock), Arc::clone(&signals), idle));
         let retention = Arc::clone(&producing).keep_retention(settings.messages.retention);
         tasks.spawn_vital("message retention", retention.boxed()).detach();
         tasks.spawn_vital("metrics upkeep", prometheus.clone().keep_up().boxed()).detach();
@@ -169,16 +182,19 @@ impl Server {
             metrics: Arc::new(MetricsText::new(move || prometheus.render())),
             options: Arc::new(api_options(settings)),
         };
-        let Listeners { public, ops: ops_routes } = http_adapter::routes(api, ops.is_some());
-        let serve = |name, listener, routes| {
-            let (lifecycle, clock, signals) = (lifecycle.clone(), Arc::clone(&clock), Arc::clone(&signals));
-            let serving = http_adapter::serve(listener, routes, server_options(settings), lifecycle, clock, signals);
-            tasks.spawn_vital(name, serving.boxed())
-        };
-        let mut serving = vec![serve("listener", listener, public)];
-        let ops_address = ops.as_ref().map(|(_, address)| *address);
-        serving.extend(ops.map(|(listener, _)| serve("operators listener", listener, ops_routes)));
-        Ok(Self { address, ops_address, lifecycle, hub, limits, drain: settings.server.drain, supervisor, serving, _sweepers: sweepers })
+        let (ops_listener, ops_address) = ops.unzip();
+        let serving = serve(api, settings, &clock, &tasks, listener, ops_listener);
+        Ok(Self {
+            address,
+            ops_address,
+            lifecycle,
+            hub,
+            limits,
+            drain: settings.server.drain,
+            supervisor,
+            serving,
+            _sweepers: sweepers,
+        })
     }
 
     /// Where it listens.
@@ -196,13 +212,14 @@ impl Server {
         self.limits.connections()
     }
 
-    /// Waits until one of its background tasks has failed: it can't go on then, and is to be drained.
+    /// Waits until one of its background tasks has failed: it can't go on then, and is to be
+    /// drained.
     pub async fn failed(&self) {
         self.supervisor.failed().cancelled().await;
     }
 
-    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops. Tells how many streams and
-    /// requests were cut off, since they were not over in time.
+    /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops.
+    /// Tells how many streams and requests were cut off, since they were not over in time.
     pub async fn drain(self) -> usize {
         self.lifecycle.begin_drain();
         self.hub.drain(DrainPlan::begin(self.drain));
@@ -224,6 +241,29 @@ impl Server {
             serving.ended().await;
         }
     }
+}
+
+/// Serves the routes, by a task for each listener.
+fn serve(
+    api: Api,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+    tasks: &Arc<dyn Tasks>,
+    listener: TcpListener,
+    ops_listener: Option<TcpListener>,
+) -> Vec<Task> {
+    let (lifecycle, signals) = (api.lifecycle.clone(), Arc::clone(&api.signals));
+    let Listeners { public, ops } = http_adapter::routes(api, ops_listener.is_some());
+    let serve = |name, listener, routes| {
+        let (clock, signals) = (Arc::clone(clock), Arc::clone(&signals));
+        let options = server_options(settings);
+        let serving =
+            http_adapter::serve(listener, routes, options, lifecycle.clone(), clock, signals);
+        tasks.spawn_vital(name, serving.boxed())
+    };
+    let public = serve("listener", listener, public);
+    let ops = ops_listener.map(|listener| serve("operators listener", listener, ops));
+    iter::once(public).chain(ops).collect()
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

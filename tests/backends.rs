@@ -1,4 +1,5 @@
-//! The backends: the laws that each of them keeps, what one alone has, and several processes over one of them.
+//! The backends: the laws that each of them keeps, what one alone has, and several processes over
+//! one of them.
 
 #[cfg(test)]
 mod cluster;

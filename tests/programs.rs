@@ -1,4 +1,5 @@
-//! The program among others: its commands, clients that others wrote, proxies before it, and applications that move to it.
+//! The program among others: its commands, clients that others wrote, proxies before it, and
+//! applications that move to it.
 
 #[cfg(test)]
 mod cli;

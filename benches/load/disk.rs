@@ -1,5 +1,5 @@
-//! Rejoin on disk: appends beside a bare loop that writes and syncs the same batches, what sweeps cost them, how large the store gets, and
-//! how long it takes to open.
+//! Rejoin on disk: appends beside a bare loop that writes and syncs the same batches, what sweeps
+//! cost them, how large the store gets, and how long it takes to open.
 
 use std::{
     fs::File,
@@ -42,9 +42,15 @@ pub(crate) async fn measure(folder: Option<PathBuf>, appends: usize) {
 }
 
 fn open(path: &Path, replay_max_age: Option<Duration>) -> (Disk, Ports) {
-    let retention = Retention { stream_maxlen: MAXLEN, replay_max_age, idempotency_window: Duration::from_mins(10) };
-    let context = BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
-    let options = DiskOptions { path: path.to_owned(), sync: SyncPolicy::Always, cache_bytes: 64 << 20 };
+    let retention = Retention {
+        stream_maxlen: MAXLEN,
+        replay_max_age,
+        idempotency_window: Duration::from_mins(10),
+    };
+    let context =
+        BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
+    let options =
+        DiskOptions { path: path.to_owned(), sync: SyncPolicy::Always, cache_bytes: 64 << 20 };
     let disk = Disk::open(&options, &context).unwrap();
     let ports = disk.ports();
     (disk, ports)
@@ -52,7 +58,11 @@ fn open(path: &Path, replay_max_age: Option<Duration>) -> (Disk, Ports) {
 
 /// The same event for all: to make one is not what is measured.
 fn append(user: usize, event: &Arc<Event>) -> Append {
-    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: Arc::clone(event), idempotency_key: None }
+    Append {
+        user: UserId::parse(&format!("u{user}")).unwrap(),
+        event: Arc::clone(event),
+        idempotency_key: None,
+    }
 }
 
 async fn compare_appends(folder: &Path) {
@@ -65,7 +75,9 @@ async fn compare_appends(folder: &Path) {
         p99 = p99.max(late);
     }
     let of = |sum: f64| sum / f64::from(ROUNDS);
-    println!("disk: {PUBLISHERS} publishers to {USERS} users, each event acknowledged when it is synced, events/s:");
+    println!(
+        "disk: {PUBLISHERS} publishers to {USERS} users, each event acknowledged when it is synced, events/s:"
+    );
     println!("  a bare loop, {PUBLISHERS} events a write and sync   {:8.0}", of(bare));
     println!(
         "  appends through the port               {:8.0}  ratio {:.2}, p99 {:.2} ms",
@@ -97,16 +109,21 @@ async fn append_for(ports: &Ports, how_long: Duration) -> (f64, Duration) {
     let (done, times) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let (started, mut publishers) = (Instant::now(), JoinSet::new());
     for publisher in 0..PUBLISHERS {
-        let (journal, done, times) = (Arc::clone(&ports.journal), Arc::clone(&done), Arc::clone(&times));
+        let (journal, done, times) =
+            (Arc::clone(&ports.journal), Arc::clone(&done), Arc::clone(&times));
         publishers.spawn(async move {
-            let (mut user, mut own, event) = (publisher * 7_919, Vec::new(), event_of_bytes(EVENT_BYTES));
+            let (mut user, mut own, event) =
+                (publisher * 7_919, Vec::new(), event_of_bytes(EVENT_BYTES));
             while started.elapsed() < how_long {
                 let began = Instant::now();
                 for appended in journal.append(vec![append(user % USERS, &event)]).await.unwrap() {
                     appended.unwrap();
                 }
                 own.push(began.elapsed());
-                user = user.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
+                user = user
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407)
+                    >> 1;
             }
             done.fetch_add(own.len(), Ordering::Relaxed);
             times.lock().unwrap().extend(own);
@@ -149,10 +166,16 @@ async fn grow(path: &Path, appends: usize) {
     let (disk, ports) = open(path, None);
     let (started, event) = (Instant::now(), event_of_bytes(EVENT_BYTES));
     for batch in 0..appends / BATCH {
-        let events = (0..BATCH).map(|number| append((batch * BATCH + number) % USERS, &event)).collect();
+        let events =
+            (0..BATCH).map(|number| append((batch * BATCH + number) % USERS, &event)).collect();
         ports.journal.append(events).await.unwrap();
         if (batch + 1) % (appends / BATCH / 5).max(1) == 0 {
-            println!("  {:9} appends, {:.0} MiB on disk, {:.0} s", (batch + 1) * BATCH, mib(path), started.elapsed().as_secs_f64());
+            println!(
+                "  {:9} appends, {:.0} MiB on disk, {:.0} s",
+                (batch + 1) * BATCH,
+                mib(path),
+                started.elapsed().as_secs_f64()
+            );
         }
     }
     disk.checkpoint().await.unwrap();
@@ -171,5 +194,6 @@ async fn grow(path: &Path, appends: usize) {
 
 fn mib(path: &Path) -> f64 {
     let files = std::fs::read_dir(path).unwrap();
-    files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>() as f64 / f64::from(1 << 20)
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>() as f64
+        / f64::from(1 << 20)
 }

@@ -1,4 +1,5 @@
-//! From one publish until the last of many connections of one user has it, beside a bare write loop.
+//! From one publish until the last of many connections of one user has it, beside a bare write
+//! loop.
 
 use std::{rc::Rc, time::Duration};
 
@@ -44,7 +45,12 @@ async fn start_bare(connections: usize) -> (ServerProcess, TcpStream, Rc<Tally>)
     (bare, trigger, tally)
 }
 
-async fn round(trigger: &mut TcpStream, bytes: &[u8], tally: &Tally, connections: usize) -> Duration {
+async fn round(
+    trigger: &mut TcpStream,
+    bytes: &[u8],
+    tally: &Tally,
+    connections: usize,
+) -> Duration {
     let started = Instant::now();
     let goal = tally.events.get() + connections;
     trigger.write_all(bytes).await.unwrap();

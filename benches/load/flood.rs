@@ -34,7 +34,8 @@ pub(crate) async fn measure(connections: usize, seconds: u64) {
 }
 
 async fn publish(publisher: TcpStream, head: String) {
-    let lines = format!("{{\"user_id\":\"u1\",\"type\":\"load\",\"payload\":{PAYLOAD}}}\n").repeat(50);
+    let lines =
+        format!("{{\"user_id\":\"u1\",\"type\":\"load\",\"payload\":{PAYLOAD}}}\n").repeat(50);
     let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
     let (mut answers, mut requests) = publisher.into_split();
     spawn_local(async move {

@@ -1,4 +1,5 @@
-//! The load tool: drives a real server, and beside it, in the same run, a bare write loop on the same machine.
+//! The load tool: drives a real server, and beside it, in the same run, a bare write loop on the
+//! same machine.
 //!
 //! ```text
 //! cargo bench --bench load                        # everything, with the figures of the documentation
@@ -12,7 +13,8 @@
 //! cargo bench --bench load -- postgres-rows --rows 5000000 --old-rows 1000000
 //! ```
 //!
-//! It prints ratios, which mean something, beside absolute times, which depend on the machine and on what else runs.
+//! It prints ratios, which mean something, beside absolute times, which depend on the machine and
+//! on what else runs.
 
 #![expect(
     clippy::unwrap_used,
@@ -70,7 +72,8 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
-    /// Appends to disk beside bare writes and syncs, what sweeps cost them, and how large the store gets.
+    /// Appends to disk beside bare writes and syncs, what sweeps cost them, and how large the store
+    /// gets.
     Disk {
         #[arg(long, default_value_t = 5_000_000)]
         appends: usize,
@@ -87,7 +90,8 @@ enum Measurement {
         #[arg(long, default_value_t = 10)]
         subscribers: usize,
     },
-    /// Appends to NATS beside bare publishes, what deliveries cost it, and reads among few and many users.
+    /// Appends to NATS beside bare publishes, what deliveries cost it, and reads among few and many
+    /// users.
     Nats {
         #[arg(long, default_value_t = 1_000_000)]
         messages: usize,
@@ -116,13 +120,21 @@ fn main() {
     runtime.block_on(async {
         match arguments.measurement {
             Some(Measurement::Idle { connections }) => idle::measure(connections).await,
-            Some(Measurement::Fanout { connections, rounds }) => fanout::measure(connections, rounds).await,
-            Some(Measurement::Flood { connections, seconds }) => flood::measure(connections, seconds).await,
+            Some(Measurement::Fanout { connections, rounds }) => {
+                fanout::measure(connections, rounds).await;
+            }
+            Some(Measurement::Flood { connections, seconds }) => {
+                flood::measure(connections, seconds).await;
+            }
             Some(Measurement::Disk { appends, folder }) => disk::measure(folder, appends).await,
-            Some(Measurement::Redis { publishes, users, subscribers }) => redis::measure(publishes, users, subscribers).await,
+            Some(Measurement::Redis { publishes, users, subscribers }) => {
+                redis::measure(publishes, users, subscribers).await;
+            }
             Some(Measurement::Nats { messages }) => nats::measure(messages).await,
             Some(Measurement::Postgres) => postgres::appends::measure().await,
-            Some(Measurement::PostgresRows { rows, old_rows }) => postgres::rows::measure(rows, old_rows).await,
+            Some(Measurement::PostgresRows { rows, old_rows }) => {
+                postgres::rows::measure(rows, old_rows).await;
+            }
             Some(Measurement::Bare) => {}
             None => {
                 idle::measure(5_000).await;

@@ -1,5 +1,5 @@
-//! Rejoin over NATS: appends beside a bare publisher to the same stream, what deliveries cost the server, and reads of one topic among
-//! few and many others.
+//! Rejoin over NATS: appends beside a bare publisher to the same stream, what deliveries cost the
+//! server, and reads of one topic among few and many others.
 
 use std::{
     rc::Rc,
@@ -48,9 +48,15 @@ pub(crate) async fn measure(messages: usize) {
     count_reads().await;
     let few = snapshot(messages, 100).await;
     let many = snapshot(messages, 50_000).await;
-    println!("nats: a snapshot of {SNAPSHOT} entries, spread over {messages} messages in the stream:");
+    println!(
+        "nats: a snapshot of {SNAPSHOT} entries, spread over {messages} messages in the stream:"
+    );
     println!("  among 100 users      {:8.2} ms", few.as_secs_f64() * 1e3);
-    println!("  among 50,000 users   {:8.2} ms  ratio {:.2}", many.as_secs_f64() * 1e3, many.as_secs_f64() / few.as_secs_f64());
+    println!(
+        "  among 50,000 users   {:8.2} ms  ratio {:.2}",
+        many.as_secs_f64() * 1e3,
+        many.as_secs_f64() / few.as_secs_f64()
+    );
 }
 
 async fn open(server: &NatsServer) -> Ports {
@@ -65,8 +71,13 @@ async fn open(server: &NatsServer) -> Ports {
         replicas: 1,
         storage: Storage::File,
     };
-    let retention = Retention { stream_maxlen: 100_000, replay_max_age: None, idempotency_window: Duration::from_mins(10) };
-    let context = BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
+    let retention = Retention {
+        stream_maxlen: 100_000,
+        replay_max_age: None,
+        idempotency_window: Duration::from_mins(10),
+    };
+    let context =
+        BackendContext { clock: Arc::new(SystemClock), ..backend_context_with(retention) };
     nats::open(options, &context).await.unwrap()
 }
 
@@ -84,12 +95,19 @@ async fn compare_appends() {
         through_the_port += appends(&ports).await;
     }
     let of = |sum: f64| sum / f64::from(ROUNDS);
-    println!("nats: {AT_ONCE} in flight to {USERS} users, one stream on disk that republishes, events/s:");
+    println!(
+        "nats: {AT_ONCE} in flight to {USERS} users, one stream on disk that republishes, events/s:"
+    );
     println!("  bare publishes by async-nats         {:8.0}", of(bare));
-    println!("  appends through the port             {:8.0}  ratio {:.2}", of(through_the_port), through_the_port / bare);
+    println!(
+        "  appends through the port             {:8.0}  ratio {:.2}",
+        of(through_the_port),
+        through_the_port / bare
+    );
 }
 
-/// To the same stream, as a client of its own would publish: no order, no link between events, no check.
+/// To the same stream, as a client of its own would publish: no order, no link between events, no
+/// check.
 async fn bare_publishes(context: &jetstream::Context) -> f64 {
     let payload = bytes::Bytes::from(vec![b'x'; 200]);
     let (started, mut flying, mut done) = (Instant::now(), FuturesUnordered::new(), 0_usize);
@@ -98,7 +116,8 @@ async fn bare_publishes(context: &jetstream::Context) -> f64 {
         flying.push(context.publish(subject, payload.clone()).await.unwrap().into_future());
         done += 1;
         if flying.len() >= AT_ONCE {
-            let acknowledged: Option<Result<_, jetstream::context::PublishError>> = flying.next().await;
+            let acknowledged: Option<Result<_, jetstream::context::PublishError>> =
+                flying.next().await;
             acknowledged.unwrap().unwrap();
         }
     }
@@ -126,7 +145,8 @@ async fn appends(ports: &Arc<Ports>) -> f64 {
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Publishes over HTTP to users who are all connected, and counts what JetStream was asked meanwhile.
+/// Publishes over HTTP to users who are all connected, and counts what JetStream was asked
+/// meanwhile.
 async fn count_reads() {
     const PUBLISHES: usize = 10_000;
     const CONNECTED: usize = 100;
@@ -163,7 +183,8 @@ async fn count_reads() {
     .await;
 }
 
-/// How long it takes to read a user's entries, which lie evenly spread among those of so many others.
+/// How long it takes to read a user's entries, which lie evenly spread among those of so many
+/// others.
 async fn snapshot(messages: usize, users: usize) -> Duration {
     const BATCH: usize = 500;
     const READS: usize = 31;
@@ -172,7 +193,13 @@ async fn snapshot(messages: usize, users: usize) -> Duration {
     let every = messages / (SNAPSHOT + 1);
     let mut first = None;
     for begin in (0..messages).step_by(BATCH) {
-        let of = |n: usize| if n.is_multiple_of(every) { append("me") } else { append(&format!("u{}", n * 7_919 % users)) };
+        let of = |n: usize| {
+            if n.is_multiple_of(every) {
+                append("me")
+            } else {
+                append(&format!("u{}", n * 7_919 % users))
+            }
+        };
         let batch: Vec<Append> = (begin..begin + BATCH).map(of).collect();
         let mine = batch.iter().position(|append| append.user.as_str() == "me");
         let appended = ports.journal.append(batch).await.unwrap();
@@ -180,7 +207,10 @@ async fn snapshot(messages: usize, users: usize) -> Duration {
     }
     // As another process that has not seen any of it.
     let ports = open(&server).await;
-    let (topic, limit) = (Topic::User(UserId::parse("me").unwrap()), PageLimit { entries_max: SNAPSHOT, bytes_max: 1 << 24 });
+    let (topic, limit) = (
+        Topic::User(UserId::parse("me").unwrap()),
+        PageLimit { entries_max: SNAPSHOT, bytes_max: 1 << 24 },
+    );
     let mut took = Vec::new();
     for _ in 0..READS {
         let started = Instant::now();

@@ -10,7 +10,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Stands once in each event's payload and nowhere else, so that events are counted however they are cut.
+/// Stands once in each event's payload and nowhere else, so that events are counted however they
+/// are cut.
 pub(crate) const MARK: u8 = b'~';
 /// A payload with the mark.
 pub(crate) const PAYLOAD: &str = "\"~xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"";
@@ -52,7 +53,8 @@ impl Tally {
     }
 }
 
-/// Opens so many connections, each with this request, and returns when all have been greeted by a block of text.
+/// Opens so many connections, each with this request, and returns when all have been greeted by a
+/// block of text.
 pub(crate) async fn open(address: SocketAddr, request: &str, connections: usize) -> Rc<Tally> {
     let tally = Rc::new(Tally::default());
     open_more(&tally, address, request, connections).await;
@@ -60,7 +62,12 @@ pub(crate) async fn open(address: SocketAddr, request: &str, connections: usize)
 }
 
 /// Opens so many more that count into the same tally.
-pub(crate) async fn open_more(tally: &Rc<Tally>, address: SocketAddr, request: &str, connections: usize) {
+pub(crate) async fn open_more(
+    tally: &Rc<Tally>,
+    address: SocketAddr,
+    request: &str,
+    connections: usize,
+) {
     let greeted = tally.ready.get() + connections;
     for _ in 0..connections {
         let mut socket = TcpStream::connect(address).await.unwrap();
@@ -76,7 +83,8 @@ async fn read(socket: TcpStream, tally: Rc<Tally>) {
     let mut greeted = false;
     loop {
         socket.readable().await.unwrap();
-        // The buffer is not kept while waiting: thousands of readers must not disturb what is measured.
+        // The buffer is not kept while waiting: thousands of readers must not disturb what is
+        // measured.
         let mut buffer = [0; 16 * 1024];
         let bytes = match socket.try_read(&mut buffer) {
             Ok(0) => return,

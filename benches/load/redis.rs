@@ -1,4 +1,5 @@
-//! Rejoin over Redis: what a publish and a delivery cost the server, and how fast appends are beside bare ones.
+//! Rejoin over Redis: what a publish and a delivery cost the server, and how fast appends are
+//! beside bare ones.
 
 use std::{process::Command, rc::Rc, sync::Arc};
 
@@ -85,11 +86,15 @@ async fn compare_appends(name: &str, settings: &[&str]) {
         ours += our_appends(&server).await;
     }
     let (ours, bare) = (ours / ROUNDS as f64, bare / ROUNDS as f64);
-    println!("redis: appends, {AT_ONCE} at once on one connection, {name}: {ours:.0}/s; bare XADD {bare:.0}/s; ratio {:.2}", ours / bare);
+    println!(
+        "redis: appends, {AT_ONCE} at once on one connection, {name}: {ours:.0}/s; bare XADD {bare:.0}/s; ratio {:.2}",
+        ours / bare
+    );
 }
 
 fn bare_appends(server: &RedisServer) -> f64 {
-    let (port, at_once, appends) = (server.port().to_string(), AT_ONCE.to_string(), APPENDS.to_string());
+    let (port, at_once, appends) =
+        (server.port().to_string(), AT_ONCE.to_string(), APPENDS.to_string());
     let output = Command::new("redis-benchmark")
         .args(["-p", &port, "-c", "1", "-P", &at_once, "-n", &appends, "-r", "100", "--csv"])
         .args(["XADD", "bare:__rand_int__", "MAXLEN", "~", "1000", "*", "event", &"x".repeat(200)])
@@ -100,7 +105,12 @@ fn bare_appends(server: &RedisServer) -> f64 {
 }
 
 async fn our_appends(server: &RedisServer) -> f64 {
-    let options = RedisOptions { url: server.url(), cluster: false, key_prefix: "ours:".to_owned(), tls_ca_file: None };
+    let options = RedisOptions {
+        url: server.url(),
+        cluster: false,
+        key_prefix: "ours:".to_owned(),
+        tls_ca_file: None,
+    };
     let journal = rejoin_redis::open(options, &backend_context()).await.unwrap().journal;
     let event = event_of_bytes(80);
     let (started, mut appenders) = (Instant::now(), JoinSet::new());
@@ -108,7 +118,8 @@ async fn our_appends(server: &RedisServer) -> f64 {
         let (journal, event) = (Arc::clone(&journal), Arc::clone(&event));
         appenders.spawn(async move {
             for number in 0..APPENDS / AT_ONCE {
-                let user = UserId::parse(&format!("u{}", (appender + number * AT_ONCE) % 100)).unwrap();
+                let user =
+                    UserId::parse(&format!("u{}", (appender + number * AT_ONCE) % 100)).unwrap();
                 let append = Append { user, event: Arc::clone(&event), idempotency_key: None };
                 journal.append(vec![append]).await.unwrap();
             }

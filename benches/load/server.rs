@@ -42,8 +42,13 @@ impl ServerProcess {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().trim_end_matches([',', '.']).parse().unwrap();
+        let address = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("http://"))
+            .unwrap()
+            .trim_end_matches([',', '.'])
+            .parse()
+            .unwrap();
         Self { child, address, token }
     }
 
@@ -69,17 +74,26 @@ impl ServerProcess {
     /// The request of another user.
     pub(crate) fn subscribe_request_of(&self, user: &str) -> String {
         let token = token(user);
-        format!("GET /api/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n", self.address)
+        format!(
+            "GET /api/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n",
+            self.address
+        )
     }
 
     pub(crate) fn publish_request(&self, payload: &str) -> String {
         let body = format!(r#"{{"user_id":"u1","type":"load","payload":{payload}}}"#);
-        self.request("POST", &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())) + &body
+        self.request(
+            "POST",
+            &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()),
+        ) + &body
     }
 
     pub(crate) fn request(&self, method: &str, headers: &str) -> String {
         let token = self.token.as_deref().unwrap_or_default();
-        format!("{method} /api/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n{headers}\r\n", self.address)
+        format!(
+            "{method} /api/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n{headers}\r\n",
+            self.address
+        )
     }
 }
 

@@ -9,8 +9,8 @@
 //! {"end":{"topics":1,"entries":1,"messages":1,"message_events":1,"unreadable":0}}
 //! ```
 //!
-//! Invariant: what [`LineWriter`] wrote, [`LineReader`] reads as the same records, the publisher's JSON byte by byte. A file that ends
-//! before its `end` is not whole.
+//! Invariant: what [`LineWriter`] wrote, [`LineReader`] reads as the same records, the publisher's
+//! JSON byte by byte. A file that ends before its `end` is not whole.
 
 use std::sync::Arc;
 
@@ -43,7 +43,9 @@ pub enum LineError {
     #[error("it is no line of an export that this version knows")]
     Unknown,
     /// A later version wrote it.
-    #[error("the export has format {0}, and this version of Rejoin knows {FORMAT}: use the version that wrote it")]
+    #[error(
+        "the export has format {0}, and this version of Rejoin knows {FORMAT}: use the version that wrote it"
+    )]
     Newer(u32),
     /// The first line is another one.
     #[error("the file does not begin as an export does")]
@@ -118,12 +120,19 @@ impl LineWriter {
     /// The record is an entry without a topic before it, or an event is no JSON, which none is.
     pub fn line(&mut self, record: &Record) -> Result<String, LineError> {
         let line = match record {
-            Record::Begin { exported_at } => {
-                Line { export_format: Some(FORMAT), exported_at: Some(exported_at.to_string()), ..Line::default() }
-            }
+            Record::Begin { exported_at } => Line {
+                export_format: Some(FORMAT),
+                exported_at: Some(exported_at.to_string()),
+                ..Line::default()
+            },
             Record::Topic { user, origin, after } => {
                 self.topic = Some(Topic::User(user.clone()));
-                Line { user: Some(user.to_string()), origin: Some(origin.to_string()), after: Some(after.to_string()), ..Line::default() }
+                Line {
+                    user: Some(user.to_string()),
+                    origin: Some(origin.to_string()),
+                    after: Some(after.to_string()),
+                    ..Line::default()
+                }
             }
             Record::Message { id, message } => {
                 self.topic = Some(Topic::Message(*id));
@@ -140,10 +149,17 @@ impl LineWriter {
                 let event = RawValue::from_string(stored_event::encode(topic, &entry.event))?;
                 Line { id: Some(entry.id.to_string()), event: Some(event), ..Line::default() }
             }
-            Record::Unreadable { topic, why } => Line { unreadable: Some(topic.to_string()), why: Some(why.clone()), ..Line::default() },
+            Record::Unreadable { topic, why } => Line {
+                unreadable: Some(topic.to_string()),
+                why: Some(why.clone()),
+                ..Line::default()
+            },
             Record::End(tally) => {
                 let Tally { topics, entries, messages, message_events, unreadable, .. } = *tally;
-                Line { end: Some(EndLine { topics, entries, messages, message_events, unreadable }), ..Line::default() }
+                Line {
+                    end: Some(EndLine { topics, entries, messages, message_events, unreadable }),
+                    ..Line::default()
+                }
             }
         };
         let mut text = serde_json::to_string(&line)?;
@@ -175,7 +191,11 @@ impl LineReader {
         let line: Line = serde_json::from_str(line)?;
         if let Some(format) = line.export_format {
             self.has_begun = true;
-            return if format == FORMAT { begin(&line).map(Some) } else { Err(LineError::Newer(format)) };
+            return if format == FORMAT {
+                begin(&line).map(Some)
+            } else {
+                Err(LineError::Newer(format))
+            };
         }
         if !self.has_begun {
             return Err(LineError::NotBegun);
@@ -188,28 +208,44 @@ impl LineReader {
 
     fn record_of(&self, line: Line) -> Result<Record, LineError> {
         match line {
-            Line { user: Some(user), origin: Some(origin), after: Some(after), .. } => Ok(Record::Topic {
-                user: UserId::parse(&user).map_err(|why| value("user", &why))?,
-                origin: id("origin", &origin)?,
-                after: id("after", &after)?,
-            }),
+            Line { user: Some(user), origin: Some(origin), after: Some(after), .. } => {
+                Ok(Record::Topic {
+                    user: UserId::parse(&user).map_err(|why| value("user", &why))?,
+                    origin: id("origin", &origin)?,
+                    after: id("after", &after)?,
+                })
+            }
             Line { message: Some(message), owner: Some(owner), epoch, stop_requested, .. } => {
                 let owner = UserId::parse(&owner).map_err(|why| value("owner", &why))?;
-                let message_id = message.parse().map(MessageId).map_err(|why| value("message", &why))?;
-                let mut message =
-                    Message::open(None, &owner, false, Timestamp::default()).map_err(|why| value("owner", &why))?.observed.message;
+                let message_id =
+                    message.parse().map(MessageId).map_err(|why| value("message", &why))?;
+                let mut message = Message::open(None, &owner, false, Timestamp::default())
+                    .map_err(|why| value("owner", &why))?
+                    .observed
+                    .message;
                 message.epoch = epoch.unwrap_or(1);
                 message.stop_requested = stop_requested.unwrap_or(false);
                 Ok(Record::Message { id: message_id, message })
             }
             Line { id: Some(text), event: Some(event), .. } => {
                 let id = id("id", &text)?;
-                let event = stored_event::decode(event.get().as_bytes(), Timestamp::from_ms(id.major()), &self.registry)?;
+                let event = stored_event::decode(
+                    event.get().as_bytes(),
+                    Timestamp::from_ms(id.major()),
+                    &self.registry,
+                )?;
                 Ok(Record::Entry(Entry { id, prev: None, event: Arc::new(event) }))
             }
             Line { end: Some(end), .. } => {
                 let EndLine { topics, entries, messages, message_events, unreadable } = end;
-                Ok(Record::End(Tally { topics, entries, messages, message_events, unreadable, ..Tally::default() }))
+                Ok(Record::End(Tally {
+                    topics,
+                    entries,
+                    messages,
+                    message_events,
+                    unreadable,
+                    ..Tally::default()
+                }))
             }
             _ => Err(LineError::Unknown),
         }
@@ -218,7 +254,9 @@ impl LineReader {
 
 fn begin(line: &Line) -> Result<Record, LineError> {
     let exported_at = line.exported_at.as_deref().and_then(Timestamp::parse);
-    exported_at.map(|exported_at| Record::Begin { exported_at }).ok_or_else(|| value("exported_at", &"it is no time"))
+    exported_at
+        .map(|exported_at| Record::Begin { exported_at })
+        .ok_or_else(|| value("exported_at", &"it is no time"))
 }
 
 fn value(field: &'static str, why: &dyn ToString) -> LineError {
@@ -254,12 +292,22 @@ mod tests {
         let entry = |id, payload| Record::Entry(Entry { id, prev: None, event: event(payload) });
         let records = [
             Record::Begin { exported_at: Timestamp::from_ms(1_718_900_000_007) },
-            Record::Topic { user: user("a\"b{}"), origin: EventId::timed(5, 0), after: EventId::timed(7, 3) },
+            Record::Topic {
+                user: user("a\"b{}"),
+                origin: EventId::timed(5, 0),
+                after: EventId::timed(7, 3),
+            },
             entry(EventId::timed(8, 1), r#"{"b":1.10,"a":"\u0000\/"}"#),
             entry(EventId::timed(9, 1), "null"),
             Record::Message { id: MessageId(uuid::Uuid::from_u128(7)), message: message(3) },
             entry(EventId::sequence(0), "\"x\""),
-            Record::End(Tally { topics: 1, entries: 2, messages: 1, message_events: 1, ..Tally::default() }),
+            Record::End(Tally {
+                topics: 1,
+                entries: 2,
+                messages: 1,
+                message_events: 1,
+                ..Tally::default()
+            }),
         ];
         let (mut writer, mut reader) = (LineWriter::default(), LineReader::new(registry()));
         for record in records {
@@ -273,7 +321,8 @@ mod tests {
     fn what_is_no_export_is_told() {
         let mut reader = LineReader::new(registry());
         assert!(matches!(reader.record("{}"), Err(LineError::NotBegun)));
-        let newer = LineReader::new(registry()).record(r#"{"export_format":2,"exported_at":"2024-06-20T16:13:20Z"}"#);
+        let newer = LineReader::new(registry())
+            .record(r#"{"export_format":2,"exported_at":"2024-06-20T16:13:20Z"}"#);
         assert!(newer.unwrap_err().to_string().contains("format 2"));
         reader.record(r#"{"export_format":1,"exported_at":"2024-06-20T16:13:20Z"}"#).unwrap();
         assert!(matches!(reader.record(""), Ok(None)));

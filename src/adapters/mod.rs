@@ -1,5 +1,6 @@
-//! What touches the outside world. Driven adapters (backends, authentication, settings) implement ports and know
-//! neither the application nor each other; driving adapters (HTTP, the command line) call the application.
+//! What touches the outside world. Driven adapters (backends, authentication, settings) implement
+//! ports and know neither the application nor each other; driving adapters (HTTP, the command line)
+//! call the application.
 
 pub mod auth;
 pub mod backend_kit;

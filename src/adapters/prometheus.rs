@@ -7,8 +7,10 @@ use std::{sync::Arc, time::Duration};
 use metrics::Recorder;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-/// Bounds of the buckets of times, in seconds: from the fastest delivery to one that a client would call lost.
-const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds of the buckets of times, in seconds: from the fastest delivery to one that a client would
+/// call lost.
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// How often observations are put into their buckets.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,8 @@ impl Prometheus {
         self.handle.render()
     }
 
-    /// Puts observations into their buckets, for as long as it is polled: until then each takes memory of its own.
+    /// Puts observations into their buckets, for as long as it is polled: until then each takes
+    /// memory of its own.
     pub async fn keep_up(self) {
         let mut upkeeps = tokio::time::interval(UPKEEP_EVERY);
         loop {

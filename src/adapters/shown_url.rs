@@ -1,8 +1,9 @@
-//! A URL as anybody may see it: the one way to show one, in the listing of settings, in errors and in the log.
+//! A URL as anybody may see it: the one way to show one, in the listing of settings, in errors and
+//! in the log.
 //!
-//! Invariant: no user, no password and nothing of a query or fragment is shown. People put odd characters into passwords without
-//! encoding them, and then it is not clear where the password ends: whatever is not plainly scheme, host, port and path is
-//! masked, if need be all of it.
+//! Invariant: no user, no password and nothing of a query or fragment is shown. People put odd
+//! characters into passwords without encoding them, and then it is not clear where the password
+//! ends: whatever is not plainly scheme, host, port and path is masked, if need be all of it.
 
 /// What stands where something is not shown.
 pub const MASK: &str = "********";
@@ -14,10 +15,12 @@ pub fn shown(urls: &str) -> String {
     parts.map_or_else(|| MASK.to_owned(), |parts| parts.join(","))
 }
 
-/// Whether it can't be told where user and password end: an `@` may be in a path or a query, or end a password with such characters.
-/// A program that takes the one for the other looks for a host of that name.
+/// Whether it can't be told where user and password end: an `@` may be in a path or a query, or end
+/// a password with such characters. A program that takes the one for the other looks for a host of
+/// that name.
 pub fn is_ambiguous(url: &str) -> bool {
-    let before = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(before, _)| before);
+    let before =
+        url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(before, _)| before);
     before.is_some_and(|before| before.contains(['/', '\\', '?', '#']))
 }
 
@@ -40,10 +43,12 @@ fn shown_one(url: &str) -> Option<String> {
 }
 
 fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
-/// A host and a port, or neither where the path names a socket. `user:password` without a host is none, unless the password is a number.
+/// A host and a port, or neither where the path names a socket. `user:password` without a host is
+/// none, unless the password is a number.
 fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -54,9 +59,12 @@ fn is_authority(text: &str) -> bool {
 
 fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[') {
-        return address.strip_suffix(']').is_some_and(|address| address.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b)));
+        return address.strip_suffix(']').is_some_and(|address| {
+            address.bytes().all(|b| b.is_ascii_hexdigit() || b":.".contains(&b))
+        });
     }
-    // The folder of a Postgres socket may stand here, its slashes encoded. Any other escape may be part of a password.
+    // The folder of a Postgres socket may stand here, its slashes encoded. Any other escape may be
+    // part of a password.
     let plain = host.replace("%2F", "").replace("%2f", "");
     plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }

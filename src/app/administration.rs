@@ -109,7 +109,17 @@ impl Administration {
         lifecycle: Lifecycle,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { journal, sources, archives, hub, limits, lifecycle, clock, started: Instant::now(), backlog_turns: BacklogTurns::new() }
+        Self {
+            journal,
+            sources,
+            archives,
+            hub,
+            limits,
+            lifecycle,
+            clock,
+            started: Instant::now(),
+            backlog_turns: BacklogTurns::new(),
+        }
     }
 
     /// A user's backlog, connections and replay budget.
@@ -122,7 +132,8 @@ impl Administration {
         Ok(UserState { backlog_length, bounds, usage: self.limits.usage(user).await? })
     }
 
-    /// A part of a user's backlog: the events after `after` that the operator's credentials let them read.
+    /// A part of a user's backlog: the events after `after` that the operator's credentials let
+    /// them read.
     ///
     /// # Errors
     /// [`TooManyBacklogs`].
@@ -135,7 +146,14 @@ impl Administration {
     ) -> Result<Backlog, TooManyBacklogs> {
         let turn = self.backlog_turns.take().await?;
         let filter = CategoryFilter::granted(operator.principal().categories.as_ref());
-        Ok(Backlog::new(self.sources.users.clone(), Topic::User(user.clone()), filter, after, entries_max, turn))
+        Ok(Backlog::new(
+            self.sources.users.clone(),
+            Topic::User(user.clone()),
+            filter,
+            after,
+            entries_max,
+            turn,
+        ))
     }
 
     /// All that the backends hold, for an operator who may read every category.
@@ -148,7 +166,8 @@ impl Administration {
         Ok(Export { exporter: Exporter::new(self.archives.clone(), self.clock.now()), _turn: turn })
     }
 
-    /// Removes a user's backlog; their clients are notified of a truncation where they had not read it.
+    /// Removes a user's backlog; their clients are notified of a truncation where they had not read
+    /// it.
     ///
     /// # Errors
     /// The backend's.
@@ -160,7 +179,11 @@ impl Administration {
     ///
     /// # Errors
     /// The backend's; to try again is harmless.
-    pub async fn close_connections(&self, _: &Operator, user: &UserId) -> Result<u32, BackendError> {
+    pub async fn close_connections(
+        &self,
+        _: &Operator,
+        user: &UserId,
+    ) -> Result<u32, BackendError> {
         let connections = self.limits.usage(user).await?.connections;
         self.sources.users.feed.close_connections(user).await?;
         Ok(connections)
@@ -172,7 +195,10 @@ impl Administration {
         ProcessState {
             uptime_seconds: self.started.elapsed().as_secs(),
             draining: self.lifecycle.is_draining(),
-            backends: sources.iter().map(|source| (source.availability.name(), source.availability.is_up())).collect(),
+            backends: sources
+                .iter()
+                .map(|source| (source.availability.name(), source.availability.is_up()))
+                .collect(),
             connections: self.limits.connections(),
             topics_followed: self.hub.topics_followed(),
             ring_bytes: self.hub.ring_bytes(),

@@ -1,8 +1,9 @@
 //! Whether a backend answers, as far as this process has seen.
 //!
-//! Invariant: a change of state is logged once, however many requests meet it; each failure is counted. One damaged topic, a
-//! broadcast too many, or a call that it rejects for good, says nothing about the backend; a damaged topic is logged once by itself,
-//! and of rejected calls the first.
+//! Invariant: a change of state is logged once, however many requests meet it; each failure is
+//! counted. One damaged topic, a broadcast too many, or a call that it rejects for good, says
+//! nothing about the backend; a damaged topic is logged once by itself, and of rejected calls the
+//! first.
 
 use std::{
     sync::{
@@ -26,11 +27,18 @@ pub struct Availability {
 }
 
 impl Availability {
-    /// Supposed to be up until something shows otherwise. `name` says in log and metrics what it is used for.
+    /// Supposed to be up until something shows otherwise. `name` says in log and metrics what it is
+    /// used for.
     pub fn new(name: &'static str, signals: Arc<Signals>) -> Self {
         signals.backend_is(name, true);
         let calls = signals.backend_calls(name);
-        Self { name, up: AtomicBool::new(true), has_rejected: AtomicBool::new(false), calls, signals }
+        Self {
+            name,
+            up: AtomicBool::new(true),
+            has_rejected: AtomicBool::new(false),
+            calls,
+            signals,
+        }
     }
 
     /// What it is used for.
@@ -59,7 +67,9 @@ impl Availability {
                 self.answered();
                 self.signals.backend_failed(self.name, error);
                 self.signals.topic_is_damaged(error);
-                if error.kind == BackendErrorKind::Rejected && !self.has_rejected.swap(true, Ordering::Relaxed) {
+                if error.kind == BackendErrorKind::Rejected
+                    && !self.has_rejected.swap(true, Ordering::Relaxed)
+                {
                     let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
                     tracing::error!(backend = self.name, %error, source, "a call failed by a fault of this program: please report it");
                 }
@@ -98,7 +108,11 @@ mod tests {
     #[test]
     fn a_result_passes_through_and_sets_the_state() {
         let availability = Availability::new("journal", Signals::unheard_in_tests());
-        assert!(availability.observe::<()>(Err(BackendError::new(BackendErrorKind::Unavailable, "test"))).is_err());
+        assert!(
+            availability
+                .observe::<()>(Err(BackendError::new(BackendErrorKind::Unavailable, "test")))
+                .is_err()
+        );
         assert!(!availability.up.load(Ordering::Relaxed));
         assert_eq!(availability.observe(Ok(7)).unwrap(), 7);
         assert!(availability.up.load(Ordering::Relaxed));
@@ -109,7 +123,10 @@ mod tests {
         let availability = Availability::new("journal", Signals::unheard_in_tests());
         let topic = Topic::User(UserId::parse("u").unwrap());
         let damaged = BackendError::damaged("test", topic, "a key of another type");
-        assert_eq!(availability.observe::<()>(Err(damaged)).unwrap_err().kind, BackendErrorKind::Damaged);
+        assert_eq!(
+            availability.observe::<()>(Err(damaged)).unwrap_err().kind,
+            BackendErrorKind::Damaged
+        );
         assert!(availability.is_up());
     }
 }

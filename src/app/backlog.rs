@@ -1,7 +1,8 @@
 //! An operator's read of a user's backlog, page by page.
 //!
-//! Invariants: an event whose category the operator may not read is passed over. Each read holds one page at a time, and only so many
-//! are held in a process, so that answers that are not taken cost a bounded amount of memory; one answer is bounded as well.
+//! Invariants: an event whose category the operator may not read is passed over. Each read holds
+//! one page at a time, and only so many are held in a process, so that answers that are not taken
+//! cost a bounded amount of memory; one answer is bounded as well.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,9 @@ use tokio::{
 
 use super::sources::Source;
 use crate::{
-    domain::{category::CategoryFilter, event::Entry, page::PageLimit, position::Position, topic::Topic},
+    domain::{
+        category::CategoryFilter, event::Entry, page::PageLimit, position::Position, topic::Topic,
+    },
     ports::backend_error::BackendError,
 };
 
@@ -30,7 +33,9 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct BacklogTurns(Arc<Semaphore>);
 
 /// A turn to read: dropping it lets another read.
-pub(super) struct BacklogTurn(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+pub(super) struct BacklogTurn(
+    #[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit,
+);
 
 /// As many backlogs as may be are being read.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -43,7 +48,9 @@ impl BacklogTurns {
     }
 
     pub(super) async fn take(&self) -> Result<BacklogTurn, TooManyBacklogs> {
-        let turn = timeout(TURN_WAIT, Arc::clone(&self.0).acquire_owned()).await.map_err(|_| TooManyBacklogs)?;
+        let turn = timeout(TURN_WAIT, Arc::clone(&self.0).acquire_owned())
+            .await
+            .map_err(|_| TooManyBacklogs)?;
         // The semaphore is never closed.
         turn.map(BacklogTurn).map_err(|_| TooManyBacklogs)
     }
@@ -73,10 +80,21 @@ impl Backlog {
         turn: BacklogTurn,
     ) -> Self {
         let (entries_left, bytes_left) = (entries_max, BYTES_MAX);
-        Self { source, topic, filter, after, entries_left, bytes_left, is_over: false, more: false, _turn: turn }
+        Self {
+            source,
+            topic,
+            filter,
+            after,
+            entries_left,
+            bytes_left,
+            is_over: false,
+            more: false,
+            _turn: turn,
+        }
     }
 
-    /// The next entries that the operator may read, oldest first; there may be none among those that were looked at. Nothing at the end.
+    /// The next entries that the operator may read, oldest first; there may be none among those
+    /// that were looked at. Nothing at the end.
     ///
     /// # Errors
     /// The backend's.

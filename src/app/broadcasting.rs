@@ -1,7 +1,7 @@
 //! Broadcasting: an event to everybody who is connected to any process. It is kept in no journal.
 //!
-//! Invariant: a broadcast is accepted only where each connection of this process can still get it. One is on its way at a time, so
-//! that the next is judged by what this one has taken.
+//! Invariant: a broadcast is accepted only where each connection of this process can still get it.
+//! One is on its way at a time, so that the next is judged by what this one has taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,8 @@ use crate::{
     },
 };
 
-/// How long a broadcast is waited for on its way back to this process. One that the feed delivers later is not lost.
+/// How long a broadcast is waited for on its way back to this process. One that the feed delivers
+/// later is not lost.
 const RETURN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why an event was not broadcast.
@@ -42,7 +43,8 @@ pub struct Broadcaster {
 }
 
 impl Broadcaster {
-    /// Broadcasts by `feed`, which brings them back to `broadcasts`, as to those of every other process.
+    /// Broadcasts by `feed`, which brings them back to `broadcasts`, as to those of every other
+    /// process.
     pub fn new(broadcasts: Arc<Broadcasts>, feed: Arc<dyn Feed>, signals: Arc<Signals>) -> Self {
         Self { broadcasts, feed, signals, turn: Mutex::default() }
     }
@@ -50,7 +52,8 @@ impl Broadcaster {
     /// Sends an event to everybody who is connected.
     ///
     /// # Errors
-    /// [`BroadcastError`]. After an error of the backend some connections may have got it, and would get it twice by a retry.
+    /// [`BroadcastError`]. After an error of the backend some connections may have got it, and
+    /// would get it twice by a retry.
     pub async fn broadcast(&self, event: Arc<Event>) -> Result<(), BroadcastError> {
         let _turn = self.turn.lock().await;
         let sent = self.send(event).await;

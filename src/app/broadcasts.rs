@@ -1,15 +1,16 @@
 //! Events for everybody who is connected, on their way to each connection.
 //!
 //! Invariants:
-//! - a broadcast is kept until each connection that was there when it came has taken it, or is gone: no ring drops it, and no
-//!   read of a journal passes it by;
-//! - all broadcasts that are kept have at most `bytes_max` bytes together. A publisher is refused while there is no room. Where another
-//!   process's publisher brings more than fits, or a connection has held the room for longer than [`KEPT_AT_MOST`], the oldest are
-//!   dropped, and the connections that lack them are closed;
+//! - a broadcast is kept until each connection that was there when it came has taken it, or is
+//!   gone: no ring drops it, and no read of a journal passes it by;
+//! - all broadcasts that are kept have at most `bytes_max` bytes together. A publisher is refused
+//!   while there is no room. Where another process's publisher brings more than fits, or a
+//!   connection has held the room for longer than [`KEPT_AT_MOST`], the oldest are dropped, and the
+//!   connections that lack them are closed;
 //! - a connection costs one reference, whatever waits for it.
 //!
-//! The broadcasts are a list of which each connection holds its place. What lies before the first place that somebody holds
-//! is freed by itself.
+//! The broadcasts are a list of which each connection holds its place. What lies before the first
+//! place that somebody holds is freed by itself.
 
 use std::{
     collections::VecDeque,
@@ -28,7 +29,8 @@ use crate::domain::{
     frame::{Format, Frame},
 };
 
-/// For how long a connection that takes what is written to it too slowly may keep publishers from broadcasting.
+/// For how long a connection that takes what is written to it too slowly may keep publishers from
+/// broadcasting.
 pub const KEPT_AT_MOST: Duration = Duration::from_mins(1);
 
 /// The broadcasts of a process.
@@ -79,7 +81,9 @@ pub(super) struct Content {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     /// It would never fit.
-    #[error("a broadcast has at most about {bytes_max} bytes: send a reference to large content instead of the content")]
+    #[error(
+        "a broadcast has at most about {bytes_max} bytes: send a reference to large content instead of the content"
+    )]
     TooLarge {
         /// Most bytes of an event.
         bytes_max: usize,
@@ -89,7 +93,8 @@ pub enum NoRoom {
     Full,
 }
 
-/// A broadcast had to be dropped before this connection took it: others filled the room for broadcasts meanwhile.
+/// A broadcast had to be dropped before this connection took it: others filled the room for
+/// broadcasts meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missed;
 
@@ -101,7 +106,12 @@ impl Broadcasts {
     /// No broadcasts; of those to come at most `bytes_max` bytes are kept at a time.
     pub fn new(bytes_max: usize) -> Self {
         let state = State { end: Arc::default(), kept: VecDeque::new() };
-        Self { bytes_max, bytes: Arc::default(), state: Mutex::new(state), added: watch::Sender::new(0) }
+        Self {
+            bytes_max,
+            bytes: Arc::default(),
+            state: Mutex::new(state),
+            added: watch::Sender::new(0),
+        }
     }
 
     /// Whether an event could be added now without dropping another that a connection still lacks.
@@ -114,7 +124,9 @@ impl Broadcasts {
             return Err(NoRoom::TooLarge { bytes_max: self.bytes_max / (1 + Format::COUNT) });
         }
         let now = Instant::now();
-        self.drop_oldest(&mut self.state(), cost, |added_at| now.duration_since(added_at) > KEPT_AT_MOST);
+        self.drop_oldest(&mut self.state(), cost, |added_at| {
+            now.duration_since(added_at) > KEPT_AT_MOST
+        });
         if self.has_room(cost) { Ok(()) } else { Err(NoRoom::Full) }
     }
 
@@ -123,7 +135,11 @@ impl Broadcasts {
         let cost = Content::cost_bytes(&event);
         let mut state = self.state();
         self.drop_oldest(&mut state, cost, |_| true);
-        let content = Content { event, frames: [const { OnceLock::new() }; Format::COUNT], bytes: Arc::clone(&self.bytes) };
+        let content = Content {
+            event,
+            frames: [const { OnceLock::new() }; Format::COUNT],
+            bytes: Arc::clone(&self.bytes),
+        };
         self.bytes.fetch_add(cost, Ordering::Relaxed);
         let broadcast = Arc::new(Broadcast(Mutex::new(Some(Arc::new(content)))));
         state.kept.push_back((Instant::now(), Arc::downgrade(&broadcast)));
@@ -146,7 +162,12 @@ impl Broadcasts {
     }
 
     /// Drops the oldest until there is room, or the oldest may not be dropped.
-    fn drop_oldest(&self, state: &mut State, cost: usize, may_be_dropped: impl Fn(Instant) -> bool) {
+    fn drop_oldest(
+        &self,
+        state: &mut State,
+        cost: usize,
+        may_be_dropped: impl Fn(Instant) -> bool,
+    ) {
         // What everybody has taken is freed from the front on.
         while let Some((added_at, oldest)) = state.kept.front() {
             match oldest.upgrade() {
@@ -170,7 +191,10 @@ impl Broadcasts {
 
 impl BroadcastTail {
     /// Shows what is new, until `visit` breaks off behind one.
-    pub(super) fn take(&mut self, mut visit: impl FnMut(&Content) -> ControlFlow<()>) -> Result<(), Missed> {
+    pub(super) fn take(
+        &mut self,
+        mut visit: impl FnMut(&Content) -> ControlFlow<()>,
+    ) -> Result<(), Missed> {
         while let Some(Next { broadcast, place }) = self.0.next.get() {
             let content = broadcast.content().clone().ok_or(Missed)?;
             let place = Arc::clone(place);
@@ -197,7 +221,10 @@ impl Content {
 
     /// The event, and a frame of it in each format.
     fn cost_bytes(event: &Event) -> usize {
-        size_of::<Self>() + size_of::<Place>() + size_of::<Broadcast>() + (1 + Format::COUNT) * event.cost_bytes()
+        size_of::<Self>()
+            + size_of::<Place>()
+            + size_of::<Broadcast>()
+            + (1 + Format::COUNT) * event.cost_bytes()
     }
 }
 
@@ -208,8 +235,8 @@ impl Drop for Content {
 }
 
 impl Drop for Place {
-    /// Frees the places behind this one that nobody else holds, one after the other: a list that dropped itself place by place
-    /// would need a stack as deep as it is long.
+    /// Frees the places behind this one that nobody else holds, one after the other: a list that
+    /// dropped itself place by place would need a stack as deep as it is long.
     fn drop(&mut self) {
         let mut next = self.next.take();
         while let Some(Next { place, .. }) = next {

@@ -1,4 +1,5 @@
-//! What the log and the metrics show of each connection: its beginning, its end, and what it got in between.
+//! What the log and the metrics show of each connection: its beginning, its end, and what it got in
+//! between.
 //!
 //! Invariant: a stream that began is counted as open until it ends, and then once as over.
 
@@ -6,7 +7,10 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::{reader::Reader, signals::Signals, streaming::EndReason};
-use crate::domain::{category::CategoryFilter, cursor::Cursor, frame::Format, session::Tally, timestamp::Timestamp, topic::Topic};
+use crate::domain::{
+    category::CategoryFilter, cursor::Cursor, frame::Format, session::Tally, timestamp::Timestamp,
+    topic::Topic,
+};
 
 /// Whose connection it is, and to what.
 #[derive(Clone, Copy)]
@@ -51,7 +55,12 @@ impl ConnectionRecord {
     }
 
     /// Logs that the stream was opened, by the request with this id.
-    pub(super) fn log_opening(&mut self, subject: Subject<'_>, format: Format, request_id: Option<&str>) {
+    pub(super) fn log_opening(
+        &mut self,
+        subject: Subject<'_>,
+        format: Format,
+        request_id: Option<&str>,
+    ) {
         self.request_id = request_id.map(Into::into);
         let Some(asked) = self.asked.take() else { return };
         tracing::info!(

@@ -1,7 +1,7 @@
 //! From start to stop: draining, and the tasks that a stop waits for.
 //!
-//! Invariant: once draining has begun nothing new begins, and everything that runs is told; what is still there when the
-//! time is over is cut off, and counted.
+//! Invariant: once draining has begun nothing new begins, and everything that runs is told; what is
+//! still there when the time is over is cut off, and counted.
 
 use std::{
     future::Future,
@@ -39,8 +39,8 @@ impl Lifecycle {
         &self.draining
     }
 
-    /// Cancelled when the time to drain is nearly over: who only waits for a client goes, so that the drain is not late for
-    /// its sake.
+    /// Cancelled when the time to drain is nearly over: who only waits for a client goes, so that
+    /// the drain is not late for its sake.
     pub const fn ending(&self) -> &CancellationToken {
         &self.ending
     }
@@ -63,8 +63,8 @@ impl Lifecycle {
         &self.stopped
     }
 
-    /// Spawns a task of one connection: a stop waits for it, and cuts it off when the time to drain is over. A panic ends this connection
-    /// alone, and is logged.
+    /// Spawns a task of one connection: a stop waits for it, and cuts it off when the time to drain
+    /// is over. A panic ends this connection alone, and is logged.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future + Send + 'static,
@@ -73,13 +73,17 @@ impl Lifecycle {
         self.tasks.spawn(self.until_stopped(task));
     }
 
-    /// Spawns a task that belongs to one that [`Self::spawn`] has spawned, and that a stop waits for as a part of that.
+    /// Spawns a task that belongs to one that [`Self::spawn`] has spawned, and that a stop waits
+    /// for as a part of that.
     pub fn spawn_part<F>(&self, task: F)
     where
         F: Future + Send + 'static,
         F::Output: Send,
     {
-        #[expect(clippy::disallowed_methods, reason = "the one place that starts tasks of connections")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that starts tasks of connections"
+        )]
         drop(tokio::spawn(self.until_stopped(task)));
     }
 
@@ -93,7 +97,8 @@ impl Lifecycle {
         self.tasks.close();
     }
 
-    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Tells how many those were.
+    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Tells how many
+    /// those were.
     pub async fn finish(&self, within: Duration) -> usize {
         let all_over = async {
             if tokio::time::timeout(within * 9 / 10, self.tasks.wait()).await.is_err() {
@@ -143,8 +148,8 @@ impl StopSigns<'_> {
 }
 
 pin_project! {
-    /// A task, or its end by a stop. Written out because an `async` block that awaits a future which it was given holds
-    /// that future twice, and there is one of these for each connection.
+    /// A task, or its end by a stop. Written out because an `async` block that awaits a future
+    /// which it was given holds that future twice, and there is one of these for each connection.
     struct UntilStopped<F> {
         #[pin]
         task: F,
@@ -162,9 +167,14 @@ impl<F: Future> Future for UntilStopped<F> {
             return Poll::Ready(());
         }
         // A panic would only end this task, and nobody waits for it.
-        catch_unwind(AssertUnwindSafe(|| this.task.poll(context).map(drop))).unwrap_or_else(|panic| {
-            tracing::error!(why = panic_text(&*panic), "a connection's task panicked: the connection ends");
-            Poll::Ready(())
-        })
+        catch_unwind(AssertUnwindSafe(|| this.task.poll(context).map(drop))).unwrap_or_else(
+            |panic| {
+                tracing::error!(
+                    why = panic_text(&*panic),
+                    "a connection's task panicked: the connection ends"
+                );
+                Poll::Ready(())
+            },
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! What a user may use at once: connection slots and replays.
 //!
-//! Invariants: a slot is given back when its [`Lease`] is dropped, however its connection ends; while the backend is
-//! away everybody is let in, but for this process's own count of connections, which holds always.
+//! Invariants: a slot is given back when its [`Lease`] is dropped, however its connection ends;
+//! while the backend is away everybody is let in, but for this process's own count of connections,
+//! which holds always.
 
 use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
@@ -23,13 +24,15 @@ use crate::{
     },
 };
 
-/// A lease lasts this long unless it is renewed, so the slots of a killed process are free again within this time.
+/// A lease lasts this long unless it is renewed, so the slots of a killed process are free again
+/// within this time.
 const LEASE_TTL: Duration = Duration::from_secs(30);
 /// Twice a renewal may fail before a lease ends.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// When to try again for a slot: nobody knows when one will be free.
 const SLOT_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A client that was asked to come back for the rest of its snapshot does so within this time, or pays for a replay.
+/// A client that was asked to come back for the rest of its snapshot does so within this time, or
+/// pays for a replay.
 const CONTINUED_WITHIN: Duration = Duration::from_mins(1);
 /// Most leases in one call to the backend.
 const LEASES_PER_CALL: usize = 500;
@@ -90,7 +93,8 @@ pub struct Lease {
 /// What a user uses of their limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Connections over all processes; those of this process where there is no cap, and so nobody counts.
+    /// Connections over all processes; those of this process where there is no cap, and so nobody
+    /// counts.
     pub connections: u32,
     /// Connections of this process.
     pub connections_here: u32,
@@ -110,7 +114,14 @@ impl Limits {
         budget: Arc<dyn ReplayBudget>,
         entropy: Arc<dyn Entropy>,
     ) -> Arc<Self> {
-        Arc::new(Self { options, leases, budget, entropy, held: Mutex::default(), release: Notify::new() })
+        Arc::new(Self {
+            options,
+            leases,
+            budget,
+            entropy,
+            held: Mutex::default(),
+            release: Notify::new(),
+        })
     }
 
     /// Takes a connection slot of the user.
@@ -119,13 +130,18 @@ impl Limits {
     /// [`TooManyConnections`]; nothing is held then.
     pub async fn connect(self: &Arc<Self>, user: &UserId) -> Result<Lease, TooManyConnections> {
         let id = LeaseId(self.entropy.uuid());
-        let refused = |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
-        let closed = self.held().count_in(user, id, self.options.max_concurrent_per_user).map_err(refused)?;
+        let refused =
+            |connections_max| TooManyConnections { connections_max, retry_after: SLOT_RETRY_AFTER };
+        let closed = self
+            .held()
+            .count_in(user, id, self.options.max_concurrent_per_user)
+            .map_err(refused)?;
         // From here on the lease's drop counts it out again, also if this future is dropped.
         let lease = Lease { limits: Arc::clone(self), user: user.clone(), id, closed };
         if let Some(connections_max) = self.options.max_concurrent_per_user {
             let granted = self.leases.acquire(user, id, connections_max, LEASE_TTL).await;
-            // In doubt the user is let in: no events for anybody would be worse than too many connections of one.
+            // In doubt the user is let in: no events for anybody would be worse than too many
+            // connections of one.
             if matches!(granted, Ok(false)) {
                 return Err(refused(connections_max));
             }
@@ -133,20 +149,25 @@ impl Limits {
         Ok(lease)
     }
 
-    /// Takes one replay after `cursor` from the user's budget, unless it goes on from where a snapshot was capped.
+    /// Takes one replay after `cursor` from the user's budget, unless it goes on from where a
+    /// snapshot was capped.
     ///
     /// # Errors
     /// [`Exhausted`].
     pub async fn replay(&self, user: &UserId, cursor: Position) -> Result<(), Exhausted> {
-        let Some(replays_max) = self.options.replay_budget_requests_per_window else { return Ok(()) };
-        let taken = self.budget.take(user, cursor, replays_max, self.options.replay_budget_window).await;
+        let Some(replays_max) = self.options.replay_budget_requests_per_window else {
+            return Ok(());
+        };
+        let taken =
+            self.budget.take(user, cursor, replays_max, self.options.replay_budget_window).await;
         match taken {
             Ok(Err(exhausted)) => Err(exhausted),
             Ok(Ok(_)) | Err(_) => Ok(()),
         }
     }
 
-    /// Lets one of the user's clients go on from `cursor`, where its snapshot was capped, without paying once more.
+    /// Lets one of the user's clients go on from `cursor`, where its snapshot was capped, without
+    /// paying once more.
     pub async fn allow_continuation(&self, user: &UserId, cursor: Position) {
         if self.options.replay_budget_requests_per_window.is_some() {
             // Where that fails the client pays, as for any other replay.
@@ -183,11 +204,18 @@ impl Limits {
         }
     }
 
-    /// Who is connected to this process, with how many connections: those with the most of them, but no more users than
-    /// so many.
+    /// Who is connected to this process, with how many connections: those with the most of them,
+    /// but no more users than so many.
     pub fn users_here(&self, users_max: usize) -> Vec<(UserId, u32)> {
-        let mut users: Vec<_> = self.held().by_user.iter().map(|(user, of_user)| (user.clone(), of_user.count)).collect();
-        users.sort_unstable_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+        let mut users: Vec<_> = self
+            .held()
+            .by_user
+            .iter()
+            .map(|(user, of_user)| (user.clone(), of_user.count))
+            .collect();
+        users.sort_unstable_by(|(a, a_count), (b, b_count)| {
+            b_count.cmp(a_count).then_with(|| a.cmp(b))
+        });
         users.truncate(users_max);
         users
     }
@@ -202,7 +230,8 @@ impl Limits {
         let mut renewals = tokio::time::interval(RENEW_EVERY);
         loop {
             tokio::select! {
-                // In this order clients that leave all the time don't keep leases from being renewed.
+                // In this order clients that leave all the time don't keep leases from being
+                // renewed.
                 biased;
                 _ = renewals.tick() => self.renew().await,
                 () = self.release.notified() => self.give_back().await,
@@ -218,7 +247,10 @@ impl Limits {
     /// Gives back what was dropped.
     pub async fn give_back(&self) {
         let unconfirmed_leases = std::mem::take(&mut self.held().unconfirmed_leases);
-        for batch in unconfirmed_leases.chunks(LEASES_PER_CALL).filter(|_| self.options.max_concurrent_per_user.is_some()) {
+        for batch in unconfirmed_leases
+            .chunks(LEASES_PER_CALL)
+            .filter(|_| self.options.max_concurrent_per_user.is_some())
+        {
             // What can't be given back ends by itself.
             let _ = self.leases.release(batch).await;
         }
@@ -228,7 +260,8 @@ impl Limits {
         if self.options.max_concurrent_per_user.is_none() {
             return;
         }
-        let held: Vec<(UserId, LeaseId)> = self.held().leases.iter().map(|(id, user)| (user.clone(), *id)).collect();
+        let held: Vec<(UserId, LeaseId)> =
+            self.held().leases.iter().map(|(id, user)| (user.clone(), *id)).collect();
         for batch in held.chunks(LEASES_PER_CALL) {
             if self.leases.renew(batch, LEASE_TTL).await.is_err() {
                 return;
@@ -238,8 +271,14 @@ impl Limits {
 }
 
 impl Held {
-    /// Counts a connection, and tells by what it learns that it is to end; or tells the most allowed if that is reached.
-    fn count_in(&mut self, user: &UserId, id: LeaseId, connections_max: Option<u32>) -> Result<Arc<AtomicBool>, u32> {
+    /// Counts a connection, and tells by what it learns that it is to end; or tells the most
+    /// allowed if that is reached.
+    fn count_in(
+        &mut self,
+        user: &UserId,
+        id: LeaseId,
+        connections_max: Option<u32>,
+    ) -> Result<Arc<AtomicBool>, u32> {
         let of_user = self.by_user.entry(user.clone()).or_default();
         if let Some(connections_max) = connections_max.filter(|max| of_user.count >= *max) {
             return Err(connections_max);

@@ -1,7 +1,7 @@
 //! Subscribing to a message: who may, and what is left of it for them.
 //!
-//! Invariant: somebody else's message and one that is not there are answered alike (promise 8), also in time, before anything is
-//! taken.
+//! Invariant: somebody else's message and one that is not there are answered alike (promise 8),
+//! also in time, before anything is taken.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ const OPEN_POLL_FIRST: Duration = Duration::from_millis(50);
 const OPEN_POLL_LONGEST: Duration = Duration::from_millis(500);
 
 impl Subscriptions {
-    /// Opens the stream of one of the principal's own messages. A reader may be faster than its producer, so it waits a while for
-    /// the message to be opened.
+    /// Opens the stream of one of the principal's own messages. A reader may be faster than its
+    /// producer, so it waits a while for the message to be opened.
     ///
     /// # Errors
     /// [`Refusal`]; the client's cursor is as good as before.
@@ -64,7 +64,15 @@ impl Subscriptions {
         let reader = self.take_slot(user).await?;
         let now = Instant::now().into_std();
         let policy = &self.options.policy;
-        let session = Session::open_message(id, style, cursor, policy, observed.silent_for, now, self.expiry(principal));
+        let session = Session::open_message(
+            id,
+            style,
+            cursor,
+            policy,
+            observed.silent_for,
+            now,
+            self.expiry(principal),
+        );
         let record = ConnectionRecord::of(cursor, &CategoryFilter::All);
         let mut subscription = self.follow(reader, session, record).await?;
         // A message has no age limit.

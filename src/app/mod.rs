@@ -1,11 +1,11 @@
 //! The use cases, against ports only.
 //!
-//! An event goes one way: [`publishing`] validates it and appends it to the journal; the backend's feed signals the
-//! [`hub`]; the hub puts it into its topic's ring and wakes the connections; each connection's [`streaming`] task takes
-//! it from the ring and writes it.
+//! An event goes one way: [`publishing`] validates it and appends it to the journal; the backend's
+//! feed signals the [`hub`]; the hub puts it into its topic's ring and wakes the connections; each
+//! connection's [`streaming`] task takes it from the ring and writes it.
 //!
-//! Tasks of a process: one for the hub's feed, one per topic that is being caught up, one that renews leases, and one
-//! per connection.
+//! Tasks of a process: one for the hub's feed, one per topic that is being caught up, one that
+//! renews leases, and one per connection.
 
 pub mod administration;
 pub mod archive;

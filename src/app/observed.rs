@@ -1,6 +1,7 @@
 //! Backends as the use cases see them: each call is observed, once, here.
 //!
-//! Invariant: each call is timed and counted, a failure of any changes what is known of its backend, and appends are spans of a trace.
+//! Invariant: each call is timed and counted, a failure of any changes what is known of its
+//! backend, and appends are spans of a trace.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,10 @@ use crate::{
         cursor::Bounds,
         event::Event,
         leases::LeaseId,
-        message::{AppendRefusal, MessageAppend, MessageAppended, Observed as ObservedMessage, OpenRefusal, Opened},
+        message::{
+            AppendRefusal, MessageAppend, MessageAppended, Observed as ObservedMessage,
+            OpenRefusal, Opened,
+        },
         page::{Page, PageLimit},
         position::Position,
         replay_budget::Exhausted,
@@ -42,7 +46,11 @@ impl<P: ?Sized> Observed<P> {
         Self { port, availability }
     }
 
-    async fn noted<T>(&self, call: Call, answering: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
+    async fn noted<T>(
+        &self,
+        call: Call,
+        answering: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
         let began = Instant::now();
         let answer = answering.await;
         self.availability.took(call, began.elapsed());
@@ -52,7 +60,12 @@ impl<P: ?Sized> Observed<P> {
 
 #[async_trait]
 impl<P: TopicLog + ?Sized> TopicLog for Observed<P> {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.noted(Call::Read, self.port.read(topic, after, limit)).await
     }
 
@@ -67,9 +80,14 @@ impl<P: TopicLog + ?Sized> TopicLog for Observed<P> {
 
 #[async_trait]
 impl<P: Journal + ?Sized> Journal for Observed<P> {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
-        let appended = self.noted(Call::Append, traced("journal append", events, self.port.append(batch))).await?;
+        let appended = self
+            .noted(Call::Append, traced("journal append", events, self.port.append(batch)))
+            .await?;
         Ok(appended.into_iter().map(|appended| self.availability.observe(appended)).collect())
     }
 
@@ -84,7 +102,12 @@ impl<P: Journal + ?Sized> Journal for Observed<P> {
 
 #[async_trait]
 impl<P: Messages + ?Sized> Messages for Observed<P> {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         self.noted(Call::Other, self.port.open(id, owner, takeover)).await
     }
 
@@ -95,10 +118,18 @@ impl<P: Messages + ?Sized> Messages for Observed<P> {
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let events = batch.len();
-        self.noted(Call::Append, traced("messages append", events, self.port.append(id, epoch, batch))).await
+        self.noted(
+            Call::Append,
+            traced("messages append", events, self.port.append(id, epoch, batch)),
+        )
+        .await
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<ObservedMessage, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<ObservedMessage, AppendRefusal>, BackendError> {
         self.noted(Call::Other, self.port.heartbeat(id, epoch)).await
     }
 
@@ -114,7 +145,11 @@ impl<P: Messages + ?Sized> Messages for Observed<P> {
         self.noted(Call::Other, self.port.delete(id)).await
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         self.noted(Call::Other, self.port.sweep(silent_for, messages_max)).await
     }
 }
@@ -144,7 +179,13 @@ impl<P: Feed + ?Sized> Feed for Observed<P> {
 
 #[async_trait]
 impl<P: ConnectionLeases + ?Sized> ConnectionLeases for Observed<P> {
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError> {
         self.noted(Call::Other, self.port.acquire(user, lease, cap, ttl)).await
     }
 
@@ -163,11 +204,22 @@ impl<P: ConnectionLeases + ?Sized> ConnectionLeases for Observed<P> {
 
 #[async_trait]
 impl<P: ReplayBudget + ?Sized> ReplayBudget for Observed<P> {
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError> {
         self.noted(Call::Other, self.port.take(user, cursor, limit, window)).await
     }
 
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError> {
         self.noted(Call::Other, self.port.allow_continuation(user, cursor, within)).await
     }
 
@@ -237,7 +289,12 @@ mod tests {
     #[tokio::test]
     async fn an_append_that_a_backend_can_not_make_says_nothing_of_the_backend() {
         let mut journal = MockJournal::new();
-        journal.expect_append().returning(|_| Ok(vec![Err(failure(BackendErrorKind::Rejected)), Err(failure(BackendErrorKind::Damaged))]));
+        journal.expect_append().returning(|_| {
+            Ok(vec![
+                Err(failure(BackendErrorKind::Rejected)),
+                Err(failure(BackendErrorKind::Damaged)),
+            ])
+        });
         journal.expect_length().returning(|_| Err(failure(BackendErrorKind::Timeout)));
         let availability = availability();
         let journal = Observed::new(Arc::new(journal), Arc::clone(&availability));

@@ -1,7 +1,8 @@
 //! Producing messages: from opening one to its end, and who may do what with it.
 //!
-//! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is as if it were not there
-//! (promise 8). A stop is a wish: it is the producer that ends the message, so that it ends once.
+//! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is
+//! as if it were not there (promise 8). A stop is a wish: it is the producer that ends the message,
+//! so that it ends once.
 
 use std::{
     sync::Arc,
@@ -58,7 +59,9 @@ pub enum ProduceError {
     #[error(transparent)]
     Append(#[from] AppendRefusal),
     /// The backend could not do it.
-    #[error("the message backend is unavailable: try again, with the same number or Idempotency-Key")]
+    #[error(
+        "the message backend is unavailable: try again, with the same number or Idempotency-Key"
+    )]
     Backend(#[from] BackendError),
 }
 
@@ -73,7 +76,12 @@ pub struct Producing {
 
 impl Producing {
     /// Producing over the given ports.
-    pub fn new(messages: Arc<dyn Messages>, clock: Arc<dyn Clock>, signals: Arc<Signals>, producer_idle: Duration) -> Self {
+    pub fn new(
+        messages: Arc<dyn Messages>,
+        clock: Arc<dyn Clock>,
+        signals: Arc<Signals>,
+        producer_idle: Duration,
+    ) -> Self {
         Self { messages, clock, signals, producer_idle }
     }
 
@@ -91,7 +99,13 @@ impl Producing {
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn open(&self, _: &MessageProducer, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, ProduceError> {
+    pub async fn open(
+        &self,
+        _: &MessageProducer,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Opened, ProduceError> {
         Ok(self.messages.open(id, owner, takeover).await??)
     }
 
@@ -108,10 +122,18 @@ impl Producing {
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let ts = self.clock.now();
         let events = drafts.len();
-        let batch = drafts.into_iter().map(|Draft { event_type, payload, sequence_no, idempotency_key }| {
-            let event = Arc::new(Event { event_type, ts, category: None, scope: Json::empty_object(), payload });
-            MessageAppend { event, sequence_no, idempotency_key }
-        });
+        let batch = drafts.into_iter().map(
+            |Draft { event_type, payload, sequence_no, idempotency_key }| {
+                let event = Arc::new(Event {
+                    event_type,
+                    ts,
+                    category: None,
+                    scope: Json::empty_object(),
+                    payload,
+                });
+                MessageAppend { event, sequence_no, idempotency_key }
+            },
+        );
         let answers = self.messages.append(id, epoch, batch.collect()).await.inspect_err(|_| {
             self.signals.message_appended(Outcome::Failed, events);
         })?;
@@ -131,7 +153,12 @@ impl Producing {
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn heartbeat(&self, _: &MessageProducer, id: MessageId, epoch: Option<u64>) -> Result<Observed, ProduceError> {
+    pub async fn heartbeat(
+        &self,
+        _: &MessageProducer,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Observed, ProduceError> {
         Ok(self.messages.heartbeat(id, epoch).await??)
     }
 
@@ -139,10 +166,16 @@ impl Producing {
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn view(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
+    pub async fn view(
+        &self,
+        principal: &Principal,
+        id: MessageId,
+    ) -> Result<Observed, ProduceError> {
         let observed = self.messages.observe(id).await?.ok_or(ProduceError::NoSuchMessage)?;
         let is_owner = principal.user.as_ref() == Some(&observed.message.owner);
-        let may_look = [Scope::MessagesPublish, Scope::Admin].into_iter().any(|scope| principal.require(scope).is_ok());
+        let may_look = [Scope::MessagesPublish, Scope::Admin]
+            .into_iter()
+            .any(|scope| principal.require(scope).is_ok());
         if is_owner || may_look { Ok(observed) } else { Err(ProduceError::NoSuchMessage) }
     }
 
@@ -150,7 +183,11 @@ impl Producing {
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn stop(&self, principal: &Principal, id: MessageId) -> Result<Observed, ProduceError> {
+    pub async fn stop(
+        &self,
+        principal: &Principal,
+        id: MessageId,
+    ) -> Result<Observed, ProduceError> {
         self.view(principal, id).await?;
         self.messages.request_stop(id).await?.ok_or(ProduceError::NoSuchMessage)
     }
@@ -159,7 +196,11 @@ impl Producing {
     ///
     /// # Errors
     /// The backend's.
-    pub async fn stop_requested(&self, _: &MessageProducer, id: MessageId) -> Result<bool, BackendError> {
+    pub async fn stop_requested(
+        &self,
+        _: &MessageProducer,
+        id: MessageId,
+    ) -> Result<bool, BackendError> {
         let observed = self.messages.observe(id).await?;
         Ok(observed.is_some_and(|observed| observed.message.stop_requested))
     }

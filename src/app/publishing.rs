@@ -1,4 +1,5 @@
-//! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is connected.
+//! Publishing: an event becomes an entry of each recipient's topic, or goes to everybody who is
+//! connected.
 
 use std::{
     collections::HashMap,
@@ -76,7 +77,9 @@ pub enum Published {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The backend could not take it.
-    #[error("the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key")]
+    #[error(
+        "the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key"
+    )]
     Backend(#[from] BackendError),
     /// Not everybody who is connected could get it.
     #[error(transparent)]
@@ -129,14 +132,20 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError`]; a retry with the same idempotency key is harmless.
-    pub async fn publish(&self, by: &EventPublisher, publication: Publication) -> Result<Published, PublishError> {
+    pub async fn publish(
+        &self,
+        by: &EventPublisher,
+        publication: Publication,
+    ) -> Result<Published, PublishError> {
         self.publish_all(by, vec![publication]).await?.pop().unwrap_or(Ok(Published::Discarded))
     }
 
-    /// Publishes events in their order, those that are journaled in one batch, and answers for each.
+    /// Publishes events in their order, those that are journaled in one batch, and answers for
+    /// each.
     ///
     /// # Errors
-    /// [`PublishError`] of them all, or of one alone; a retry with the same idempotency keys is harmless.
+    /// [`PublishError`] of them all, or of one alone; a retry with the same idempotency keys is
+    /// harmless.
     pub async fn publish_all(
         &self,
         _: &EventPublisher,
@@ -156,20 +165,32 @@ impl Publisher {
         for plan in plans {
             published.push(match plan {
                 Plan::One(index) => answer_of(&appended[index]).map(Published::One),
-                Plan::Each(indexes) => {
-                    indexes.into_iter().map(|index| answer_of(&appended[index])).collect::<Result<_, _>>().map(Published::Each)
-                }
-                Plan::Broadcast(event) => {
-                    self.broadcaster.broadcast(event).await.map(|()| Published::Broadcast).map_err(PublishError::from)
-                }
+                Plan::Each(indexes) => indexes
+                    .into_iter()
+                    .map(|index| answer_of(&appended[index]))
+                    .collect::<Result<_, _>>()
+                    .map(Published::Each),
+                Plan::Broadcast(event) => self
+                    .broadcaster
+                    .broadcast(event)
+                    .await
+                    .map(|()| Published::Broadcast)
+                    .map_err(PublishError::from),
             });
         }
         Ok(published)
     }
 
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let events = batch.len();
-        let appended = self.journal.append(batch).await.inspect_err(|_| self.signals.published(Outcome::Failed, events))?;
+        let appended = self
+            .journal
+            .append(batch)
+            .await
+            .inspect_err(|_| self.signals.published(Outcome::Failed, events))?;
         let taken = appended.iter().flatten().count();
         let duplicates = appended.iter().flatten().filter(|appended| appended.duplicate).count();
         self.signals.published(Outcome::Appended, taken - duplicates);
@@ -179,11 +200,16 @@ impl Publisher {
     }
 
     fn plan(&self, publication: Publication, batch: &mut Vec<Append>) -> Plan {
-        let Publication { recipients, event_type, scope, payload, category, idempotency_key } = publication;
+        let Publication { recipients, event_type, scope, payload, category, idempotency_key } =
+            publication;
         let category = category.or_else(|| self.registry.category_of(&event_type).cloned());
         let event = Arc::new(Event { event_type, ts: self.clock.now(), category, scope, payload });
         let mut append = |user: UserId| {
-            batch.push(Append { user, event: Arc::clone(&event), idempotency_key: idempotency_key.clone() });
+            batch.push(Append {
+                user,
+                event: Arc::clone(&event),
+                idempotency_key: idempotency_key.clone(),
+            });
             batch.len() - 1
         };
         match recipients {
@@ -191,7 +217,10 @@ impl Publisher {
             Recipients::Users(users) => {
                 // Who is named twice still gets one entry.
                 let mut seen = HashMap::new();
-                let indexes = users.into_iter().map(|user| *seen.entry(user.clone()).or_insert_with(|| append(user))).collect();
+                let indexes = users
+                    .into_iter()
+                    .map(|user| *seen.entry(user.clone()).or_insert_with(|| append(user)))
+                    .collect();
                 Plan::Each(indexes)
             }
             Recipients::Everybody => Plan::Broadcast(event),
@@ -199,7 +228,8 @@ impl Publisher {
     }
 }
 
-/// The answer for one event of a batch. Several publications can't share it, but one may name a user twice.
+/// The answer for one event of a batch. Several publications can't share it, but one may name a
+/// user twice.
 fn answer_of(appended: &Result<Appended, BackendError>) -> Result<Appended, PublishError> {
     // The driver's own error has been logged.
     appended.as_ref().copied().map_err(|error| BackendError::new(error.kind, error.context).into())

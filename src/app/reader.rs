@@ -1,6 +1,7 @@
 //! For whom a stream runs, and what it holds of the limits of the user whose events it shows.
 //!
-//! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes nothing of the user's.
+//! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes
+//! nothing of the user's.
 
 use super::limits::Lease;
 use crate::domain::{position::Position, replay_budget::Exhausted, topic::UserId};
@@ -33,14 +34,16 @@ impl Reader {
         }
     }
 
-    /// Lets the client go on from `cursor`, where its snapshot was capped, without paying for another replay.
+    /// Lets the client go on from `cursor`, where its snapshot was capped, without paying for
+    /// another replay.
     pub(super) async fn allow_continuation(&self, cursor: Position) {
         if let Self::Client(lease) = self {
             lease.limits().allow_continuation(lease.user(), cursor).await;
         }
     }
 
-    /// Whether the stream is to end, since the user's connections are closed: an operator's is none of them.
+    /// Whether the stream is to end, since the user's connections are closed: an operator's is none
+    /// of them.
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Client(lease) => lease.is_closed(),

@@ -1,7 +1,8 @@
 //! Metrics of this process. All names of metrics are here, and nowhere else.
 //!
-//! Invariants: a label has few values, and never a user's or a message's id; what happens often was registered before, so
-//! that counting is one atomic addition; a gauge of open things is taken back by a drop, however they end.
+//! Invariants: a label has few values, and never a user's or a message's id; what happens often was
+//! registered before, so that counting is one atomic addition; a gauge of open things is taken back
+//! by a drop, however they end.
 
 mod labels;
 mod names;
@@ -164,7 +165,9 @@ impl Signals {
 
     /// A background task has ended or panicked before the process stopped.
     pub fn task_failed(&self, task: &'static str) {
-        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::TASK_FAILURES, "task" => task).increment(1));
+        metrics::with_local_recorder(&*self.recorder, || {
+            metrics::counter!(names::TASK_FAILURES, "task" => task).increment(1);
+        });
     }
 
     /// A backend failed to do something.
@@ -206,7 +209,8 @@ impl Signals {
 
     /// A notification named an event that is not in the journal. The log has one line.
     pub fn heard_stray_hint(&self, what: &dyn Display) {
-        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::STRAY_HINTS)).increment(1);
+        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::STRAY_HINTS))
+            .increment(1);
         if !self.stray_hint_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!("{what}");
         }
@@ -214,14 +218,18 @@ impl Signals {
 
     /// Broadcasts may not have reached this process.
     pub fn missed_broadcasts(&self, what: &dyn Display) {
-        metrics::with_local_recorder(&*self.recorder, || metrics::counter!(names::MISSED_BROADCASTS)).increment(1);
+        metrics::with_local_recorder(&*self.recorder, || {
+            metrics::counter!(names::MISSED_BROADCASTS)
+        })
+        .increment(1);
         tracing::warn!("{what}");
     }
 
     /// A stream is over.
     pub fn stream_ended(&self, topic: &Topic, reason: &'static str) {
         let channel = self.channel(topic).name;
-        let count = || metrics::counter!(names::STREAMS_ENDED, "channel" => channel, "reason" => reason);
+        let count =
+            || metrics::counter!(names::STREAMS_ENDED, "channel" => channel, "reason" => reason);
         metrics::with_local_recorder(&*self.recorder, count).increment(1);
     }
 

@@ -36,7 +36,10 @@ impl Source {
         let probed = tokio::time::timeout(within, self.log.probe()).await;
         match probed {
             Ok(probed) => probed,
-            Err(_) => self.availability.observe(Err(BackendError::new(BackendErrorKind::Timeout, "ask whether the backend answers"))),
+            Err(_) => self.availability.observe(Err(BackendError::new(
+                BackendErrorKind::Timeout,
+                "ask whether the backend answers",
+            ))),
         }
     }
 }

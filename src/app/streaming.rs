@@ -1,6 +1,7 @@
 //! Streaming: the task of one connection, from the first frame to the last.
 //!
-//! Invariants: it listens for news before it looks for them, so no wake-up is lost; whatever the client does, timers run.
+//! Invariants: it listens for news before it looks for them, so no wake-up is lost; whatever the
+//! client does, timers run.
 
 use std::{
     future::Future,
@@ -38,7 +39,8 @@ pub enum EndReason {
     Ended(Ending),
     /// The client went away.
     ClientGone,
-    /// The client took nothing for the write timeout, or too little to keep up with what is sent to everybody.
+    /// The client took nothing for the write timeout, or too little to keep up with what is sent to
+    /// everybody.
     Stalled,
 }
 
@@ -68,7 +70,8 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> EndReas
         let Ok((out, action)) = subscription.step() else { return EndReason::Stalled };
         if !out.frames.is_empty() {
             if action == Action::Close(Ending::SnapshotCapped) {
-                // Before the client is asked to come back, so that it finds the allowance wherever it does.
+                // Before the client is asked to come back, so that it finds the allowance wherever
+                // it does.
                 subscription.allow_continuation().await;
             }
             if let Err(reason) = write(subscription, &mut wire, &out).await {
@@ -93,19 +96,26 @@ async fn drive<W: Wire>(subscription: &mut Subscription, mut wire: W) -> EndReas
     }
 }
 
-/// Sets the alarm only if it would ring too late. Each write moves the keepalive further away; an alarm that rings too
-/// early costs one look around in a whole keepalive, and setting it anew would cost something with each delivery.
+/// Sets the alarm only if it would ring too late. Each write moves the keepalive further away; an
+/// alarm that rings too early costs one look around in a whole keepalive, and setting it anew would
+/// cost something with each delivery.
 fn set_alarm(alarm: Pin<&mut Sleep>, at: Instant) {
     if alarm.is_elapsed() || alarm.deadline() > at {
         alarm.reset(at);
     }
 }
 
-async fn write<W: Wire>(subscription: &mut Subscription, wire: &mut W, out: &Outgoing) -> Result<(), EndReason> {
+async fn write<W: Wire>(
+    subscription: &mut Subscription,
+    wire: &mut W,
+    out: &Outgoing,
+) -> Result<(), EndReason> {
     let written = match subscription.write_deadline() {
         None => wire.write(&out.frames).await,
         // A client that takes nothing can't be told, but log and metrics can.
-        Some(deadline) => timeout_at(deadline, wire.write(&out.frames)).await.map_err(|_| EndReason::Ended(Ending::TokenExpired))?,
+        Some(deadline) => timeout_at(deadline, wire.write(&out.frames))
+            .await
+            .map_err(|_| EndReason::Ended(Ending::TokenExpired))?,
     };
     subscription.handle_write_over();
     match written {

@@ -1,7 +1,7 @@
 //! One subscriber: its session, and all that the session needs.
 //!
-//! Invariants: what the session asks for is done in one place; there is no queue, only the frames of the next write, which are bounded;
-//! dropping it frees the slot and the place in the ring.
+//! Invariants: what the session asks for is done in one place; there is no queue, only the frames
+//! of the next write, which are bounded; dropping it frees the slot and the place in the ring.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -84,14 +84,21 @@ struct LiveCount {
 }
 
 impl Subscription {
-    /// The subscription of a client that wants what `record` says. The tail was taken before the journal is read, so that nothing falls
-    /// between the two.
-    pub(super) fn new(shared: Arc<Shared>, session: Session, tail: Tail, reader: Reader, record: ConnectionRecord, jitter: u64) -> Self {
+    /// The subscription of a client that wants what `record` says. The tail was taken before the
+    /// journal is read, so that nothing falls between the two.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        session: Session,
+        tail: Tail,
+        reader: Reader,
+        record: ConnectionRecord,
+        jitter: u64,
+    ) -> Self {
         Self { shared, session, tail, reader, record, jitter, answered: Vec::new() }
     }
 
-    /// Asks the backend for the first time, which shows whether it answers and whether the client has to pay for a replay. Entries older
-    /// than `oldest_ts` count as gone.
+    /// Asks the backend for the first time, which shows whether it answers and whether the client
+    /// has to pay for a replay. Entries older than `oldest_ts` count as gone.
     ///
     /// # Errors
     /// The backend's, or the user's budget is spent: the client's cursor is as good as before.
@@ -154,12 +161,14 @@ impl Subscription {
         self.session.token_expires_at().map(|at| Instant::from_std(at).max(Instant::now()))
     }
 
-    /// Does what can be done without waiting: what is due, and what is new. Tells what to write, and what to do behind that.
+    /// Does what can be done without waiting: what is due, and what is new. Tells what to write,
+    /// and what to do behind that.
     ///
     /// # Errors
     /// The client is too slow for what is sent to everybody.
     pub(super) fn step(&mut self) -> Result<(Outgoing, Action), Missed> {
-        let mut out = Outgoing { frames: std::mem::take(&mut self.answered), ..Outgoing::default() };
+        let mut out =
+            Outgoing { frames: std::mem::take(&mut self.answered), ..Outgoing::default() };
         if out.frames.is_empty() && !matches!(self.session.poll(), Action::Close(_)) {
             self.take_broadcasts(&mut out)?;
             self.handle_what_is_due(&mut out.frames);
@@ -170,7 +179,8 @@ impl Subscription {
         Ok((out, self.session.poll()))
     }
 
-    /// What was sent to everybody until now, for a client whose stream is about to end. One that is too slow gets none of it.
+    /// What was sent to everybody until now, for a client whose stream is about to end. One that is
+    /// too slow gets none of it.
     pub(super) fn last_broadcasts(&mut self) -> Outgoing {
         let mut out = Outgoing::default();
         if self.take_broadcasts(&mut out).is_err() {
@@ -179,7 +189,8 @@ impl Subscription {
         out
     }
 
-    /// Lets the client come back for the rest of a snapshot without paying again, in whichever process.
+    /// Lets the client come back for the rest of a snapshot without paying again, in whichever
+    /// process.
     pub(super) async fn allow_continuation(&self) {
         self.reader.allow_continuation(self.session.position()).await;
     }
@@ -208,7 +219,8 @@ impl Subscription {
         self.record.set_end_reason(reason);
     }
 
-    /// Asks the backend what the session wants to know. What there is to write then comes with the next step.
+    /// Asks the backend what the session wants to know. What there is to write then comes with the
+    /// next step.
     pub(super) async fn answer(&mut self, ask: Ask) {
         let ring_head = self.tail.ring_head();
         match self.ask(ask).await {
@@ -223,7 +235,9 @@ impl Subscription {
         let log = &self.shared.sources.of(topic).log;
         Ok(match ask {
             Ask::Locate => Answer::Bounds(log.bounds(topic).await?),
-            Ask::Read(position) => Answer::Page(log.read(topic, position, self.shared.page_limit).await?),
+            Ask::Read(position) => {
+                Answer::Page(log.read(topic, position, self.shared.page_limit).await?)
+            }
             Ask::Producer(id) => Answer::Producer(self.shared.messages.observe(id).await?),
         })
     }
@@ -254,7 +268,9 @@ impl Subscription {
         let now = Instant::now().into_std();
         match ask {
             Ask::Locate | Ask::Read(_) => self.session.handle_read_failed(now, self.jitter),
-            Ask::Producer(_) => self.session.handle_producer(&ProducerSign::Unknown, now, &mut self.answered),
+            Ask::Producer(_) => {
+                self.session.handle_producer(&ProducerSign::Unknown, now, &mut self.answered);
+            }
         }
     }
 

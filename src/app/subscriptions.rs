@@ -1,7 +1,8 @@
 //! Subscribing: from a request to a stream that is about to begin.
 //!
-//! Invariants: the tail is taken before the journal is read, so nothing falls between snapshot and tail; every refusal
-//! comes before the stream begins, and leaves neither a slot nor a watch behind.
+//! Invariants: the tail is taken before the journal is read, so nothing falls between snapshot and
+//! tail; every refusal comes before the stream begins, and leaves neither a slot nor a watch
+//! behind.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -68,8 +69,8 @@ pub enum Refusal {
     Backend(#[from] BackendError),
 }
 
-/// How much of the journal is read at once for one connection: enough that reading is not the bottleneck, and little
-/// enough that thousands may hold a page while their clients are slow.
+/// How much of the journal is read at once for one connection: enough that reading is not the
+/// bottleneck, and little enough that thousands may hold a page while their clients are slow.
 pub const STREAM_PAGE: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 * 1024 };
 
 /// The settings of subscriptions.
@@ -77,7 +78,8 @@ pub const STREAM_PAGE: PageLimit = PageLimit { entries_max: 256, bytes_max: 64 *
 pub struct SubscriptionOptions {
     /// What all streams have in common.
     pub policy: StreamPolicy,
-    /// How much is read from the journal at once for one connection: the most that waits for a slow one.
+    /// How much is read from the journal at once for one connection: the most that waits for a slow
+    /// one.
     pub page_limit: PageLimit,
     /// Age after which an entry counts as gone; `None` for never.
     pub replay_max_age: Option<Duration>,
@@ -130,7 +132,9 @@ impl Subscriptions {
     /// What clients get that come while the process drains.
     pub(super) fn draining(&self) -> Option<Subscribed> {
         self.hub.drain_plan()?;
-        Some(Subscribed::Draining { retry_ms: drain::retry_ms(self.options.policy.retry_ms, self.hub.jitter()) })
+        Some(Subscribed::Draining {
+            retry_ms: drain::retry_ms(self.options.policy.retry_ms, self.hub.jitter()),
+        })
     }
 
     /// Takes one of the user's slots.
@@ -140,7 +144,12 @@ impl Subscriptions {
     }
 
     /// Follows the session's topic for a reader. The journal is to be read only behind that.
-    pub(super) async fn follow(&self, reader: Reader, session: Session, record: ConnectionRecord) -> Result<Box<Subscription>, Refusal> {
+    pub(super) async fn follow(
+        &self,
+        reader: Reader,
+        session: Session,
+        record: ConnectionRecord,
+    ) -> Result<Box<Subscription>, Refusal> {
         let tail = self.hub.follow(session.topic()).await?;
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(Subscription::new(shared, session, tail, reader, record, self.hub.jitter())))
@@ -153,7 +162,11 @@ impl Subscriptions {
 
     /// Sets the gauges of what is held at the moment.
     pub fn publish_gauges(&self) {
-        self.shared.signals.holds(self.limits.connections(), self.hub.topics_followed(), self.hub.ring_bytes());
+        self.shared.signals.holds(
+            self.limits.connections(),
+            self.hub.topics_followed(),
+            self.hub.ring_bytes(),
+        );
     }
 
     pub(super) fn oldest_ts(&self) -> Timestamp {

@@ -1,7 +1,8 @@
 //! The process's background tasks, and what happens when one fails.
 //!
-//! Invariant: a vital task that ends before the process stops, and any task that panics, is logged and counted, and
-//! [`Supervisor::failed`] is cancelled, so that the process drains and exits with a non-zero status (promise 10).
+//! Invariant: a vital task that ends before the process stops, and any task that panics, is logged
+//! and counted, and [`Supervisor::failed`] is cancelled, so that the process drains and exits with
+//! a non-zero status (promise 10).
 
 #[cfg(feature = "testing")]
 mod faults;
@@ -45,7 +46,11 @@ impl Supervisor {
         let task = faults::failing_on_request(name, task);
         let supervisor = self.clone();
         let watched = async move {
-            tracing::debug!(task = name, is_vital = lasts == Lasts::UntilStop, "a background task runs");
+            tracing::debug!(
+                task = name,
+                is_vital = lasts == Lasts::UntilStop,
+                "a background task runs"
+            );
             let caught = AssertUnwindSafe(task).catch_unwind();
             match supervisor.stopped.run_until_cancelled(caught).await {
                 None => {}

@@ -21,9 +21,14 @@ impl Subscriptions {
     ///
     /// # Errors
     /// [`Refusal`]; the client's cursor is as good as before.
-    pub async fn open(&self, principal: &Principal, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
+    pub async fn open(
+        &self,
+        principal: &Principal,
+        request: SubscribeRequest,
+    ) -> Result<Subscribed, Refusal> {
         let user = principal.reader()?;
-        let filter = CategoryFilter::resolve(request.categories.clone(), principal.categories.as_ref())?;
+        let filter =
+            CategoryFilter::resolve(request.categories.clone(), principal.categories.as_ref())?;
         if let Some(nothing) = self.nothing_to_follow() {
             return Ok(nothing);
         }
@@ -31,14 +36,21 @@ impl Subscriptions {
         self.begin(reader, &request, filter, principal).await
     }
 
-    /// Opens a stream of `user`'s events for an operator. It takes no slot of theirs and nothing of their budget, and stays
-    /// when their connections are closed; in all else it is a stream as any other.
+    /// Opens a stream of `user`'s events for an operator. It takes no slot of theirs and nothing of
+    /// their budget, and stays when their connections are closed; in all else it is a stream as any
+    /// other.
     ///
     /// # Errors
     /// [`Refusal`]; the operator's cursor is as good as before.
-    pub async fn open_for_operator(&self, operator: &Operator, user: &UserId, request: SubscribeRequest) -> Result<Subscribed, Refusal> {
+    pub async fn open_for_operator(
+        &self,
+        operator: &Operator,
+        user: &UserId,
+        request: SubscribeRequest,
+    ) -> Result<Subscribed, Refusal> {
         let operator = operator.principal();
-        let filter = CategoryFilter::resolve(request.categories.clone(), operator.categories.as_ref())?;
+        let filter =
+            CategoryFilter::resolve(request.categories.clone(), operator.categories.as_ref())?;
         if let Some(nothing) = self.nothing_to_follow() {
             return Ok(nothing);
         }
@@ -56,7 +68,15 @@ impl Subscriptions {
         let SubscribeRequest { cursor, style, .. } = *request;
         let record = ConnectionRecord::of(cursor, &filter);
         let now = Instant::now().into_std();
-        let session = Session::open(topic, style, cursor, filter, &self.options.policy, now, self.expiry(principal));
+        let session = Session::open(
+            topic,
+            style,
+            cursor,
+            filter,
+            &self.options.policy,
+            now,
+            self.expiry(principal),
+        );
         let mut subscription = self.follow(reader, session, record).await?;
         subscription.begin(self.oldest_ts()).await?;
         Ok(Subscribed::Stream(subscription))

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     adapters::{
-        backend_kit::sweep::Sweeper, config::Settings, prometheus::Prometheus, system_clock::SystemClock, system_entropy::SystemEntropy,
+        backend_kit::sweep::Sweeper, config::Settings, prometheus::Prometheus,
+        system_clock::SystemClock, system_entropy::SystemEntropy,
     },
     app::{archive::Archives, lifecycle::Lifecycle, signals::Signals, supervisor::Supervisor},
     ports::{backend_error::BackendError, clock::Clock, entropy::Entropy, tasks::Tasks},
@@ -34,7 +35,8 @@ impl OpenArchives {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let signals = Signals::new(&Prometheus::new().recorder(), Arc::clone(&clock));
-        let supervisor = Supervisor::new(Lifecycle::default().stopped().clone(), Arc::clone(&signals));
+        let supervisor =
+            Supervisor::new(Lifecycle::default().stopped().clone(), Arc::clone(&signals));
         let tasks: Arc<dyn Tasks> = Arc::new(supervisor.clone());
         let parts = Parts { clock: &clock, entropy: &entropy, tasks: &tasks, signals: &signals };
         let Backends { archives, sweepers, .. } = backends::open(settings, parts).await?;

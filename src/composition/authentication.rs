@@ -22,10 +22,16 @@ pub(super) fn authenticator(
     clock: &Arc<dyn Clock>,
     tasks: &Arc<dyn Tasks>,
 ) -> Result<Arc<dyn Authenticator>, StartError> {
-    // In mode `jwt` the settings have exactly one source; without one there is nothing to check a token with.
-    let (AuthMode::Jwt, Some(source)) = (auth.mode, auth.jwt.key_sources().next()) else { return Ok(Arc::new(NoAuthentication)) };
+    // In mode `jwt` the settings have exactly one source; without one there is nothing to check a
+    // token with.
+    let (AuthMode::Jwt, Some(source)) = (auth.mode, auth.jwt.key_sources().next()) else {
+        return Ok(Arc::new(NoAuthentication));
+    };
     let key = match source {
-        config::KeySource::Secret(secret) => KeySource::Secret { text: secret.reveal().to_owned(), allow_weak: auth.jwt.allow_weak_secret },
+        config::KeySource::Secret(secret) => KeySource::Secret {
+            text: secret.reveal().to_owned(),
+            allow_weak: auth.jwt.allow_weak_secret,
+        },
         config::KeySource::PublicKeyFile(path) => KeySource::PemFile(path.to_owned()),
         config::KeySource::JwksFile(path) => KeySource::JwksFile(path.to_owned()),
         config::KeySource::JwksUrl(url) => KeySource::JwksUrl(url.reveal().to_owned()),
@@ -44,7 +50,11 @@ pub(super) fn authenticator(
         leeway: auth.jwt.leeway,
         require_exp: auth.jwt.require_exp,
     };
-    let keys = auth.keys.iter().map(|key| StaticKey { name: key.name.clone(), sha256: key.sha256, scopes: key.scopes.clone() });
+    let keys = auth.keys.iter().map(|key| StaticKey {
+        name: key.name.clone(),
+        sha256: key.sha256,
+        scopes: key.scopes.clone(),
+    });
     let jwt = JwtAuthenticator::new(options, Arc::clone(clock), Arc::clone(tasks))?;
     Ok(Arc::new(KeysThenJwt::new(StaticKeys::new(keys)?, jwt)))
 }

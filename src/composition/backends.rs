@@ -1,14 +1,16 @@
 //! The backends: which there are, and who gets which.
 //!
-//! Invariant: a server that was configured is opened once, however many parts use it; nothing else knows which backends
-//! there are.
+//! Invariant: a server that was configured is opened once, however many parts use it; nothing else
+//! knows which backends there are.
 
 use std::{fmt::Display, sync::Arc};
 
 use super::StartError;
 use crate::{
     adapters::{
-        backend_kit::{BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper},
+        backend_kit::{
+            BackendContext, OnTrouble, Ports, Retention, stored_page::OnMalformed, sweep::Sweeper,
+        },
         config::{Backend, Settings},
         memory,
     },
@@ -66,10 +68,18 @@ pub(super) async fn open(settings: &Settings, parts: Parts<'_>) -> Result<Backen
     let availability = |name| Arc::new(Availability::new(name, Arc::clone(signals)));
     let [of_users, of_messages, of_limits] = ["journal", "messages", "limits"].map(availability);
     let journal = observed(events.journal, &of_users);
-    let users = Source { log: Arc::clone(&journal) as _, feed: observed(events.feed, &of_users), availability: of_users };
+    let users = Source {
+        log: Arc::clone(&journal) as _,
+        feed: observed(events.feed, &of_users),
+        availability: of_users,
+    };
     let store = observed(messages.messages, &of_messages);
     let of_messages_archive = messages.archive;
-    let messages = Source { log: Arc::clone(&store) as _, feed: observed(messages.feed, &of_messages), availability: of_messages };
+    let messages = Source {
+        log: Arc::clone(&store) as _,
+        feed: observed(messages.feed, &of_messages),
+        availability: of_messages,
+    };
     let archives = Archives {
         journal: Arc::clone(&journal) as _,
         messages: Arc::clone(&store) as _,
@@ -97,7 +107,11 @@ fn observed<P: ?Sized>(port: Arc<P>, availability: &Arc<Availability>) -> Arc<Ob
     not(any(feature = "redis", feature = "nats", feature = "postgres")),
     expect(clippy::unused_async, reason = "only backends on the network are waited for")
 )]
-async fn open_one(backend: Backend, settings: &Settings, context: &BackendContext) -> Result<Ports, StartError> {
+async fn open_one(
+    backend: Backend,
+    settings: &Settings,
+    context: &BackendContext,
+) -> Result<Ports, StartError> {
     match backend {
         Backend::Memory => Ok(memory::open(settings.memory.max_bytes, context)),
         #[cfg(feature = "disk")]
@@ -108,7 +122,12 @@ async fn open_one(backend: Backend, settings: &Settings, context: &BackendContex
         Backend::Nats => open_nats(settings, context).await,
         #[cfg(feature = "postgres")]
         Backend::Postgres => open_postgres(settings, context).await,
-        #[cfg(not(all(feature = "disk", feature = "redis", feature = "nats", feature = "postgres")))]
+        #[cfg(not(all(
+            feature = "disk",
+            feature = "redis",
+            feature = "nats",
+            feature = "postgres"
+        )))]
         other => Err(StartError::NotBuilt { backend: other.name() }),
     }
 }

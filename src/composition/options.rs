@@ -17,7 +17,11 @@ use crate::{
 
 pub(super) fn ring_options(settings: &Settings) -> RingOptions {
     let hub = &settings.hub;
-    RingOptions { ring_entries_max: hub.ring_entries_max, ring_max_bytes: hub.ring_max_bytes, rings_max_bytes: hub.rings_max_bytes }
+    RingOptions {
+        ring_entries_max: hub.ring_entries_max,
+        ring_max_bytes: hub.ring_max_bytes,
+        rings_max_bytes: hub.rings_max_bytes,
+    }
 }
 
 pub(super) fn limits_options(settings: &Settings) -> LimitsOptions {

@@ -1,7 +1,8 @@
 //! Who is asking, and what they may do.
 //!
-//! Invariant: a user reads their own topics only. The topic of a read comes from the principal; to name another's is an
-//! operator's call, and needs [`Scope::Admin`]. What needs a scope takes the proof that it was granted, which only [`Principal`] makes.
+//! Invariant: a user reads their own topics only. The topic of a read comes from the principal; to
+//! name another's is an operator's call, and needs [`Scope::Admin`]. What needs a scope takes the
+//! proof that it was granted, which only [`Principal`] makes.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,8 @@ impl Scope {
         }
     }
 
-    /// The scope of that name. Tokens carry other programs' scopes too, so an unknown name is nothing to complain of.
+    /// The scope of that name. Tokens carry other programs' scopes too, so an unknown name is
+    /// nothing to complain of.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
@@ -136,7 +138,12 @@ mod tests {
 
     #[test]
     fn promise_8_rights_come_from_grants_alone() {
-        let publisher = Principal { user: None, scopes: BTreeSet::from([Scope::EventsPublish]), categories: None, expires_at: None };
+        let publisher = Principal {
+            user: None,
+            scopes: BTreeSet::from([Scope::EventsPublish]),
+            categories: None,
+            expires_at: None,
+        };
         assert_eq!(publisher.require(Scope::EventsPublish), Ok(()));
         assert_eq!(publisher.require(Scope::Admin), Err(Forbidden::Scope(Scope::Admin)));
         assert_eq!(publisher.reader(), Err(Forbidden::NoUser));
@@ -144,7 +151,12 @@ mod tests {
 
     #[test]
     fn promise_8_only_a_scope_that_was_granted_gives_its_proof() {
-        let with = |scope| Principal { user: None, scopes: BTreeSet::from([scope]), categories: None, expires_at: None };
+        let with = |scope| Principal {
+            user: None,
+            scopes: BTreeSet::from([scope]),
+            categories: None,
+            expires_at: None,
+        };
         for scope in Scope::ALL {
             let lacks = |wanted: Scope| (scope != wanted).then_some(Forbidden::Scope(wanted));
             assert_eq!(Operator::try_from(with(scope)).err(), lacks(Scope::Admin));

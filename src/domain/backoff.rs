@@ -1,6 +1,7 @@
 //! Pauses between tries: each longer than the one before, and spread by jitter.
 //!
-//! Invariant: whoever fails together does not try again together. Randomness comes in as an argument.
+//! Invariant: whoever fails together does not try again together. Randomness comes in as an
+//! argument.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ impl Backoff {
         Self { first, longest, failures: 0 }
     }
 
-    /// The pause before the next try, after one that failed: between half of its full length and all of it, as `random` has it.
+    /// The pause before the next try, after one that failed: between half of its full length and
+    /// all of it, as `random` has it.
     pub fn pause(&mut self, random: u64) -> Duration {
         self.failures = self.failures.saturating_add(1);
         pause_after(self.failures, self.first, self.longest, random)
@@ -30,7 +32,8 @@ impl Backoff {
     }
 }
 
-/// The pause after so many failures in a row, as [`Backoff::pause`] has it, for whoever keeps their number alone.
+/// The pause after so many failures in a row, as [`Backoff::pause`] has it, for whoever keeps their
+/// number alone.
 pub fn pause_after(failures: u32, first: Duration, longest: Duration, random: u64) -> Duration {
     let full = first.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     jittered(full.min(longest), random)

@@ -1,6 +1,7 @@
 //! Named groups of event types, and filters over them.
 //!
-//! Invariant: a category is a name that the registry knows. An event without a category passes an open filter only.
+//! Invariant: a category is a name that the registry knows. An event without a category passes an
+//! open filter only.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +29,8 @@ impl Category {
     /// # Errors
     /// [`InvalidCategory`].
     pub fn parse(text: &str) -> Result<Self, InvalidCategory> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
         if text.is_empty() || text.len() > CATEGORY_BYTES_MAX || !text.bytes().all(allowed) {
             return Err(InvalidCategory);
         }
@@ -69,7 +71,9 @@ pub enum InvalidRegistry {
     #[error("category `{0}`: {InvalidCategory}")]
     Name(String),
     /// A pattern is neither a type nor a type's beginning followed by `*`.
-    #[error("category `{category}`: pattern `{pattern}` must be an event type, or the beginning of one followed by `*`")]
+    #[error(
+        "category `{category}`: pattern `{pattern}` must be an event type, or the beginning of one followed by `*`"
+    )]
     Pattern {
         /// The category that names the pattern.
         category: String,
@@ -89,15 +93,19 @@ pub enum InvalidRegistry {
 }
 
 impl Registry {
-    /// Builds the registry from names and their patterns. A pattern is a type (`sync.done`) or a type's beginning
-    /// followed by `*` (`sync.*`, `*`). Where several match a type, an exact one wins, then the longest.
+    /// Builds the registry from names and their patterns. A pattern is a type (`sync.done`) or a
+    /// type's beginning followed by `*` (`sync.*`, `*`). Where several match a type, an exact one
+    /// wins, then the longest.
     ///
     /// # Errors
     /// The first name or pattern that breaks a rule.
-    pub fn build<'a>(entries: impl IntoIterator<Item = (&'a str, &'a [String])>) -> Result<Self, InvalidRegistry> {
+    pub fn build<'a>(
+        entries: impl IntoIterator<Item = (&'a str, &'a [String])>,
+    ) -> Result<Self, InvalidRegistry> {
         let mut registry = Self::default();
         for (name, patterns) in entries {
-            let category = Category::parse(name).map_err(|_| InvalidRegistry::Name(name.to_owned()))?;
+            let category =
+                Category::parse(name).map_err(|_| InvalidRegistry::Name(name.to_owned()))?;
             registry.names.insert(category.clone());
             for pattern in patterns {
                 registry.add(&category, pattern)?;
@@ -113,7 +121,10 @@ impl Registry {
             first: first.to_string(),
             second: category.to_string(),
         };
-        let malformed = || InvalidRegistry::Pattern { category: category.to_string(), pattern: pattern.to_owned() };
+        let malformed = || InvalidRegistry::Pattern {
+            category: category.to_string(),
+            pattern: pattern.to_owned(),
+        };
         if let Some(prefix) = pattern.strip_suffix('*') {
             if !prefix.is_empty() && EventType::parse(prefix).is_err() {
                 return Err(malformed());
@@ -134,7 +145,12 @@ impl Registry {
     /// The category of a type, if a pattern matches it.
     pub fn category_of(&self, event_type: &EventType) -> Option<&Category> {
         let text = event_type.as_str();
-        self.exact.get(text).or_else(|| self.prefixes.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, category)| category))
+        self.exact.get(text).or_else(|| {
+            self.prefixes
+                .iter()
+                .find(|(prefix, _)| text.starts_with(prefix))
+                .map(|(_, category)| category)
+        })
     }
 
     /// The known category of that name.
@@ -164,12 +180,15 @@ pub enum CategoryFilter {
 pub struct CategoryNotAllowed(pub Category);
 
 impl CategoryFilter {
-    /// What was asked for, within what is granted. Asking for nothing asks for all that is granted; `granted` of
-    /// `None` grants everything.
+    /// What was asked for, within what is granted. Asking for nothing asks for all that is granted;
+    /// `granted` of `None` grants everything.
     ///
     /// # Errors
     /// The first category that was asked for and is not granted.
-    pub fn resolve(requested: BTreeSet<Category>, granted: Option<&BTreeSet<Category>>) -> Result<Self, CategoryNotAllowed> {
+    pub fn resolve(
+        requested: BTreeSet<Category>,
+        granted: Option<&BTreeSet<Category>>,
+    ) -> Result<Self, CategoryNotAllowed> {
         match granted {
             _ if requested.is_empty() => Ok(Self::granted(granted)),
             None => Ok(Self::Only(Arc::new(requested))),
@@ -198,7 +217,10 @@ impl CategoryFilter {
 impl fmt::Display for CategoryFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Only(wanted) = self else { return f.write_str("all") };
-        wanted.iter().enumerate().try_for_each(|(n, category)| write!(f, "{}{category}", if n == 0 { "" } else { "," }))
+        wanted
+            .iter()
+            .enumerate()
+            .try_for_each(|(n, category)| write!(f, "{}{category}", if n == 0 { "" } else { "," }))
     }
 }
 
@@ -208,8 +230,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn registry(entries: &[(&str, &[&str])]) -> Result<Registry, InvalidRegistry> {
-        let owned: Vec<(&str, Vec<String>)> =
-            entries.iter().map(|(name, patterns)| (*name, patterns.iter().map(|p| (*p).to_owned()).collect())).collect();
+        let owned: Vec<(&str, Vec<String>)> = entries
+            .iter()
+            .map(|(name, patterns)| (*name, patterns.iter().map(|p| (*p).to_owned()).collect()))
+            .collect();
         Registry::build(owned.iter().map(|(name, patterns)| (*name, patterns.as_slice())))
     }
 
@@ -223,7 +247,13 @@ mod tests {
 
     #[test]
     fn the_most_specific_pattern_wins() {
-        let registry = registry(&[("any", &["*"]), ("ai", &["ai.*"]), ("chunk", &["ai.chunk.*"]), ("done", &["ai.chunk.done"])]).unwrap();
+        let registry = registry(&[
+            ("any", &["*"]),
+            ("ai", &["ai.*"]),
+            ("chunk", &["ai.chunk.*"]),
+            ("done", &["ai.chunk.done"]),
+        ])
+        .unwrap();
         assert_eq!(category_of(&registry, "x").as_deref(), Some("any"));
         assert_eq!(category_of(&registry, "ai.x").as_deref(), Some("ai"));
         assert_eq!(category_of(&registry, "ai.chunk.x").as_deref(), Some("chunk"));
@@ -242,15 +272,27 @@ mod tests {
         assert!(matches!(registry(&[("Bad Name", &[])]), Err(InvalidRegistry::Name(_))));
         assert!(matches!(registry(&[("a", &["x*y"])]), Err(InvalidRegistry::Pattern { .. })));
         assert!(matches!(registry(&[("a", &[""])]), Err(InvalidRegistry::Pattern { .. })));
-        assert!(matches!(registry(&[("a", &["x.*"]), ("b", &["x.*"])]), Err(InvalidRegistry::Ambiguous { .. })));
-        assert!(matches!(registry(&[("a", &["x"]), ("b", &["x"])]), Err(InvalidRegistry::Ambiguous { .. })));
+        assert!(matches!(
+            registry(&[("a", &["x.*"]), ("b", &["x.*"])]),
+            Err(InvalidRegistry::Ambiguous { .. })
+        ));
+        assert!(matches!(
+            registry(&[("a", &["x"]), ("b", &["x"])]),
+            Err(InvalidRegistry::Ambiguous { .. })
+        ));
     }
 
     #[test]
     fn promise_8_a_filter_never_exceeds_the_grant() {
         assert_eq!(CategoryFilter::resolve(set(&[]), None), Ok(CategoryFilter::All));
-        assert_eq!(CategoryFilter::resolve(set(&[]), Some(&set(&["ai"]))), Ok(CategoryFilter::Only(Arc::new(set(&["ai"])))));
-        assert_eq!(CategoryFilter::resolve(set(&["ai"]), Some(&set(&["ai", "import"]))), Ok(CategoryFilter::Only(Arc::new(set(&["ai"])))));
+        assert_eq!(
+            CategoryFilter::resolve(set(&[]), Some(&set(&["ai"]))),
+            Ok(CategoryFilter::Only(Arc::new(set(&["ai"]))))
+        );
+        assert_eq!(
+            CategoryFilter::resolve(set(&["ai"]), Some(&set(&["ai", "import"]))),
+            Ok(CategoryFilter::Only(Arc::new(set(&["ai"]))))
+        );
         assert!(CategoryFilter::resolve(set(&["ai", "security"]), Some(&set(&["ai"]))).is_err());
     }
 

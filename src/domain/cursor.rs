@@ -1,7 +1,7 @@
 //! What a client may present as its cursor, and whether a journal can continue it without a hole.
 //!
-//! Invariant: a cursor is continued silently only where it is *known* that no entry behind it is gone. In doubt the
-//! client is told (promise 6).
+//! Invariant: a cursor is continued silently only where it is *known* that no entry behind it is
+//! gone. In doubt the client is told (promise 6).
 
 use std::fmt;
 
@@ -21,8 +21,9 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Reads the cursor of a user's stream: of several readable ones, in one text with commas between or in several
-    /// texts, the greatest counts. A bare number `n` means `n-0`, as in Redis Streams.
+    /// Reads the cursor of a user's stream: of several readable ones, in one text with commas
+    /// between or in several texts, the greatest counts. A bare number `n` means `n-0`, as in Redis
+    /// Streams.
     pub fn of_user_events<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let timed = |id: EventId| Some(EventId::timed(id.major(), id.minor().unwrap_or(0)));
         match greatest(texts, timed) {
@@ -33,7 +34,8 @@ impl Cursor {
         }
     }
 
-    /// The cursor of a message's reader: a number, of several the greatest. Anything else asks for everything.
+    /// The cursor of a message's reader: a number, of several the greatest. Anything else asks for
+    /// everything.
     pub fn of_message<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         match greatest(texts, |id| id.minor().is_none().then_some(id)) {
             Ok(Some(id)) => Self::After(id),
@@ -67,7 +69,11 @@ fn greatest<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     accepts: impl Fn(EventId) -> Option<EventId>,
 ) -> Result<Option<EventId>, Unreadable> {
-    let mut cursors = texts.into_iter().flat_map(Cursor::listed).map(|text| text.parse().ok().and_then(&accepts)).peekable();
+    let mut cursors = texts
+        .into_iter()
+        .flat_map(Cursor::listed)
+        .map(|text| text.parse().ok().and_then(&accepts))
+        .peekable();
     if cursors.peek().is_none() {
         return Ok(None);
     }
@@ -77,16 +83,19 @@ fn greatest<'a>(
 /// What a journal knows of one topic's extent, at the moment of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The position before the first entry of the journal's present incarnation. A wiped journal gets a later one.
+    /// The position before the first entry of the journal's present incarnation. A wiped journal
+    /// gets a later one.
     pub origin: Position,
-    /// The position after which nothing was removed: `prev` of the oldest entry retained, or the head if none is.
-    /// `None` where the backend can't tell.
+    /// The position after which nothing was removed: `prev` of the oldest entry retained, or the
+    /// head if none is. `None` where the backend can't tell.
     pub floor: Option<Position>,
     /// The oldest entry retained.
     pub oldest: Option<EventId>,
-    /// Behind the last entry; for a topic without entries a position such that all to come lie behind it.
+    /// Behind the last entry; for a topic without entries a position such that all to come lie
+    /// behind it.
     pub head: Position,
-    /// Whether other topics have positions among this one's, so that one that names an entry need not name one of this topic.
+    /// Whether other topics have positions among this one's, so that one that names an entry need
+    /// not name one of this topic.
     pub shares_positions: bool,
 }
 
@@ -102,43 +111,54 @@ pub enum Continuity {
 }
 
 impl Continuity {
-    /// Whether a client at such a position is behind: there is an entry to replay, or a loss to report. Only such a client uses up its
-    /// replay budget.
+    /// Whether a client at such a position is behind: there is an entry to replay, or a loss to
+    /// report. Only such a client uses up its replay budget.
     pub fn is_behind(self, has_entries_after: bool) -> bool {
         has_entries_after || self != Self::Whole
     }
 }
 
 impl Bounds {
-    /// The extent of a message of so many events: numbered from 0, and never trimmed. A message that is not there has none.
+    /// The extent of a message of so many events: numbered from 0, and never trimmed. A message
+    /// that is not there has none.
     pub fn of_message(events: u64) -> Self {
         let (start, oldest) = (Position::Start, (events > 0).then(|| EventId::sequence(0)));
-        Self { origin: start, floor: Some(start), oldest, head: Position::before(EventId::sequence(events)), shares_positions: false }
+        Self {
+            origin: start,
+            floor: Some(start),
+            oldest,
+            head: Position::before(EventId::sequence(events)),
+            shares_positions: false,
+        }
     }
 
-    /// The earliest position behind which nothing is known to be gone: the floor; where nobody knows it, behind the
-    /// oldest entry, since what lay before that may have been removed.
+    /// The earliest position behind which nothing is known to be gone: the floor; where nobody
+    /// knows it, behind the oldest entry, since what lay before that may have been removed.
     pub fn whole_from(&self) -> Position {
         self.floor.or(self.oldest.map(Position::After)).unwrap_or(self.head)
     }
 
-    /// Whether a reader that stands at `position` misses nothing by reading on from there. [`Position::Start`] stands
-    /// for the origin. A position that names an entry where this topic never had one was issued before the topic vanished:
-    /// nobody knows what came after it.
+    /// Whether a reader that stands at `position` misses nothing by reading on from there.
+    /// [`Position::Start`] stands for the origin. A position that names an entry where this topic
+    /// never had one was issued before the topic vanished: nobody knows what came after it.
     pub fn continuity(&self, position: Position) -> Continuity {
         let position = if position == Position::Start { self.origin } else { position };
         if position > self.head {
             return Continuity::Ahead;
         }
-        let whole = position >= self.origin && position >= self.whole_from() && !self.never_had(position);
+        let whole =
+            position >= self.origin && position >= self.whole_from() && !self.never_had(position);
         if whole { Continuity::Whole } else { Continuity::Truncated }
     }
 
-    /// Whether `position` names an entry where there was none: behind the floor nothing was removed, and so there is nothing
-    /// between it and the oldest entry, or at all.
+    /// Whether `position` names an entry where there was none: behind the floor nothing was
+    /// removed, and so there is nothing between it and the oldest entry, or at all.
     fn never_had(&self, position: Position) -> bool {
         let is_before_oldest = self.oldest.is_none_or(|oldest| position.is_before(oldest));
-        !self.shares_positions && position.names_entry() && is_before_oldest && self.floor.is_some_and(|floor| floor < position)
+        !self.shares_positions
+            && position.names_entry()
+            && is_before_oldest
+            && self.floor.is_some_and(|floor| floor < position)
     }
 }
 
@@ -203,7 +223,15 @@ mod tests {
 
     #[test]
     fn a_message_is_read_from_the_start_unless_a_number_says_otherwise() {
-        for text in [None, Some(""), Some("abc"), Some("-1"), Some("7-1"), Some("99999999999999999999"), Some("null")] {
+        for text in [
+            None,
+            Some(""),
+            Some("abc"),
+            Some("-1"),
+            Some("7-1"),
+            Some("99999999999999999999"),
+            Some("null"),
+        ] {
             assert_eq!(Cursor::of_message(text), Cursor::Oldest, "{text:?}");
         }
         assert_eq!(Cursor::of_message(Some("0")), Cursor::After(EventId::sequence(0)));
@@ -223,9 +251,15 @@ mod tests {
 
     #[test]
     fn promise_6_everything_retained_is_whole_until_something_is_trimmed() {
-        assert_eq!(bounds(10, Some(10), Some(30), 40).continuity(Position::Start), Continuity::Whole);
+        assert_eq!(
+            bounds(10, Some(10), Some(30), 40).continuity(Position::Start),
+            Continuity::Whole
+        );
         assert_eq!(bounds(10, Some(10), None, 50).continuity(Position::Start), Continuity::Whole);
-        assert_eq!(bounds(10, Some(40), None, 40).continuity(Position::Start), Continuity::Truncated);
+        assert_eq!(
+            bounds(10, Some(40), None, 40).continuity(Position::Start),
+            Continuity::Truncated
+        );
     }
 
     #[test]
@@ -240,14 +274,23 @@ mod tests {
         let vanished = bounds(10, Some(20), None, 40);
         assert_eq!(vanished.continuity(entry(15)), Continuity::Truncated);
         assert_eq!(vanished.continuity(entry(30)), Continuity::Truncated);
-        assert_eq!(vanished.continuity(at(30)), Continuity::Whole, "the head of an empty topic names no entry");
+        assert_eq!(
+            vanished.continuity(at(30)),
+            Continuity::Whole,
+            "the head of an empty topic names no entry"
+        );
         assert_eq!(vanished.continuity(at(40)), Continuity::Whole);
-        let began_again = Bounds { oldest: Some(EventId::timed(50, 1)), head: entry(60), ..vanished };
+        let began_again =
+            Bounds { oldest: Some(EventId::timed(50, 1)), head: entry(60), ..vanished };
         assert_eq!(began_again.continuity(entry(30)), Continuity::Truncated);
         assert_eq!(began_again.continuity(at(30)), Continuity::Whole);
         assert_eq!(began_again.continuity(entry(50)), Continuity::Whole);
         let emptied = Bounds { floor: Some(entry(60)), oldest: None, ..began_again };
-        assert_eq!(emptied.continuity(entry(60)), Continuity::Whole, "nothing came after the last entry");
+        assert_eq!(
+            emptied.continuity(entry(60)),
+            Continuity::Whole,
+            "nothing came after the last entry"
+        );
         let among_others = Bounds { shares_positions: true, ..began_again };
         assert_eq!(among_others.continuity(entry(30)), Continuity::Whole, "another topic's entry");
         assert_eq!(among_others.continuity(entry(19)), Continuity::Truncated);

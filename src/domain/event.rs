@@ -1,10 +1,13 @@
 //! What a publisher sent, and what the journal made of it.
 //!
-//! Invariant: an [`Event`] is complete and valid; an [`Entry`] is an event that has its place in a topic.
+//! Invariant: an [`Event`] is complete and valid; an [`Entry`] is an event that has its place in a
+//! topic.
 
 use std::{fmt, sync::Arc};
 
-use super::{category::Category, json::Json, position::EventId, position::Position, timestamp::Timestamp};
+use super::{
+    category::Category, json::Json, position::EventId, position::Position, timestamp::Timestamp,
+};
 
 /// What kind of thing happened: 1 to 128 bytes of `[A-Za-z0-9._:-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,13 +20,17 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEventType {
     /// Empty, too long, or with a character outside the set.
-    #[error("a type has 1 to {EVENT_TYPE_BYTES_MAX} characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'")]
+    #[error(
+        "a type has 1 to {EVENT_TYPE_BYTES_MAX} characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'"
+    )]
     Malformed,
     /// `backlog.` and `stream.` name the server's own events.
     #[error("types that begin with `backlog.` or `stream.` are the server's own")]
     Reserved,
     /// A browser's `EventSource` has events of these names itself.
-    #[error("`error` and `open` would call the handlers of a browser's own events: choose another type")]
+    #[error(
+        "`error` and `open` would call the handlers of a browser's own events: choose another type"
+    )]
     Browsers,
 }
 
@@ -43,13 +50,18 @@ impl EventType {
         Ok(Self(text.into()))
     }
 
-    /// Checks the rules for the type of a user's event that is to be published. What other programs have put into a
-    /// journal only has to follow those of [`Self::parse`], and a message may end with `error`.
+    /// Checks the rules for the type of a user's event that is to be published. What other programs
+    /// have put into a journal only has to follow those of [`Self::parse`], and a message may end
+    /// with `error`.
     ///
     /// # Errors
     /// Which rule the text breaks.
     pub fn parse_for_user(text: &str) -> Result<Self, InvalidEventType> {
-        if matches!(text, "error" | "open") { Err(InvalidEventType::Browsers) } else { Self::parse(text) }
+        if matches!(text, "error" | "open") {
+            Err(InvalidEventType::Browsers)
+        } else {
+            Self::parse(text)
+        }
     }
 
     /// The type's text.
@@ -82,7 +94,10 @@ pub struct Event {
 impl Event {
     /// What this event costs in memory, about, in bytes: for bounds that count bytes.
     pub fn cost_bytes(&self) -> usize {
-        size_of::<Self>() + self.event_type.as_str().len() + self.payload.as_str().len() + self.scope.as_str().len()
+        size_of::<Self>()
+            + self.event_type.as_str().len()
+            + self.payload.as_str().len()
+            + self.scope.as_str().len()
     }
 }
 
@@ -91,8 +106,9 @@ impl Event {
 pub struct Entry {
     /// Its id.
     pub id: EventId,
-    /// The position it was appended at: behind the entry before it, or the journal's origin if it is the first.
-    /// Nothing lies between `prev` and `id`. `None` when another program wrote the entry and nobody knows.
+    /// The position it was appended at: behind the entry before it, or the journal's origin if it
+    /// is the first. Nothing lies between `prev` and `id`. `None` when another program wrote the
+    /// entry and nobody knows.
     pub prev: Option<Position>,
     /// The event.
     pub event: Arc<Event>,

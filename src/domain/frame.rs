@@ -2,15 +2,18 @@
 //!
 //! Source: WHATWG HTML, section 9.2 "Server-sent events"; chunk framing: RFC 9112, section 7.1.
 //!
-//! Invariants: a frame is whole lines and whole blocks, and no text in it can break a line: what could hold CR or LF is split over
-//! several `data:` lines, and nothing else in a frame can. A frame is encoded once and shared; it carries its HTTP/1.1 chunk
-//! framing, and HTTP/2 sends the part inside.
+//! Invariants: a frame is whole lines and whole blocks, and no text in it can break a line: what
+//! could hold CR or LF is split over several `data:` lines, and nothing else in a frame can. A
+//! frame is encoded once and shared; it carries its HTTP/1.1 chunk framing, and HTTP/2 sends the
+//! part inside.
 //!
 //! Frames are written for the clients that exist, not only for the standard:
-//! - a block has data, since many clients drop an id that comes without, and others show an empty event;
-//! - `id:` is the last line of its block: several clients take an id when they read its line, and would lose an event whose
-//!   connection is cut before its blank line;
-//! - comments and `retry:` have no blank line of their own, which some clients take for an empty event.
+//! - a block has data, since many clients drop an id that comes without, and others show an empty
+//!   event;
+//! - `id:` is the last line of its block: several clients take an id when they read its line, and
+//!   would lose an event whose connection is cut before its blank line;
+//! - comments and `retry:` have no blank line of their own, which some clients take for an empty
+//!   event.
 
 mod blocks;
 mod control;
@@ -61,17 +64,20 @@ impl Frame {
         Blocks::new().comment("connected").retry(retry_ms).into_frame()
     }
 
-    /// Shows that the connection lives. It moves the client's cursor to `position`, where one is given.
+    /// Shows that the connection lives. It moves the client's cursor to `position`, where one is
+    /// given.
     pub fn keepalive(style: StreamStyle, position: Option<EventId>) -> Self {
         let blocks = match style.keepalive {
             KeepaliveStyle::Comment => Blocks::new().comment("keepalive"),
-            KeepaliveStyle::Event => Blocks::new().control(style.format, &Control::StreamKeepalive {}),
+            KeepaliveStyle::Event => {
+                Blocks::new().control(style.format, &Control::StreamKeepalive {})
+            }
         };
         blocks.position(position.map(Position::After)).into_frame()
     }
 
-    /// A position frame: it moves a client's cursor, and fires no handler that a page has by default. At the start it takes the
-    /// cursor away, by an empty id.
+    /// A position frame: it moves a client's cursor, and fires no handler that a page has by
+    /// default. At the start it takes the cursor away, by an empty id.
     pub fn position(position: Position) -> Self {
         Blocks::new().position(Some(position)).into_frame()
     }
@@ -82,7 +88,11 @@ impl Frame {
     }
 
     /// The end of a stream: an optional move of the cursor, when to come back, and why it closes.
-    pub fn farewell(position: Option<EventId>, retry_ms: Option<u64>, reason: &'static str) -> Self {
+    pub fn farewell(
+        position: Option<EventId>,
+        retry_ms: Option<u64>,
+        reason: &'static str,
+    ) -> Self {
         let blocks = Blocks::new().position(position.map(Position::After));
         let blocks = match retry_ms {
             Some(retry_ms) => blocks.retry(retry_ms),
@@ -96,8 +106,8 @@ impl Frame {
         Blocks::new().control(format, control).into_frame()
     }
 
-    /// The end of a message's stream whose producer has been silent for too long: when to come back, and an event
-    /// without an id, so that the client's cursor stays good.
+    /// The end of a message's stream whose producer has been silent for too long: when to come
+    /// back, and an event without an id, so that the client's cursor stays good.
     pub fn producer_stale(message: MessageId, retry_ms: u64) -> Self {
         #[derive(Serialize)]
         struct ProducerStale {
@@ -131,7 +141,9 @@ impl Frame {
     /// An event for everybody who is connected: it is in no journal, so it has no id and no topic.
     pub fn broadcast(format: Format, event: &Event) -> Self {
         let blocks = match format {
-            Format::Named => Blocks::new().event(event.event_type.as_str()).data(event.payload.as_str()),
+            Format::Named => {
+                Blocks::new().event(event.event_type.as_str()).data(event.payload.as_str())
+            }
             Format::Envelope => Blocks::new().data(&json_text(&Envelope::of_broadcast(event))),
         };
         blocks.end().into_frame()
@@ -199,7 +211,10 @@ impl Format {
 }
 
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn optional_text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
+fn optional_text<S: serde::Serializer>(
+    id: &Option<EventId>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => serializer.collect_str(id),
         None => serializer.serialize_none(),

@@ -1,9 +1,11 @@
 //! Reads Server-Sent Events, for the terminal client and for tests.
 //!
-//! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream". Differences: comments are returned too, and what only moves
-//! the cursor, a position frame or a block without data, is returned as [`Decoded::Position`], since both carry meaning here.
+//! Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream". Differences: comments are
+//! returned too, and what only moves the cursor, a position frame or a block without data, is
+//! returned as [`Decoded::Position`], since both carry meaning here.
 //!
-//! Invariant: how the bytes were cut into pieces on their way makes no difference, and an unfinished block is nothing.
+//! Invariant: how the bytes were cut into pieces on their way makes no difference, and an
+//! unfinished block is nothing.
 
 /// One thing that the stream said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,11 @@ impl FrameDecoder {
     }
 
     fn end_line(&mut self, line: &str, out: &mut Vec<Decoded>) {
-        let line = if std::mem::replace(&mut self.begun, true) { line } else { line.strip_prefix('\u{feff}').unwrap_or(line) };
+        let line = if std::mem::replace(&mut self.begun, true) {
+            line
+        } else {
+            line.strip_prefix('\u{feff}').unwrap_or(line)
+        };
         if line.is_empty() {
             return self.end_block(out);
         }
@@ -78,7 +84,9 @@ impl FrameDecoder {
             "" => out.push(Decoded::Comment(value.to_owned())),
             "event" => value.clone_into(&mut self.event_type),
             "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
-            "retry" if value.bytes().all(|b| b.is_ascii_digit()) => out.extend(value.parse().map(Decoded::Retry)),
+            "retry" if value.bytes().all(|b| b.is_ascii_digit()) => {
+                out.extend(value.parse().map(Decoded::Retry));
+            }
             "data" => match &mut self.data {
                 Some(data) => {
                     data.push('\n');
@@ -95,7 +103,8 @@ impl FrameDecoder {
         match (self.data.take(), self.id.take()) {
             (Some(_), Some(id)) if event_type == POSITION => out.push(Decoded::Position(id)),
             (Some(data), id) => {
-                let event_type = if event_type.is_empty() { "message".to_owned() } else { event_type };
+                let event_type =
+                    if event_type.is_empty() { "message".to_owned() } else { event_type };
                 out.push(Decoded::Event { id, event_type, data });
             }
             (None, Some(id)) => out.push(Decoded::Position(id)),
@@ -114,24 +123,40 @@ mod tests {
     }
 
     fn event(id: Option<&str>, event_type: &str, data: &str) -> Decoded {
-        Decoded::Event { id: id.map(str::to_owned), event_type: event_type.to_owned(), data: data.to_owned() }
+        Decoded::Event {
+            id: id.map(str::to_owned),
+            event_type: event_type.to_owned(),
+            data: data.to_owned(),
+        }
     }
 
     #[test]
     fn reads_what_the_specification_shows() {
-        assert_eq!(decode("data: YHOO\ndata: +2\ndata: 10\n\n"), [event(None, "message", "YHOO\n+2\n10")]);
+        assert_eq!(
+            decode("data: YHOO\ndata: +2\ndata: 10\n\n"),
+            [event(None, "message", "YHOO\n+2\n10")]
+        );
         assert_eq!(
             decode(": test stream\n\ndata: first event\nid: 1\n\n"),
             [Decoded::Comment("test stream".into()), event(Some("1"), "message", "first event")]
         );
-        assert_eq!(decode("data\n\ndata\ndata\n\ndata:"), [event(None, "message", ""), event(None, "message", "\n")]);
-        assert_eq!(decode("data:test\n\ndata: test\n\n"), [event(None, "message", "test"), event(None, "message", "test")]);
+        assert_eq!(
+            decode("data\n\ndata\ndata\n\ndata:"),
+            [event(None, "message", ""), event(None, "message", "\n")]
+        );
+        assert_eq!(
+            decode("data:test\n\ndata: test\n\n"),
+            [event(None, "message", "test"), event(None, "message", "test")]
+        );
         assert_eq!(decode("\u{feff}event:add\r\ndata:7\r\r\n"), [event(None, "add", "7")]);
         assert_eq!(
             decode("id: 5-1\n\nretry: 100\n\nretry: x\n\nid: a\0b\n\nnonsense\n\n"),
             [Decoded::Position("5-1".into()), Decoded::Retry(100)]
         );
-        assert_eq!(decode("event: stream.position\ndata: {}\nid: 5-1\n\n"), [Decoded::Position("5-1".into())]);
+        assert_eq!(
+            decode("event: stream.position\ndata: {}\nid: 5-1\n\n"),
+            [Decoded::Position("5-1".into())]
+        );
         assert_eq!(decode("data: unfinished\n"), []);
     }
 

@@ -20,19 +20,24 @@ impl IdempotencyKey {
     /// # Errors
     /// [`InvalidIdempotencyKey`].
     pub fn parse(text: &str) -> Result<Self, InvalidIdempotencyKey> {
-        if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if text.is_empty()
+            || text.len() > IDEMPOTENCY_KEY_BYTES_MAX
+            || !text.bytes().all(|b| b.is_ascii_graphic())
+        {
             return Err(InvalidIdempotencyKey);
         }
         Ok(Self(text.into()))
     }
 
-    /// The key of one line of an upload that carries one key: a space can't occur in a publisher's own key.
+    /// The key of one line of an upload that carries one key: a space can't occur in a publisher's
+    /// own key.
     #[must_use]
     pub fn of_line(&self, number: u64) -> Self {
         Self(format!("{} {number}", self.0).into())
     }
 
-    /// A key as a backend has kept it: a publisher's own, or that of a line. Nothing, where the text can't be one.
+    /// A key as a backend has kept it: a publisher's own, or that of a line. Nothing, where the
+    /// text can't be one.
     pub fn kept(text: &str) -> Option<Self> {
         let is_key = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         is_key.then(|| Self(text.into()))

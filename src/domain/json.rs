@@ -1,12 +1,14 @@
 //! A publisher's JSON, carried as the publisher's own text.
 //!
-//! Invariant: a [`Json`] is one valid JSON value on one line, not nested deeper than [`DEPTH_MAX`]. Numbers, key order,
-//! escapes and `\u0000` stay as they came; only line breaks *between* tokens become spaces (inside strings JSON forbids
-//! them), so that the value fits one `data:` line and one line of NDJSON.
+//! Invariant: a [`Json`] is one valid JSON value on one line, not nested deeper than [`DEPTH_MAX`].
+//! Numbers, key order, escapes and `\u0000` stay as they came; only line breaks *between* tokens
+//! become spaces (inside strings JSON forbids them), so that the value fits one `data:` line and
+//! one line of NDJSON.
 
 use serde_json::value::RawValue;
 
-/// Deepest nesting of arrays and objects. Databases and clients with recursive parsers fail on much deeper values.
+/// Deepest nesting of arrays and objects. Databases and clients with recursive parsers fail on much
+/// deeper values.
 pub const DEPTH_MAX: usize = 128;
 
 /// One JSON value, as text.
@@ -64,8 +66,8 @@ impl Json {
     }
 }
 
-/// Whether a JSON text is an array. Serde fills the fields of a struct from one too, by their order, which no reader of
-/// objects wants.
+/// Whether a JSON text is an array. Serde fills the fields of a struct from one too, by their
+/// order, which no reader of objects wants.
 pub fn is_array(text: &[u8]) -> bool {
     text.trim_ascii_start().first() == Some(&b'[')
 }
@@ -113,7 +115,13 @@ mod tests {
 
     #[test]
     fn the_text_stays_as_it_came() {
-        for text in [r#"{"b":1.10,"a":1e400,"a":2}"#, r#""\u0000\ud83d\ude00\/""#, "12345678901234567890123", "null", "[ 1,  2 ]"] {
+        for text in [
+            r#"{"b":1.10,"a":1e400,"a":2}"#,
+            r#""\u0000\ud83d\ude00\/""#,
+            "12345678901234567890123",
+            "null",
+            "[ 1,  2 ]",
+        ] {
             assert_eq!(Json::parse(text).unwrap().as_str(), text);
         }
     }

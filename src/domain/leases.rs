@@ -1,6 +1,7 @@
 //! The connection slots of one user, as arithmetic over time.
 //!
-//! Invariant: never more than `cap` leases are in force at once, and a lease that nobody renews ends by itself.
+//! Invariant: never more than `cap` leases are in force at once, and a lease that nobody renews
+//! ends by itself.
 
 use std::time::Duration;
 
@@ -38,14 +39,16 @@ impl Leases {
         true
     }
 
-    /// Holds on to a slot until `now + ttl`. A lease that expired in between is taken up again: its connection still
-    /// exists, and to count it twice or not at all would be worse than to exceed the cap until it ends.
+    /// Holds on to a slot until `now + ttl`. A lease that expired in between is taken up again: its
+    /// connection still exists, and to count it twice or not at all would be worse than to exceed
+    /// the cap until it ends.
     pub fn renew(&mut self, now: Timestamp, lease: LeaseId, ttl: Duration) {
         self.release(lease);
         self.held.push((lease, now.plus(ttl)));
     }
 
-    /// Gives a slot back. Giving back what is not held does nothing, so the count can't go below zero.
+    /// Gives a slot back. Giving back what is not held does nothing, so the count can't go below
+    /// zero.
     pub fn release(&mut self, lease: LeaseId) {
         self.held.retain(|(held, _)| *held != lease);
     }

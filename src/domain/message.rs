@@ -1,14 +1,16 @@
 //! One LLM answer: how its events are numbered, how it ends, and who may produce it.
 //!
-//! Invariants: numbers go from 0 without holes; after the terminal event nothing is appended; the epoch only grows, so a
-//! producer that was taken over from can never append again, if it tells its epoch; who asked for a stop is heard by
-//! every producer that comes.
+//! Invariants: numbers go from 0 without holes; after the terminal event nothing is appended; the
+//! epoch only grows, so a producer that was taken over from can never append again, if it tells its
+//! epoch; who asked for a stop is heard by every producer that comes.
 
 mod append;
 
 use std::time::Duration;
 
-pub use self::append::{AppendTarget, MESSAGE_EVENTS_MAX, MessageAppend, MessageAppended, append_batch};
+pub use self::append::{
+    AppendTarget, MESSAGE_EVENTS_MAX, MessageAppend, MessageAppended, append_batch,
+};
 use super::{cursor::Bounds, event::EventType, timestamp::Timestamp, topic::UserId};
 
 /// A message, without its events.
@@ -146,7 +148,9 @@ pub enum AppendRefusal {
     #[error("there is no such message: open it with PUT first")]
     Unknown,
     /// Another producer has taken over.
-    #[error("another producer has taken this message over (its epoch is {epoch} now): stop producing")]
+    #[error(
+        "another producer has taken this message over (its epoch is {epoch} now): stop producing"
+    )]
     Fenced {
         /// The epoch of the producer in charge.
         epoch: u64,
@@ -172,15 +176,23 @@ pub enum AppendRefusal {
 }
 
 impl Message {
-    /// Opens a message: the one that is there once more, for its producer or for one that takes it over, or a new one.
+    /// Opens a message: the one that is there once more, for its producer or for one that takes it
+    /// over, or a new one.
     ///
     /// # Errors
     /// [`OpenRefusal`]; nothing is to change then.
-    pub fn open(existing: Option<Self>, owner: &UserId, takeover: bool, now: Timestamp) -> Result<Opened, OpenRefusal> {
+    pub fn open(
+        existing: Option<Self>,
+        owner: &UserId,
+        takeover: bool,
+        now: Timestamp,
+    ) -> Result<Opened, OpenRefusal> {
         let (message, created) = match existing {
             None => (Self::new(owner.clone(), now), true),
             Some(message) if message.owner != *owner => return Err(OpenRefusal::Another),
-            Some(message) if message.end.is_some() && takeover => return Err(OpenRefusal::Complete),
+            Some(message) if message.end.is_some() && takeover => {
+                return Err(OpenRefusal::Complete);
+            }
             Some(message) if message.end.is_some() => (message, false),
             Some(mut message) => {
                 message.epoch += u64::from(takeover);
@@ -192,7 +204,15 @@ impl Message {
     }
 
     const fn new(owner: UserId, now: Timestamp) -> Self {
-        Self { owner, epoch: 1, next_sequence_no: 0, stop_requested: false, end: None, created_at: now, producer_seen_at: now }
+        Self {
+            owner,
+            epoch: 1,
+            next_sequence_no: 0,
+            stop_requested: false,
+            end: None,
+            created_at: now,
+            producer_seen_at: now,
+        }
     }
 
     /// The number of the last event, if there is one.
@@ -234,8 +254,8 @@ impl Message {
         self.producer_seen_at = self.producer_seen_at.max(now);
     }
 
-    /// A producer is told its epoch when it opens, so any other than the present one is of a time before: of a producer
-    /// that was taken over from, or of a message that was deleted.
+    /// A producer is told its epoch when it opens, so any other than the present one is of a time
+    /// before: of a producer that was taken over from, or of a message that was deleted.
     const fn check_epoch(&self, epoch: Option<u64>) -> Result<(), AppendRefusal> {
         match epoch {
             Some(epoch) if epoch != self.epoch => Err(AppendRefusal::Fenced { epoch: self.epoch }),

@@ -1,7 +1,7 @@
 //! What a reader sees of a message's event: the payload, with its type.
 //!
-//! Invariant: the result is one JSON object on one line that has the event's type as its `type`, and every other byte of
-//! the payload as its producer wrote it.
+//! Invariant: the result is one JSON object on one line that has the event's type as its `type`,
+//! and every other byte of the payload as its producer wrote it.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -39,21 +39,28 @@ pub fn check_payload(event_type: &EventType, payload: &Json) -> Result<(), Other
     // What fails to be read here is well-formed, so it has several types.
     let own = serde_json::from_str::<OwnType<'_>>(payload.as_str()).map_err(|_| OtherType)?;
     match own.r#type {
-        Some(raw) if serde_json::from_str::<String>(raw.get()).is_ok_and(|own| own == event_type.as_str()) => Ok(()),
+        Some(raw)
+            if serde_json::from_str::<String>(raw.get())
+                .is_ok_and(|own| own == event_type.as_str()) =>
+        {
+            Ok(())
+        }
         Some(_) => Err(OtherType),
         None => Ok(()),
     }
 }
 
-/// The event as its readers see it: an object payload gets `type` as its first member, unless it has one; any other value
-/// becomes the member `payload` beside it.
+/// The event as its readers see it: an object payload gets `type` as its first member, unless it
+/// has one; any other value becomes the member `payload` beside it.
 pub fn message_data(event: &Event) -> String {
     let (event_type, payload) = (event.event_type.as_str(), event.payload.as_str());
     let Some(members) = payload.strip_prefix('{') else {
         return format!(r#"{{"type":"{event_type}","payload":{payload}}}"#);
     };
     match serde_json::from_str::<OwnType<'_>>(payload) {
-        Ok(OwnType { r#type: None }) if members.trim_start().starts_with('}') => format!(r#"{{"type":"{event_type}"}}"#),
+        Ok(OwnType { r#type: None }) if members.trim_start().starts_with('}') => {
+            format!(r#"{{"type":"{event_type}"}}"#)
+        }
         Ok(OwnType { r#type: None }) => format!(r#"{{"type":"{event_type}",{members}"#),
         _ => payload.to_owned(),
     }
@@ -87,12 +94,24 @@ mod tests {
 
     #[test]
     fn a_payload_of_another_type_is_refused() {
-        for payload in
-            [r#"{"type":"end"}"#, r#"{"type":1}"#, r#"{"type":null}"#, r#"{"t\u0079pe":"end"}"#, r#"{"type":"chunk","type":"x"}"#]
-        {
+        for payload in [
+            r#"{"type":"end"}"#,
+            r#"{"type":1}"#,
+            r#"{"type":null}"#,
+            r#"{"t\u0079pe":"end"}"#,
+            r#"{"type":"chunk","type":"x"}"#,
+        ] {
             let event = event("chunk", payload);
-            assert_eq!(check_payload(&event.event_type, &event.payload), Err(OtherType), "{payload}");
-            assert_eq!(message_data(&event), payload, "if it is there all the same, it is left as it is");
+            assert_eq!(
+                check_payload(&event.event_type, &event.payload),
+                Err(OtherType),
+                "{payload}"
+            );
+            assert_eq!(
+                message_data(&event),
+                payload,
+                "if it is there all the same, it is left as it is"
+            );
         }
     }
 

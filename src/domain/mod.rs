@@ -1,12 +1,14 @@
-//! What Rejoin knows, without asking anybody: events, ids, cursors, replay, categories, budgets, frames.
+//! What Rejoin knows, without asking anybody: events, ids, cursors, replay, categories, budgets,
+//! frames.
 //!
-//! Invariant of this layer: no IO, no clock, no randomness, no async. Time comes in as an argument. What is decided
-//! here can be tested by the thousand without a socket.
+//! Invariant of this layer: no IO, no clock, no randomness, no async. Time comes in as an argument.
+//! What is decided here can be tested by the thousand without a socket.
 //!
-//! The words are those of the contract, one for each thing: *topic*, *event*, *event id*, *entry*, *journal*, *cursor*,
-//! *snapshot*, *live tail*, *feed*, *gap*, *truncation*, *lease*, *replay budget*, *category*, *origin*, *refusal*. A
-//! *position* is a place between entries (before all, or just behind one); a *page* is one read of the journal; the
-//! *floor* is the position after which nothing was removed.
+//! The words are those of the contract, one for each thing: *topic*, *event*, *event id*, *entry*,
+//! *journal*, *cursor*, *snapshot*, *live tail*, *feed*, *gap*, *truncation*, *lease*, *replay
+//! budget*, *category*, *origin*, *refusal*. A *position* is a place between entries (before all,
+//! or just behind one); a *page* is one read of the journal; the *floor* is the position after
+//! which nothing was removed.
 
 pub mod access;
 pub mod backoff;

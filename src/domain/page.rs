@@ -2,15 +2,16 @@
 
 use super::{cursor::Bounds, event::Entry, position::Position};
 
-/// One read of the journal: entries after a position, oldest first, and the topic's extent at that moment.
+/// One read of the journal: entries after a position, oldest first, and the topic's extent at that
+/// moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     /// The entries, in order, without a gap between them.
     pub entries: Vec<Entry>,
     /// Whether more entries lie behind the last of these.
     pub more: bool,
-    /// The topic's extent, not later than the entries: an entry at or before `bounds.head` and behind the position that
-    /// was read from is in `entries`, or `more` is set.
+    /// The topic's extent, not later than the entries: an entry at or before `bounds.head` and
+    /// behind the position that was read from is in `entries`, or `more` is set.
     pub bounds: Bounds,
 }
 
@@ -19,19 +20,21 @@ pub struct Page {
 pub struct PageLimit {
     /// Most entries.
     pub entries_max: usize,
-    /// Most bytes of events, as [`crate::domain::event::Event::cost_bytes`] counts them; one larger entry still comes alone.
+    /// Most bytes of events, as [`crate::domain::event::Event::cost_bytes`] counts them; one larger
+    /// entry still comes alone.
     pub bytes_max: usize,
 }
 
 impl Page {
-    /// The page that these entries begin: it ends before the first that would bring it over the limit, but has at least one where there
-    /// is one.
+    /// The page that these entries begin: it ends before the first that would bring it over the
+    /// limit, but has at least one where there is one.
     pub fn of(entries: impl IntoIterator<Item = Entry>, limit: PageLimit, bounds: Bounds) -> Self {
         let mut page = Self { entries: Vec::new(), more: false, bounds };
         let mut bytes = 0;
         for entry in entries {
             bytes += entry.event.cost_bytes();
-            page.more = !page.entries.is_empty() && (page.entries.len() >= limit.entries_max || bytes > limit.bytes_max);
+            page.more = !page.entries.is_empty()
+                && (page.entries.len() >= limit.entries_max || bytes > limit.bytes_max);
             if page.more {
                 break;
             }

@@ -1,16 +1,18 @@
 //! Where in a topic something stands: the id of an entry, and positions between entries.
 //!
-//! Invariant: ids of one topic are totally ordered, and their order is the order of appending. A [`Position`] lies
-//! between entries, so that "before everything" has a value of its own and no id has to be invented for it.
+//! Invariant: ids of one topic are totally ordered, and their order is the order of appending. A
+//! [`Position`] lies between entries, so that "before everything" has a value of its own and no id
+//! has to be invented for it.
 
 use std::{fmt, str::FromStr};
 
 use super::timestamp::Timestamp;
 
-/// An event's place in its topic, unique and strictly increasing there. Its text is `\d+(-\d+)?`, opaque to clients.
+/// An event's place in its topic, unique and strictly increasing there. Its text is `\d+(-\d+)?`,
+/// opaque to clients.
 ///
-/// There are two kinds, never mixed within a topic: *timed* ids `<ms>-<n>` for user events, and plain *sequence*
-/// numbers for message events.
+/// There are two kinds, never mixed within a topic: *timed* ids `<ms>-<n>` for user events, and
+/// plain *sequence* numbers for message events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     major: u64,
@@ -18,7 +20,8 @@ pub struct EventId {
 }
 
 impl EventId {
-    /// `<ms>-<n>`: wall-clock milliseconds since the Unix epoch, and a counter within the millisecond.
+    /// `<ms>-<n>`: wall-clock milliseconds since the Unix epoch, and a counter within the
+    /// millisecond.
     pub const fn timed(ms: u64, n: u64) -> Self {
         Self { major: ms, minor: Some(n) }
     }
@@ -28,7 +31,8 @@ impl EventId {
         Self { major: number, minor: None }
     }
 
-    /// The id after this one in its topic. Of a timed id: not before `now`, also when the clock has stepped back; counters begin at 1.
+    /// The id after this one in its topic. Of a timed id: not before `now`, also when the clock has
+    /// stepped back; counters begin at 1.
     #[must_use]
     pub const fn next(self, now: Timestamp) -> Self {
         match self.minor {
@@ -111,13 +115,15 @@ impl Position {
         }
     }
 
-    /// Whether this is the place of an entry of a user's topic. Counters begin at 1, and the head of a topic without entries
-    /// has 0, so it may also be another program's entry whose counter is 0.
+    /// Whether this is the place of an entry of a user's topic. Counters begin at 1, and the head
+    /// of a topic without entries has 0, so it may also be another program's entry whose counter is
+    /// 0.
     pub fn names_entry(self) -> bool {
         self.id().and_then(EventId::minor).is_some_and(|counter| counter > 0)
     }
 
-    /// Whether an entry with this id lies behind this position, so that a client standing here lacks it.
+    /// Whether an entry with this id lies behind this position, so that a client standing here
+    /// lacks it.
     pub fn is_before(self, id: EventId) -> bool {
         self < Self::After(id)
     }
@@ -143,7 +149,22 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        let hostile = ["", "-", "1-", "-1", "+1", "1-+1", "1-1-1", "1.5", " 1", "1 ", "٣", "$", "18446744073709551616", "1\n"];
+        let hostile = [
+            "",
+            "-",
+            "1-",
+            "-1",
+            "+1",
+            "1-+1",
+            "1-1-1",
+            "1.5",
+            " 1",
+            "1 ",
+            "٣",
+            "$",
+            "18446744073709551616",
+            "1\n",
+        ];
         for text in hostile {
             assert_eq!(text.parse::<EventId>(), Err(InvalidEventId), "{text:?}");
         }

@@ -2,11 +2,12 @@
 //!
 //! Invariants, whatever the order of snapshot, live tail, gaps, trims, failures and reconnects:
 //! - the ids it sends strictly increase (promise 2);
-//! - between two positions it passes through, no entry was left out, or the client was told first (promises 1 and 6);
+//! - between two positions it passes through, no entry was left out, or the client was told first
+//!   (promises 1 and 6);
 //! - it holds a position and a few numbers, never a queue (promise 7).
 //!
-//! The shell asks [`Replay::next`] what to do, does it, and feeds the result back: [`Replay::located`], [`Replay::page`],
-//! [`Replay::live`], [`Replay::fall_behind`].
+//! The shell asks [`Replay::next`] what to do, does it, and feeds the result back:
+//! [`Replay::located`], [`Replay::page`], [`Replay::live`], [`Replay::fall_behind`].
 
 use super::{
     category::CategoryFilter,
@@ -25,7 +26,8 @@ pub enum Next {
     Read(Position),
     /// Hand live entries behind this position to [`Replay::live`], as they come.
     Follow(Position),
-    /// The snapshot reached its cap with more to come: close, so that the client rejoins for the rest.
+    /// The snapshot reached its cap with more to come: close, so that the client rejoins for the
+    /// rest.
     CloseCapped,
 }
 
@@ -51,8 +53,9 @@ pub enum Step {
     Gap,
 }
 
-/// The core rule for a live entry. `prev` is the position the entry was appended at, so nothing lies between `prev` and
-/// `id`; an entry without one was written by another program and is only a hint.
+/// The core rule for a live entry. `prev` is the position the entry was appended at, so nothing
+/// lies between `prev` and `id`; an entry without one was written by another program and is only a
+/// hint.
 pub fn step(position: Position, id: EventId, prev: Option<Position>) -> Step {
     if !position.is_before(id) {
         Step::Old
@@ -85,7 +88,8 @@ enum Phase {
 /// The part of the stream that the client missed while it was away: it is capped.
 #[derive(Clone, Copy, Debug)]
 struct Snapshot {
-    /// The head when the client rejoined; known after the first read. What is appended later is live tail.
+    /// The head when the client rejoined; known after the first read. What is appended later is
+    /// live tail.
     until: Option<Position>,
     sent: u32,
 }
@@ -95,17 +99,20 @@ struct Snapshot {
 pub struct Replay {
     at: Position,
     phase: Phase,
-    /// The live tail became unreliable during a read, so that what it returns may already be out of date.
+    /// The live tail became unreliable during a read, so that what it returns may already be out of
+    /// date.
     read_again: bool,
     snapshot: Option<Snapshot>,
     max_per_request: u32,
-    /// A message that was deleted and begins anew is told from its start; of a user's events only what comes.
+    /// A message that was deleted and begins anew is told from its start; of a user's events only
+    /// what comes.
     from_start_if_ahead: bool,
     filter: CategoryFilter,
 }
 
 impl Replay {
-    /// A client that rejoins with `cursor`. At most `replay_max_per_request` entries of what it missed are sent.
+    /// A client that rejoins with `cursor`. At most `replay_max_per_request` entries of what it
+    /// missed are sent.
     pub fn open(cursor: Cursor, filter: CategoryFilter, replay_max_per_request: u32) -> Self {
         let snapshot = Some(Snapshot { until: None, sent: 0 });
         let (at, phase, snapshot) = match cursor {
@@ -114,13 +121,25 @@ impl Replay {
             Cursor::Oldest => (Position::Start, Phase::Reading, snapshot),
             Cursor::After(id) => (Position::After(id), Phase::Reading, snapshot),
         };
-        Self { at, phase, read_again: false, snapshot, max_per_request: replay_max_per_request, from_start_if_ahead: false, filter }
+        Self {
+            at,
+            phase,
+            read_again: false,
+            snapshot,
+            max_per_request: replay_max_per_request,
+            from_start_if_ahead: false,
+            filter,
+        }
     }
 
     /// A client that rejoins a message: whatever its cursor, it gets the rest, all of it.
     pub fn open_message(cursor: Cursor) -> Self {
         let cursor = if let Cursor::After(_) = cursor { cursor } else { Cursor::Oldest };
-        Self { snapshot: None, from_start_if_ahead: true, ..Self::open(cursor, CategoryFilter::All, 0) }
+        Self {
+            snapshot: None,
+            from_start_if_ahead: true,
+            ..Self::open(cursor, CategoryFilter::All, 0)
+        }
     }
 
     /// What the shell does next.
@@ -150,8 +169,9 @@ impl Replay {
         }
     }
 
-    /// A page read after the position that [`Next::Read`] named. A notice is followed by an id at once: an entry's, or a move of the
-    /// client's cursor. A client that drops it at the notice, as most do, could otherwise lose what comes after (promise 6).
+    /// A page read after the position that [`Next::Read`] named. A notice is followed by an id at
+    /// once: an entry's, or a move of the client's cursor. A client that drops it at the notice, as
+    /// most do, could otherwise lose what comes after (promise 6).
     pub fn page(&mut self, page: &Page, out: &mut impl FnMut(Output)) {
         let (mut last_id, mut owes_id) = (self.at, false);
         self.take_page(page, &mut |output| {
@@ -174,7 +194,9 @@ impl Replay {
                 out(Output::Truncated(page.bounds.oldest));
                 let first_prev = page.entries.first().and_then(|entry| entry.prev);
                 let nothing_left = page.bounds.oldest.is_none().then_some(page.bounds.head);
-                self.at = self.at.max(nothing_left.or(page.bounds.floor).or(first_prev).unwrap_or(page.bounds.origin));
+                self.at = self.at.max(
+                    nothing_left.or(page.bounds.floor).or(first_prev).unwrap_or(page.bounds.origin),
+                );
             }
             Continuity::Ahead if self.from_start_if_ahead => {
                 out(Output::Truncated(page.bounds.oldest));
@@ -188,7 +210,8 @@ impl Replay {
         for entry in &page.entries {
             match step(self.at, entry.id, entry.prev) {
                 Step::Old => continue,
-                // Entries of a page follow each other, so a `prev` beyond the position is a hole in the journal itself.
+                // Entries of a page follow each other, so a `prev` beyond the position is a hole in
+                // the journal itself.
                 Step::Gap if entry.prev.is_some() => out(Output::Truncated(page.bounds.oldest)),
                 Step::Gap | Step::Next => {}
             }
@@ -204,7 +227,8 @@ impl Replay {
         }
     }
 
-    /// Instead of a page: live entries reach back to the client's position without a gap, up to `head`.
+    /// Instead of a page: live entries reach back to the client's position without a gap, up to
+    /// `head`.
     pub fn covered_until(&mut self, head: Position) {
         if self.phase == Phase::Reading {
             self.begin_snapshot(head);
@@ -227,8 +251,9 @@ impl Replay {
         }
     }
 
-    /// The live tail can't be trusted from this position on (the feed was interrupted, or has moved past): read the
-    /// journal instead. A read that is under way does not count: it may have happened before.
+    /// The live tail can't be trusted from this position on (the feed was interrupted, or has moved
+    /// past): read the journal instead. A read that is under way does not count: it may have
+    /// happened before.
     pub fn fall_behind(&mut self) {
         match self.phase {
             Phase::Following => self.phase = Phase::Reading,
@@ -238,7 +263,8 @@ impl Replay {
     }
 
     fn follow(&mut self) {
-        self.phase = if std::mem::take(&mut self.read_again) { Phase::Reading } else { Phase::Following };
+        self.phase =
+            if std::mem::take(&mut self.read_again) { Phase::Reading } else { Phase::Following };
     }
 
     fn start_at_head(&mut self, bounds: &Bounds, notice: bool, out: &mut impl FnMut(Output)) {
@@ -257,7 +283,8 @@ impl Replay {
         }
     }
 
-    /// Passes over one entry that continues the position, unless it would exceed the snapshot's cap.
+    /// Passes over one entry that continues the position, unless it would exceed the snapshot's
+    /// cap.
     fn take(&mut self, entry: &Entry) -> Live {
         let id = Position::After(entry.id);
         let passes = self.filter.passes(entry.event.category.as_ref());

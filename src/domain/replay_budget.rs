@@ -1,8 +1,9 @@
-//! How many snapshots a user may ask for: a true sliding window, and continuations that cost nothing.
+//! How many snapshots a user may ask for: a true sliding window, and continuations that cost
+//! nothing.
 //!
-//! Invariants: at no moment do more than `limit` grants lie within the last `window`, and a refusal leaves no trace: who
-//! keeps trying while the window is full is let in exactly when its oldest grant falls out of it. A continuation is used
-//! once, and a bounded number of them is kept.
+//! Invariants: at no moment do more than `limit` grants lie within the last `window`, and a refusal
+//! leaves no trace: who keeps trying while the window is full is let in exactly when its oldest
+//! grant falls out of it. A continuation is used once, and a bounded number of them is kept.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,7 +21,8 @@ pub struct SlidingWindow {
 /// Where a user's snapshots were capped, so that their clients may go on from there without paying.
 #[derive(Clone, Debug, Default)]
 pub struct Continuations {
-    /// Each position, and until when it is good; the oldest first. A position may stand here several times.
+    /// Each position, and until when it is good; the oldest first. A position may stand here
+    /// several times.
     allowed: VecDeque<(Position, Timestamp)>,
 }
 
@@ -91,9 +93,12 @@ impl SlidingWindow {
             self.granted_at.push_back(now);
             return Ok(limit - used - 1);
         }
-        // The grant whose fall from the window brings the number below the limit; the limit may have been lowered.
+        // The grant whose fall from the window brings the number below the limit; the limit may
+        // have been lowered.
         let blocking = self.granted_at.get((used - limit) as usize).copied().unwrap_or(now);
-        Err(Exhausted { retry_after: window.saturating_sub(now.since(blocking)).max(Duration::from_millis(1)) })
+        Err(Exhausted {
+            retry_after: window.saturating_sub(now.since(blocking)).max(Duration::from_millis(1)),
+        })
     }
 
     /// How many grants are left.
@@ -108,7 +113,8 @@ impl SlidingWindow {
         self.granted_at.is_empty()
     }
 
-    /// Grants from the future come from a clock that has stepped back since; to keep them would lock the user out.
+    /// Grants from the future come from a clock that has stepped back since; to keep them would
+    /// lock the user out.
     fn forget_outside(&mut self, now: Timestamp, window: Duration) {
         self.granted_at.retain(|at| *at <= now && now.since(*at) < window);
     }
@@ -132,7 +138,10 @@ mod tests {
             assert_eq!(refused, Err(Exhausted { retry_after: Duration::from_millis(60_000 - ms) }));
         }
         assert_eq!(budget.take(Timestamp::from_ms(60_000), 2, WINDOW), Ok(0));
-        assert_eq!(budget.take(Timestamp::from_ms(60_001), 2, WINDOW), Err(Exhausted { retry_after: Duration::from_millis(9_999) }));
+        assert_eq!(
+            budget.take(Timestamp::from_ms(60_001), 2, WINDOW),
+            Err(Exhausted { retry_after: Duration::from_millis(9_999) })
+        );
     }
 
     fn at(ms: u64) -> Position {
@@ -145,15 +154,22 @@ mod tests {
         continuations.allow(at(5), Timestamp::from_ms(0), Timestamp::from_ms(100));
         continuations.allow(at(5), Timestamp::from_ms(0), Timestamp::from_ms(100));
         assert!(!continuations.take(at(6), Timestamp::from_ms(1)));
-        assert!(continuations.take(at(5), Timestamp::from_ms(1)) && continuations.take(at(5), Timestamp::from_ms(99)));
+        assert!(
+            continuations.take(at(5), Timestamp::from_ms(1))
+                && continuations.take(at(5), Timestamp::from_ms(99))
+        );
         assert!(!continuations.take(at(5), Timestamp::from_ms(99)), "each is used once");
         continuations.allow(at(7), Timestamp::from_ms(0), Timestamp::from_ms(100));
-        assert!(!continuations.take(at(7), Timestamp::from_ms(100)) && continuations.is_empty_at(Timestamp::from_ms(100)));
+        assert!(
+            !continuations.take(at(7), Timestamp::from_ms(100))
+                && continuations.is_empty_at(Timestamp::from_ms(100))
+        );
     }
 
     #[test]
     fn promise_7_a_bounded_number_of_continuations_is_kept() {
-        let (mut continuations, now, until) = (Continuations::default(), Timestamp::from_ms(0), Timestamp::from_ms(100));
+        let (mut continuations, now, until) =
+            (Continuations::default(), Timestamp::from_ms(0), Timestamp::from_ms(100));
         for n in 0..=CONTINUATIONS_MAX as u64 {
             continuations.allow(at(n), now, until);
         }

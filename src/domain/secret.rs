@@ -1,11 +1,14 @@
-//! Whether a shared secret is fit to sign with: the one rule, for settings, for checking and for making tokens.
+//! Whether a shared secret is fit to sign with: the one rule, for settings, for checking and for
+//! making tokens.
 //!
 //! It can't say that a secret is good. It finds those that a search would try first.
 
-/// Fewest bytes: RFC 7518 demands the size of the hash for HS256. A shorter one can be found by trying.
+/// Fewest bytes: RFC 7518 demands the size of the hash for HS256. A shorter one can be found by
+/// trying.
 pub const SECRET_BYTES_MIN: usize = 32;
 
-/// Fewest different bytes. Of random secrets of 32 characters, hexadecimal ones have 14 on average; a short word that is repeated has fewer.
+/// Fewest different bytes. Of random secrets of 32 characters, hexadecimal ones have 14 on average;
+/// a short word that is repeated has fewer.
 pub const SECRET_DISTINCT_BYTES_MIN: usize = 8;
 
 /// Why a secret can be guessed.

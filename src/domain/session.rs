@@ -1,10 +1,12 @@
 //! One subscriber's stream from greeting to farewell: the replay machine, and what depends on time.
 //!
-//! Invariants: it never does IO and never asks for the time; every frame that a client gets is decided here; the
-//! client's own cursor (`last_sent`) never passes what it was sent or what the filter hid from it.
+//! Invariants: it never does IO and never asks for the time; every frame that a client gets is
+//! decided here; the client's own cursor (`last_sent`) never passes what it was sent or what the
+//! filter hid from it.
 //!
-//! The driver alternates [`Session::poll`] (what to do) with the `handle_*` inputs (what happened). Frames to send are
-//! pushed to `out`; after they were written the driver says so with [`Session::handle_written`].
+//! The driver alternates [`Session::poll`] (what to do) with the `handle_*` inputs (what happened).
+//! Frames to send are pushed to `out`; after they were written the driver says so with
+//! [`Session::handle_written`].
 
 mod action;
 mod opening;
@@ -110,7 +112,9 @@ impl Session {
                 _ => Action::Follow(position),
             },
             Next::CloseCapped => Action::Close(Ending::SnapshotCapped),
-            Next::Locate | Next::Read(_) if self.timers.get(Timer::ReadAgain).is_some() => Action::Pause,
+            Next::Locate | Next::Read(_) if self.timers.get(Timer::ReadAgain).is_some() => {
+                Action::Pause
+            }
             Next::Locate => Action::Ask(Ask::Locate),
             Next::Read(position) => Action::Ask(Ask::Read(position)),
         }
@@ -122,7 +126,8 @@ impl Session {
         counting.filter_map(|timer| self.timers.get(timer)).fold(self.keepalive_at(), Instant::min)
     }
 
-    /// When the client's credentials end, and with them a write that stalls, whatever the write timeout says.
+    /// When the client's credentials end, and with them a write that stalls, whatever the write
+    /// timeout says.
     pub fn token_expires_at(&self) -> Option<Instant> {
         self.timers.get(Timer::TokenExpiry)
     }
@@ -140,20 +145,23 @@ impl Session {
         self.end_if_capped(out);
     }
 
-    /// The journal could not be read: it will be asked again after a pause, while keepalives go on (promise 9).
-    /// `jitter` is the connection's own, at random: those that failed together do not try again together.
+    /// The journal could not be read: it will be asked again after a pause, while keepalives go on
+    /// (promise 9). `jitter` is the connection's own, at random: those that failed together do not
+    /// try again together.
     pub fn handle_read_failed(&mut self, now: Instant, jitter: u64) {
         self.read_failures = self.read_failures.saturating_add(1);
         let pause = pause_after(self.read_failures, READ_RETRY_FIRST, READ_RETRY_LONGEST, jitter);
         self.timers.set(Timer::ReadAgain, now + pause);
     }
 
-    /// Live entries reach back to the client's position without a gap, up to `head`: no page is needed.
+    /// Live entries reach back to the client's position without a gap, up to `head`: no page is
+    /// needed.
     pub fn handle_covered(&mut self, head: Position) {
         self.replay.covered_until(head);
     }
 
-    /// A live entry. On [`Live::Send`] the driver sends the entry's shared frame; on [`Live::Stop`] it polls again.
+    /// A live entry. On [`Live::Send`] the driver sends the entry's shared frame; on [`Live::Stop`]
+    /// it polls again.
     pub fn handle_live(&mut self, entry: &Entry, out: &mut Vec<Frame>) -> Live {
         let verdict = self.replay.live(entry);
         match verdict {
@@ -224,8 +232,8 @@ impl Session {
         }
     }
 
-    /// What the backend has of the message, as [`Ask::Producer`] asked. A producer counts as silent only for a
-    /// stream that has all it ever appended.
+    /// What the backend has of the message, as [`Ask::Producer`] asked. A producer counts as silent
+    /// only for a stream that has all it ever appended.
     pub fn handle_producer(&mut self, sign: &ProducerSign, now: Instant, out: &mut Vec<Frame>) {
         let position = self.replay.position();
         let Some(producer) = &mut self.producer else { return };
@@ -236,7 +244,10 @@ impl Session {
             Finding::Behind => self.replay.fall_behind(),
             Finding::Gone => self.end(Ending::MessageGone, None, "message deleted", out),
             Finding::Silent => {
-                out.push(Frame::producer_stale(producer.message, STALE_RETRY_MS.max(self.retry_ms)));
+                out.push(Frame::producer_stale(
+                    producer.message,
+                    STALE_RETRY_MS.max(self.retry_ms),
+                ));
                 self.ending = Some(Ending::ProducerStale);
             }
         }
@@ -252,7 +263,11 @@ impl Session {
         self.written_at = now;
     }
 
-    fn feed(&mut self, out: &mut Vec<Frame>, input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output))) {
+    fn feed(
+        &mut self,
+        out: &mut Vec<Frame>,
+        input: impl FnOnce(&mut Replay, &mut dyn FnMut(Output)),
+    ) {
         let Self { replay, topic, style, last_sent, producer, ending, tally, .. } = self;
         input(replay, &mut |output| {
             out.push(match &output {
@@ -268,7 +283,10 @@ impl Session {
                     if let Some(producer) = producer {
                         producer.due = true;
                     }
-                    Frame::control(style.format, &Control::BacklogTruncated { oldest_retained_id: *oldest })
+                    Frame::control(
+                        style.format,
+                        &Control::BacklogTruncated { oldest_retained_id: *oldest },
+                    )
                 }
                 Output::MoveTo(position) => {
                     *last_sent = *position;
@@ -292,14 +310,21 @@ impl Session {
         }
     }
 
-    fn end(&mut self, ending: Ending, retry_ms: Option<u64>, words: &'static str, out: &mut Vec<Frame>) {
+    fn end(
+        &mut self,
+        ending: Ending,
+        retry_ms: Option<u64>,
+        words: &'static str,
+        out: &mut Vec<Frame>,
+    ) {
         if self.ending.is_none() {
             out.push(Frame::farewell(self.unsent_position().id(), retry_ms, words));
             self.ending = Some(ending);
         }
     }
 
-    /// The scanned position, if the filter hid entries since the last id that the client was sent; else the start.
+    /// The scanned position, if the filter hid entries since the last id that the client was sent;
+    /// else the start.
     fn unsent_position(&self) -> Position {
         let position = self.replay.position();
         if position > self.last_sent { position } else { Position::Start }
@@ -308,7 +333,8 @@ impl Session {
 
 /// A message ends with its terminal event.
 fn message_over(topic: &Topic, entry: &Entry) -> Option<Ending> {
-    let over = matches!(topic, Topic::Message(_)) && Terminal::of(&entry.event.event_type).is_some();
+    let over =
+        matches!(topic, Topic::Message(_)) && Terminal::of(&entry.event.event_type).is_some();
     over.then_some(Ending::MessageOver)
 }
 

@@ -40,9 +40,12 @@ impl Timestamp {
         u64::try_from(timestamp.as_millisecond()).ok().map(Self)
     }
 
-    /// As HTTP writes dates (RFC 9110, section 5.6.7): `Thu, 20 Jun 2024 16:13:20 GMT`. Beyond the calendar there is none.
+    /// As HTTP writes dates (RFC 9110, section 5.6.7): `Thu, 20 Jun 2024 16:13:20 GMT`. Beyond the
+    /// calendar there is none.
     pub fn to_http_date(self) -> Option<String> {
-        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.calendar()?).ok()
+        jiff::fmt::rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&self.calendar()?)
+            .ok()
     }
 
     fn calendar(self) -> Option<jiff::Timestamp> {
@@ -81,16 +84,27 @@ mod tests {
 
     #[test]
     fn reads_what_it_shows_and_other_offsets() {
-        assert_eq!(Timestamp::parse("2024-06-20T16:13:20.007Z"), Some(Timestamp::from_ms(1_718_900_000_007)));
-        assert_eq!(Timestamp::parse("2024-06-20T18:13:20.007999+02:00"), Some(Timestamp::from_ms(1_718_900_000_007)));
-        for text in ["", "now", "2024-06-20", "1718900000", "1969-12-31T23:59:59Z", "2024-06-20T16:13:20"] {
+        assert_eq!(
+            Timestamp::parse("2024-06-20T16:13:20.007Z"),
+            Some(Timestamp::from_ms(1_718_900_000_007))
+        );
+        assert_eq!(
+            Timestamp::parse("2024-06-20T18:13:20.007999+02:00"),
+            Some(Timestamp::from_ms(1_718_900_000_007))
+        );
+        for text in
+            ["", "now", "2024-06-20", "1718900000", "1969-12-31T23:59:59Z", "2024-06-20T16:13:20"]
+        {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn shows_the_date_of_http() {
-        assert_eq!(Timestamp::from_ms(1_718_900_000_007).to_http_date().as_deref(), Some("Thu, 20 Jun 2024 16:13:20 GMT"));
+        assert_eq!(
+            Timestamp::from_ms(1_718_900_000_007).to_http_date().as_deref(),
+            Some("Thu, 20 Jun 2024 16:13:20 GMT")
+        );
         assert_eq!(Timestamp::from_ms(u64::MAX).to_http_date(), None);
     }
 

@@ -1,7 +1,8 @@
 //! The address of one journal: `user:<user_id>` or `message:<message_id>`.
 //!
-//! Invariant: an id that exists as a value has passed its rules, so nothing inward of the edge checks it again. Ids are
-//! carried as values, never glued into another text and parsed back: no id can name somebody else's topic.
+//! Invariant: an id that exists as a value has passed its rules, so nothing inward of the edge
+//! checks it again. Ids are carried as values, never glued into another text and parsed back: no id
+//! can name somebody else's topic.
 
 use std::{fmt, sync::Arc};
 
@@ -29,7 +30,8 @@ pub enum InvalidUserId {
 }
 
 impl UserId {
-    /// Checks the rules and takes the text as it is: ids are compared byte by byte, never folded or normalised.
+    /// Checks the rules and takes the text as it is: ids are compared byte by byte, never folded or
+    /// normalised.
     ///
     /// # Errors
     /// Which rule the text breaks.
@@ -109,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_user_id_keeps_every_harmless_byte() {
-        for text in ["u1", " ", "a b", "user:u2", "*", "../x", "日本", "{u}", "👩‍👩‍👧", "u1\u{200b}"] {
+        for text in ["u1", " ", "a b", "user:u2", "*", "../x", "日本", "{u}", "👩‍👩‍👧", "u1\u{200b}"]
+        {
             assert_eq!(UserId::parse(text).map(|id| id.to_string()), Ok(text.to_owned()));
         }
     }

@@ -1,4 +1,5 @@
-//! What a journal needs beyond reading and appending, so that it can be exported, imported, checked and made smaller.
+//! What a journal needs beyond reading and appending, so that it can be exported, imported, checked
+//! and made smaller.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +12,18 @@ use crate::domain::{
     topic::{MessageId, UserId},
 };
 
-/// A backend as a whole, for operators: which topics it has, and how one of another journal gets into it.
+/// A backend as a whole, for operators: which topics it has, and how one of another journal gets
+/// into it.
 ///
-/// Nothing of this is on the way of an event: calls may be slow, and a list need not be of one moment.
+/// Nothing of this is on the way of an event: calls may be slow, and a list need not be of one
+/// moment.
 #[async_trait]
 pub trait Archive: Send + Sync {
     /// Users that have a topic, some at a time.
     ///
     /// Laws:
-    /// - every topic that was there from the first call to the last is listed; one that came or went between may be;
+    /// - every topic that was there from the first call to the last is listed; one that came or
+    ///   went between may be;
     /// - a name comes once, unless the list says otherwise.
     ///
     /// # Errors
@@ -32,11 +36,13 @@ pub trait Archive: Send + Sync {
     /// Any; asking has no effect.
     async fn messages(&self, from: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError>;
 
-    /// Takes over entries of another journal, or of an earlier state of this one, each part behind those of the same topic that were
-    /// taken over before, and answers for each part. At most one part of a topic at a time.
+    /// Takes over entries of another journal, or of an earlier state of this one, each part behind
+    /// those of the same topic that were taken over before, and answers for each part. At most one
+    /// part of a topic at a time.
     ///
     /// Laws:
-    /// - they can be read as if they had been appended here, with their ids where [`Restored::Kept`] says so;
+    /// - they can be read as if they had been appended here, with their ids where
+    ///   [`Restored::Kept`] says so;
     /// - a topic that has gone another way stays as it is ([`Restored::Another`]);
     /// - repeating the latest call changes nothing, where ids are kept;
     /// - no subscriber is notified.
@@ -45,8 +51,8 @@ pub trait Archive: Send + Sync {
     /// Nothing was changed, or all of it; a retry is harmless.
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError>;
 
-    /// Whether all that is stored can be read, beyond what reading each topic shows. Backends that check whatever they read have
-    /// nothing to add.
+    /// Whether all that is stored can be read, beyond what reading each topic shows. Backends that
+    /// check whatever they read have nothing to add.
     ///
     /// # Errors
     /// What is damaged.
@@ -54,7 +60,8 @@ pub trait Archive: Send + Sync {
         Ok(())
     }
 
-    /// Gives room back that what was removed has left behind. [`None`] where the server does that by itself.
+    /// Gives room back that what was removed has left behind. [`None`] where the server does that
+    /// by itself.
     ///
     /// # Errors
     /// Any; a retry is harmless.
@@ -104,7 +111,8 @@ pub struct Part {
     pub after: EventId,
     /// Whether it is the first part of its topic.
     pub is_first: bool,
-    /// The entries, each with the one before it as its `prev`. Without any, the topic's head is taken over.
+    /// The entries, each with the one before it as its `prev`. Without any, the topic's head is
+    /// taken over.
     pub entries: Vec<Entry>,
 }
 
@@ -141,7 +149,8 @@ pub enum Fit {
 pub enum Restored {
     /// They are there, with their ids: cursors go on.
     Kept,
-    /// They are there, with new ids: whoever comes with a cursor is told that entries may be missing.
+    /// They are there, with new ids: whoever comes with a cursor is told that entries may be
+    /// missing.
     Renumbered,
     /// The topic has other entries, and was not changed.
     Another,

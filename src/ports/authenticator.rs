@@ -9,10 +9,12 @@ use crate::domain::access::Principal;
 /// Turns credentials into a [`Principal`].
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// Checks a bearer token: a JWT or a publisher's static key; `None` when the request carries none.
+    /// Checks a bearer token: a JWT or a publisher's static key; `None` when the request carries
+    /// none.
     ///
-    /// Laws: an answer depends on the token and the time alone, never on who else asks. A token is accepted only if its
-    /// signature, algorithm, times, and where configured its issuer and audience, are all as they must be.
+    /// Laws: an answer depends on the token and the time alone, never on who else asks. A token is
+    /// accepted only if its signature, algorithm, times, and where configured its issuer and
+    /// audience, are all as they must be.
     ///
     /// # Errors
     /// [`AuthError`].

@@ -26,29 +26,34 @@ pub enum BackendErrorKind {
     /// It can't be reached, or turned the request away. Nothing was done.
     #[error("the backend is unavailable")]
     Unavailable,
-    /// It has no room for what is to be written. Nothing was done, and what it holds can be read. It takes writes again when its operator
-    /// has made room.
+    /// It has no room for what is to be written. Nothing was done, and what it holds can be read.
+    /// It takes writes again when its operator has made room.
     #[error("the backend has no room left")]
     Full,
-    /// The connection to it broke before it answered. What was asked may have been done: repeat it only with the same
-    /// idempotency key.
+    /// The connection to it broke before it answered. What was asked may have been done: repeat it
+    /// only with the same idempotency key.
     #[error("the connection to the backend broke before it answered")]
     Disconnected,
-    /// It did not answer in time. What was asked may have been done: repeat it only with the same idempotency key.
+    /// It did not answer in time. What was asked may have been done: repeat it only with the same
+    /// idempotency key.
     #[error("the backend did not answer in time")]
     Timeout,
-    /// It keeps as many broadcasts as it may. Nothing was done, and everything else goes on; there is room again within a minute or so.
+    /// It keeps as many broadcasts as it may. Nothing was done, and everything else goes on; there
+    /// is room again within a minute or so.
     #[error("the backend keeps as many broadcasts as it may")]
     BroadcastsFull,
-    /// What the backend holds of one topic can't be used: it is damaged, or another program's. Nothing was done. A retry fails
-    /// alike until somebody repairs or removes it; other topics are not affected.
+    /// What the backend holds of one topic can't be used: it is damaged, or another program's.
+    /// Nothing was done. A retry fails alike until somebody repairs or removes it; other topics are
+    /// not affected.
     #[error("the backend's data of this topic is damaged, or not Rejoin's")]
     Damaged,
-    /// An event is larger than the backend takes. Nothing was done, and a retry fails alike; smaller events are not affected.
+    /// An event is larger than the backend takes. Nothing was done, and a retry fails alike;
+    /// smaller events are not affected.
     #[error("the event is larger than the backend takes")]
     TooLarge,
-    /// It turned the request down for good, or answered what this version does not understand. Nothing was done, and a retry fails alike:
-    /// it is a fault of this program, or of what it was told about the backend.
+    /// It turned the request down for good, or answered what this version does not understand.
+    /// Nothing was done, and a retry fails alike: it is a fault of this program, or of what it was
+    /// told about the backend.
     #[error("the backend and this program don't understand each other")]
     Rejected,
 }
@@ -76,7 +81,16 @@ impl BackendError {
     }
 
     /// What is held of `topic` can't be used; `source` says what is wrong with it.
-    pub fn damaged(context: &'static str, topic: Topic, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: BackendErrorKind::Damaged, context, topic: Some(Box::new(topic)), source: Some(source.into()) }
+    pub fn damaged(
+        context: &'static str,
+        topic: Topic,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind: BackendErrorKind::Damaged,
+            context,
+            topic: Some(Box::new(topic)),
+            source: Some(source.into()),
+        }
     }
 }

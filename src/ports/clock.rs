@@ -1,6 +1,7 @@
 //! The time of day.
 //!
-//! Deadlines and pauses don't come from here: they use the runtime's monotonic clock, which tests can drive.
+//! Deadlines and pauses don't come from here: they use the runtime's monotonic clock, which tests
+//! can drive.
 
 use crate::domain::timestamp::Timestamp;
 

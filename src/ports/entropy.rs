@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-/// Gives random numbers: for ids that must be unique among all processes, and to spread what would else happen at once. Not for
-/// keys and secrets.
+/// Gives random numbers: for ids that must be unique among all processes, and to spread what would
+/// else happen at once. Not for keys and secrets.
 pub trait Entropy: Send + Sync {
     /// Evenly distributed.
     fn next_u64(&self) -> u64;

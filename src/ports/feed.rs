@@ -11,13 +11,15 @@ use crate::domain::{
     topic::{Topic, UserId},
 };
 
-/// A process's subscription to the backend's change notifications. There is one for the whole process, never one per connection.
+/// A process's subscription to the backend's change notifications. There is one for the whole
+/// process, never one per connection.
 #[async_trait]
 pub trait Feed: Send + Sync {
     /// What the feed hears, in order, for as long as the process lives. It is taken once.
     ///
     /// Laws:
-    /// - an entry appended after [`Feed::watch`] returned is signalled, or [`Signal::Interrupted`] comes instead;
+    /// - an entry appended after [`Feed::watch`] returned is signalled, or [`Signal::Interrupted`]
+    ///   comes instead;
     /// - signals of a topic come in the order of its entries, unless they are hints;
     /// - what is not watched costs nothing.
     fn signals(&self) -> BoxStream<'static, Signal>;
@@ -28,14 +30,14 @@ pub trait Feed: Send + Sync {
     /// The feed is not connected, so that an append could go unheard.
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError>;
 
-    /// Stops listening to a topic: what is appended after this returned is not signalled. To stop where nobody listens
-    /// is harmless.
+    /// Stops listening to a topic: what is appended after this returned is not signalled. To stop
+    /// where nobody listens is harmless.
     async fn unwatch(&self, topic: &Topic);
 
     /// Has every process's feed signal an event for everybody. It is not journaled.
     ///
-    /// Law: every process that listens by now signals it once, in the order of the broadcasts, also one whose feed is cut
-    /// meanwhile, or that does not come to its signals.
+    /// Law: every process that listens by now signals it once, in the order of the broadcasts, also
+    /// one whose feed is cut meanwhile, or that does not come to its signals.
     ///
     /// # Errors
     /// Nobody, or not everybody, will hear of it.

@@ -12,28 +12,37 @@ use crate::domain::{
     position::Position,
     topic::Topic,
 };
-use crate::domain::{event::Event, idempotency_key::IdempotencyKey, position::EventId, topic::UserId};
+use crate::domain::{
+    event::Event, idempotency_key::IdempotencyKey, position::EventId, topic::UserId,
+};
 
 /// A log of users' topics. It appends, reads and tells its bounds; it never sees a subscriber.
 ///
-/// What a successful append means for durability, how exactly the bounds are known, and how they are, is said in each
-/// adapter's module docs.
+/// What a successful append means for durability, how exactly the bounds are known, and how they
+/// are, is said in each adapter's module docs.
 #[async_trait]
 pub trait Journal: TopicLog {
     /// Appends events, each to its topic, and answers for each in the same order.
     ///
     /// Laws:
-    /// - ids strictly increase in a topic, in the order of the batch, also when the clock steps back;
+    /// - ids strictly increase in a topic, in the order of the batch, also when the clock steps
+    ///   back;
     /// - an entry's `prev` is the position it was appended at, so that nothing lies between;
     /// - an acknowledged entry is readable at once, by every process;
     /// - no entry ever appears behind a head that was already told with a smaller id;
-    /// - the same idempotency key on the same topic within the window appends once: the repeat gets the first id;
-    /// - a batch is appended whole or not at all, but for events of damaged topics: each of them is answered by an error of
-    ///   kind [`super::backend_error::BackendErrorKind::Damaged`], and the others are appended.
+    /// - the same idempotency key on the same topic within the window appends once: the repeat gets
+    ///   the first id;
+    /// - a batch is appended whole or not at all, but for events of damaged topics: each of them is
+    ///   answered by an error of kind [`super::backend_error::BackendErrorKind::Damaged`], and the
+    ///   others are appended.
     ///
     /// # Errors
-    /// An error means that nobody will ever see the entries, or that a retry with the same idempotency keys is harmless.
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
+    /// An error means that nobody will ever see the entries, or that a retry with the same
+    /// idempotency keys is harmless.
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError>;
 
     /// How many entries of a user's topic are retained: what reading from the start would give.
     ///
@@ -41,7 +50,8 @@ pub trait Journal: TopicLog {
     /// Any; asking has no effect.
     async fn length(&self, user: &UserId) -> Result<u64, BackendError>;
 
-    /// Removes all entries of a user's topic. Who had not read them is told by truncation; ids go on increasing.
+    /// Removes all entries of a user's topic. Who had not read them is told by truncation; ids go
+    /// on increasing.
     ///
     /// # Errors
     /// Any; a retry is harmless.
@@ -64,7 +74,8 @@ pub struct Append {
 pub struct Appended {
     /// Its id; for a repeat, the id that the first one got.
     pub id: EventId,
-    /// Whether the key had been seen on this topic within the window, so that nothing was appended now.
+    /// Whether the key had been seen on this topic within the window, so that nothing was appended
+    /// now.
     pub duplicate: bool,
 }
 

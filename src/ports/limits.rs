@@ -13,12 +13,18 @@ use crate::domain::{leases::LeaseId, position::Position, replay_budget::Exhauste
 pub trait ConnectionLeases: Send + Sync {
     /// Takes a slot for `ttl`. `false` if all `cap` are held.
     ///
-    /// Laws: never more than `cap` are granted at once, from any number of processes; a refusal leaves no trace; a lease
-    /// ends after its `ttl` unless it is renewed.
+    /// Laws: never more than `cap` are granted at once, from any number of processes; a refusal
+    /// leaves no trace; a lease ends after its `ttl` unless it is renewed.
     ///
     /// # Errors
     /// Any; nothing is held then, or it ends by itself.
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError>;
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError>;
 
     /// Holds on to slots for another `ttl` from now. A lease that had ended is taken up again.
     ///
@@ -43,25 +49,41 @@ pub trait ConnectionLeases: Send + Sync {
 #[cfg_attr(test, mockall::automock)]
 #[async_trait]
 pub trait ReplayBudget: Send + Sync {
-    /// Takes one snapshot after `cursor` from the budget; the inner answer is how many are left, or when the next one is free.
+    /// Takes one snapshot after `cursor` from the budget; the inner answer is how many are left, or
+    /// when the next one is free.
     ///
     /// Laws:
     /// - never more than `limit` grants within any `window`; a refusal leaves no trace;
-    /// - a snapshot after a position where [`ReplayBudget::allow_continuation`] allowed one takes nothing from the budget, and is
-    ///   granted even where nothing is left. Each allowance is used once, by whichever process is asked.
+    /// - a snapshot after a position where [`ReplayBudget::allow_continuation`] allowed one takes
+    ///   nothing from the budget, and is granted even where nothing is left. Each allowance is used
+    ///   once, by whichever process is asked.
     ///
     /// # Errors
     /// Any; the grant may have been counted, or the allowance used.
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError>;
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError>;
 
-    /// Allows one snapshot after `cursor` that takes nothing from the budget, for so long: the server capped a snapshot there, and
-    /// asked its client to go on. Allowances for one position add up.
+    /// Allows one snapshot after `cursor` that takes nothing from the budget, for so long: the
+    /// server capped a snapshot there, and asked its client to go on. Allowances for one position
+    /// add up.
     ///
-    /// Law: at most [`crate::domain::replay_budget::CONTINUATIONS_MAX`] are kept of a user; the oldest give way.
+    /// Law: at most [`crate::domain::replay_budget::CONTINUATIONS_MAX`] are kept of a user; the
+    /// oldest give way.
     ///
     /// # Errors
-    /// Any; the client's next snapshot is then taken from the budget. To try again may allow one too many.
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError>;
+    /// Any; the client's next snapshot is then taken from the budget. To try again may allow one
+    /// too many.
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError>;
 
     /// How many snapshots are left. To look spends nothing.
     ///

@@ -1,7 +1,8 @@
 //! What the domain needs of the outside world: traits, and nothing else.
 //!
-//! Invariant: a port speaks the domain's words. No type of a driver, a database or HTTP passes through here. Each law in
-//! these docs is a function of `tests/contract`, which every adapter must pass.
+//! Invariant: a port speaks the domain's words. No type of a driver, a database or HTTP passes
+//! through here. Each law in these docs is a function of `tests/contract`, which every adapter must
+//! pass.
 
 pub mod archive;
 pub mod authenticator;

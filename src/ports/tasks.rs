@@ -1,17 +1,20 @@
 //! Background tasks.
 //!
-//! Invariant: no background task of the process is started in any other way, so that none ends unnoticed.
+//! Invariant: no background task of the process is started in any other way, so that none ends
+//! unnoticed.
 
 use futures_util::future::BoxFuture;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Starts background tasks, and watches them.
 pub trait Tasks: Send + Sync {
-    /// Starts a task that the process can't do without: where it ends or panics before the process stops, that is logged and
-    /// counted under its name, and the process drains and exits with a non-zero status.
+    /// Starts a task that the process can't do without: where it ends or panics before the process
+    /// stops, that is logged and counted under its name, and the process drains and exits with a
+    /// non-zero status.
     fn spawn_vital(&self, name: &'static str, task: BoxFuture<'static, ()>) -> Task;
 
-    /// Starts a task that ends when its work is done. Where it panics, the same happens as for a vital one.
+    /// Starts a task that ends when its work is done. Where it panics, the same happens as for a
+    /// vital one.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> Task;
 }
 

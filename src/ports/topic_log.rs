@@ -1,4 +1,5 @@
-//! What has been appended to topics, as it can be read: the part that users' journals and messages have in common.
+//! What has been appended to topics, as it can be read: the part that users' journals and messages
+//! have in common.
 
 use async_trait::async_trait;
 
@@ -16,22 +17,29 @@ pub trait TopicLog: Send + Sync {
     /// Reads entries after a position, oldest first.
     ///
     /// Laws:
-    /// - exclusive of the position, in order, without a gap between entries, within the limit (but at least one entry if
-    ///   there is one, however large);
+    /// - exclusive of the position, in order, without a gap between entries, within the limit (but
+    ///   at least one entry if there is one, however large);
     /// - `more` is set exactly if entries lie behind the last one;
     /// - entries over the age limit count as removed;
     /// - the bounds are as [`TopicLog::bounds`] would tell, not later than the entries.
     ///
     /// # Errors
     /// Any; reading has no effect.
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError>;
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError>;
 
     /// The topic's extent.
     ///
     /// Laws:
-    /// - the head never goes back while the journal's incarnation lasts, and every later entry lies behind it;
+    /// - the head never goes back while the journal's incarnation lasts, and every later entry lies
+    ///   behind it;
     /// - a wiped journal has an origin behind every id it issued before;
-    /// - the floor is the position after which nothing was removed, or `None` where that can't be told.
+    /// - the floor is the position after which nothing was removed, or `None` where that can't be
+    ///   told.
     ///
     /// # Errors
     /// Any; asking has no effect.

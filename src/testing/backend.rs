@@ -10,8 +10,11 @@ use crate::adapters::{
 
 /// Retention as in the defaults, and a panic where there is trouble to report.
 pub fn backend_context() -> BackendContext {
-    let retention =
-        Retention { stream_maxlen: 1_000, replay_max_age: Some(Duration::from_hours(48)), idempotency_window: Duration::from_mins(10) };
+    let retention = Retention {
+        stream_maxlen: 1_000,
+        replay_max_age: Some(Duration::from_hours(48)),
+        idempotency_window: Duration::from_mins(10),
+    };
     backend_context_with(retention)
 }
 

@@ -14,8 +14,8 @@ pub fn event(payload: &str) -> Arc<Event> {
     event_of_type("test.happened", payload)
 }
 
-/// An event of this type, with this payload. It has no category, an empty scope, and a fixed time; a test that cares for those
-/// changes them: `Event { category, ..(*event("{}")).clone() }`.
+/// An event of this type, with this payload. It has no category, an empty scope, and a fixed time;
+/// a test that cares for those changes them: `Event { category, ..(*event("{}")).clone() }`.
 pub fn event_of_type(event_type: &str, payload: &str) -> Arc<Event> {
     Arc::new(Event {
         event_type: EventType::parse(event_type).unwrap(),

@@ -1,9 +1,14 @@
-//! What unit tests, integration tests and benches share: a clock and randomness that a test drives, events to append, and tokens.
+//! What unit tests, integration tests and benches share: a clock and randomness that a test drives,
+//! events to append, and tokens.
 //!
-//! Built for the crate's own tests, and with the feature `testing`, which is not part of a release. Servers that tests start are in
-//! `tests/support`.
+//! Built for the crate's own tests, and with the feature `testing`, which is not part of a release.
+//! Servers that tests start are in `tests/support`.
 
-#![expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a test that can't go on says so by panicking"
+)]
 
 mod backend;
 mod clock;

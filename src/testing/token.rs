@@ -22,7 +22,11 @@ pub fn settings_with_tokens(more: &str) -> String {
 /// A token of a user, or of a program where there is none, that lasts.
 pub fn token(user: Option<&str>, scopes: &[Scope]) -> String {
     let user = user.map(|user| UserId::parse(user).unwrap());
-    mint(&TokenRequest { user, scopes: scopes.iter().copied().collect(), ..TokenRequest::default() })
+    mint(&TokenRequest {
+        user,
+        scopes: scopes.iter().copied().collect(),
+        ..TokenRequest::default()
+    })
 }
 
 /// A token that says this. Unless it says otherwise it lasts for two hours.

@@ -30,12 +30,19 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 /// No file of `folder` names any of these, not even in a link of its docs.
 fn never_names(folder: &str, forbidden: &[&str]) {
     for (path, text) in sources(folder) {
-        // A group such as `use crate::{app::.., domain::..}` names its members at the beginning of a line or behind a brace.
-        let lines: Vec<&str> = text.lines().flat_map(|line| line.split('{')).map(str::trim_start).collect();
+        // A group such as `use crate::{app::.., domain::..}` names its members at the beginning of
+        // a line or behind a brace.
+        let lines: Vec<&str> =
+            text.lines().flat_map(|line| line.split('{')).map(str::trim_start).collect();
         for name in forbidden {
-            let in_group = text.contains("use crate::{") && lines.iter().any(|line| line.starts_with(&format!("{name}::")));
+            let in_group = text.contains("use crate::{")
+                && lines.iter().any(|line| line.starts_with(&format!("{name}::")));
             let direct = text.contains(&format!("crate::{name}"));
-            assert!(!direct && !in_group, "{} names `{name}`, which lies outward of it", path.display());
+            assert!(
+                !direct && !in_group,
+                "{} names `{name}`, which lies outward of it",
+                path.display()
+            );
         }
     }
 }
@@ -49,8 +56,12 @@ fn dependencies_point_inward() {
 
 #[test]
 fn the_backend_kit_knows_no_backend() {
-    let others = ["auth", "config", "disk", "memory", "nats", "postgres", "redis", "http", "cli"].map(|other| format!("adapters::{other}"));
-    never_names("src/adapters/backend_kit", &others.iter().map(String::as_str).chain(["app", "composition"]).collect::<Vec<_>>());
+    let others = ["auth", "config", "disk", "memory", "nats", "postgres", "redis", "http", "cli"]
+        .map(|other| format!("adapters::{other}"));
+    never_names(
+        "src/adapters/backend_kit",
+        &others.iter().map(String::as_str).chain(["app", "composition"]).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -69,11 +80,25 @@ fn driven_adapters_know_neither_the_application_nor_each_other() {
 fn the_domain_has_no_io_no_clock_and_no_async() {
     for (path, text) in sources("src/domain") {
         let production = text.split("#[cfg(test)]").next().unwrap();
-        for forbidden in
-            ["tokio", "axum", "hyper", "reqwest", "async ", ".await", "Instant::now", "SystemTime", "std::net", "std::fs", "rand::"]
-        {
+        for forbidden in [
+            "tokio",
+            "axum",
+            "hyper",
+            "reqwest",
+            "async ",
+            ".await",
+            "Instant::now",
+            "SystemTime",
+            "std::net",
+            "std::fs",
+            "rand::",
+        ] {
             let is_test = path.components().any(|part| part.as_os_str() == "tests.rs");
-            assert!(is_test || !production.contains(forbidden), "{} has `{forbidden}`", path.display());
+            assert!(
+                is_test || !production.contains(forbidden),
+                "{} has `{forbidden}`",
+                path.display()
+            );
         }
     }
 }
@@ -98,10 +123,14 @@ fn only_the_composition_root_knows_which_backend_there_is() {
 /// The steps of `docs/adding-a-backend.md`.
 #[test]
 fn each_backend_has_all_that_the_recipe_names() {
-    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default();
+    let read = |path: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+    };
     for backend in Backend::ALL {
         let (name, variant) = (backend.name(), format!("Backend::{backend:?} =>"));
-        let has = |path: &str, what: &str| assert!(read(path).contains(what), "{name} lacks `{what}` in {path}");
+        let has = |path: &str, what: &str| {
+            assert!(read(path).contains(what), "{name} lacks `{what}` in {path}");
+        };
         has(&format!("src/adapters/{name}/mod.rs"), "//!");
         has("src/composition/backends.rs", &variant);
         has("config/default.toml", &format!("[{name}]"));
@@ -127,6 +156,26 @@ fn each_backend_has_all_that_the_recipe_names() {
 fn every_module_says_what_it_is_for() {
     for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
         let is_tests_of_a_module = path.file_name().is_some_and(|name| name == "tests.rs");
-        assert!(text.starts_with("//!") || is_tests_of_a_module, "{} has no module docs", path.display());
+        assert!(
+            text.starts_with("//!") || is_tests_of_a_module,
+            "{} has no module docs",
+            path.display()
+        );
+    }
+}
+
+/// rustfmt holds the code to `max_width`, and leaves comments alone.
+#[test]
+fn no_comment_is_wider_than_the_code() {
+    const WIDTH_MAX: usize = 100;
+    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources) {
+        let mut is_example = false;
+        for (at, line) in text.lines().enumerate() {
+            let Some(comment) = line.trim_start().strip_prefix("//") else { continue };
+            let is_fence = comment.trim_start_matches(['/', '!', ' ']).starts_with("```");
+            is_example ^= is_fence;
+            let fits = is_example || line.chars().count() <= WIDTH_MAX;
+            assert!(fits, "{}:{} is wider than {WIDTH_MAX} columns", path.display(), at + 1);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the program is built of: under which licences, in how many versions, and whether anything uses it.
+//! What the program is built of: under which licences, in how many versions, and whether anything
+//! uses it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,8 @@ const LICENCES: [&str; 9] = [
     "Zlib",
 ];
 
-/// Packages that are there in more than one version, since not all that depend on them have moved to the latest one.
+/// Packages that are there in more than one version, since not all that depend on them have moved
+/// to the latest one.
 const SEVERAL_VERSIONS: [&str; 23] = [
     "base64",
     "block-buffer",
@@ -54,8 +56,19 @@ const SEVERAL_VERSIONS: [&str; 23] = [
 
 /// What `cargo metadata` says of the packages that are built on a platform of ours.
 fn metadata() -> Value {
-    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"];
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let arguments = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+        "x86_64-unknown-linux-gnu",
+    ];
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -66,9 +79,15 @@ fn text(value: &Value) -> &str {
 
 /// The packages that are built.
 fn built(metadata: &Value) -> Vec<&Value> {
-    let nodes: BTreeSet<&str> = metadata["resolve"]["nodes"].as_array().unwrap().iter().map(|node| text(&node["id"])).collect();
+    let nodes: BTreeSet<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| text(&node["id"]))
+        .collect();
     let packages = metadata["packages"].as_array().unwrap();
-    let built: Vec<_> = packages.iter().filter(|package| nodes.contains(text(&package["id"]))).collect();
+    let built: Vec<_> =
+        packages.iter().filter(|package| nodes.contains(text(&package["id"]))).collect();
     assert!(built.len() > 100, "{} packages", built.len());
     built
 }
@@ -78,9 +97,13 @@ fn every_dependency_may_be_used_under_a_licence_that_is_listed() {
     for package in built(&metadata()) {
         let (name, licence) = (text(&package["name"]), text(&package["license"]));
         // Some write `MIT/Apache-2.0`.
-        let expression = Expression::parse_mode(licence, ParseMode::LAX).unwrap_or_else(|error| panic!("{name}: {licence}: {error}"));
+        let expression = Expression::parse_mode(licence, ParseMode::LAX)
+            .unwrap_or_else(|error| panic!("{name}: {licence}: {error}"));
         let is_listed = |id: spdx::LicenseId| LICENCES.contains(&id.name);
-        assert!(expression.evaluate(|required| required.license.id().is_some_and(is_listed)), "{name} is under {licence}");
+        assert!(
+            expression.evaluate(|required| required.license.id().is_some_and(is_listed)),
+            "{name} is under {licence}"
+        );
     }
 }
 
@@ -90,24 +113,43 @@ fn no_dependency_is_there_in_more_versions_than_are_listed() {
     for package in built(&metadata) {
         *versions.entry(text(&package["name"])).or_default() += 1;
     }
-    let several: Vec<_> = versions.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
-    assert_eq!(several, SEVERAL_VERSIONS, "the packages that are there in more than one version, and those that are listed");
+    let several: Vec<_> =
+        versions.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
+    assert_eq!(
+        several, SEVERAL_VERSIONS,
+        "the packages that are there in more than one version, and those that are listed"
+    );
 }
 
 #[test]
 fn every_dependency_is_used() {
     let metadata = metadata();
-    let own = metadata["packages"].as_array().unwrap().iter().filter(|package| package["source"].is_null());
+    let own = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|package| package["source"].is_null());
     for package in own {
-        let folder = text(&package["manifest_path"]).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder =
+            text(&package["manifest_path"]).strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
         let folder = folder.trim_start_matches('/').trim_end_matches("Cargo.toml");
-        let program: String = sources(&format!("{folder}src")).into_iter().map(|(_, text)| text).collect();
-        let tests: String =
-            ["tests", "benches"].iter().filter(|_| folder.is_empty()).flat_map(|folder| sources(folder)).map(|(_, text)| text).collect();
+        let program: String =
+            sources(&format!("{folder}src")).into_iter().map(|(_, text)| text).collect();
+        let tests: String = ["tests", "benches"]
+            .iter()
+            .filter(|_| folder.is_empty())
+            .flat_map(|folder| sources(folder))
+            .map(|(_, text)| text)
+            .collect();
         for dependency in package["dependencies"].as_array().unwrap() {
             let name = text(&dependency["name"]).replace('-', "_");
-            let is_named = |text: &str| text.contains(&format!("{name}::")) || text.contains(&format!("use {name}"));
-            assert!(is_named(&program) || text(&dependency["kind"]) == "dev" && is_named(&tests), "nothing uses {name}");
+            let is_named = |text: &str| {
+                text.contains(&format!("{name}::")) || text.contains(&format!("use {name}"))
+            };
+            assert!(
+                is_named(&program) || text(&dependency["kind"]) == "dev" && is_named(&tests),
+                "nothing uses {name}"
+            );
         }
     }
 }

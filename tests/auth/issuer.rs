@@ -47,7 +47,11 @@ impl Issuer {
     pub(crate) async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { answer: Mutex::new(answer), requests: watch::Sender::new(0), gate: Notify::new() });
+        let shared = Arc::new(Shared {
+            answer: Mutex::new(answer),
+            requests: watch::Sender::new(0),
+            gate: Notify::new(),
+        });
         let accepting = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -76,7 +80,10 @@ impl Issuer {
     /// Waits until this many requests have come.
     pub(crate) async fn asked(&self, times: usize) {
         let mut requests = self.shared.requests.subscribe();
-        timeout(Duration::from_secs(10), requests.wait_for(|count| *count >= times)).await.expect("the issuer is asked").unwrap();
+        timeout(Duration::from_secs(10), requests.wait_for(|count| *count >= times))
+            .await
+            .expect("the issuer is asked")
+            .unwrap();
     }
 
     /// Lets one held answer go.
@@ -109,7 +116,8 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         Answer::Raw(text) => text,
         Answer::Endless => {
             // Ends when the other side has had enough.
-            let mut written = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await;
+            let mut written =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await;
             while written.is_ok() {
                 written = stream.write_all(&[b' '; 8192]).await;
             }
@@ -127,5 +135,8 @@ fn published(keys: &[Value]) -> String {
 
 /// A whole response.
 pub(crate) fn response(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }

@@ -1,4 +1,5 @@
-//! Authentication against real keys of every kind, and against an issuer that rotates them, stalls, lies and dies.
+//! Authentication against real keys of every kind, and against an issuer that rotates them, stalls,
+//! lies and dies.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 

@@ -15,7 +15,9 @@ use rejoin::{
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::auth::test_key::{EC, ED, RSA, TestKey, authenticator, authenticator_that_allows, claims};
+use crate::auth::test_key::{
+    EC, ED, RSA, TestKey, authenticator, authenticator_that_allows, claims,
+};
 
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -71,17 +73,29 @@ async fn another_key_of_the_same_kind_is_not_the_key() {
 async fn a_public_key_is_never_an_hmac_secret() {
     for key in [&*RSA, &*EC, &*ED] {
         let jwk = key.jwk("a");
-        let published: Vec<&str> = ["n", "x"].iter().filter_map(|name| jwk[name].as_str()).collect();
-        let secrets = [key.public_pem.as_bytes(), key.public_pem.trim().as_bytes(), &key.public_der, published[0].as_bytes(), b""];
+        let published: Vec<&str> =
+            ["n", "x"].iter().filter_map(|name| jwk[name].as_str()).collect();
+        let secrets = [
+            key.public_pem.as_bytes(),
+            key.public_pem.trim().as_bytes(),
+            &key.public_der,
+            published[0].as_bytes(),
+            b"",
+        ];
         for secret in secrets {
             for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
                 let header = Header { kid: Some("a".into()), ..Header::new(algorithm) };
-                let forged = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap();
+                let forged =
+                    jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret))
+                        .unwrap();
                 assert_refused(&with_pem(&key.public_pem).unwrap(), &forged).await;
                 assert_refused(&with_set(std::slice::from_ref(&jwk)).unwrap(), &forged).await;
             }
         }
-        let secret = authenticator(KeySource::Secret { text: key.public_pem.clone(), allow_weak: false }).err().unwrap();
+        let secret =
+            authenticator(KeySource::Secret { text: key.public_pem.clone(), allow_weak: false })
+                .err()
+                .unwrap();
         assert!(matches!(secret, JwtSetupError::Secret(UnusableKey::PemAsSecret)));
     }
 }
@@ -91,14 +105,17 @@ async fn a_secret_in_a_published_set_is_no_secret() {
     let secret = b"a secret of more than thirty-two bytes";
     let jwk = json!({"kty": "oct", "k": "YSBzZWNyZXQgb2YgbW9yZSB0aGFuIHRoaXJ0eS10d28gYnl0ZXM", "kid": "s", "alg": "HS256"});
     let header = Header { kid: Some("s".into()), ..Header::new(Algorithm::HS256) };
-    let token = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap();
+    let token =
+        jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap();
     assert_refused(&with_set(&[EC.jwk("a"), jwk.clone()]).unwrap(), &token).await;
     assert!(matches!(with_set(&[jwk]), Err(JwtSetupError::NoKeys { .. })));
 }
 
 #[tokio::test]
 async fn a_key_that_is_meant_for_something_else_is_not_used() {
-    for (member, value) in [("use", json!("enc")), ("alg", json!("PS256")), ("key_ops", json!(["encrypt"]))] {
+    for (member, value) in
+        [("use", json!("enc")), ("alg", json!("PS256")), ("key_ops", json!(["encrypt"]))]
+    {
         let mut other = RSA.jwk("a");
         other[member] = value;
         assert_refused(&with_set(&[other, EC.jwk("b")]).unwrap(), &RSA.token(Some("a"))).await;
@@ -116,7 +133,10 @@ async fn only_algorithms_on_the_list_are_allowed_whatever_keys_there_are() {
     assert_accepted(&narrow, &EC.token(Some("e"))).await;
     assert_accepted(&narrow, &ED.token(Some("d"))).await;
     assert_refused(&narrow, &RSA.token(Some("r"))).await;
-    assert!(matches!(authenticator_that_allows(source(), &[Allowed::Hs256]), Err(JwtSetupError::Algorithm { .. })));
+    assert!(matches!(
+        authenticator_that_allows(source(), &[Allowed::Hs256]),
+        Err(JwtSetupError::Algorithm { .. })
+    ));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Keys at a URL: fetched when needed, rotated, revoked, and kept while the issuer is away.
 //!
-//! The runtime's clock is moved by hand, so that an hour passes at once. It runs on in between: a paused clock would
-//! jump to the fetch's timeout whenever the network is waited for.
+//! The runtime's clock is moved by hand, so that an hour passes at once. It runs on in between: a
+//! paused clock would jump to the fetch's timeout whenever the network is waited for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,11 +76,18 @@ async fn a_rotation_is_picked_up_by_its_unknown_kid() {
 async fn a_flood_of_unknown_kids_is_one_fetch() {
     let (issuer, authenticator) = with_fetched_keys().await;
     let flood: Vec<String> = (0..100).map(|n| EC.token(Some(&format!("k{n}")))).collect();
-    assert!(join_all(flood.iter().map(|token| ask(&authenticator, token))).await.iter().all(is_invalid));
+    assert!(
+        join_all(flood.iter().map(|token| ask(&authenticator, token))).await.iter().all(is_invalid)
+    );
     assert_eq!(issuer.requests(), 1, "a fetch was made a moment ago");
     for round in 2..4 {
         pass(PAUSE).await;
-        assert!(join_all(flood.iter().map(|token| ask(&authenticator, token))).await.iter().all(is_invalid));
+        assert!(
+            join_all(flood.iter().map(|token| ask(&authenticator, token)))
+                .await
+                .iter()
+                .all(is_invalid)
+        );
         assert_eq!(issuer.requests(), round);
     }
     assert!(ask(&authenticator, &EC.token(Some("a"))).await.is_ok());
@@ -94,7 +101,10 @@ async fn a_revoked_key_ends_within_the_hour() {
     // Still at hand, so that it is not waited for; but it makes the set be fetched anew.
     assert!(ask(&authenticator, &EC.token(Some("a"))).await.is_ok());
     issuer.asked(2).await;
-    assert!(ask(&authenticator, &ED.token(Some("b"))).await.is_ok(), "an unknown kid waits for the fetch under way");
+    assert!(
+        ask(&authenticator, &ED.token(Some("b"))).await.is_ok(),
+        "an unknown kid waits for the fetch under way"
+    );
     assert!(is_invalid(&ask(&authenticator, &EC.token(Some("a"))).await));
     assert_eq!(issuer.requests(), 2);
 }
@@ -116,8 +126,14 @@ async fn an_outage_keeps_the_old_keys() {
     for _ in 0..3 {
         pass(3 * HOUR).await;
         assert!(ask(&authenticator, &EC.token(Some("a"))).await.is_ok());
-        assert!(is_unavailable(&ask(&authenticator, &EC.token(Some("new"))).await), "it may be new, nobody can tell");
-        assert!(is_invalid(&ask(&authenticator, &ED.token(Some("a"))).await), "this one is known to be wrong");
+        assert!(
+            is_unavailable(&ask(&authenticator, &EC.token(Some("new"))).await),
+            "it may be new, nobody can tell"
+        );
+        assert!(
+            is_invalid(&ask(&authenticator, &ED.token(Some("a"))).await),
+            "this one is known to be wrong"
+        );
     }
 }
 
@@ -141,7 +157,9 @@ async fn an_issuer_that_was_away_at_first_is_asked_again_after_the_pause() {
 async fn answers_of_no_use_change_nothing() {
     let (issuer, authenticator) = with_fetched_keys().await;
     let elsewhere = Issuer::start(Answer::Keys(vec![ED.jwk("b")])).await;
-    let rejoin::adapters::auth::jwt::KeySource::JwksUrl(other) = elsewhere.source() else { panic!("a URL") };
+    let rejoin::adapters::auth::jwt::KeySource::JwksUrl(other) = elsewhere.source() else {
+        panic!("a URL")
+    };
     let too_long = json!({ "keys": [ED.jwk("b")], "padding": " ".repeat(1024 * 1024) }).to_string();
     let useless = [
         Answer::Raw(response("200 OK", &too_long)),

@@ -5,7 +5,10 @@ use std::sync::{Arc, LazyLock};
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rsa,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair,
+    },
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use rejoin::{
@@ -38,10 +41,21 @@ fn pem_text(label: &str, der: &[u8]) -> String {
 }
 
 impl TestKey {
-    fn of(algorithm: Algorithm, private: &[u8], public: &[u8], signing: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>) -> Self {
+    fn of(
+        algorithm: Algorithm,
+        private: &[u8],
+        public: &[u8],
+        signing: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>,
+    ) -> Self {
         let private_pem = pem_text("PRIVATE KEY", private);
         let signing = signing(private_pem.as_bytes()).unwrap();
-        Self { algorithm, public_der: public.to_vec(), public_pem: pem_text("PUBLIC KEY", public), private_pem, signing }
+        Self {
+            algorithm,
+            public_der: public.to_vec(),
+            public_pem: pem_text("PUBLIC KEY", public),
+            private_pem,
+            signing,
+        }
     }
 
     pub(crate) fn rsa() -> Self {
@@ -54,13 +68,23 @@ impl TestKey {
     pub(crate) fn ec() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-        Self::of(Algorithm::ES256, pair.to_pkcs8v1().unwrap().as_ref(), public.as_ref(), EncodingKey::from_ec_pem)
+        Self::of(
+            Algorithm::ES256,
+            pair.to_pkcs8v1().unwrap().as_ref(),
+            public.as_ref(),
+            EncodingKey::from_ec_pem,
+        )
     }
 
     pub(crate) fn ed() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-        Self::of(Algorithm::EdDSA, pair.to_pkcs8v1().unwrap().as_ref(), public.as_ref(), EncodingKey::from_ed_pem)
+        Self::of(
+            Algorithm::EdDSA,
+            pair.to_pkcs8v1().unwrap().as_ref(),
+            public.as_ref(),
+            EncodingKey::from_ed_pem,
+        )
     }
 
     /// A public key on a curve that is not supported.
@@ -72,7 +96,9 @@ impl TestKey {
 
     /// The public key as an issuer publishes it.
     pub(crate) fn jwk(&self, kid: &str) -> Value {
-        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.signing, self.algorithm).unwrap()).unwrap();
+        let mut jwk =
+            serde_json::to_value(Jwk::from_encoding_key(&self.signing, self.algorithm).unwrap())
+                .unwrap();
         jwk["kid"] = kid.into();
         jwk["use"] = "sig".into();
         jwk
@@ -96,7 +122,10 @@ pub(crate) fn authenticator(key: KeySource) -> Result<Arc<JwtAuthenticator>, Jwt
 }
 
 /// An authenticator with these keys, for tokens signed so.
-pub(crate) fn authenticator_that_allows(key: KeySource, allowed: &[Allowed]) -> Result<Arc<JwtAuthenticator>, JwtSetupError> {
+pub(crate) fn authenticator_that_allows(
+    key: KeySource,
+    allowed: &[Allowed],
+) -> Result<Arc<JwtAuthenticator>, JwtSetupError> {
     let options = JwtOptions {
         key,
         algorithms: allowed.to_vec(),
@@ -105,5 +134,10 @@ pub(crate) fn authenticator_that_allows(key: KeySource, allowed: &[Allowed]) -> 
         leeway: std::time::Duration::ZERO,
         require_exp: true,
     };
-    JwtAuthenticator::new(options, Arc::new(ManualClock::at_ms(NOW_S * 1000)), rejoin::testing::tasks()).map(Arc::new)
+    JwtAuthenticator::new(
+        options,
+        Arc::new(ManualClock::at_ms(NOW_S * 1000)),
+        rejoin::testing::tasks(),
+    )
+    .map(Arc::new)
 }

@@ -16,8 +16,19 @@ async fn empty_variables_and_those_of_kubernetes_do_not_stop_it() {
         ("REJOIN_REDIS_PORT_6379_TCP_ADDR", "10.96.12.7"),
     ];
     let config = soon("its end", Running::of(command(&["config"]).envs(environment)).ended()).await;
-    assert!(config.lines().iter().any(|line| line.starts_with("sse.keepalive_seconds") && line.ends_with("# default")), "{}", config.out);
-    assert!(config.err.contains("REJOIN_REDIS_PORT, REJOIN_REDIS_PORT_6379_TCP_ADDR"), "{}", config.err);
+    assert!(
+        config
+            .lines()
+            .iter()
+            .any(|line| line.starts_with("sse.keepalive_seconds") && line.ends_with("# default")),
+        "{}",
+        config.out
+    );
+    assert!(
+        config.err.contains("REJOIN_REDIS_PORT, REJOIN_REDIS_PORT_6379_TCP_ADDR"),
+        "{}",
+        config.err
+    );
 }
 
 #[tokio::test]
@@ -46,8 +57,14 @@ async fn what_is_set_in_vain_or_is_open_or_weak_is_warned_of_by_both_commands() 
 async fn without_tokens_no_listener_is_open_to_others() {
     for variable in ["REJOIN_SERVER__LISTEN", "REJOIN_SERVER__OPS_LISTEN"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9090"] {
-            let refused = soon("its end", Running::of(command(&["serve", "--memory"]).env(variable, address)).ended()).await;
-            refused.assert_failed(&format!("is \"{address}\" (environment {variable}), which others can reach"));
+            let refused = soon(
+                "its end",
+                Running::of(command(&["serve", "--memory"]).env(variable, address)).ended(),
+            )
+            .await;
+            refused.assert_failed(&format!(
+                "is \"{address}\" (environment {variable}), which others can reach"
+            ));
         }
     }
 }

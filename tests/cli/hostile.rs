@@ -1,28 +1,38 @@
-//! A server that means harm: nothing that it sends crashes the client, grows it, or reaches the terminal.
+//! A server that means harm: nothing that it sends crashes the client, grows it, or reaches the
+//! terminal.
 
 use crate::cli::{
     program::{Finished, Running},
     scripted_server::{STREAM, ScriptedServer, answer},
 };
 
-/// What one client may take of an endless answer, and of memory, at the most. Both are far above what it should take,
-/// and far below what it would take without a bound.
+/// What one client may take of an endless answer, and of memory, at the most. Both are far above
+/// what it should take, and far below what it would take without a bound.
 const TAKEN_MAX: usize = 64 * 1024 * 1024;
 const MEMORY_KIB_MAX: u64 = 160 * 1024;
 
 /// Everything that a terminal would obey, as it is.
-const HARMFUL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{8}\u{7f}\u{9b}31m\u{90}\u{202e}\u{2066}\u{2028}\u{85}";
+const HARMFUL: &str =
+    "\u{1b}[2J\u{1b}]0;owned\u{7}\u{8}\u{7f}\u{9b}31m\u{90}\u{202e}\u{2066}\u{2028}\u{85}";
 
 /// The same as a JSON string has it.
 fn escaped() -> String {
-    let escape = |char: char| if char.is_ascii_graphic() { char.to_string() } else { format!("\\u{:04x}", u32::from(char)) };
+    let escape = |char: char| {
+        if char.is_ascii_graphic() {
+            char.to_string()
+        } else {
+            format!("\\u{:04x}", u32::from(char))
+        }
+    };
     HARMFUL.chars().map(escape).collect()
 }
 
 #[track_caller]
 fn assert_harmless(finished: &Finished) {
     for text in [&finished.out, &finished.err] {
-        let harmful = |char: char| char != '\n' && (char.is_control() || HARMFUL.contains(char) && !char.is_ascii());
+        let harmful = |char: char| {
+            char != '\n' && (char.is_control() || HARMFUL.contains(char) && !char.is_ascii())
+        };
         assert!(!text.contains(harmful), "{text:?}");
     }
     assert!(!finished.err.contains("panicked"), "{}", finished.err);
@@ -42,14 +52,20 @@ async fn nothing_that_a_terminal_obeys_is_written() {
         let escaped = escaped();
         visit.send(STREAM).await;
         for text in [escaped, as_is] {
-            let fields = format!("\"type\":\"{text}\",\"ts\":\"{text}\",\"category\":\"{text}\",\"payload\":\"{text}\"");
+            let fields = format!(
+                "\"type\":\"{text}\",\"ts\":\"{text}\",\"category\":\"{text}\",\"payload\":\"{text}\""
+            );
             visit
                 .send(format!("event: {text}\nid: 1{text}\ndata: {{{fields},\"scope\":{{\"kind\":\"{text}\",\"id\":\"{text}\"}}}}\n\n"))
                 .await;
         }
         let finished = tail.ended().await;
         assert_eq!(finished.lines().len(), 2);
-        assert!(finished.out.contains("\\u001b[2J") && finished.out.contains("\\u009b31m") && finished.out.contains("\\u202e"));
+        assert!(
+            finished.out.contains("\\u001b[2J")
+                && finished.out.contains("\\u009b31m")
+                && finished.out.contains("\\u202e")
+        );
         assert_harmless(&finished);
     }
 }
@@ -58,19 +74,34 @@ async fn nothing_that_a_terminal_obeys_is_written() {
 async fn messages_are_disarmed_too() {
     let server = ScriptedServer::start().await;
     let tail = Running::start(&["tail", "--url", &server.url()]);
-    // A comment is the reason of a stream's end, an id is in the last message, a message in the error.
-    server.visit().await.send(format!("{STREAM}id: 1;{HARMFUL}\n\n: because of {HARMFUL}\n\n")).await;
+    // A comment is the reason of a stream's end, an id is in the last message, a message in the
+    // error.
+    server
+        .visit()
+        .await
+        .send(format!("{STREAM}id: 1;{HARMFUL}\n\n: because of {HARMFUL}\n\n"))
+        .await;
     let mut visit = server.visit().await;
     assert!(!visit.request.contains("last-event-id"), "such an id is no cursor");
     let escaped = escaped();
-    visit.send(answer("400 Bad Request", &format!(r#"{{"message":"{escaped}","code":"{escaped}"}}"#))).await;
+    visit
+        .send(answer(
+            "400 Bad Request",
+            &format!(r#"{{"message":"{escaped}","code":"{escaped}"}}"#),
+        ))
+        .await;
     let finished = tail.ended().await;
     finished.assert_failed("(400 \\u001b[2J");
     assert!(finished.err.contains("because of \\u001b[2J"));
     assert_harmless(&finished);
 
-    let publish = Running::start(&["publish", "--url", &server.url(), "--user", "u", "--type", "t"]);
-    server.visit().await.send(answer("201 Created", &format!(r#"{{"success":true,"id":"{escaped}"}}"#))).await;
+    let publish =
+        Running::start(&["publish", "--url", &server.url(), "--user", "u", "--type", "t"]);
+    server
+        .visit()
+        .await
+        .send(answer("201 Created", &format!(r#"{{"success":true,"id":"{escaped}"}}"#)))
+        .await;
     let finished = publish.ended().await;
     assert_eq!(finished.lines().len(), 1);
     assert_harmless(&finished);
@@ -98,14 +129,20 @@ async fn promise_7_an_endless_answer_is_not_held() {
     visit.send(format!("{STREAM}data: {{\"type\":\"t\"}}\n\n")).await;
     let finished = tail.ended().await;
     assert_eq!(finished.lines(), ["- t"]);
-    assert_eq!(finished.err.matches("an event is longer than 8 MiB").count(), 6, "{}", finished.err);
+    assert_eq!(
+        finished.err.matches("an event is longer than 8 MiB").count(),
+        6,
+        "{}",
+        finished.err
+    );
 }
 
 #[tokio::test]
 async fn rubbish_halves_and_cuts_are_survived() {
     let server = ScriptedServer::start().await;
     let tail = Running::start(&["tail", "--url", &server.url(), "--count", "2"]);
-    let chunked = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     let rubbish: Vec<u8> = (0..=255).cycle().take(10_000).collect();
     let answers: [&[u8]; 10] = [
         b"",

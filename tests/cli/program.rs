@@ -16,7 +16,12 @@ use tokio::{
 /// The program, with an environment of its own.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-    command.env_clear().env("NO_PROXY", "*").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env_clear()
+        .env("NO_PROXY", "*")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -76,7 +81,12 @@ impl Running {
     /// The same, with nobody who reads its standard output.
     pub(crate) fn unread(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Self { stdout: child.stdout.take(), out: Kept::of(None::<ChildStdout>), err: Kept::of(child.stderr.take()), child }
+        Self {
+            stdout: child.stdout.take(),
+            out: Kept::of(None::<ChildStdout>),
+            err: Kept::of(child.stderr.take()),
+            child,
+        }
     }
 
     /// Its standard output, if it is not read yet.
@@ -124,14 +134,17 @@ impl Running {
 
     /// Most memory that it has had, in KiB.
     pub(crate) fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").arg(format!("-{name}")).arg(id).status().await.unwrap().success());
+        assert!(
+            Command::new("kill").arg(format!("-{name}")).arg(id).status().await.unwrap().success()
+        );
     }
 
     /// Waits for its end.

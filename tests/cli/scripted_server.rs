@@ -10,7 +10,8 @@ use tokio::{
 };
 
 /// The head of an event stream that ends when the connection does.
-pub(crate) const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 100\n\n";
+pub(crate) const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 100\n\n";
 
 /// An answer with a body.
 pub(crate) fn answer(head: &str, body: &str) -> String {
@@ -48,9 +49,16 @@ impl ScriptedServer {
         let (mut socket, _) = soon("a visit", self.listener.accept()).await.unwrap();
         let mut request = Vec::new();
         while !request.windows(4).any(|window| window == b"\r\n\r\n") {
-            assert!(soon("a request", socket.read_buf(&mut request)).await.unwrap() > 0, "the client left without a request");
+            assert!(
+                soon("a request", socket.read_buf(&mut request)).await.unwrap() > 0,
+                "the client left without a request"
+            );
         }
-        Visit { socket, at: Instant::now(), request: String::from_utf8(request).unwrap().to_ascii_lowercase() }
+        Visit {
+            socket,
+            at: Instant::now(),
+            request: String::from_utf8(request).unwrap().to_ascii_lowercase(),
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use crate::cli::program::{Finished, Running, command};
 
 async fn serve(drain_seconds: &str) -> (Running, SocketAddr) {
     let mut serve = command(&["serve", "--memory"]);
-    serve.env("REJOIN_SERVER__LISTEN", "127.0.0.1:0").env("REJOIN_SERVER__DRAIN_SECONDS", drain_seconds);
+    serve
+        .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0")
+        .env("REJOIN_SERVER__DRAIN_SECONDS", drain_seconds);
     let running = Running::of(&mut serve);
     let address = running.address().await;
     (running, address)
@@ -68,7 +70,8 @@ async fn promise_10_a_second_signal_ends_the_drain_and_exits_with_1() {
 }
 
 #[tokio::test]
-async fn promise_10_a_client_that_does_not_take_notice_of_the_end_of_its_upload_does_not_make_the_drain_late() {
+async fn promise_10_a_client_that_does_not_take_notice_of_the_end_of_its_upload_does_not_make_the_drain_late()
+ {
     let (server, address) = serve("2").await;
     let _upload = unfinished_request(address).await;
     server.signal("TERM").await;

@@ -33,7 +33,9 @@ async fn follow(stream: &str) -> Page {
 async fn publish(server: &TestServer, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..count {
-        ids.push(server.publish("step", json!({ "number": number, "text": "word ".repeat(40) })).await);
+        ids.push(
+            server.publish("step", json!({ "number": number, "text": "word ".repeat(40) })).await,
+        );
     }
     ids
 }
@@ -50,7 +52,10 @@ async fn a_page_sees_each_event_as_it_comes() {
         let Some(Saw::Event { r#type, id, data }) = seen.last() else { panic!("{seen:?}") };
         assert_eq!((r#type.as_str(), id), ("message", &event_id));
         assert_eq!(data["id"], event_id);
-        assert_eq!((&data["type"], &data["user_id"], &data["topic"]), (&json!("step"), &json!("local"), &json!("user:local")));
+        assert_eq!(
+            (&data["type"], &data["user_id"], &data["topic"]),
+            (&json!("step"), &json!("local"), &json!("user:local"))
+        );
         assert_eq!(data["payload"], payload);
         assert_eq!(openings(&seen), 1);
     }
@@ -65,15 +70,22 @@ async fn named_events_reach_the_listeners_of_their_type() {
     page.opened(1).await;
     server.publish("source.ingest.done", json!("nobody listens")).await;
     let id = server.publish("source.ingest.queued", json!({ "source": 7 })).await;
-    let queued = Saw::Event { r#type: "source.ingest.queued".into(), id, data: json!({ "source": 7 }) };
+    let queued =
+        Saw::Event { r#type: "source.ingest.queued".into(), id, data: json!({ "source": 7 }) };
     assert_eq!(page.until("the event", |seen| seen.len() > 1).await, [Saw::Open, queued]);
 }
 
 #[tokio::test]
 async fn promise_8_only_pages_of_the_named_origins_may_use_the_users_cookie() {
     let cookie = format!("session={}; HttpOnly; SameSite=Strict", token::of("u1"));
-    let (ours, theirs) = (Site::start_with_cookie(&cookie).await, Site::start_with_cookie(&cookie).await);
-    let server = TestServer::start(&format!("server.cors_origins = [\"{}\"]\n{}", ours.origin(), token::settings())).await;
+    let (ours, theirs) =
+        (Site::start_with_cookie(&cookie).await, Site::start_with_cookie(&cookie).await);
+    let server = TestServer::start(&format!(
+        "server.cors_origins = [\"{}\"]\n{}",
+        ours.origin(),
+        token::settings()
+    ))
+    .await;
     let stream = server.url("/api/events");
     let with_cookie = |site: &Site| format!("{}&credentials", site.page(&stream, &["message"]));
     let (our_url, their_url) = (with_cookie(&ours), with_cookie(&theirs));
@@ -103,7 +115,8 @@ async fn promise_1_a_page_that_is_cut_off_before_its_first_event_misses_nothing(
     proxy.calm_down();
     let page = follow(&format!("http://{}/api/events", proxy.address())).await;
     page.opened(1).await;
-    // An event for everybody has no id of its own, and so it shows the cursor: that of the id-only frame.
+    // An event for everybody has no id of its own, and so it shows the cursor: that of the id-only
+    // frame.
     server.post(&json!({ "broadcast": true, "type": "hello" })).await;
     let Saw::Event { id: cursor, .. } = page.envelope("hello").await else { unreachable!() };
     assert_eq!([cursor], before[..]);
@@ -136,8 +149,13 @@ async fn promise_6_a_page_is_told_that_a_restarted_server_has_forgotten() {
     page.until("the events", |seen| ids(seen) == published).await;
     server.kill().await;
     let server = TestServer::start_at(address, SETTINGS).await;
-    let Saw::Event { id: cursor, data, .. } = page.envelope("backlog.truncated").await else { unreachable!() };
-    assert_eq!((Some(&cursor), &data["payload"]["oldest_retained_id"]), (published.last(), &json!(null)));
+    let Saw::Event { id: cursor, data, .. } = page.envelope("backlog.truncated").await else {
+        unreachable!()
+    };
+    assert_eq!(
+        (Some(&cursor), &data["payload"]["oldest_retained_id"]),
+        (published.last(), &json!(null))
+    );
     published.extend(publish(&server, 2).await);
     let seen = page.until("new events", |seen| ids(seen).len() >= 4).await;
     assert_eq!(ids(&seen), published);
@@ -154,7 +172,8 @@ async fn endless_request(server: SocketAddr) -> TcpStream {
     publisher
 }
 
-/// A page that is told early comes back while the old process still drains: it must not be turned away for good.
+/// A page that is told early comes back while the old process still drains: it must not be turned
+/// away for good.
 #[tokio::test]
 async fn promise_10_a_drained_page_comes_back_to_the_next_process() {
     let server = start("server.drain_seconds = 1").await;
@@ -181,8 +200,13 @@ async fn promise_11_a_page_over_the_cap_is_told_and_comes_back_by_itself() {
     let before = publish(&server, 1).await;
     let first = Connection::open(&server.url("/api/events"), None).await;
     let page = follow(&server.url("/api/events?last_event_id=0&errors=stream")).await;
-    let Saw::Event { id: cursor, data, .. } = page.envelope("stream.refused").await else { unreachable!() };
-    assert_eq!((cursor.as_str(), &data["payload"]["status"], &data["payload"]["code"]), ("", &json!(429), &json!("too_many_connections")));
+    let Saw::Event { id: cursor, data, .. } = page.envelope("stream.refused").await else {
+        unreachable!()
+    };
+    assert_eq!(
+        (cursor.as_str(), &data["payload"]["status"], &data["payload"]["code"]),
+        ("", &json!(429), &json!("too_many_connections"))
+    );
     assert!(data["payload"]["retry_after_seconds"].as_u64().is_some_and(|seconds| seconds > 0));
     drop(first);
     let seen = page.until("the event", |seen| !ids(seen).is_empty()).await;

@@ -1,4 +1,5 @@
-//! The console does what it says, in Chromium, by keyboard alone. `console.mjs` says what the steps mean.
+//! The console does what it says, in Chromium, by keyboard alone. `console.mjs` says what the steps
+//! mean.
 
 use std::path::Path;
 
@@ -12,17 +13,25 @@ use crate::clients::token;
 
 const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>";
 
-/// Lets a Chromium take these steps, and gives what those that ask were answered. It fails over whatever the page's own
-/// script does wrong.
+/// Lets a Chromium take these steps, and gives what those that ask were answered. It fails over
+/// whatever the page's own script does wrong.
 async fn run(console: &str, steps: &[Value]) -> Vec<Value> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let mut node = Command::new("node");
-    node.current_dir(directory).arg("console.mjs").arg(console).arg(&shots).args(steps.iter().map(Value::to_string));
+    node.current_dir(directory)
+        .arg("console.mjs")
+        .arg(console)
+        .arg(&shots)
+        .args(steps.iter().map(Value::to_string));
     let output = soon("the browser", node.kill_on_drop(true).output()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn press(key: &str) -> Value {
@@ -55,13 +64,23 @@ async fn publish(server: &TestServer, user: &str, event_type: &str, payload: &Va
 async fn an_operator_looks_at_a_user_and_sees_a_test_event_arrive() {
     let server = TestServer::start("").await;
     for number in 1..=7 {
-        publish(&server, "ada", "source.ingest.progress", &json!({ "file": format!("report-{number}.pdf"), "pages": number })).await;
+        publish(
+            &server,
+            "ada",
+            "source.ingest.progress",
+            &json!({ "file": format!("report-{number}.pdf"), "pages": number }),
+        )
+        .await;
     }
     publish(&server, "ada", "security.alert", &json!({ "text": HOSTILE })).await;
     let mut theirs = Connection::open(&server.url("/api/events"), None).await;
     theirs.expect().await;
     let message = Uuid::new_v4();
-    let opened = Client::new().put(server.url(&format!("/api/messages/{message}"))).json(&json!({ "user_id": "ada" })).send().await;
+    let opened = Client::new()
+        .put(server.url(&format!("/api/messages/{message}")))
+        .json(&json!({ "user_id": "ada" }))
+        .send()
+        .await;
     assert_eq!(opened.unwrap().status(), 201);
     let steps = [
         json!({ "run": "decoder" }),
@@ -106,15 +125,26 @@ async fn an_operator_looks_at_a_user_and_sees_a_test_event_arrive() {
         shot("light-narrow"),
     ];
     let said = run(&server.url("/console"), &steps).await;
-    let [decoded, focused, count, elements, connections, replays, overflow] = &said[..] else { panic!("{said:?}") };
+    let [decoded, focused, count, elements, connections, replays, overflow] = &said[..] else {
+        panic!("{said:?}")
+    };
     assert_eq!(decoded.as_array().map(Vec::len), Some(6), "{decoded}");
     assert_eq!(focused, "ada", "who opens a user by keyboard is taken there");
     assert_eq!(count, "9 events.");
     assert_eq!(elements, 0, "what an event holds is text");
-    assert_eq!((connections, replays), (&json!("0 of 8"), &json!("30 of 30")), "looking costs nothing");
+    assert_eq!(
+        (connections, replays),
+        (&json!("0 of 8"), &json!("30 of 30")),
+        "looking costs nothing"
+    );
     assert_eq!(overflow, 0);
     // The payload went as it was typed.
-    let kept = reqwest::get(server.url("/api/admin/users/ada/events")).await.unwrap().text().await.unwrap();
+    let kept = reqwest::get(server.url("/api/admin/users/ada/events"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(kept.contains("{\"n\": 12345678901234567890, \"done\": 1.0}"), "{kept}");
 }
 
@@ -125,26 +155,71 @@ async fn what_cannot_be_taken_back_is_asked_for_and_truncation_is_shown_plainly(
         publish(&server, "ada", "step", &json!(number)).await;
     }
     let url = format!("{}#user=ada", server.url("/console"));
-    let mut steps = vec![see("#backlog-range", "1–25 of 30"), tab("Start"), press("Enter"), see("#tail-state", "Live")];
-    steps.extend([press("Enter"), see("#tail-state", "Stopped"), json!({ "text": "#tail-from option:checked" })]);
-    steps.extend([tab("Next"), press("Enter"), see("#backlog-range", "26–30 of 30"), json!({ "back": "Previous" }), press("Enter")]);
+    let mut steps = vec![
+        see("#backlog-range", "1–25 of 30"),
+        tab("Start"),
+        press("Enter"),
+        see("#tail-state", "Live"),
+    ];
+    steps.extend([
+        press("Enter"),
+        see("#tail-state", "Stopped"),
+        json!({ "text": "#tail-from option:checked" }),
+    ]);
+    steps.extend([
+        tab("Next"),
+        press("Enter"),
+        see("#backlog-range", "26–30 of 30"),
+        json!({ "back": "Previous" }),
+        press("Enter"),
+    ]);
     steps.extend([see("#backlog-range", "1–25 of 30"), json!({ "focus": true })]);
     // What the tail has not seen when it is purged.
-    steps.extend([json!({ "back": "Payload, any JSON" }), press("Control+Enter"), see("#backlog-length", "31")]);
+    steps.extend([
+        json!({ "back": "Payload, any JSON" }),
+        press("Control+Enter"),
+        see("#backlog-length", "31"),
+    ]);
     // Escape means no, and so does Enter at once.
     let ask = [press("Enter"), see("#confirm-text", "31 events of ada")];
     steps.push(json!({ "back": "Purge backlog" }));
     steps.extend(ask.clone());
-    steps.extend([shot("confirm"), press("Escape"), json!({ "focus": true }), json!({ "text": "#backlog-length" })]);
+    steps.extend([
+        shot("confirm"),
+        press("Escape"),
+        json!({ "focus": true }),
+        json!({ "text": "#backlog-length" }),
+    ]);
     steps.extend(ask.clone());
     steps.extend([press("Enter"), json!({ "text": "#backlog-length" })]);
     steps.extend(ask);
-    steps.extend([tab("Purge it"), press("Enter"), see("#user-word", "The backlog was purged."), see("#backlog-empty", "Nothing is")]);
+    steps.extend([
+        tab("Purge it"),
+        press("Enter"),
+        see("#user-word", "The backlog was purged."),
+        see("#backlog-empty", "Nothing is"),
+    ]);
     // The tail goes on where it stopped, and what lies between is gone.
-    steps.extend([tab("Payload, any JSON"), press("Control+Enter"), see("#backlog-range", "1–1 of 1"), json!({ "back": "Start" })]);
-    steps.extend([press("Enter"), see("#tail .notice", "Events are missing here."), see("#tail-count", "1 event."), shot("truncated")]);
+    steps.extend([
+        tab("Payload, any JSON"),
+        press("Control+Enter"),
+        see("#backlog-range", "1–1 of 1"),
+        json!({ "back": "Start" }),
+    ]);
+    steps.extend([
+        press("Enter"),
+        see("#tail .notice", "Events are missing here."),
+        see("#tail-count", "1 event."),
+        shot("truncated"),
+    ]);
     // Tab stops once at the events, and the arrow keys do the rest.
-    steps.extend([press("Tab"), press("Enter"), see("#tail pre", "hello"), press("Tab"), json!({ "focus": true })]);
+    steps.extend([
+        press("Tab"),
+        press("Enter"),
+        see("#tail pre", "hello"),
+        press("Tab"),
+        json!({ "focus": true }),
+    ]);
     let said = run(&url, &steps).await;
     assert_eq!(said, ["where it stopped", "Previous", "Purge backlog", "31", "31", "Type"]);
 }
@@ -189,21 +264,45 @@ async fn every_user_id_can_be_looked_at_and_acted_on() {
     for id in ids {
         publish(&server, id, "step", &json!(1)).await;
         let mut steps = vec![see("#health", "Serving")];
-        steps.extend([press("/"), types(id), press("Enter"), json!({ "exact": ["#user-title", id] }), see("#backlog-range", "1–1 of 1")]);
-        steps.extend([tab("Begin"), press("ArrowDown"), tab("Start"), press("Enter"), see("#tail-count", "1 event.")]);
+        steps.extend([
+            press("/"),
+            types(id),
+            press("Enter"),
+            json!({ "exact": ["#user-title", id] }),
+            see("#backlog-range", "1–1 of 1"),
+        ]);
+        steps.extend([
+            tab("Begin"),
+            press("ArrowDown"),
+            tab("Start"),
+            press("Enter"),
+            see("#tail-count", "1 event."),
+        ]);
         steps.extend([
             tab("Payload, any JSON"),
             press("Control+Enter"),
             see("#event-receipt", "Published as"),
             see("#tail-count", "2 events."),
         ]);
-        steps.extend([json!({ "back": "Close connections" }), press("Enter"), tab("Close them"), press("Enter")]);
+        steps.extend([
+            json!({ "back": "Close connections" }),
+            press("Enter"),
+            tab("Close them"),
+            press("Enter"),
+        ]);
         steps.push(see("#user-word", "0 connections closed."));
-        steps.extend([json!({ "back": "Purge backlog" }), press("Enter"), tab("Purge it"), press("Enter")]);
+        steps.extend([
+            json!({ "back": "Purge backlog" }),
+            press("Enter"),
+            tab("Purge it"),
+            press("Enter"),
+        ]);
         steps.extend([see("#user-word", "The backlog was purged."), see("#backlog-length", "0")]);
         run(&server.url("/console"), &steps).await;
     }
-    let request = |id: &str| reqwest::Url::parse_with_params(&server.url("/api/admin/user"), [("user_id", id)]).unwrap();
+    let request = |id: &str| {
+        reqwest::Url::parse_with_params(&server.url("/api/admin/user"), [("user_id", id)]).unwrap()
+    };
     for id in ids {
         let state: Value = reqwest::get(request(id)).await.unwrap().json().await.unwrap();
         assert_eq!((&state["user_id"], &state["backlog_length"]), (&json!(id), &json!(0)));
@@ -212,7 +311,9 @@ async fn every_user_id_can_be_looked_at_and_acted_on() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_and_one_without_the_scope_is_refused() {
-    let server = TestServer::start(&format!("server.ops_listen = \"127.0.0.1:0\"\n{}", token::settings())).await;
+    let server =
+        TestServer::start(&format!("server.ops_listen = \"127.0.0.1:0\"\n{}", token::settings()))
+            .await;
     let steps = [
         see("#sign-in", "A token, please"),
         shot("sign-in"),

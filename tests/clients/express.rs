@@ -1,4 +1,5 @@
-//! Behind Express with `compression` and `http-proxy-middleware`: what they would hold back arrives at once.
+//! Behind Express with `compression` and `http-proxy-middleware`: what they would hold back arrives
+//! at once.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ async fn proxy(server: &TestServer, more: &[&str]) -> (Script, String) {
 }
 
 async fn follow(proxy: &str, accept_encoding: &str) -> Response {
-    let request = Client::new().get(format!("{proxy}/api/events")).header("accept-encoding", accept_encoding);
+    let request =
+        Client::new().get(format!("{proxy}/api/events")).header("accept-encoding", accept_encoding);
     request.header("last-event-id", "0").send().await.unwrap()
 }
 
@@ -49,17 +51,25 @@ async fn each_result_of_an_upload_arrives_at_once() {
     let server = TestServer::start("").await;
     let (_script, proxy) = proxy(&server, &[]).await;
     let (lines, mut receiver) = mpsc::channel::<String>(1);
-    let body = Body::wrap_stream(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok::<_, std::io::Error>));
-    let request = Client::new().post(format!("{proxy}/api/events")).header("content-type", "application/x-ndjson");
+    let body = Body::wrap_stream(
+        futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
+            .map(Ok::<_, std::io::Error>),
+    );
+    let request = Client::new()
+        .post(format!("{proxy}/api/events"))
+        .header("content-type", "application/x-ndjson");
     let request = request.header("accept-encoding", "gzip").body(body).send();
-    let send = async || lines.send("{\"user_id\":\"local\",\"type\":\"t\"}\n".to_owned()).await.unwrap();
+    let send =
+        async || lines.send("{\"user_id\":\"local\",\"type\":\"t\"}\n".to_owned()).await.unwrap();
     let (response, ()) = soon("the head", async { tokio::join!(request, send()) }).await;
     let mut results = response.unwrap().bytes_stream();
     for n in 1..=20 {
         if n > 1 {
             send().await;
         }
-        let result: Value = serde_json::from_slice(&soon("its result", results.next()).await.unwrap().unwrap()).unwrap();
+        let result: Value =
+            serde_json::from_slice(&soon("its result", results.next()).await.unwrap().unwrap())
+                .unwrap();
         assert_eq!(result["line"], n);
     }
 }

@@ -17,12 +17,16 @@ pub(crate) struct ServedFolder {
 impl ServedFolder {
     pub(crate) async fn start(folder: &Path) -> Self {
         let mut python = Command::new("python3");
-        python.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
-        let mut python = python.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        python
+            .args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"])
+            .arg(folder);
+        let mut python =
+            python.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(python.stdout.take().unwrap()).lines();
         // "Serving HTTP on 127.0.0.1 port 8000 (http://127.0.0.1:8000/) ..."
         let line = soon("its first line", lines.next_line()).await.unwrap().unwrap();
-        let port = line.split(" port ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+        let port =
+            line.split(" port ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
         Self { _python: python, port }
     }
 

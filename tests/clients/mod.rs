@@ -1,6 +1,5 @@
-//! Clients that others wrote, over real HTTP: a browser, packages of npm and Python, crates, also behind a proxy in Node; and
-//! our own pages in that browser.
-//! `README.md` says what they need.
+//! Clients that others wrote, over real HTTP: a browser, packages of npm and Python, crates, also
+//! behind a proxy in Node; and our own pages in that browser. `README.md` says what they need.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 

@@ -1,4 +1,5 @@
-//! The page of README shows what is published, where it is served and the server is started as README says, and only there.
+//! The page of README shows what is published, where it is served and the server is started as
+//! README says, and only there.
 
 use std::{path::Path, process::Stdio};
 
@@ -28,13 +29,21 @@ async fn the_page_of_the_readme_follows_as_it_says() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-page");
     std::fs::create_dir_all(&folder).unwrap();
     let site = ServedFolder::start(&folder).await;
-    let start = block("Serve that folder to yourself (`python3 -m http.server 8000 --bind 127.0.0.1`)", "sh");
-    let origins = start.split_once("REJOIN_SERVER__CORS_ORIGINS=").unwrap().1.split_once(' ').unwrap().0;
+    let start = block(
+        "Serve that folder to yourself (`python3 -m http.server 8000 --bind 127.0.0.1`)",
+        "sh",
+    );
+    let origins =
+        start.split_once("REJOIN_SERVER__CORS_ORIGINS=").unwrap().1.split_once(' ').unwrap().0;
     assert_eq!(origins, "http://localhost:8000", "no other origin is recommended");
     let server = TestServer::start(&format!("server.cors_origins = [\"{}\"]", site.origin())).await;
     let page = block("Save this as `page.html`", "html");
     assert!(page.contains("http://127.0.0.1:8080/"));
-    std::fs::write(folder.join("page.html"), page.replace("http://127.0.0.1:8080", &server.url(""))).unwrap();
+    std::fs::write(
+        folder.join("page.html"),
+        page.replace("http://127.0.0.1:8080", &server.url("")),
+    )
+    .unwrap();
 
     let browser = open(&format!("{}/page.html", site.origin()), 1);
     eventually("the page follows", async || server.connections() == 1).await;

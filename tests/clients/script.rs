@@ -1,4 +1,5 @@
-//! Scripts of this directory, in Node and in Python: commands go in, a line of JSON comes out for each thing that they see.
+//! Scripts of this directory, in Node and in Python: commands go in, a line of JSON comes out for
+//! each thing that they see.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,7 +9,8 @@ use std::{
 
 use serde_json::Value;
 
-/// A running script. It ends when it is dropped, and with this process however that ends: its standard input does.
+/// A running script. It ends when it is dropped, and with this process however that ends: its
+/// standard input does.
 pub(crate) struct Script {
     child: Child,
     pub(crate) commands: ChildStdin,
@@ -16,7 +18,11 @@ pub(crate) struct Script {
 
 impl Script {
     /// Starts a script. `lines` gets all that it says, on a thread of its own.
-    pub(crate) fn start(name: &str, arguments: &[&str], lines: impl FnOnce(&mut dyn Iterator<Item = Value>) + Send + 'static) -> Self {
+    pub(crate) fn start(
+        name: &str,
+        arguments: &[&str],
+        lines: impl FnOnce(&mut dyn Iterator<Item = Value>) + Send + 'static,
+    ) -> Self {
         let script = directory().join(name);
         let interpreter = interpreter(&script);
         let mut child = Command::new(&interpreter)
@@ -25,15 +31,24 @@ impl Script {
             .envs([("PYTHONDONTWRITEBYTECODE", "yes"), ("NO_PROXY", "*")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Passed on, not inherited: who waits for the end of our output does not wait for the script's.
+            // Passed on, not inherited: who waits for the end of our output does not wait for the
+            // script's.
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{} can't be run ({error}): run scripts/test", interpreter.display()));
+            .unwrap_or_else(|error| {
+                panic!("{} can't be run ({error}): run scripts/test", interpreter.display())
+            });
         let mut complaints = child.stderr.take().unwrap();
         std::thread::spawn(move || std::io::copy(&mut complaints, &mut std::io::stderr()));
-        let (commands, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (commands, output) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         std::thread::spawn(move || {
-            lines(&mut output.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))));
+            lines(
+                &mut output
+                    .lines()
+                    .map_while(Result::ok)
+                    .map(|line| serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))),
+            );
         });
         Self { child, commands }
     }

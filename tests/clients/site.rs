@@ -45,7 +45,9 @@ impl Site {
     /// The URL of a page that follows `stream` and listens for events of these types.
     pub(crate) fn page(&self, stream: &str, types: &[&str]) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("stream", stream).extend_pairs(types.iter().map(|event_type| ("type", event_type)));
+        query
+            .append_pair("stream", stream)
+            .extend_pairs(types.iter().map(|event_type| ("type", event_type)));
         format!("{}/?{}", self.origin(), query.finish())
     }
 
@@ -69,7 +71,9 @@ async fn answer(mut visitor: TcpStream, cookie: String) {
         }
     }
     let (media_type, body) = find(&String::from_utf8_lossy(&request));
-    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {media_type}\r\nSet-Cookie: {cookie}\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {media_type}\r\nSet-Cookie: {cookie}\r\n"
+    );
     let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     // A visitor who is gone already misses nothing.
     drop(visitor.write_all(text.as_bytes()).await);
@@ -81,7 +85,9 @@ fn find(request: &str) -> (&'static str, String) {
     if path == "/watch.mjs" {
         return ("text/javascript", WATCH.to_owned());
     }
-    match fs::read_to_string(script::directory().join("node_modules").join(path.trim_start_matches('/'))) {
+    match fs::read_to_string(
+        script::directory().join("node_modules").join(path.trim_start_matches('/')),
+    ) {
         Ok(module) => ("text/javascript", module),
         Err(_) => ("text/html", PAGE.to_owned()),
     }

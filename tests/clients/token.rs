@@ -31,13 +31,18 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(server: &TestServer) -> Self {
-        Self { url: server.url("/api/events"), token: token(None, &[Scope::EventsPublish]), http: reqwest::Client::new() }
+        Self {
+            url: server.url("/api/events"),
+            token: token(None, &[Scope::EventsPublish]),
+            http: reqwest::Client::new(),
+        }
     }
 
     /// Publishes one event for a user, and gives its id.
     pub(crate) async fn publish(&self, user: &str, number: usize) -> String {
         let event = json!({ "user_id": user, "type": "step", "payload": { "number": number } });
-        let response = self.http.post(&self.url).bearer_auth(&self.token).json(&event).send().await.unwrap();
+        let response =
+            self.http.post(&self.url).bearer_auth(&self.token).json(&event).send().await.unwrap();
         assert_eq!(response.status(), 201);
         let answer: serde_json::Value = response.json().await.unwrap();
         answer["id"].as_str().unwrap().to_owned()

@@ -41,7 +41,9 @@ impl Witness {
     /// Waits until what was seen is enough, and gives all of it.
     pub(crate) async fn until(&self, what: &str, enough: impl Fn(&[Saw]) -> bool) -> Vec<Saw> {
         let mut seen = self.0.clone();
-        let waiting = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| enough(seen))).await.map(|ended| ended.is_ok());
+        let waiting = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| enough(seen)))
+            .await
+            .map(|ended| ended.is_ok());
         assert_eq!(waiting, Ok(true), "timed out waiting for {what}, saw {:#?}", *self.0.borrow());
         self.0.borrow().clone()
     }
@@ -53,9 +55,15 @@ impl Witness {
 
     /// Waits for the last event to be one of this type, in the envelope format.
     pub(crate) async fn envelope(&self, event_type: &str) -> Saw {
-        let is_it = |saw: &&Saw| matches!(saw, Saw::Event { data, .. } if data["type"] == event_type);
-        let seen =
-            self.until(event_type, |seen| seen.iter().rfind(|saw| matches!(saw, Saw::Event { .. })).is_some_and(|saw| is_it(&saw))).await;
+        let is_it =
+            |saw: &&Saw| matches!(saw, Saw::Event { data, .. } if data["type"] == event_type);
+        let seen = self
+            .until(event_type, |seen| {
+                seen.iter()
+                    .rfind(|saw| matches!(saw, Saw::Event { .. }))
+                    .is_some_and(|saw| is_it(&saw))
+            })
+            .await;
         seen.iter().rfind(is_it).unwrap().clone()
     }
 }

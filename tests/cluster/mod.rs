@@ -1,4 +1,5 @@
-//! Several processes over one backend, while processes, connections and the backend itself are killed.
+//! Several processes over one backend, while processes, connections and the backend itself are
+//! killed.
 
 mod engine;
 mod nats;

@@ -1,4 +1,5 @@
-//! The storm over NATS, over one server and over a cluster whose leaders are killed, and what processes promise together.
+//! The storm over NATS, over one server and over a cluster whose leaders are killed, and what
+//! processes promise together.
 
 use async_trait::async_trait;
 use rejoin_test_support::{NatsCluster, NatsServer};
@@ -56,7 +57,8 @@ async fn promises_1_to_4_and_9_and_10_three_processes_over_nats_that_is_killed_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn promises_1_to_4_and_9_and_10_three_processes_over_a_nats_cluster_whose_leader_is_killed_three_times() {
+async fn promises_1_to_4_and_9_and_10_three_processes_over_a_nats_cluster_whose_leader_is_killed_three_times()
+ {
     storm(&mut Three(NatsCluster::start().await, None)).await;
 }
 

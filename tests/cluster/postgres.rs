@@ -10,8 +10,13 @@ struct Postgres(PostgresServer);
 #[async_trait]
 impl Engine for Postgres {
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let backends = ["REJOIN_EVENTS__BACKEND", "REJOIN_MESSAGES__BACKEND", "REJOIN_LIMITS__BACKEND"];
-        backends.map(|key| (key, "postgres".to_owned())).into_iter().chain([("REJOIN_POSTGRES__URL", self.0.url())]).collect()
+        let backends =
+            ["REJOIN_EVENTS__BACKEND", "REJOIN_MESSAGES__BACKEND", "REJOIN_LIMITS__BACKEND"];
+        backends
+            .map(|key| (key, "postgres".to_owned()))
+            .into_iter()
+            .chain([("REJOIN_POSTGRES__URL", self.0.url())])
+            .collect()
     }
 
     async fn kill(&mut self) {
@@ -35,7 +40,8 @@ async fn promise_1_broadcasts_reach_everybody_at_each_process_over_postgres() {
 
 #[tokio::test]
 async fn going_on_from_a_capped_snapshot_is_free_at_each_process_over_postgres() {
-    together::going_on_from_a_capped_snapshot_is_free(&Postgres(PostgresServer::start().await)).await;
+    together::going_on_from_a_capped_snapshot_is_free(&Postgres(PostgresServer::start().await))
+        .await;
 }
 
 #[tokio::test]

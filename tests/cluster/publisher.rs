@@ -1,4 +1,5 @@
-//! Publishers that insist: what was not acknowledged is sent again with its key, to the next process, until it is.
+//! Publishers that insist: what was not acknowledged is sent again with its key, to the next
+//! process, until it is.
 
 use std::time::Duration;
 
@@ -58,8 +59,13 @@ impl Publisher {
         let body = json!({ "user_id": user, "type": "storm", "payload": { "from": self.name, "number": number } });
         for attempt in 0.. {
             let url = &self.urls[attempt % self.urls.len()];
-            let request =
-                self.client.post(url).bearer_auth(&self.token).header("idempotency-key", &key).json(&body).timeout(ANSWERED_WITHIN);
+            let request = self
+                .client
+                .post(url)
+                .bearer_auth(&self.token)
+                .header("idempotency-key", &key)
+                .json(&body)
+                .timeout(ANSWERED_WITHIN);
             match request.send().await {
                 Ok(response) if response.status().is_success() => {
                     if let Ok(answer) = response.json::<Value>().await {
@@ -67,7 +73,9 @@ impl Publisher {
                     }
                 }
                 Ok(response) => assert_eq!(response.status(), 503, "{:?}", response.text().await),
-                Err(error) => assert!(!error.is_timeout(), "{key} hung at attempt {attempt}: {error:?}"),
+                Err(error) => {
+                    assert!(!error.is_timeout(), "{key} hung at attempt {attempt}: {error:?}");
+                }
             }
             *repeats += 1;
             tokio::time::sleep(RETRY_PAUSE).await;

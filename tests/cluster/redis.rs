@@ -10,8 +10,13 @@ struct Redis(RedisServer);
 #[async_trait]
 impl Engine for Redis {
     fn environment(&self) -> Vec<(&'static str, String)> {
-        let backends = ["REJOIN_EVENTS__BACKEND", "REJOIN_MESSAGES__BACKEND", "REJOIN_LIMITS__BACKEND"];
-        backends.map(|key| (key, "redis".to_owned())).into_iter().chain([("REJOIN_REDIS__URL", self.0.url())]).collect()
+        let backends =
+            ["REJOIN_EVENTS__BACKEND", "REJOIN_MESSAGES__BACKEND", "REJOIN_LIMITS__BACKEND"];
+        backends
+            .map(|key| (key, "redis".to_owned()))
+            .into_iter()
+            .chain([("REJOIN_REDIS__URL", self.0.url())])
+            .collect()
     }
 
     async fn kill(&mut self) {

@@ -1,5 +1,5 @@
-//! Three processes, a hundred users, readers and publishers through proxies that cut; the backend is killed three times,
-//! and one process once.
+//! Three processes, a hundred users, readers and publishers through proxies that cut; the backend
+//! is killed three times, and one process once.
 //!
 //! It lasts for `STORM_SECONDS`.
 
@@ -35,7 +35,9 @@ const AWAY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn duration() -> Duration {
-    let seconds = std::env::var("STORM_SECONDS").ok().map(|seconds| seconds.parse().expect("a number of seconds"));
+    let seconds = std::env::var("STORM_SECONDS")
+        .ok()
+        .map(|seconds| seconds.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(SECONDS_DEFAULT))
 }
 
@@ -60,7 +62,8 @@ impl Processes {
             ("REJOIN_EVENTS__REPLAY_BUDGET_REQUESTS_PER_WINDOW", "100000"),
         ];
         environment.extend(settings.map(|(key, value)| (key, value.to_owned())));
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let (mut servers, mut proxies) = (Vec::new(), Vec::new());
         for seed in 1..=3 {
             let server = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
@@ -72,7 +75,8 @@ impl Processes {
 
     /// A path's URL at each process, beginning with another one for each `first`.
     fn urls(&self, path: &str, first: usize) -> Vec<String> {
-        let mut urls: Vec<String> = self.proxies.iter().map(|proxy| format!("http://{}{path}", proxy.address())).collect();
+        let mut urls: Vec<String> =
+            self.proxies.iter().map(|proxy| format!("http://{}{path}", proxy.address())).collect();
         let first = first % urls.len();
         urls.rotate_left(first);
         urls
@@ -96,28 +100,46 @@ pub(crate) async fn storm(engine: &mut dyn Engine) {
         let name = format!("u{number}");
         readers.spawn(follow(reader(&processes, &name, number), name.clone(), counted.clone()));
         let urls = processes.urls("/api/events", number);
-        let publisher = Publisher { name: name.clone(), token: publishing.clone(), urls, client: client.clone() };
+        let publisher = Publisher {
+            name: name.clone(),
+            token: publishing.clone(),
+            urls,
+            client: client.clone(),
+        };
         let stopped = stopped.clone();
         publishers.spawn(async move { (name, publisher.run(stopped).await) });
     }
     for number in 0..READERS_OF_EVERYBODYS {
-        readers.spawn(follow(reader(&processes, EVERYBODYS, number), EVERYBODYS.to_owned(), counted.clone()));
+        readers.spawn(follow(
+            reader(&processes, EVERYBODYS, number),
+            EVERYBODYS.to_owned(),
+            counted.clone(),
+        ));
     }
 
     kill_one_after_another(engine, &mut processes).await;
     // A slow machine takes longer for a storm with wind.
-    eventually("the proxies to cut as often as there are readers", async || processes.cuts() > READERS).await;
+    eventually("the proxies to cut as often as there are readers", async || {
+        processes.cuts() > READERS
+    })
+    .await;
     stop.send_replace(true);
-    let acknowledged: Vec<(String, Acknowledged)> = timeout(PATIENCE, publishers.join_all()).await.expect("publishers come to an end");
+    let acknowledged: Vec<(String, Acknowledged)> =
+        timeout(PATIENCE, publishers.join_all()).await.expect("publishers come to an end");
     processes.proxies.iter().for_each(CuttingProxy::calm_down);
 
     let repeats: usize = acknowledged.iter().map(|(_, acknowledged)| acknowledged.repeats).sum();
-    let to_everybodys: BTreeSet<String> = acknowledged.iter().flat_map(|(_, acknowledged)| acknowledged.to_everybodys.clone()).collect();
-    let mut expected: Vec<(String, usize)> = acknowledged.iter().map(|(name, acknowledged)| (name.clone(), acknowledged.own)).collect();
+    let to_everybodys: BTreeSet<String> = acknowledged
+        .iter()
+        .flat_map(|(_, acknowledged)| acknowledged.to_everybodys.clone())
+        .collect();
+    let mut expected: Vec<(String, usize)> =
+        acknowledged.iter().map(|(name, acknowledged)| (name.clone(), acknowledged.own)).collect();
     expected.push((EVERYBODYS.to_owned(), to_everybodys.len()));
     let published: usize = expected.iter().map(|(_, count)| count).sum();
     counts.send_replace(Some(expected.clone()));
-    let followed = timeout(PATIENCE, readers.join_all()).await.expect("every reader gets everything");
+    let followed =
+        timeout(PATIENCE, readers.join_all()).await.expect("every reader gets everything");
 
     let mut order_of_everybodys: Option<Vec<String>> = None;
     for (user, reader) in &followed {
@@ -126,8 +148,13 @@ pub(crate) async fn storm(engine: &mut dyn Engine) {
             saw_all_in_order(&reader.seen, count);
             continue;
         }
-        let order: Vec<String> = events(&reader.seen).into_iter().map(|(id, _)| id.to_owned()).collect();
-        assert_eq!(order.iter().cloned().collect::<BTreeSet<_>>(), to_everybodys, "what was acknowledged is what is there");
+        let order: Vec<String> =
+            events(&reader.seen).into_iter().map(|(id, _)| id.to_owned()).collect();
+        assert_eq!(
+            order.iter().cloned().collect::<BTreeSet<_>>(),
+            to_everybodys,
+            "what was acknowledged is what is there"
+        );
         assert_eq!(order_of_everybodys.get_or_insert(order.clone()), &order, "all see one order");
     }
     let connections: usize = followed.iter().map(|(_, reader)| reader.connections).sum();
@@ -146,10 +173,16 @@ fn reader(processes: &Processes, user: &str, number: usize) -> EventClient {
 }
 
 /// Follows until it has as many events as its user was sent.
-async fn follow(mut reader: EventClient, user: String, counted: watch::Receiver<Option<Vec<(String, usize)>>>) -> (String, EventClient) {
+async fn follow(
+    mut reader: EventClient,
+    user: String,
+    counted: watch::Receiver<Option<Vec<(String, usize)>>>,
+) -> (String, EventClient) {
     let enough = |seen: usize| {
         let counts = counted.borrow();
-        counts.as_ref().is_some_and(|counts| counts.iter().any(|(name, count)| *name == user && seen >= *count))
+        counts.as_ref().is_some_and(|counts| {
+            counts.iter().any(|(name, count)| *name == user && seen >= *count)
+        })
     };
     let mut later = counted.clone();
     // Who has everything already hears of no event that would let them look again.
@@ -173,7 +206,8 @@ async fn kill_one_after_another(engine: &mut dyn Engine, processes: &mut Process
             let killed = processes.servers[1].take().expect("it runs until now");
             killed.signal("KILL").await;
             killed.ended().await;
-            // Its clients find nobody at its address any more. Its port may become that of another test's server.
+            // Its clients find nobody at its address any more. Its port may become that of another
+            // test's server.
             processes.proxies[1].refuse().await;
         }
     }

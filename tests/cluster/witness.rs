@@ -25,6 +25,7 @@ fn place(id: &str) -> (u64, u64) {
 
 /// A user's only publisher numbers its events: the reader saw each, once, in order.
 pub(crate) fn saw_all_in_order(seen: &[Seen], count: usize) {
-    let numbers: Vec<_> = events(seen).into_iter().map(|(_, payload)| payload["number"].as_u64().unwrap()).collect();
+    let numbers: Vec<_> =
+        events(seen).into_iter().map(|(_, payload)| payload["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..count as u64).collect::<Vec<_>>());
 }

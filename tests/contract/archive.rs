@@ -1,4 +1,5 @@
-//! The laws of [`rejoin::ports::archive`]: what a backend holds as a whole, how it leaves and how it comes in.
+//! The laws of [`rejoin::ports::archive`]: what a backend holds as a whole, how it leaves and how
+//! it comes in.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -42,7 +43,13 @@ fn part(user_id: &str, after: EventId, ids: &[EventId]) -> Part {
         prev: Some(prev.into()),
         event: event(usize::try_from(id.minor().unwrap()).unwrap()),
     });
-    Part { user: user(user_id), origin: at(0, 0), after, is_first: true, entries: entries.collect() }
+    Part {
+        user: user(user_id),
+        origin: at(0, 0),
+        after,
+        is_first: true,
+        entries: entries.collect(),
+    }
 }
 
 fn message_id(number: u128) -> MessageId {
@@ -51,8 +58,11 @@ fn message_id(number: u128) -> MessageId {
 
 async fn append_to_message(process: &Process, id: MessageId, count: usize) {
     process.messages.open(id, &user("owner"), false).await.unwrap().unwrap();
-    let append = |number| MessageAppend { event: event(number), sequence_no: None, idempotency_key: None };
-    for appended in process.messages.append(id, None, (0..count).map(append).collect()).await.unwrap() {
+    let append =
+        |number| MessageAppend { event: event(number), sequence_no: None, idempotency_key: None };
+    for appended in
+        process.messages.append(id, None, (0..count).map(append).collect()).await.unwrap()
+    {
         appended.unwrap();
     }
 }
@@ -84,7 +94,8 @@ impl Process {
 
     /// All that the backend holds, as the lines of a file.
     pub(crate) async fn export(&self) -> Vec<String> {
-        let (mut exporter, mut writer) = (Exporter::new(self.archives(), Timestamp::from_ms(BEFORE_MS)), LineWriter::default());
+        let (mut exporter, mut writer) =
+            (Exporter::new(self.archives(), Timestamp::from_ms(BEFORE_MS)), LineWriter::default());
         let mut lines = Vec::new();
         while let Some(record) = exporter.next().await.unwrap() {
             lines.push(writer.line(&record).unwrap());
@@ -93,7 +104,8 @@ impl Process {
     }
 
     pub(crate) async fn import(&self, lines: &[String]) -> Imported {
-        let (mut reader, mut importer) = (LineReader::new(Arc::default()), Importer::new(self.archives()));
+        let (mut reader, mut importer) =
+            (LineReader::new(Arc::default()), Importer::new(self.archives()));
         for line in lines {
             if let Some(record) = reader.record(line).unwrap() {
                 importer.take(record).await.unwrap();
@@ -138,13 +150,17 @@ pub(crate) async fn every_topic_and_message_is_listed(fixture: &dyn Fixture) {
         append_to_message(&process, *id, 1).await;
     }
     assert_eq!(listed(async |place| process.archive.users(place).await.unwrap()).await, users);
-    assert_eq!(listed(async |place| process.archive.messages(place).await.unwrap()).await, messages);
+    assert_eq!(
+        listed(async |place| process.archive.messages(place).await.unwrap()).await,
+        messages
+    );
 }
 
 pub(crate) async fn a_restored_topic_goes_on_where_it_was(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, other) = (backend.process().await, backend.process().await);
-    let (first, second) = (part("u", at(5, 2), &[at(6, 1), at(6, 2)]), part("u", at(6, 2), &[at(9, 3)]));
+    let (first, second) =
+        (part("u", at(5, 2), &[at(6, 1), at(6, 2)]), part("u", at(6, 2), &[at(9, 3)]));
     let second = Part { is_first: false, ..second };
     let restored = process.restore(first.clone()).await;
     assert_eq!(process.restore(second.clone()).await, restored);
@@ -155,13 +171,20 @@ pub(crate) async fn a_restored_topic_goes_on_where_it_was(fixture: &dyn Fixture)
         Restored::Another => panic!("there was nothing"),
         Restored::Renumbered => {
             let bounds = other.bounds(&topic("u")).await;
-            assert_eq!(bounds.continuity(at(6, 1).into()), Continuity::Truncated, "a cursor of before is told");
+            assert_eq!(
+                bounds.continuity(at(6, 1).into()),
+                Continuity::Truncated,
+                "a cursor of before is told"
+            );
         }
         Restored::Kept => {
             assert_eq!(ids(&entries), [at(6, 1), at(6, 2), at(9, 3)]);
             assert_eq!(entries[0].prev, Some(at(5, 2).into()));
             let bounds = other.bounds(&topic("u")).await;
-            assert_eq!((bounds.floor, bounds.oldest, bounds.head), (Some(at(5, 2).into()), Some(at(6, 1)), at(9, 3).into()));
+            assert_eq!(
+                (bounds.floor, bounds.oldest, bounds.head),
+                (Some(at(5, 2).into()), Some(at(6, 1)), at(9, 3).into())
+            );
             for cursor in [at(5, 2), at(6, 1), at(6, 2), at(9, 3)] {
                 assert_eq!(bounds.continuity(cursor.into()), Continuity::Whole, "{cursor}");
             }
@@ -198,7 +221,8 @@ pub(crate) async fn what_is_there_is_never_changed_by_a_restore(fixture: &dyn Fi
     assert_eq!(numbers(&process.read_all(&topic("v"), Position::Start).await), [1]);
 }
 
-/// What is in each backend that is exported: topics with many entries, few, none left, and messages that ended and that did not.
+/// What is in each backend that is exported: topics with many entries, few, none left, and messages
+/// that ended and that did not.
 async fn fill(process: &Process) {
     process.append_batch(&topic("many"), 0..600).await;
     process.append_each(&topic("few \u{e9}\"{*}"), [1, 2, 3]).await;
@@ -208,7 +232,11 @@ async fn fill(process: &Process) {
     append_to_message(process, message_id(2), 700).await;
     process.messages.open(message_id(2), &user("owner"), true).await.unwrap().unwrap();
     process.messages.request_stop(message_id(2)).await.unwrap();
-    let end = MessageAppend { event: rejoin::testing::event_of_type("end", "{}"), sequence_no: None, idempotency_key: None };
+    let end = MessageAppend {
+        event: rejoin::testing::event_of_type("end", "{}"),
+        sequence_no: None,
+        idempotency_key: None,
+    };
     process.messages.append(message_id(1), None, vec![end]).await.unwrap()[0].unwrap();
 }
 
@@ -221,7 +249,10 @@ pub(crate) async fn an_export_holds_all_that_there_is(fixture: &dyn Fixture) {
     let here = MemoryFixture.open(Options::default()).await;
     let imported_to = here.process().await;
     let imported = imported_to.import(&lines).await;
-    assert_eq!((imported.topics_left, imported.messages, imported.messages_left, imported.is_whole), (0, 2, 0, true));
+    assert_eq!(
+        (imported.topics_left, imported.messages, imported.messages_left, imported.is_whole),
+        (0, 2, 0, true)
+    );
     compare(&process, &imported_to).await;
     assert_eq!(imported_to.problems().await, []);
     // A file that was cut short is not taken for a whole one.
@@ -232,7 +263,10 @@ pub(crate) async fn an_export_holds_all_that_there_is(fixture: &dyn Fixture) {
 /// Entries are the same, ids where they are kept; a client that was anywhere goes on, or is told.
 async fn compare(from: &Process, to: &Process) {
     for topic in [topic("many"), topic("few \u{e9}\"{*}"), topic("purged")] {
-        let (before, after) = (from.read_all(&topic, Position::Start).await, to.read_all(&topic, Position::Start).await);
+        let (before, after) = (
+            from.read_all(&topic, Position::Start).await,
+            to.read_all(&topic, Position::Start).await,
+        );
         assert_eq!(numbers(&before), numbers(&after), "{topic}");
         assert_unbroken(&after);
         let bounds = to.bounds(&topic).await;
@@ -241,9 +275,16 @@ async fn compare(from: &Process, to: &Process) {
             match bounds.continuity(entry.id.into()) {
                 Continuity::Whole => {
                     let next = to.read_all(&topic, entry.id.into()).await;
-                    assert_eq!(next.first().map(number), before.get(place + 1).map(number), "behind {} of {topic}", entry.id);
+                    assert_eq!(
+                        next.first().map(number),
+                        before.get(place + 1).map(number),
+                        "behind {} of {topic}",
+                        entry.id
+                    );
                 }
-                Continuity::Truncated | Continuity::Ahead => assert!(!are_kept, "{} of {topic} was kept, and is truncated", entry.id),
+                Continuity::Truncated | Continuity::Ahead => {
+                    assert!(!are_kept, "{} of {topic} was kept, and is truncated", entry.id);
+                }
             }
         }
     }
@@ -258,7 +299,13 @@ async fn compare(from: &Process, to: &Process) {
             let process = process.clone();
             async move {
                 let message = process.messages.observe(id).await.unwrap().unwrap().message;
-                (message.owner, message.epoch, message.next_sequence_no, message.stop_requested, message.end.map(|end| end.terminal))
+                (
+                    message.owner,
+                    message.epoch,
+                    message.next_sequence_no,
+                    message.stop_requested,
+                    message.end.map(|end| end.terminal),
+                )
             }
         };
         assert_eq!(state(from).await, state(to).await);
@@ -266,7 +313,10 @@ async fn compare(from: &Process, to: &Process) {
 }
 
 fn numbers_or_end(entries: &[Entry]) -> Vec<String> {
-    entries.iter().map(|entry| format!("{} {}", entry.event.event_type, entry.event.payload.as_str())).collect()
+    entries
+        .iter()
+        .map(|entry| format!("{} {}", entry.event.event_type, entry.event.payload.as_str()))
+        .collect()
 }
 
 /// One backend of each kind.
@@ -291,13 +341,18 @@ async fn each_backend_takes_over_what_each_other_has_exported() {
         for (to_name, to) in one_of_each().await {
             let to = to.process().await;
             let imported = to.import(&lines).await;
-            let kept = if to_name == "nats" { imported.topics_renumbered } else { imported.topics_kept };
+            let kept =
+                if to_name == "nats" { imported.topics_renumbered } else { imported.topics_kept };
             assert_eq!((kept, imported.messages), (3, 2), "{from_name} to {to_name}");
             compare(&from, &to).await;
             assert_eq!(to.problems().await, [], "{from_name} to {to_name}");
             let again = to.import(&lines).await;
             if to_name != "nats" {
-                assert_eq!((again.topics_kept, again.topics_left, again.messages_left), (imported.topics_kept, 0, 0), "once more");
+                assert_eq!(
+                    (again.topics_kept, again.topics_left, again.messages_left),
+                    (imported.topics_kept, 0, 0),
+                    "once more"
+                );
             }
         }
     }
@@ -309,7 +364,10 @@ async fn an_entry_that_does_not_follow_is_not_imported() {
     let process = backend.process().await;
     let broken = part("u", at(5, 2), &[at(6, 1), at(6, 3)]);
     let mut importer = Importer::new(process.archives());
-    importer.take(Record::Topic { user: user("u"), origin: at(0, 0), after: at(6, 1) }).await.unwrap();
+    importer
+        .take(Record::Topic { user: user("u"), origin: at(0, 0), after: at(6, 1) })
+        .await
+        .unwrap();
     let out_of_order = importer.take(Record::Entry(broken.entries[0].clone())).await;
     assert!(out_of_order.unwrap_err().to_string().contains("does not follow"));
 }

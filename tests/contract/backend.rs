@@ -40,10 +40,12 @@ pub(crate) trait Fixture: Send + Sync {
         self.open(options).await
     }
 
-    /// How many cases a property is tried with: fewer where opening a backend costs a server's start.
+    /// How many cases a property is tried with: fewer where opening a backend costs a server's
+    /// start.
     fn property_cases(&self) -> u32;
 
-    /// By how much times that a backend tells may be off: zero where the law's own clock is the only one.
+    /// By how much times that a backend tells may be off: zero where the law's own clock is the
+    /// only one.
     fn time_tolerance(&self) -> Duration;
 }
 
@@ -70,7 +72,12 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { stream_maxlen: 100_000, replay_max_age: None, idempotency_window: Duration::from_mins(10), bytes_max: 256 * 1024 * 1024 }
+        Self {
+            stream_maxlen: 100_000,
+            replay_max_age: None,
+            idempotency_window: Duration::from_mins(10),
+            bytes_max: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -80,10 +87,12 @@ pub(crate) trait Backend: Send + Sync {
     /// The ports of one more process on this backend.
     async fn process(&self) -> Process;
 
-    /// Lets time pass, for the backend and all its processes. Real servers need real time, so laws pass seconds.
+    /// Lets time pass, for the backend and all its processes. Real servers need real time, so laws
+    /// pass seconds.
     async fn pass(&self, time: Duration);
 
-    /// How many entries over its bound a topic may keep: backends that trim approximately keep some more.
+    /// How many entries over its bound a topic may keep: backends that trim approximately keep some
+    /// more.
     fn trim_slack_entries(&self) -> usize {
         0
     }
@@ -141,7 +150,8 @@ pub(crate) trait Backend: Send + Sync {
         unreachable!("declared as lacking")
     }
 
-    /// Removes all that there is of a user's topic, as another program or a server without room may do.
+    /// Removes all that there is of a user's topic, as another program or a server without room may
+    /// do.
     async fn lose_topic(&self, _user_id: &str) {
         unreachable!("declared as lacking")
     }
@@ -170,11 +180,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn of(Ports { journal, messages, feed, archive, leases, budget, sweeper }: Ports) -> Self {
+    pub(crate) fn of(
+        Ports { journal, messages, feed, archive, leases, budget, sweeper }: Ports,
+    ) -> Self {
         Self { journal, messages, feed, leases, budget, archive, _sweeper: sweeper }
     }
 
-    /// The same under a clock that a law sets: the sweep would come by the real one, between any two steps.
+    /// The same under a clock that a law sets: the sweep would come by the real one, between any
+    /// two steps.
     pub(crate) fn without_sweep(self) -> Self {
         Self { _sweeper: None, ..self }
     }

@@ -33,7 +33,11 @@ async fn cluster() -> &'static RedisCluster {
 impl Fixture for RedisClusterFixture {
     async fn open(&self, options: Options) -> Box<dyn Backend> {
         let (cluster, prefix) = (cluster().await, format!("{}:", Uuid::new_v4().simple()));
-        Box::new(PartOfCluster { cluster, options: redis_options(cluster.urls(), true, prefix), context: options.context() })
+        Box::new(PartOfCluster {
+            cluster,
+            options: redis_options(cluster.urls(), true, prefix),
+            context: options.context(),
+        })
     }
 
     fn property_cases(&self) -> u32 {
@@ -66,7 +70,10 @@ impl Backend for PartOfCluster {
     }
 
     async fn fill_message(&self, id: MessageId, room: u64) {
-        let (key, next) = (format!("{}message-state:{{{id}}}", self.options.key_prefix), (MESSAGE_EVENTS_MAX - room).to_string());
+        let (key, next) = (
+            format!("{}message-state:{{{id}}}", self.options.key_prefix),
+            (MESSAGE_EVENTS_MAX - room).to_string(),
+        );
         for node in self.cluster.nodes() {
             if !node.ask::<Vec<String>>(redis::cmd("KEYS").arg(&key)).await.is_empty() {
                 node.command(&["HSET", &key, "next_sequence_no", &next]).await;

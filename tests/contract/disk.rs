@@ -1,4 +1,5 @@
-//! The store on disk, under a clock that the laws move. Several feeds of one store stand for several processes.
+//! The store on disk, under a clock that the laws move. Several feeds of one store stand for
+//! several processes.
 
 use std::{
     io,
@@ -118,8 +119,15 @@ impl DiskFile for BoundedFile {
 }
 
 fn open_in(folder: &TempDir, is_full: &Arc<AtomicBool>, context: &BackendContext) -> Disk {
-    let options = DiskOptions { path: folder.path().to_owned(), sync: SyncPolicy::Always, cache_bytes: 8 << 20 };
-    let directory = Bounded { inner: RealDirectory::take(folder.path()).unwrap(), is_full: Arc::clone(is_full) };
+    let options = DiskOptions {
+        path: folder.path().to_owned(),
+        sync: SyncPolicy::Always,
+        cache_bytes: 8 << 20,
+    };
+    let directory = Bounded {
+        inner: RealDirectory::take(folder.path()).unwrap(),
+        is_full: Arc::clone(is_full),
+    };
     Disk::open_in(Arc::new(directory), &options, context).unwrap()
 }
 

@@ -36,9 +36,17 @@ pub(crate) async fn a_wiped_journal_has_an_origin_behind_every_id_it_issued(fixt
     for topic in [&topic, &other] {
         let page = process.journal.read(topic, told[0].into(), AMPLE).await.unwrap();
         assert_eq!((page.entries.len(), page.more), (0, false));
-        assert_eq!(page.bounds.continuity(Position::Start), Continuity::Whole, "nothing was trimmed since the origin");
+        assert_eq!(
+            page.bounds.continuity(Position::Start),
+            Continuity::Whole,
+            "nothing was trimmed since the origin"
+        );
         for id in &told {
-            assert!(page.bounds.origin > Position::After(*id), "{:?} is not behind {id}", page.bounds.origin);
+            assert!(
+                page.bounds.origin > Position::After(*id),
+                "{:?} is not behind {id}",
+                page.bounds.origin
+            );
             assert_ne!(page.bounds.continuity((*id).into()), Continuity::Whole);
         }
         assert!(page.bounds.origin >= empty_head);
@@ -83,7 +91,11 @@ pub(crate) async fn a_restart_keeps_what_was_acknowledged(fixture: &dyn Fixture)
     backend.restart().await;
     wait_until_back(&process).await;
     assert_eq!(process.bounds(&topic).await, before);
-    assert_eq!(process.append_one(with_key(&topic, 6, "k")).await.id, told[5], "keys are kept as well");
+    assert_eq!(
+        process.append_one(with_key(&topic, 6, "k")).await.id,
+        told[5],
+        "keys are kept as well"
+    );
     told.extend(process.append_batch(&topic, 7..9).await);
     let entries = backend.process().await.read_all(&topic, Position::Start).await;
     assert_eq!(ids(&entries), told);
@@ -137,7 +149,8 @@ pub(crate) async fn a_feed_catches_up_after_an_outage(fixture: &dyn Fixture) {
         backend.start().await;
         let other = reconnected(&*backend).await;
         other.append_batch(&topic, 0..3).await;
-        soon("what was appended before the feed was back", follower.follow_until(3 + round * 3)).await;
+        soon("what was appended before the feed was back", follower.follow_until(3 + round * 3))
+            .await;
         let all = other.read_all(&topic, Position::Start).await;
         assert_eq!(ids(&follower.entries), ids(&all)[..follower.entries.len()]);
     }
@@ -166,7 +179,11 @@ pub(crate) async fn a_backend_that_falls_silent_is_given_up_in_time(fixture: &dy
     eventually("the feed listens again", async || process.feed.watch(&other).await.is_ok()).await;
     process.append_one(to_append(&topic, 3)).await;
     soon("what was appended since", follower.follow_until(4)).await;
-    assert_eq!(numbers(&follower.entries), [0, 1, 2, 3], "what was tried before and after is there once");
+    assert_eq!(
+        numbers(&follower.entries),
+        [0, 1, 2, 3],
+        "what was tried before and after is there once"
+    );
     assert_eq!(process.read_all(&topic, told[1].into()).await.len(), 2);
 }
 
@@ -178,7 +195,11 @@ pub(crate) async fn a_full_backend_takes_nothing_and_keeps_what_it_has(fixture: 
     let batch = || vec![with_key(&topic, 3, "a"), with_key(&other, 4, "b"), to_append(&topic, 5)];
     let refused = process.journal.append(batch()).await.unwrap_err();
     assert_eq!(refused.kind, BackendErrorKind::Full, "{refused:?}");
-    assert_eq!(ids(&process.read_all(&topic, Position::Start).await), told, "reading goes on, and nothing came of it");
+    assert_eq!(
+        ids(&process.read_all(&topic, Position::Start).await),
+        told,
+        "reading goes on, and nothing came of it"
+    );
     assert!(process.read_all(&other, Position::Start).await.is_empty());
     backend.make_room().await;
     let appended = process.append(batch()).await;
@@ -203,12 +224,26 @@ async fn a_vanished_topic(backend: &dyn Backend) {
         let page = process.journal.read(&topic, told[0].into(), AMPLE).await.unwrap();
         assert_eq!(ids(&page.entries), later);
         for id in &told[..3] {
-            assert_eq!(page.bounds.continuity((*id).into()), Continuity::Truncated, "{id} with {:?}", page.bounds);
+            assert_eq!(
+                page.bounds.continuity((*id).into()),
+                Continuity::Truncated,
+                "{id} with {:?}",
+                page.bounds
+            );
         }
         let last = Position::After(told[3]);
         let is_known_as_last = page.bounds.floor == Some(last);
-        assert!(is_known_as_last || page.bounds.continuity(last) == Continuity::Truncated, "{last:?} with {:?}", page.bounds);
-        assert_eq!(page.bounds.continuity(head), Continuity::Whole, "{head:?} with {:?}", page.bounds);
+        assert!(
+            is_known_as_last || page.bounds.continuity(last) == Continuity::Truncated,
+            "{last:?} with {:?}",
+            page.bounds
+        );
+        assert_eq!(
+            page.bounds.continuity(head),
+            Continuity::Whole,
+            "{head:?} with {:?}",
+            page.bounds
+        );
         later.extend(process.append_each(&topic, [count]).await);
         assert!(told[3] < later[0] && head.is_before(later[0]), "ids go on increasing");
     }
@@ -227,7 +262,9 @@ pub(crate) async fn a_broadcast_reaches_a_process_whose_feed_is_cut(fixture: &dy
         for number in 0..BROADCASTS {
             loop {
                 match soon("the broadcast", signals.next()).await.unwrap() {
-                    Signal::Broadcast(heard) => break assert_eq!(heard, event(number), "each comes once, in order"),
+                    Signal::Broadcast(heard) => {
+                        break assert_eq!(heard, event(number), "each comes once, in order");
+                    }
                     Signal::Interrupted => {}
                     other => panic!("nothing was appended: {other:?}"),
                 }
@@ -250,6 +287,7 @@ async fn wait_until_back(process: &Process) {
 async fn assert_away<T>(call: impl Future<Output = Result<T, BackendError>>) {
     let answer = tokio::time::timeout(ANSWERED_WITHIN, call).await.expect("no call hangs");
     let Err(error) = answer else { panic!("the backend is away, and answered") };
-    let kinds = [BackendErrorKind::Unavailable, BackendErrorKind::Disconnected, BackendErrorKind::Timeout];
+    let kinds =
+        [BackendErrorKind::Unavailable, BackendErrorKind::Disconnected, BackendErrorKind::Timeout];
     assert!(kinds.contains(&error.kind), "{error}");
 }

@@ -1,6 +1,7 @@
 //! The laws of [`rejoin::ports::feed::Feed`].
 //!
-//! A feed may say less than it knows (a hint, an interruption): a listener then reads the journal, and so do these laws.
+//! A feed may say less than it knows (a hint, an interruption): a listener then reads the journal,
+//! and so do these laws.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,7 +32,11 @@ pub(crate) async fn what_is_appended_after_watching_is_signalled(fixture: &dyn F
         told.extend(writer.append_batch(&topic, numbers).await);
         for follower in &mut followers {
             soon("the signals", follower.follow_until(told.len())).await;
-            assert_eq!(ids(&follower.entries), told, "what was there before is not signalled, and all that came after is");
+            assert_eq!(
+                ids(&follower.entries),
+                told,
+                "what was there before is not signalled, and all that came after is"
+            );
         }
     }
 }
@@ -49,17 +54,30 @@ pub(crate) async fn signals_come_in_order_and_tell_the_entry_before(fixture: &dy
         writer.append(topics.iter().map(|topic| to_append(topic, number)).collect()).await;
     }
     let mut last: HashMap<Topic, EventId> = HashMap::new();
-    let heads = [one.bounds(&topics[0]).await.head, one.bounds(&topics[1]).await.head, one.bounds(&topics[2]).await.head];
-    while !topics.iter().zip(heads).all(|(topic, head)| last.get(topic).copied().map(Position::After) == Some(head)) {
+    let heads = [
+        one.bounds(&topics[0]).await.head,
+        one.bounds(&topics[1]).await.head,
+        one.bounds(&topics[2]).await.head,
+    ];
+    while !topics
+        .iter()
+        .zip(heads)
+        .all(|(topic, head)| last.get(topic).copied().map(Position::After) == Some(head))
+    {
         match soon("a signal", signals.next()).await.unwrap() {
             Signal::Appended(topic, entry) => {
                 if let Some(before) = last.insert(topic, entry.id) {
                     assert!(before < entry.id);
-                    assert!(entry.prev.is_none_or(|prev| prev == Position::After(before)), "nothing was interrupted: {entry:?}");
+                    assert!(
+                        entry.prev.is_none_or(|prev| prev == Position::After(before)),
+                        "nothing was interrupted: {entry:?}"
+                    );
                 }
             }
             // From here on nothing is known but what the journal says.
-            Signal::Interrupted => last.extend(topics.iter().cloned().zip(heads.iter().filter_map(|head| head.id()))),
+            Signal::Interrupted => {
+                last.extend(topics.iter().cloned().zip(heads.iter().filter_map(|head| head.id())));
+            }
             Signal::Grown(topic) => {
                 let entries = one.read_all(&topic, Position::Start).await;
                 last.insert(topic, entries[entries.len() - 1].id);
@@ -115,7 +133,11 @@ pub(crate) async fn watching_twice_is_harmless(fixture: &dyn Fixture) {
         process.append_each(&topic, [number]).await;
         soon("the signal", follower.follow_until(number + 1)).await;
     }
-    assert!(follower.signals_taken <= 5 + follower.interruptions, "each append is signalled once: {}", follower.signals_taken);
+    assert!(
+        follower.signals_taken <= 5 + follower.interruptions,
+        "each append is signalled once: {}",
+        follower.signals_taken
+    );
     process.feed.unwatch(&topic).await;
     assert_silent_about(&process, &topic, follower).await;
 }
@@ -131,15 +153,23 @@ pub(crate) async fn unwatching_stops_the_signals(fixture: &dyn Fixture) {
     assert_silent_about(&process, &topic, follower).await;
 }
 
-/// Appends to a topic that is no longer watched, and then to one that is: only this one is heard of.
-async fn assert_silent_about(process: &crate::contract::backend::Process, unwatched: &Topic, mut follower: Follower) {
+/// Appends to a topic that is no longer watched, and then to one that is: only this one is heard
+/// of.
+async fn assert_silent_about(
+    process: &crate::contract::backend::Process,
+    unwatched: &Topic,
+    mut follower: Follower,
+) {
     let (sentinel, before) = (topic("sentinel"), follower.interruptions);
     process.feed.watch(&sentinel).await.unwrap();
     process.append_each(unwatched, 100..103).await;
     let sent = process.append_each(&sentinel, [0]).await;
     let seen = follower.entries.len();
     soon("the sentinel", follower.follow_elsewhere(&sentinel, sent[0])).await;
-    assert!(follower.entries.len() == seen || follower.interruptions > before, "a topic that is not watched was signalled");
+    assert!(
+        follower.entries.len() == seen || follower.interruptions > before,
+        "a topic that is not watched was signalled"
+    );
 }
 
 pub(crate) async fn a_topic_can_be_watched_again(fixture: &dyn Fixture) {
@@ -205,7 +235,9 @@ pub(crate) async fn next_of(signals: &mut BoxStream<'static, Signal>, expected: 
         match signals.next().await.expect("a feed lasts as long as its process") {
             Signal::Interrupted => {}
             signal => {
-                let (Signal::Appended(topic, _) | Signal::Grown(topic)) = &signal else { panic!("unexpected: {signal:?}") };
+                let (Signal::Appended(topic, _) | Signal::Grown(topic)) = &signal else {
+                    panic!("unexpected: {signal:?}")
+                };
                 assert_eq!(topic, expected);
                 return signal;
             }

@@ -1,4 +1,5 @@
-//! The least that a hub does: it follows one topic by signals, and reads the journal only where they say so.
+//! The least that a hub does: it follows one topic by signals, and reads the journal only where
+//! they say so.
 
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
@@ -33,7 +34,15 @@ impl Follower {
         process.feed.watch(topic).await.unwrap();
         let position = process.bounds(topic).await.head;
         let (process, topic) = (process.clone(), topic.clone());
-        Self { process, topic, signals, position, entries: Vec::new(), signals_taken: 0, interruptions: 0 }
+        Self {
+            process,
+            topic,
+            signals,
+            position,
+            entries: Vec::new(),
+            signals_taken: 0,
+            interruptions: 0,
+        }
     }
 
     /// Waits for signals until it has seen so many entries.
@@ -72,25 +81,31 @@ impl Follower {
     async fn take(&mut self, signal: Signal) {
         self.signals_taken += 1;
         match signal {
-            Signal::Appended(topic, entry) if topic == self.topic => match step(self.position, entry.id, entry.prev) {
-                Step::Old => {}
-                Step::Next => {
-                    self.position = entry.id.into();
-                    self.entries.push(entry);
+            Signal::Appended(topic, entry) if topic == self.topic => {
+                match step(self.position, entry.id, entry.prev) {
+                    Step::Old => {}
+                    Step::Next => {
+                        self.position = entry.id.into();
+                        self.entries.push(entry);
+                    }
+                    Step::Gap => self.catch_up().await,
                 }
-                Step::Gap => self.catch_up().await,
-            },
+            }
             Signal::Grown(topic) if topic == self.topic => self.catch_up().await,
             Signal::Interrupted => {
                 self.interruptions += 1;
                 self.catch_up().await;
             }
-            Signal::Appended(..) | Signal::Grown(_) | Signal::Broadcast(_) | Signal::CloseConnections(_) => {}
+            Signal::Appended(..)
+            | Signal::Grown(_)
+            | Signal::Broadcast(_)
+            | Signal::CloseConnections(_) => {}
         }
     }
 
     async fn catch_up(&mut self) {
         self.entries.extend(self.process.read_all(&self.topic, self.position).await);
-        self.position = self.entries.last().map_or(self.position, |last| last.id.into()).max(self.position);
+        self.position =
+            self.entries.last().map_or(self.position, |last| last.id.into()).max(self.position);
     }
 }

@@ -52,12 +52,21 @@ pub(crate) fn to_append(topic: &Topic, number: usize) -> Append {
 }
 
 pub(crate) fn with_key(topic: &Topic, number: usize, key: &str) -> Append {
-    Append { idempotency_key: Some(IdempotencyKey::parse(key).unwrap()), ..to_append(topic, number) }
+    Append {
+        idempotency_key: Some(IdempotencyKey::parse(key).unwrap()),
+        ..to_append(topic, number)
+    }
 }
 
 impl Process {
     pub(crate) async fn append(&self, batch: Vec<Append>) -> Vec<Appended> {
-        self.journal.append(batch).await.unwrap().into_iter().map(|appended| appended.unwrap()).collect()
+        self.journal
+            .append(batch)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|appended| appended.unwrap())
+            .collect()
     }
 
     /// Appends one event.
@@ -68,7 +77,11 @@ impl Process {
     }
 
     /// Appends numbered events one by one, and tells their ids.
-    pub(crate) async fn append_each(&self, topic: &Topic, numbers: impl IntoIterator<Item = usize>) -> Vec<EventId> {
+    pub(crate) async fn append_each(
+        &self,
+        topic: &Topic,
+        numbers: impl IntoIterator<Item = usize>,
+    ) -> Vec<EventId> {
         let mut ids = Vec::new();
         for number in numbers {
             ids.push(self.append_one(to_append(topic, number)).await.id);
@@ -77,7 +90,11 @@ impl Process {
     }
 
     /// Appends numbered events in one batch, and tells their ids.
-    pub(crate) async fn append_batch(&self, topic: &Topic, numbers: impl IntoIterator<Item = usize>) -> Vec<EventId> {
+    pub(crate) async fn append_batch(
+        &self,
+        topic: &Topic,
+        numbers: impl IntoIterator<Item = usize>,
+    ) -> Vec<EventId> {
         let batch = numbers.into_iter().map(|number| to_append(topic, number)).collect();
         self.append(batch).await.into_iter().map(|appended| appended.id).collect()
     }
@@ -112,6 +129,12 @@ impl Process {
 pub(crate) fn assert_unbroken(entries: &[Entry]) {
     for pair in entries.windows(2) {
         assert!(pair[0].id < pair[1].id, "{} is not behind {}", pair[1].id, pair[0].id);
-        assert_eq!(pair[1].prev, Some(Position::After(pair[0].id)), "the entry before {} is {}", pair[1].id, pair[0].id);
+        assert_eq!(
+            pair[1].prev,
+            Some(Position::After(pair[0].id)),
+            "the entry before {} is {}",
+            pair[1].id,
+            pair[0].id
+        );
     }
 }

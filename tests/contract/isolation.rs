@@ -19,7 +19,8 @@ use crate::contract::{
 const LONG: Duration = Duration::from_mins(10);
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
-/// Ids that meet in keys, patterns, subjects, channels, paths or collations that are made without care.
+/// Ids that meet in keys, patterns, subjects, channels, paths or collations that are made without
+/// care.
 fn hostile_ids() -> Vec<String> {
     let mut ids: Vec<String> = [
         "a",
@@ -100,7 +101,13 @@ fn hostile_ids() -> Vec<String> {
     .map(str::to_owned)
     .to_vec();
     // The longest there may be, alike but for the last byte, and one that begins as they do.
-    ids.extend([format!("{}y", "x".repeat(255)), "x".repeat(256), "x".repeat(255), "é".repeat(128), format!("message:{UUID}")]);
+    ids.extend([
+        format!("{}y", "x".repeat(255)),
+        "x".repeat(256),
+        "x".repeat(255),
+        "é".repeat(128),
+        format!("message:{UUID}"),
+    ]);
     ids
 }
 
@@ -121,7 +128,11 @@ pub(crate) async fn no_user_id_reaches_another_journal(fixture: &dyn Fixture) {
         let entries = process.read_all(topic, Position::Start).await;
         assert_eq!(numbers(&entries), [2 * n, 2 * n + 1], "{topic}");
         let bounds = process.bounds(topic).await;
-        assert_eq!((bounds.oldest, bounds.head), (Some(entries[0].id), entries[1].id.into()), "{topic}");
+        assert_eq!(
+            (bounds.oldest, bounds.head),
+            (Some(entries[0].id), entries[1].id.into()),
+            "{topic}"
+        );
     }
 }
 
@@ -133,7 +144,8 @@ pub(crate) async fn no_user_id_reaches_another_feed(fixture: &dyn Fixture) {
         let process = backend.process().await;
         let mut signals = process.feed.signals();
         process.feed.watch(watched).await.unwrap();
-        let others = topics.iter().filter(|topic| *topic != watched && matches!(topic, Topic::User(_)));
+        let others =
+            topics.iter().filter(|topic| *topic != watched && matches!(topic, Topic::User(_)));
         process.append(others.map(|topic| to_append(topic, 0)).collect()).await;
         process.append_each(watched, [1]).await;
         soon("the signal", next_of(&mut signals, watched)).await;
@@ -148,16 +160,30 @@ pub(crate) async fn no_user_id_reaches_another_limit(fixture: &dyn Fixture) {
     for user in &users {
         let lease = LeaseId(Uuid::new_v4());
         assert!(process.leases.acquire(user, lease, 1, LONG).await.unwrap(), "{user}");
-        assert_eq!(process.budget.take(user, Position::Start, 1, LONG).await.unwrap(), Ok(0), "{user}");
+        assert_eq!(
+            process.budget.take(user, Position::Start, 1, LONG).await.unwrap(),
+            Ok(0),
+            "{user}"
+        );
         held.push((user.clone(), lease));
     }
     for user in &users {
         assert_eq!(process.leases.count(user).await.unwrap(), 1, "{user}");
-        assert!(!process.leases.acquire(user, LeaseId(Uuid::new_v4()), 1, LONG).await.unwrap(), "{user}");
-        assert!(process.budget.take(user, Position::Start, 1, LONG).await.unwrap().is_err(), "{user}");
+        assert!(
+            !process.leases.acquire(user, LeaseId(Uuid::new_v4()), 1, LONG).await.unwrap(),
+            "{user}"
+        );
+        assert!(
+            process.budget.take(user, Position::Start, 1, LONG).await.unwrap().is_err(),
+            "{user}"
+        );
     }
     // A lease is a user's own: its id under another name gives nothing back.
-    let swapped: Vec<_> = held.iter().zip(held.iter().skip(1)).map(|((user, _), (_, lease))| (user.clone(), *lease)).collect();
+    let swapped: Vec<_> = held
+        .iter()
+        .zip(held.iter().skip(1))
+        .map(|((user, _), (_, lease))| (user.clone(), *lease))
+        .collect();
     process.leases.release(&swapped).await.unwrap();
     process.leases.release(&held[..1]).await.unwrap();
     for (n, user) in users.iter().enumerate() {
@@ -174,7 +200,11 @@ pub(crate) async fn a_purge_removes_one_topic_alone(fixture: &dyn Fixture) {
         process.journal.purge(topic.user().unwrap()).await.unwrap();
         assert!(process.read_all(topic, Position::Start).await.is_empty());
         for (n, other) in topics.iter().enumerate() {
-            assert_eq!(process.bounds(other).await.oldest.is_some(), n > purged, "purged {topic}, and {other} with it");
+            assert_eq!(
+                process.bounds(other).await.oldest.is_some(),
+                n > purged,
+                "purged {topic}, and {other} with it"
+            );
         }
     }
 }

@@ -39,7 +39,8 @@ impl Fixture for MemoryFixture {
             idempotency_window: options.idempotency_window,
             max_bytes: options.bytes_max,
         };
-        let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
+        let journal =
+            Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
         let limits = Arc::new(LocalLimits::new(Arc::clone(&clock) as _));
         Box::new(Memory { clock, options, journal, limits })
     }
@@ -91,6 +92,7 @@ impl Backend for Memory {
     async fn wipe(&self) {
         // No process comes back within the millisecond.
         self.pass(Duration::from_millis(1)).await;
-        *self.journal.lock().unwrap() = Arc::new(MemoryJournal::new(self.options.clone(), Arc::clone(&self.clock) as _));
+        *self.journal.lock().unwrap() =
+            Arc::new(MemoryJournal::new(self.options.clone(), Arc::clone(&self.clock) as _));
     }
 }

@@ -1,10 +1,12 @@
 //! The contract suite: what the ports' docs promise, shown for every adapter by the same functions.
 //!
-//! A law is one `async fn` over a [`backend::Fixture`], named as a sentence. An adapter joins with one `contract!` block
-//! below, and passes every law. What its backend *can't* do at all (a server that isn't there can't be away) is declared
-//! in that block with the reason, and shows as an ignored test with that reason: nothing is skipped silently.
+//! A law is one `async fn` over a [`backend::Fixture`], named as a sentence. An adapter joins with
+//! one `contract!` block below, and passes every law. What its backend *can't* do at all (a server
+//! that isn't there can't be away) is declared in that block with the reason, and shows as an
+//! ignored test with that reason: nothing is skipped silently.
 //!
-//! Of a group of laws a block says `has`, and they run, or `(lacks "why")`, and they are shown as ignored.
+//! Of a group of laws a block says `has`, and they run, or `(lacks "why")`, and they are shown as
+//! ignored.
 
 #![expect(clippy::disallowed_methods, reason = "tests make ids of their own")]
 
@@ -48,7 +50,8 @@ macro_rules! law {
     };
 }
 
-/// Makes a test of each law, for one adapter. A law that is missing here is dead code, which the lints refuse.
+/// Makes a test of each law, for one adapter. A law that is missing here is dead code, which the
+/// lints refuse.
 macro_rules! contract {
     (
         mod $adapter:ident: $fixture:expr;

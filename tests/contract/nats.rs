@@ -1,5 +1,5 @@
-//! NATS: one private server for all laws, and a cluster of three, with names for each law; laws that kill a server have one of their
-//! own, and of the cluster they kill the leader.
+//! NATS: one private server for all laws, and a cluster of three, with names for each law; laws
+//! that kill a server have one of their own, and of the cluster they kill the leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,7 +73,8 @@ async fn shared_cluster() -> Arc<Mutex<NatsCluster>> {
     static CLUSTER: OnceCell<Arc<Mutex<NatsCluster>>> = OnceCell::const_new();
     let start = async || {
         let cluster = NatsCluster::start().await;
-        let servers = cluster.servers.into_iter().map(NatsServer::ending_with_this_process).collect();
+        let servers =
+            cluster.servers.into_iter().map(NatsServer::ending_with_this_process).collect();
         Arc::new(Mutex::new(NatsCluster { servers }))
     };
     Arc::clone(CLUSTER.get_or_init(start).await)
@@ -82,12 +83,20 @@ async fn shared_cluster() -> Arc<Mutex<NatsCluster>> {
 impl OfNats {
     async fn on(server: Arc<Mutex<NatsServer>>, options: &Options) -> Box<dyn Backend> {
         let url = server.lock().await.url();
-        Box::new(Self { servers: Servers::One(server), options: nats_options(url, 1), context: context(options) })
+        Box::new(Self {
+            servers: Servers::One(server),
+            options: nats_options(url, 1),
+            context: context(options),
+        })
     }
 
     async fn on_three(cluster: Arc<Mutex<NatsCluster>>, options: &Options) -> Box<dyn Backend> {
         let urls = cluster.lock().await.urls();
-        Box::new(Self { servers: Servers::Three(cluster), options: nats_options(urls, 3), context: context(options) })
+        Box::new(Self {
+            servers: Servers::Three(cluster),
+            options: nats_options(urls, 3),
+            context: context(options),
+        })
     }
 
     async fn ask(&self, what: &str, question: Value) -> Value {
@@ -179,7 +188,9 @@ impl Backend for OfNats {
     async fn wipe(&self) {
         match &self.servers {
             Servers::One(server) => server.lock().await.wipe(&self.options.stream_prefix).await,
-            Servers::Three(cluster) => cluster.lock().await.servers[0].wipe(&self.options.stream_prefix).await,
+            Servers::Three(cluster) => {
+                cluster.lock().await.servers[0].wipe(&self.options.stream_prefix).await;
+            }
         }
     }
 
@@ -231,6 +242,7 @@ impl Backend for OfNats {
 
     async fn lose_topic(&self, user_id: &str) {
         let subject = format!("{}.user.{user_id}", self.options.subject_prefix);
-        self.ask(&format!("STREAM.PURGE.{}", self.stream("EVENTS")), json!({ "filter": subject })).await;
+        self.ask(&format!("STREAM.PURGE.{}", self.stream("EVENTS")), json!({ "filter": subject }))
+            .await;
     }
 }

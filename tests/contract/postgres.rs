@@ -1,8 +1,9 @@
-//! The backend in Postgres: one private server for all laws, with a schema for each; laws that kill it have one of
-//! their own.
+//! The backend in Postgres: one private server for all laws, with a schema for each; laws that kill
+//! it have one of their own.
 //!
-//! The schema's clock is a function, so laws move time by another function in its place, as they move the clock of the
-//! backend in memory. Time goes on by itself as well, which is what the tolerance is for.
+//! The schema's clock is a function, so laws move time by another function in its place, as they
+//! move the clock of the backend in memory. Time goes on by itself as well, which is what the
+//! tolerance is for.
 
 use std::{
     sync::{
@@ -75,7 +76,9 @@ impl Fixture for PostgresFixture {
 impl OfPostgres {
     fn move_clock(&self, by_ms: i64) {
         let ahead_ms = self.ahead_ms.fetch_add(by_ms, Ordering::SeqCst) + by_ms;
-        self.set_clock(&format!("floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}"));
+        self.set_clock(&format!(
+            "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + {ahead_ms}"
+        ));
     }
 
     fn set_clock(&self, now_ms: &str) {
@@ -89,8 +92,12 @@ impl OfPostgres {
 #[async_trait]
 impl Backend for OfPostgres {
     async fn process(&self) -> Process {
-        let options =
-            PostgresOptions { url: self.server.url(), schema: self.schema.clone(), max_connections: CONNECTIONS, timeout: CALL_TIMEOUT };
+        let options = PostgresOptions {
+            url: self.server.url(),
+            schema: self.schema.clone(),
+            max_connections: CONNECTIONS,
+            timeout: CALL_TIMEOUT,
+        };
         let process = Process::of(postgres::open(options, &self.options.context()).await.unwrap());
         if self.is_clock_set { process.without_sweep() } else { process }
     }
@@ -109,7 +116,10 @@ impl Backend for OfPostgres {
 
     async fn fill_message(&self, id: MessageId, room: u64) {
         let next = MESSAGE_EVENTS_MAX - room;
-        self.server.run_sql(&format!("UPDATE {}.messages SET next_sequence_no = {next} WHERE message_id = '{id}'", self.schema));
+        self.server.run_sql(&format!(
+            "UPDATE {}.messages SET next_sequence_no = {next} WHERE message_id = '{id}'",
+            self.schema
+        ));
     }
 
     async fn step_clock_back(&self, by: Duration) {
@@ -158,7 +168,10 @@ impl Backend for OfPostgres {
     }
 
     async fn lose_topic(&self, user_id: &str) {
-        self.server.run_sql(&format!("DELETE FROM {}.user_events WHERE user_id = '{user_id}'", self.schema));
+        self.server.run_sql(&format!(
+            "DELETE FROM {}.user_events WHERE user_id = '{user_id}'",
+            self.schema
+        ));
     }
 
     async fn cut_feeds(&self) {

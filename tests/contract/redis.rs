@@ -1,4 +1,5 @@
-//! Redis: one private server for all laws, with a prefix for each; laws that kill it have one of their own.
+//! Redis: one private server for all laws, with a prefix for each; laws that kill it have one of
+//! their own.
 
 use std::{
     sync::{
@@ -50,7 +51,8 @@ pub(crate) async fn process(options: &RedisOptions, context: &BackendContext) ->
 /// The server of all laws that leave it alive. It ends with the process.
 async fn shared_server() -> Arc<Mutex<RedisServer>> {
     static SERVER: OnceCell<Arc<Mutex<RedisServer>>> = OnceCell::const_new();
-    let start = async || Arc::new(Mutex::new(RedisServer::start().await.ending_with_this_process()));
+    let start =
+        async || Arc::new(Mutex::new(RedisServer::start().await.ending_with_this_process()));
     Arc::clone(SERVER.get_or_init(start).await)
 }
 
@@ -64,7 +66,12 @@ pub(crate) async fn wipe_prefix(server: &RedisServer, prefix: &str) {
 impl OneServer {
     async fn on(server: Arc<Mutex<RedisServer>>, options: &Options) -> Self {
         let (url, prefix) = (server.lock().await.url(), format!("{}:", Uuid::new_v4().simple()));
-        Self { server, options: redis_options(url, false, prefix), context: options.context(), clock: None }
+        Self {
+            server,
+            options: redis_options(url, false, prefix),
+            context: options.context(),
+            clock: None,
+        }
     }
 
     async fn start(options: &Options) -> Self {
@@ -128,7 +135,16 @@ impl Backend for OneServer {
 
     async fn fill_message(&self, id: MessageId, room: u64) {
         let next = (MESSAGE_EVENTS_MAX - room).to_string();
-        self.server.lock().await.command(&["HSET", &self.key(&format!("message-state:{{{id}}}")), "next_sequence_no", &next]).await;
+        self.server
+            .lock()
+            .await
+            .command(&[
+                "HSET",
+                &self.key(&format!("message-state:{{{id}}}")),
+                "next_sequence_no",
+                &next,
+            ])
+            .await;
     }
 
     async fn wipe(&self) {
@@ -165,7 +181,11 @@ impl Backend for OneServer {
     }
 
     async fn lose_topic(&self, user_id: &str) {
-        self.server.lock().await.command(&["DEL", &self.key(&format!("user:{user_id}:stream"))]).await;
+        self.server
+            .lock()
+            .await
+            .command(&["DEL", &self.key(&format!("user:{user_id}:stream"))])
+            .await;
     }
 
     async fn cut_feeds(&self) {
@@ -173,7 +193,8 @@ impl Backend for OneServer {
     }
 }
 
-/// What a server whose clock was set back finds: ids, and heads of topics without a stream, that lie ahead of its time.
+/// What a server whose clock was set back finds: ids, and heads of topics without a stream, that
+/// lie ahead of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
     let backend = OneServer::on(shared_server().await, &Options::default()).await;
@@ -181,13 +202,26 @@ async fn ids_strictly_increase_behind_what_lies_ahead_of_the_servers_clock() {
     let server = backend.server.lock().await;
     let ahead_ms = server.ask::<(u64, u64)>(&redis::cmd("TIME")).await.0 * 1_000 + 3_600_000;
     let last = format!("{ahead_ms}-7");
-    server.command(&["XADD", &backend.key("user:u1:stream"), &last, "event", r#"{"type":"t","payload":0}"#]).await;
+    server
+        .command(&[
+            "XADD",
+            &backend.key("user:u1:stream"),
+            &last,
+            "event",
+            r#"{"type":"t","payload":0}"#,
+        ])
+        .await;
     server.command(&["SET", &backend.key("rejoin:clock"), &ahead_ms.to_string()]).await;
     let quiet_head = process.bounds(&topic("quiet")).await.head;
     assert!(quiet_head >= EventId::timed(ahead_ms - 1, 0).into(), "a head does not go back");
-    for (topic, before) in [(topic("u1"), last.parse::<EventId>().unwrap().into()), (topic("quiet"), quiet_head)] {
+    for (topic, before) in
+        [(topic("u1"), last.parse::<EventId>().unwrap().into()), (topic("quiet"), quiet_head)]
+    {
         let told = process.append_batch(&topic, 1..4).await;
-        assert!(told.is_sorted_by(|before, after| before < after) && before.is_before(told[0]), "{told:?} behind {before:?}");
+        assert!(
+            told.is_sorted_by(|before, after| before < after) && before.is_before(told[0]),
+            "{told:?} behind {before:?}"
+        );
         assert_eq!(process.read_all(&topic, before).await.len(), 3);
     }
 }
@@ -202,7 +236,8 @@ async fn a_broadcast_reaches_a_process_whose_signals_overran() {
     let mut signals = deaf.feed.signals();
     deaf.feed.watch(&topic).await.unwrap();
     let (mut sent, mut heard, mut interruptions) = (0, 0, 0);
-    // On a busy machine the signals may come so slowly that reading keeps up with them: then more are sent.
+    // On a busy machine the signals may come so slowly that reading keeps up with them: then more
+    // are sent.
     while interruptions == 0 {
         for _ in 0..BROADCASTS {
             writer.append_batch(&topic, 0..FLOOD / BROADCASTS).await;
@@ -222,7 +257,8 @@ async fn a_broadcast_reaches_a_process_whose_signals_overran() {
     }
 }
 
-/// A process that was away for longer than broadcasts are kept says so, and goes on with those that are there.
+/// A process that was away for longer than broadcasts are kept says so, and goes on with those that
+/// are there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broadcasts_that_are_gone_are_reported_and_too_many_are_refused() {
     let mut backend = OneServer::on(shared_server().await, &Options::default()).await;

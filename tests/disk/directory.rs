@@ -25,7 +25,8 @@ use super::{context, open, options};
 const AMPLE: PageLimit = PageLimit { entries_max: 1_000, bytes_max: 1 << 22 };
 
 fn append(user: &str, key: Option<&str>) -> Append {
-    let idempotency_key = key.map(|key| rejoin::domain::idempotency_key::IdempotencyKey::parse(key).unwrap());
+    let idempotency_key =
+        key.map(|key| rejoin::domain::idempotency_key::IdempotencyKey::parse(key).unwrap());
     Append { user: UserId::parse(user).unwrap(), event: event("{}"), idempotency_key }
 }
 
@@ -39,10 +40,15 @@ async fn promise_4_all_that_counts_is_there_when_the_store_is_opened_again() {
         let topic = Topic::User(UserId::parse("u1").unwrap());
         if let Some(bounds) = bounds {
             assert_eq!(journal.bounds(&topic).await.unwrap(), bounds, "origin, floor and head");
-            let again = journal.append(vec![append("u1", Some(&format!("k{}", round - 1)))]).await.unwrap();
+            let again =
+                journal.append(vec![append("u1", Some(&format!("k{}", round - 1)))]).await.unwrap();
             assert!(again[0].as_ref().unwrap().duplicate, "keys are kept");
         }
-        for appended in journal.append(vec![append("u1", Some(&format!("k{round}"))), append("u1", None)]).await.unwrap() {
+        for appended in journal
+            .append(vec![append("u1", Some(&format!("k{round}"))), append("u1", None)])
+            .await
+            .unwrap()
+        {
             told.push(appended.unwrap().id);
         }
         let page = journal.read(&topic, Position::Start, AMPLE).await.unwrap();
@@ -65,10 +71,19 @@ async fn a_second_process_is_refused_and_the_directory_is_its_owners_alone() {
     let refused = Disk::open(&options(&path), &context()).err().unwrap();
     assert!(refused.to_string().contains("is in use by another process"), "{refused}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-    command.arg("serve").env("REJOIN_EVENTS__BACKEND", "disk").env("REJOIN_DISK__PATH", &path).env("REJOIN_SERVER__LISTEN", "127.0.0.1:0");
+    command
+        .arg("serve")
+        .env("REJOIN_EVENTS__BACKEND", "disk")
+        .env("REJOIN_DISK__PATH", &path)
+        .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0");
     let output = command.stdin(Stdio::null()).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("is in use by another process") && said.contains("disk.path"), "{said}");
+    assert!(
+        !output.status.success()
+            && said.contains("is in use by another process")
+            && said.contains("disk.path"),
+        "{said}"
+    );
     drop(disk);
 }
 
@@ -79,7 +94,11 @@ async fn a_directory_that_can_not_be_used_is_named() {
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let refused = Disk::open(&options(&path), &context()).err().unwrap();
-        assert!(matches!(refused, OpenError::Directory(_)) && refused.to_string().contains(path.to_str().unwrap()), "{refused}");
+        assert!(
+            matches!(refused, OpenError::Directory(_))
+                && refused.to_string().contains(path.to_str().unwrap()),
+            "{refused}"
+        );
     }
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
@@ -101,10 +120,18 @@ async fn a_damaged_store_is_not_opened_and_nothing_is_changed() {
     super::released(folder.path()).await;
     let table = folder.path().join("rejoin.redb");
     let whole = fs::read(&table).unwrap();
-    for damaged in [Vec::new(), b"something else".repeat(1_000), whole[..whole.len() / 2].to_vec()] {
+    for damaged in [Vec::new(), b"something else".repeat(1_000), whole[..whole.len() / 2].to_vec()]
+    {
         fs::write(&table, &damaged).unwrap();
-        let refused = Disk::open(&options(folder.path()), &context()).err().map(|refused| refused.to_string());
-        assert!(refused.as_ref().is_some_and(|refused| refused.contains(folder.path().to_str().unwrap())), "{refused:?}");
+        let refused = Disk::open(&options(folder.path()), &context())
+            .err()
+            .map(|refused| refused.to_string());
+        assert!(
+            refused
+                .as_ref()
+                .is_some_and(|refused| refused.contains(folder.path().to_str().unwrap())),
+            "{refused:?}"
+        );
     }
     let mut flipped = whole.clone();
     // In each block but the header.
@@ -113,9 +140,17 @@ async fn a_damaged_store_is_not_opened_and_nothing_is_changed() {
     }
     fs::write(&table, &flipped).unwrap();
     let refused = Disk::open(&options(folder.path()), &context()).err().unwrap();
-    assert!(matches!(refused, OpenError::Damaged { .. }) && refused.to_string().contains("Restore a backup"), "{refused}");
+    assert!(
+        matches!(refused, OpenError::Damaged { .. })
+            && refused.to_string().contains("Restore a backup"),
+        "{refused}"
+    );
     fs::remove_file(&table).unwrap();
     let refused = Disk::open(&options(folder.path()), &context()).err().unwrap();
-    assert!(matches!(refused, OpenError::Damaged { .. }) && refused.to_string().contains("rejoin.redb is missing"), "{refused}");
+    assert!(
+        matches!(refused, OpenError::Damaged { .. })
+            && refused.to_string().contains("rejoin.redb is missing"),
+        "{refused}"
+    );
     assert!(!table.exists(), "no empty journal takes its place");
 }

@@ -1,7 +1,9 @@
-//! Files of each format that there ever was are opened by this version, and those of a later one are refused.
+//! Files of each format that there ever was are opened by this version, and those of a later one
+//! are refused.
 //!
-//! `tests/disk/formats/<n>` is a store as the version that introduced format `n` left it: `WRITE_FORMAT=1 cargo test --test backends
-//! disk::format` writes one of the present format, where there is none yet.
+//! `tests/disk/formats/<n>` is a store as the version that introduced format `n` left it:
+//! `WRITE_FORMAT=1 cargo test --test backends disk::format` writes one of the present format, where
+//! there is none yet.
 
 use std::{
     fs,
@@ -74,9 +76,14 @@ async fn promise_4_stores_of_every_format_are_opened_with_all_that_they_hold() {
         copy(&store, folder.path());
         let disk = open(folder.path()).await;
         let ports = disk.ports();
-        let numbers: Vec<usize> = read_all(&ports.journal, "u1").await.into_iter().map(|(_, number)| number).collect();
+        let numbers: Vec<usize> =
+            read_all(&ports.journal, "u1").await.into_iter().map(|(_, number)| number).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{}", store.display());
-        let message = ports.messages.read(&Topic::Message(MESSAGE), Position::Start, super::crash::AMPLE).await.unwrap();
+        let message = ports
+            .messages
+            .read(&Topic::Message(MESSAGE), Position::Start, super::crash::AMPLE)
+            .await
+            .unwrap();
         assert_eq!(message.entries.len(), 2);
         assert!(ports.messages.observe(MESSAGE).await.unwrap().unwrap().message.end.is_some());
         ports.archive.check().await.unwrap();
@@ -85,8 +92,9 @@ async fn promise_4_stores_of_every_format_are_opened_with_all_that_they_hold() {
     assert_eq!(formats, FORMAT, "there is a store of each format");
 }
 
-/// Has a mark say that its store has another format: its two places for checkpoints lie 4096 bytes apart, and are a text of 8 bytes,
-/// five numbers, of which the format is the second, and a checksum.
+/// Has a mark say that its store has another format: its two places for checkpoints lie 4096 bytes
+/// apart, and are a text of 8 bytes, five numbers, of which the format is the second, and a
+/// checksum.
 fn write_format(mark: &Path, format: u64) {
     let mut bytes = fs::read(mark).unwrap();
     for place in [0, 4_096] {
@@ -103,9 +111,19 @@ async fn a_store_of_a_newer_format_is_refused_and_not_changed() {
     let folder = TempDir::new().unwrap();
     copy(&stores().join(FORMAT.to_string()), folder.path());
     write_format(&folder.path().join("rejoin.mark"), FORMAT + 1);
-    let before: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"].iter().map(|file| fs::read(folder.path().join(file)).unwrap()).collect();
+    let before: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"]
+        .iter()
+        .map(|file| fs::read(folder.path().join(file)).unwrap())
+        .collect();
     let refused = Disk::open(&options(folder.path()), &context()).err().unwrap().to_string();
-    assert!(refused.contains(&format!("has format {}", FORMAT + 1)) && refused.contains("use the version that wrote it"), "{refused}");
-    let after: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"].iter().map(|file| fs::read(folder.path().join(file)).unwrap()).collect();
+    assert!(
+        refused.contains(&format!("has format {}", FORMAT + 1))
+            && refused.contains("use the version that wrote it"),
+        "{refused}"
+    );
+    let after: Vec<Vec<u8>> = ["rejoin.redb", "rejoin.mark"]
+        .iter()
+        .map(|file| fs::read(folder.path().join(file)).unwrap())
+        .collect();
     assert!(before == after);
 }

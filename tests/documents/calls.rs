@@ -17,7 +17,11 @@ pub(crate) async fn server(settings: &str) -> TestServer {
 
 /// A token of a user who may do all.
 pub(crate) fn token(user: &str) -> String {
-    mint(&TokenRequest { user: UserId::parse(user).ok(), scopes: Scope::ALL.into(), ..TokenRequest::default() })
+    mint(&TokenRequest {
+        user: UserId::parse(user).ok(),
+        scopes: Scope::ALL.into(),
+        ..TokenRequest::default()
+    })
 }
 
 /// A token that names no user and grants nothing.

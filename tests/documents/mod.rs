@@ -1,5 +1,5 @@
-//! What is written about Rejoin is true: the API's description, the pages that are generated, and those that name codes,
-//! settings and commands.
+//! What is written about Rejoin is true: the API's description, the pages that are generated, and
+//! those that name codes, settings and commands.
 //!
 //! `RENEW_DOCS=1 cargo test --test repository` writes the generated ones anew.
 

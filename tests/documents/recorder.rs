@@ -1,4 +1,5 @@
-//! What a real server answers, held against what its description says: by a validator that others wrote.
+//! What a real server answers, held against what its description says: by a validator that others
+//! wrote.
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +23,18 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) async fn of(server: &TestServer) -> Self {
-        let description = reqwest::get(server.url("/openapi.json")).await.unwrap().json().await.unwrap();
+        let description =
+            reqwest::get(server.url("/openapi.json")).await.unwrap().json().await.unwrap();
         Self { description, answers: Vec::new(), seen: BTreeSet::new() }
     }
 
-    /// Sends a request for a described operation, such as `post /api/events`, and keeps what comes: its body or, of a stream,
-    /// that it is one. Gives the status and the body.
-    pub(crate) async fn record(&mut self, operation: &str, request: RequestBuilder) -> (u16, Value) {
+    /// Sends a request for a described operation, such as `post /api/events`, and keeps what comes:
+    /// its body or, of a stream, that it is one. Gives the status and the body.
+    pub(crate) async fn record(
+        &mut self,
+        operation: &str,
+        request: RequestBuilder,
+    ) -> (u16, Value) {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let (method, path) = operation.split_once(' ').unwrap();
@@ -36,12 +42,18 @@ impl Recorder {
         assert!(described.is_object(), "{operation} answers {status}, which is not described");
         self.has_its_headers(operation, status, &headers);
         let Some(content_type) = headers.get("content-type") else {
-            assert!(described["content"].is_null(), "{operation} {status} has a body by its description");
+            assert!(
+                described["content"].is_null(),
+                "{operation} {status} has a body by its description"
+            );
             self.seen.insert((operation.to_owned(), status, String::new()));
             return (status, Value::Null);
         };
         let media_type = content_type.to_str().unwrap().split(';').next().unwrap();
-        assert!(described["content"][media_type].is_object(), "{operation} {status} is {media_type}, which is not described");
+        assert!(
+            described["content"][media_type].is_object(),
+            "{operation} {status} is {media_type}, which is not described"
+        );
         if media_type == "text/event-stream" {
             self.seen.insert((operation.to_owned(), status, String::new()));
             return (status, Value::Null);
@@ -49,12 +61,18 @@ impl Recorder {
         let text = answer.text().await.unwrap();
         let lines: Vec<Value> = match media_type {
             "application/json" => vec![serde_json::from_str(&text).unwrap()],
-            "application/x-ndjson" => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            "application/x-ndjson" => {
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            }
             _ => vec![Value::from(text)],
         };
         // The description is an object of any kind: the validator looks at it by itself.
         let open = path == "/openapi.json";
-        let schema = format!("/paths/{}/{method}/responses/{status}/content/{}/schema", pointer(path), pointer(media_type));
+        let schema = format!(
+            "/paths/{}/{method}/responses/{status}/content/{}/schema",
+            pointer(path),
+            pointer(media_type)
+        );
         for line in &lines {
             let code = line["code"].as_str().unwrap_or_default();
             self.seen.insert((operation.to_owned(), status, code.to_owned()));
@@ -71,13 +89,20 @@ impl Recorder {
 
     fn has_its_headers(&self, operation: &str, status: u16, headers: &HeaderMap) {
         let (method, path) = operation.split_once(' ').unwrap();
-        let described = self.description["paths"][path][method]["responses"][status.to_string()]["headers"].as_object().unwrap();
+        let described =
+            self.description["paths"][path][method]["responses"][status.to_string()]["headers"]
+                .as_object()
+                .unwrap();
         for name in described.keys() {
             assert!(headers.contains_key(name), "{operation} {status} has no {name}");
         }
         for name in ["x-request-id", "retry-after", "www-authenticate"] {
-            let is_described = described.keys().any(|described| described.eq_ignore_ascii_case(name));
-            assert!(is_described || !headers.contains_key(name), "{operation} {status} has {name}, which is not described");
+            let is_described =
+                described.keys().any(|described| described.eq_ignore_ascii_case(name));
+            assert!(
+                is_described || !headers.contains_key(name),
+                "{operation} {status} has {name}, which is not described"
+            );
         }
     }
 
@@ -87,9 +112,17 @@ impl Recorder {
         for (path, operations) in self.description["paths"].as_object().unwrap() {
             for (method, operation) in operations.as_object().unwrap() {
                 for (status, response) in operation["responses"].as_object().unwrap() {
-                    let code = response["content"]["application/json"]["schema"]["allOf"][1]["properties"]["code"]["enum"].as_array();
-                    let codes = code.map_or_else(|| vec![""], |codes| codes.iter().map(|code| code.as_str().unwrap()).collect());
-                    unseen.extend(codes.iter().map(|code| (format!("{method} {path}"), status.parse().unwrap(), (*code).to_owned())));
+                    let code =
+                        response["content"]["application/json"]["schema"]["allOf"][1]["properties"]
+                            ["code"]["enum"]
+                            .as_array();
+                    let codes = code.map_or_else(
+                        || vec![""],
+                        |codes| codes.iter().map(|code| code.as_str().unwrap()).collect(),
+                    );
+                    unseen.extend(codes.iter().map(|code| {
+                        (format!("{method} {path}"), status.parse().unwrap(), (*code).to_owned())
+                    }));
                 }
             }
         }
@@ -99,7 +132,11 @@ impl Recorder {
     /// Has the validator look at all of it.
     pub(crate) fn judge(&self) {
         let directory = pages::path("tests/documents");
-        assert!(directory.join("node_modules").is_dir(), "the npm packages of {} are not installed: run scripts/test", directory.display());
+        assert!(
+            directory.join("node_modules").is_dir(),
+            "the npm packages of {} are not installed: run scripts/test",
+            directory.display()
+        );
         let mut validator = Command::new("node")
             .arg(directory.join("validate.mjs"))
             .stdin(Stdio::piped())

@@ -18,7 +18,11 @@ async fn description(url: String) -> Value {
 
 /// A path that is described, with ids in it.
 fn example(path: &str) -> String {
-    let id = if path.starts_with("/api/messages/") { "3d9f0c6e-7f0a-4f8e-9f0e-0f8d1c2b3a4d" } else { "local" };
+    let id = if path.starts_with("/api/messages/") {
+        "3d9f0c6e-7f0a-4f8e-9f0e-0f8d1c2b3a4d"
+    } else {
+        "local"
+    };
     path.replace("{id}", id)
 }
 
@@ -27,7 +31,8 @@ async fn code(server: &TestServer, method: &str, path: &str) -> (u16, String) {
     let answer = Client::new().request(method, server.url(path)).send().await.unwrap();
     let status = answer.status().as_u16();
     // A stream goes on: its status is all there is to see.
-    let body: Value = if status == 200 { Value::Null } else { answer.json().await.unwrap_or_default() };
+    let body: Value =
+        if status == 200 { Value::Null } else { answer.json().await.unwrap_or_default() };
     (status, body["code"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -40,19 +45,35 @@ async fn each_described_operation_is_there_and_no_other() {
         for method in METHODS {
             let (status, code) = code(&server, method, &example(path)).await;
             if operations.get(method).is_some() {
-                assert!(!["not_found", "method_not_allowed"].contains(&code.as_str()), "{method} {path}: {status} {code}");
+                assert!(
+                    !["not_found", "method_not_allowed"].contains(&code.as_str()),
+                    "{method} {path}: {status} {code}"
+                );
             } else {
-                assert_eq!((status, code.as_str()), (405, "method_not_allowed"), "{method} {path} is not described");
+                assert_eq!(
+                    (status, code.as_str()),
+                    (405, "method_not_allowed"),
+                    "{method} {path} is not described"
+                );
             }
         }
     }
     // What lies around the described paths.
     let known: BTreeSet<String> = paths.keys().map(|path| example(path)).collect();
-    let around = known.iter().flat_map(|path| [format!("{path}/"), format!("{path}/x"), path.rsplit_once('/').unwrap().0.to_owned()]);
+    let around = known.iter().flat_map(|path| {
+        [format!("{path}/"), format!("{path}/x"), path.rsplit_once('/').unwrap().0.to_owned()]
+    });
     for path in around.filter(|path| !path.is_empty() && !known.contains(path)) {
         // An id may be any text; `/console/` sends browsers to `/console`.
-        if path != "/console/" && !path.starts_with("/api/messages/") && !path.starts_with("/api/admin/users/") {
-            assert_eq!(code(&server, "get", &path).await, (404, "not_found".to_owned()), "{path} is not described");
+        if path != "/console/"
+            && !path.starts_with("/api/messages/")
+            && !path.starts_with("/api/admin/users/")
+        {
+            assert_eq!(
+                code(&server, "get", &path).await,
+                (404, "not_found".to_owned()),
+                "{path} is not described"
+            );
         }
     }
 }
@@ -60,8 +81,13 @@ async fn each_described_operation_is_there_and_no_other() {
 #[tokio::test]
 async fn each_listener_describes_what_it_serves() {
     let server = TestServer::start("server.ops_listen = \"127.0.0.1:0\"").await;
-    let (public, ops) = (description(server.url("/openapi.json")).await, description(server.ops_url("/openapi.json")).await);
-    let paths = |description: &Value| description["paths"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let (public, ops) = (
+        description(server.url("/openapi.json")).await,
+        description(server.ops_url("/openapi.json")).await,
+    );
+    let paths = |description: &Value| {
+        description["paths"].as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>()
+    };
     let (public, ops) = (paths(&public), paths(&ops));
     let all: Value = serde_json::from_str(&rejoin::adapters::http::description()).unwrap();
     assert_eq!(public.union(&ops).cloned().collect::<BTreeSet<_>>(), paths(&all));

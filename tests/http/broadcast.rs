@@ -13,7 +13,9 @@ async fn a_broadcast_reaches_who_is_connected_and_is_kept_nowhere() {
     }
     let id = server.publish("before", json!(1)).await;
     assert_eq!(first.event().await.0.as_ref(), Some(&id));
-    let (status, answer) = server.post(&json!({ "broadcast": true, "type": "security.notice", "payload": { "text": "hi" } })).await;
+    let (status, answer) = server
+        .post(&json!({ "broadcast": true, "type": "security.notice", "payload": { "text": "hi" } }))
+        .await;
     assert_eq!((status, answer), (201, json!({ "success": true, "id": null })));
     let (no_id, envelope) = first.event().await;
     assert_eq!(no_id, None);
@@ -21,7 +23,10 @@ async fn a_broadcast_reaches_who_is_connected_and_is_kept_nowhere() {
         (&envelope["type"], &envelope["category"], &envelope["payload"]),
         (&json!("security.notice"), &json!("security"), &json!({ "text": "hi" }))
     );
-    assert_eq!((envelope.get("id"), envelope.get("topic"), &envelope["scope"]), (None, None, &json!({})));
+    assert_eq!(
+        (envelope.get("id"), envelope.get("topic"), &envelope["scope"]),
+        (None, None, &json!({}))
+    );
     assert_eq!(named.event().await, (None, json!({ "text": "hi" })));
     let after = server.publish("after", json!(2)).await;
     assert_eq!(first.event().await.0, Some(after.clone()));
@@ -49,14 +54,19 @@ async fn numbers(stream: &mut Connection, count: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < count {
         let (_, envelope) = stream.event().await;
-        numbers.extend(envelope["payload"]["number"].as_u64().filter(|_| envelope["type"] == "notice"));
+        numbers.extend(
+            envelope["payload"]["number"].as_u64().filter(|_| envelope["type"] == "notice"),
+        );
     }
     numbers
 }
 
 #[tokio::test]
 async fn promise_1_a_broadcast_larger_than_a_ring_reaches_everybody() {
-    let server = TestServer::start("sse.max_concurrent_per_user = 0\nhub.ring_max_bytes = 1024\nhub.rings_max_bytes = 1024").await;
+    let server = TestServer::start(
+        "sse.max_concurrent_per_user = 0\nhub.ring_max_bytes = 1024\nhub.rings_max_bytes = 1024",
+    )
+    .await;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(Connection::open(&server.url("/api/events"), None).await);
@@ -85,10 +95,13 @@ async fn promise_1_a_broadcast_reaches_who_comes_to_full_rings() {
 }
 
 #[tokio::test]
-async fn promise_1_a_client_that_reads_late_gets_each_accepted_broadcast_and_the_others_are_refused() {
-    let server = TestServer::start("hub.broadcasts_max_bytes = 4000000\nhub.ring_entries_max = 4").await;
+async fn promise_1_a_client_that_reads_late_gets_each_accepted_broadcast_and_the_others_are_refused()
+ {
+    let server =
+        TestServer::start("hub.broadcasts_max_bytes = 4000000\nhub.ring_entries_max = 4").await;
     let mut slow = Connection::open(&server.url("/api/events"), None).await;
-    // It takes nothing: the kernel's buffers fill, then the room for broadcasts, while its ring moves on.
+    // It takes nothing: the kernel's buffers fill, then the room for broadcasts, while its ring
+    // moves on.
     let mut accepted = Vec::new();
     let refused = loop {
         let number = accepted.len();
@@ -103,13 +116,16 @@ async fn promise_1_a_client_that_reads_late_gets_each_accepted_broadcast_and_the
     };
     assert_eq!(refused, 503);
     assert_eq!(numbers(&mut slow, accepted.len()).await, accepted);
-    eventually("there is room again", async || broadcast(&server, 1_000, 200_000).await == 201).await;
+    eventually("there is room again", async || broadcast(&server, 1_000, 200_000).await == 201)
+        .await;
     assert_eq!(numbers(&mut slow, 1).await, [1_000]);
 }
 
 #[tokio::test]
 async fn promise_11_a_broadcast_that_can_never_fit_is_refused_for_good() {
     let server = TestServer::start("hub.broadcasts_max_bytes = 65536").await;
-    let (status, answer) = server.post(&json!({ "broadcast": true, "type": "t", "payload": "x".repeat(60_000) })).await;
+    let (status, answer) = server
+        .post(&json!({ "broadcast": true, "type": "t", "payload": "x".repeat(60_000) }))
+        .await;
     assert_eq!((status, &answer["code"]), (413, &json!("event_too_large")));
 }

@@ -1,4 +1,5 @@
-//! What a connection may keep a server waiting for, and for how long; and what happens when there are too many.
+//! What a connection may keep a server waiting for, and for how long; and what happens when there
+//! are too many.
 
 use std::time::Duration;
 
@@ -47,7 +48,9 @@ async fn closed(socket: &mut TcpStream) -> (String, Duration) {
 
 #[tokio::test]
 async fn a_connection_may_rest_for_its_own_time_between_requests() {
-    let server = TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 6").await;
+    let server =
+        TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 6")
+            .await;
     for request in [HEALTH, EVENT] {
         let mut socket = connect(&server, "").await;
         ask(&mut socket, request).await;
@@ -55,13 +58,19 @@ async fn a_connection_may_rest_for_its_own_time_between_requests() {
         let asked_at = Instant::now();
         assert!(ask(&mut socket, request).await.starts_with("HTTP/1.1 20"));
         let (said, _) = closed(&mut socket).await;
-        assert!(said.is_empty() && asked_at.elapsed() >= Duration::from_secs(6), "{said:?} after {:?}", asked_at.elapsed());
+        assert!(
+            said.is_empty() && asked_at.elapsed() >= Duration::from_secs(6),
+            "{said:?} after {:?}",
+            asked_at.elapsed()
+        );
     }
 }
 
 #[tokio::test]
 async fn a_connection_of_http_2_may_rest_as_long_and_no_longer() {
-    let server = TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3").await;
+    let server =
+        TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3")
+            .await;
     let mut socket = connect(&server, HTTP2).await;
     socket.write_all(HTTP2_HEALTH).await.unwrap();
     let (said, after) = closed(&mut socket).await;
@@ -70,7 +79,9 @@ async fn a_connection_of_http_2_may_rest_as_long_and_no_longer() {
 
 #[tokio::test]
 async fn promise_11_a_head_that_does_not_end_is_refused_on_new_and_on_kept_connections() {
-    let server = TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3600").await;
+    let server =
+        TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3600")
+            .await;
     for first in ["", HEALTH, EVENT] {
         let mut socket = connect(&server, "").await;
         if !first.is_empty() {
@@ -78,7 +89,8 @@ async fn promise_11_a_head_that_does_not_end_is_refused_on_new_and_on_kept_conne
         }
         socket.write_all(b"GET /healthz HTTP/1.1\r\nhost").await.unwrap();
         let (said, _) = closed(&mut socket).await;
-        let (head, body) = said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{first:?}: {said:?}"));
+        let (head, body) =
+            said.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{first:?}: {said:?}"));
         assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("connection: close"), "{head}");
         assert_eq!(serde_json::from_str::<Value>(body).unwrap()["code"], "request_timeout");
     }
@@ -86,7 +98,9 @@ async fn promise_11_a_head_that_does_not_end_is_refused_on_new_and_on_kept_conne
 
 #[tokio::test]
 async fn promise_7_a_connection_on_which_no_request_ever_comes_is_closed() {
-    let server = TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3600").await;
+    let server =
+        TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 3600")
+            .await;
     for first in ["", "P", "PRI", "PRI * HTTP/2.0\r\n\r\nSM\r\n", HTTP2] {
         let mut socket = connect(&server, first).await;
         closed(&mut socket).await;
@@ -155,23 +169,32 @@ async fn full() -> (TestServer, Vec<Connection>) {
 #[tokio::test]
 async fn promise_11_over_the_limit_of_connections_health_is_told_and_all_else_refused() {
     let (server, mut streams) = full().await;
-    let clients = [Client::builder().pool_max_idle_per_host(0), Client::builder().http2_prior_knowledge()];
+    let clients =
+        [Client::builder().pool_max_idle_per_host(0), Client::builder().http2_prior_knowledge()];
     for client in clients.map(|client| client.build().unwrap()) {
         for _ in 0..20 {
             for path in ["/healthz", "/readyz", "/metrics"] {
-                let response = soon("an answer", client.get(server.url(path)).send()).await.unwrap();
+                let response =
+                    soon("an answer", client.get(server.url(path)).send()).await.unwrap();
                 assert_eq!(response.status(), 200, "{path}");
             }
         }
         for path in ["/api/events", "/api/admin/status", "/nothing"] {
             let response = soon("an answer", client.get(server.url(path)).send()).await.unwrap();
-            assert_eq!((response.status().as_u16(), response.headers().contains_key("retry-after")), (503, true), "{path}");
+            assert_eq!(
+                (response.status().as_u16(), response.headers().contains_key("retry-after")),
+                (503, true),
+                "{path}"
+            );
             assert_eq!(response.json::<Value>().await.unwrap()["code"], "server_full");
         }
     }
     let mut socket = connect(&server, HEALTH).await;
     let (said, _) = closed(&mut socket).await;
-    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("connection: close"), "closed behind one answer: {said}");
+    assert!(
+        said.starts_with("HTTP/1.1 200 ") && said.contains("connection: close"),
+        "closed behind one answer: {said}"
+    );
     streams.pop();
     let event = json!({ "user_id": "local", "type": "t" });
     eventually("room again", async || server.post(&event).await.0 == 201).await;
@@ -190,9 +213,11 @@ async fn health_is_told_though_silent_connections_wait_over_the_limit() {
 
 #[tokio::test]
 async fn listeners_of_their_own_tell_over_the_limit_what_they_tell_otherwise() {
-    let server = TestServer::start("server.max_connections = 1\nserver.ops_listen = \"127.0.0.1:0\"").await;
+    let server =
+        TestServer::start("server.max_connections = 1\nserver.ops_listen = \"127.0.0.1:0\"").await;
     let _stream = Connection::open(&server.url("/api/events"), None).await;
-    let get = async |url: String| soon("an answer", reqwest::get(url)).await.unwrap().status().as_u16();
+    let get =
+        async |url: String| soon("an answer", reqwest::get(url)).await.unwrap().status().as_u16();
     assert_eq!(get(server.url("/healthz")).await, 200);
     assert_eq!(get(server.url("/metrics")).await, 503);
     assert_eq!(get(server.ops_url("/metrics")).await, 200);

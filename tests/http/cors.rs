@@ -7,26 +7,43 @@ use reqwest::{Client, Method, Response};
 const HEADERS: &str = "authorization,content-type,last-event-id,idempotency-key,baggage,x-datadog-trace-id,x-anything";
 
 async fn preflight(server: &TestServer, origin: &str) -> Response {
-    let request = Client::new().request(Method::OPTIONS, server.url("/api/events")).header("origin", origin);
-    let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", HEADERS);
+    let request =
+        Client::new().request(Method::OPTIONS, server.url("/api/events")).header("origin", origin);
+    let request = request
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", HEADERS);
     request.send().await.unwrap()
 }
 
 /// What a page of `https://app.example` sees of an answer.
 async fn get(server: &TestServer, path: &str) -> Response {
-    Client::new().get(server.url(path)).header("origin", "https://app.example").send().await.unwrap()
+    Client::new()
+        .get(server.url(path))
+        .header("origin", "https://app.example")
+        .send()
+        .await
+        .unwrap()
 }
 
 fn assert_all_headers_may_be_sent(preflight: &Response) {
     let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap();
     // `*` would not cover `Authorization`.
-    assert!(HEADERS.split(',').all(|name| allowed.split(',').any(|allowed| allowed.trim() == name)), "{allowed}");
+    assert!(
+        HEADERS.split(',').all(|name| allowed.split(',').any(|allowed| allowed.trim() == name)),
+        "{allowed}"
+    );
 }
 
 fn assert_refusals_can_be_read(answer: &Response) {
-    let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap().to_ascii_lowercase();
+    let exposed =
+        answer.headers()["access-control-expose-headers"].to_str().unwrap().to_ascii_lowercase();
     let exposed: Vec<&str> = exposed.split(',').map(str::trim).collect();
-    assert!(["retry-after", "x-request-id", "www-authenticate"].iter().all(|name| exposed.contains(name)), "{exposed:?}");
+    assert!(
+        ["retry-after", "x-request-id", "www-authenticate"]
+            .iter()
+            .all(|name| exposed.contains(name)),
+        "{exposed:?}"
+    );
 }
 
 fn allowed(response: &Response) -> Option<&str> {

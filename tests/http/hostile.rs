@@ -34,7 +34,11 @@ fn post(body: &[u8], headers: &str) -> Vec<u8> {
 async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
     let server = TestServer::start("server.request_timeout_seconds = 2").await;
     let nested = format!(r#"{{"user_id":"local","type":"t","payload":{}"#, "[".repeat(900_000));
-    let deep = format!(r#"{{"user_id":"local","type":"t","payload":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+    let deep = format!(
+        r#"{{"user_id":"local","type":"t","payload":{}{}}}"#,
+        "[".repeat(200_000),
+        "]".repeat(200_000)
+    );
     let huge_header = format!("x-padding: {}\r\n", "x".repeat(200_000));
     let many_headers: String = "x-again: 1\r\n".repeat(2_000);
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -46,7 +50,8 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
         ("a header over the limit", post(b"{}", &format!("x-padding: {}\r\n", "x".repeat(65_500))), "431"),
         ("many headers over the limit", post(b"{}", &format!("x-padding: {}\r\n", "x".repeat(1_000)).repeat(65)), "431"),
         ("too many headers", post(b"{}", &many_headers), "431"),
-        // Whether hyper sees the target's end before its buffer is full depends on how the bytes arrive.
+        // Whether hyper sees the target's end before its buffer is full depends on how the bytes
+        // arrive.
         ("a huge target", format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70_000)).into_bytes(), "414 or 431"),
         ("a header within the limit", post(br#"{"user_id":"local","type":"t"}"#, &format!("x-padding: {}\r\n", "x".repeat(65_000))), "201"),
         ("NUL in a header", post(b"{}", "x: a\0b\r\n"), "400"),
@@ -68,7 +73,9 @@ async fn hostile_requests_get_a_clear_status_and_the_process_lives() {
     for (name, request, status) in cases {
         let answer = raw(&server, &request).await;
         let first_line = answer.lines().next().unwrap_or_default();
-        let expected = status.split(" or ").any(|status| first_line.starts_with(&format!("HTTP/1.1 {status} ")));
+        let expected = status
+            .split(" or ")
+            .any(|status| first_line.starts_with(&format!("HTTP/1.1 {status} ")));
         assert!(expected, "{name}: {first_line:?}");
         server.publish("alive", json!(name)).await;
     }
@@ -89,7 +96,10 @@ async fn a_request_that_trickles_in_is_given_up() {
         // Closed or reset: given up either way.
         let _ = soon("the server gives up", socket.read_to_end(&mut answer)).await;
         let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{beginning:?}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
+            "{beginning:?}: {answer}"
+        );
     }
 }
 

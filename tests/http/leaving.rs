@@ -1,4 +1,5 @@
-//! Clients that leave, and clients that send what nobody asked for: both are noticed while their streams rest.
+//! Clients that leave, and clients that send what nobody asked for: both are noticed while their
+//! streams rest.
 
 use std::time::Duration;
 
@@ -17,9 +18,15 @@ const SETTINGS: &str = "sse.keepalive_seconds = 3600";
 const REQUESTS: [(&str, &str); 5] = [
     ("HTTP/1.1", "GET /api/events HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     ("HTTP/1.0", "GET /api/events HTTP/1.0\r\nhost: localhost\r\n\r\n"),
-    ("HTTP/1.0, kept alive", "GET /api/events HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n"),
+    (
+        "HTTP/1.0, kept alive",
+        "GET /api/events HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n\r\n",
+    ),
     ("a body", "GET /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody"),
-    ("a body in chunks", "GET /api/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
+    (
+        "a body in chunks",
+        "GET /api/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    ),
 ];
 
 async fn subscribe(server: &TestServer, request: &str) -> TcpStream {
@@ -73,17 +80,29 @@ async fn a_stream_is_the_same_however_its_client_asked() {
     assert!(server.drain().await);
     soon("its end", old.read_to_string(&mut text)).await.unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.0 200 OK\r\n") && !head.contains("transfer-encoding"), "{head}");
-    assert!(body.starts_with(": connected\n") && body.trim_end().ends_with(": draining"), "no chunks, and the farewell: {body}");
+    assert!(
+        head.starts_with("HTTP/1.0 200 OK\r\n") && !head.contains("transfer-encoding"),
+        "{head}"
+    );
+    assert!(
+        body.starts_with(": connected\n") && body.trim_end().ends_with(": draining"),
+        "no chunks, and the farewell: {body}"
+    );
 }
 
 #[tokio::test]
 async fn a_body_that_does_not_end_begins_no_stream_and_holds_no_slot() {
     let server = TestServer::start(SETTINGS).await;
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
-    socket.write_all(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+    socket
+        .write_all(b"GET /api/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nhalf")
+        .await
+        .unwrap();
     let answer = read_until(&mut socket, "}").await;
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"),
+        "{answer}"
+    );
     eventually("its slot is free", async || server.connections() == 0).await;
 }
 
@@ -94,7 +113,11 @@ async fn promise_7_a_client_that_sends_without_end_behind_its_request_is_closed(
         // A little does no harm.
         let mut socket = subscribe(&server, request).await;
         socket.write_all(&vec![b'x'; 32 * 1024]).await.unwrap();
-        assert!(timeout(Duration::from_millis(200), socket.read(&mut [0; 4_096])).await.is_err() || server.connections() == 1, "{name}");
+        assert!(
+            timeout(Duration::from_millis(200), socket.read(&mut [0; 4_096])).await.is_err()
+                || server.connections() == 1,
+            "{name}"
+        );
         assert_eq!(server.connections(), 1, "{name}");
         let sending = async { while socket.write_all(&[b'x'; 4_096]).await.is_ok() {} };
         soon("it is closed", sending).await;

@@ -1,4 +1,5 @@
-//! Many clients at once: how many may wait to be accepted, and what an operator sees when there are too many.
+//! Many clients at once: how many may wait to be accepted, and what an operator sees when there are
+//! too many.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoin");
 
 /// Allows this process so many clients at once; returns how many that may be.
 fn allow_clients(wanted: usize) -> usize {
-    let files = usize::try_from(rlimit::increase_nofile_limit(u64::MAX).unwrap()).unwrap_or(usize::MAX);
+    let files =
+        usize::try_from(rlimit::increase_nofile_limit(u64::MAX).unwrap()).unwrap_or(usize::MAX);
     wanted.min(files / 2)
 }
 
@@ -20,20 +22,30 @@ fn lines(log: &str, text: &str) -> usize {
 #[tokio::test]
 async fn as_many_clients_may_wait_to_be_accepted_as_the_system_grants() {
     let server = ServerProcess::start(PROGRAM, &[]).await;
-    let granted: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    let granted: usize =
+        std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
     // It accepts nobody: whoever is connected now waits in the kernel's queue.
     server.signal("STOP").await;
     let mut waiting = Vec::new();
     let clients = allow_clients(granted.min(2_000));
     for n in 0..clients {
-        let connected = timeout(Duration::from_secs(20), TcpStream::connect(server.address())).await;
-        waiting.push(connected.unwrap_or_else(|_| panic!("{n} clients wait, and no more can")).unwrap());
+        let connected =
+            timeout(Duration::from_secs(20), TcpStream::connect(server.address())).await;
+        waiting.push(
+            connected.unwrap_or_else(|_| panic!("{n} clients wait, and no more can")).unwrap(),
+        );
     }
     server.signal("CONT").await;
     let all = f64::from(u32::try_from(waiting.len()).unwrap());
-    eventually("all are accepted", async || server.metric("rejoin_client_connections").await > Some(all)).await;
+    eventually("all are accepted", async || {
+        server.metric("rejoin_client_connections").await > Some(all)
+    })
+    .await;
     drop(waiting);
-    eventually("all are gone", async || server.metric("rejoin_client_connections").await < Some(3.0)).await;
+    eventually("all are gone", async || {
+        server.metric("rejoin_client_connections").await < Some(3.0)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -41,14 +53,21 @@ async fn the_limit_of_connections_is_counted_and_logged_once() {
     let server = ServerProcess::start(PROGRAM, &[("REJOIN_SERVER__MAX_CONNECTIONS", "2")]).await;
     let mut streams = Vec::new();
     for _ in 0..2 {
-        streams.push(Connection::open(&format!("http://{}/api/events", server.address()), None).await);
+        streams
+            .push(Connection::open(&format!("http://{}/api/events", server.address()), None).await);
     }
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     for _ in 0..5 {
-        let refused = soon("an answer", client.get(format!("http://{}/api/events", server.address())).send()).await.unwrap();
+        let refused =
+            soon("an answer", client.get(format!("http://{}/api/events", server.address())).send())
+                .await
+                .unwrap();
         assert_eq!(refused.status(), 503);
     }
-    let counted = server.metric("rejoin_connection_limits_reached_total{limit=\"connections\"}").await.unwrap();
+    let counted = server
+        .metric("rejoin_connection_limits_reached_total{limit=\"connections\"}")
+        .await
+        .unwrap();
     // The connection that asks for the metric is itself over the limit.
     assert!((counted - 6.0).abs() < 0.5, "{counted}");
     assert_eq!(lines(&server.log(), "server.max_connections"), 1, "{}", server.log());
@@ -58,14 +77,21 @@ async fn the_limit_of_connections_is_counted_and_logged_once() {
 /// The program with so few files that it can't serve many clients.
 async fn with_files(files_max: u32, environment: &[(&str, &str)]) -> ServerProcess {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {files_max} && exec \"$0\" serve --memory"), PROGRAM]).envs(environment.iter().copied());
+    command
+        .args(["-c", &format!("ulimit -n {files_max} && exec \"$0\" serve --memory"), PROGRAM])
+        .envs(environment.iter().copied());
     ServerProcess::start_by(command).await
 }
 
 #[tokio::test]
 async fn the_limit_of_files_is_warned_of_counted_and_logged_once() {
     let server = with_files(60, &[]).await;
-    assert_eq!(lines(&server.log(), "the limit of open files is below server.max_connections"), 1, "{}", server.log());
+    assert_eq!(
+        lines(&server.log(), "the limit of open files is below server.max_connections"),
+        1,
+        "{}",
+        server.log()
+    );
     let failures = || server.metric("rejoin_connection_limits_reached_total{limit=\"files\"}");
     assert_eq!(failures().await, None);
     let mut clients = Vec::new();
@@ -99,7 +125,10 @@ async fn clients_that_wait_cost_no_processor_time_whatever_they_have_sent() {
         }
     }
     let all = f64::from(u32::try_from(waiting.len()).unwrap());
-    eventually("all are accepted", async || server.metric("rejoin_client_connections").await > Some(all)).await;
+    eventually("all are accepted", async || {
+        server.metric("rejoin_client_connections").await > Some(all)
+    })
+    .await;
     let before = server.processor_ticks();
     // The time that is measured.
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -12,7 +12,8 @@ const CLIENTS: u64 = 20;
 async fn promises_1_and_2_every_client_has_every_event_once_in_order_however_often_it_is_cut() {
     let settings = "events.stream_maxlen = 20000\nevents.replay_budget_requests_per_window = 0\nsse.max_concurrent_per_user = 0";
     let server = Arc::new(TestServer::start(settings).await);
-    // Short enough that each client is cut dozens of times, in the middle of frames too; long enough for some progress.
+    // Short enough that each client is cut dozens of times, in the middle of frames too; long
+    // enough for some progress.
     let proxy = CuttingProxy::start(server.address(), 20_261_122, 120_000).await;
     let url = format!("http://{}/api/events", proxy.address());
     let clients: Vec<_> = (0..CLIENTS)
@@ -54,7 +55,10 @@ async fn publish_all(server: &TestServer) {
     let line = |n| format!("{}\n", json!({ "user_id": "local", "type": "n", "payload": n }));
     for first in (0..EVENTS).step_by(100) {
         let lines: String = (first..first + 100).map(line).collect();
-        let request = reqwest::Client::new().post(server.url("/api/events")).header("content-type", "application/x-ndjson").body(lines);
+        let request = reqwest::Client::new()
+            .post(server.url("/api/events"))
+            .header("content-type", "application/x-ndjson")
+            .body(lines);
         let answer = request.send().await.unwrap().text().await.unwrap();
         assert_eq!(answer.matches("\"success\":true").count(), 100, "{answer}");
     }

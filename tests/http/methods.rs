@@ -7,11 +7,20 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 async fn call(server: &TestServer, method: &str, path: &str) -> Response {
-    Client::new().request(Method::from_bytes(method.as_bytes()).unwrap(), server.url(path)).send().await.unwrap()
+    Client::new()
+        .request(Method::from_bytes(method.as_bytes()).unwrap(), server.url(path))
+        .send()
+        .await
+        .unwrap()
 }
 
 fn allow(response: &Response) -> BTreeSet<String> {
-    response.headers()["allow"].to_str().unwrap().split(',').map(|name| name.trim().to_owned()).collect()
+    response.headers()["allow"]
+        .to_str()
+        .unwrap()
+        .split(',')
+        .map(|name| name.trim().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -21,7 +30,8 @@ async fn promise_11_every_405_lists_what_the_path_takes() {
     let (mut paths, mut streams) = (0, 0);
     for (template, operations) in description["paths"].as_object().unwrap() {
         let path = template.replace("{id}", "0d0d0d0d-0d0d-4d0d-8d0d-0d0d0d0d0d0d");
-        let is_stream = operations["get"]["responses"]["200"]["content"].get("text/event-stream").is_some();
+        let is_stream =
+            operations["get"]["responses"]["200"]["content"].get("text/event-stream").is_some();
         let mut expected: BTreeSet<String> = ["get", "post", "put", "delete"]
             .into_iter()
             .filter(|method| operations.get(method).is_some())
@@ -36,12 +46,19 @@ async fn promise_11_every_405_lists_what_the_path_takes() {
                 continue;
             }
             let response = call(&server, method, &path).await;
-            assert_eq!((response.status().as_u16(), &allow(&response)), (405, &expected), "{method} {path}");
+            assert_eq!(
+                (response.status().as_u16(), &allow(&response)),
+                (405, &expected),
+                "{method} {path}"
+            );
         }
         (paths, streams) = (paths + 1, streams + usize::from(is_stream));
     }
     assert!(paths >= 15 && streams == 5, "{paths} {streams}");
-    assert_eq!(allow(&call(&server, "PATCH", "/console/app.js").await), BTreeSet::from(["GET".into(), "HEAD".into()]));
+    assert_eq!(
+        allow(&call(&server, "PATCH", "/console/app.js").await),
+        BTreeSet::from(["GET".into(), "HEAD".into()])
+    );
 }
 
 #[tokio::test]

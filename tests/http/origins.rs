@@ -1,4 +1,5 @@
-//! Pages that a browser on this machine has open, and a server that asks for no token: who may change and administer.
+//! Pages that a browser on this machine has open, and a server that asks for no token: who may
+//! change and administer.
 
 use rejoin_test_support::{Connection, TestServer};
 use reqwest::{Client, Method, Response};
@@ -9,7 +10,10 @@ const MESSAGE: &str = "/api/messages/6b1f7f10-59f3-4e12-8f5f-0f1f6c2b7e11";
 
 /// A call as a browser makes it for a page of that origin, of the kind that needs no preflight.
 async fn call(server: &TestServer, origin: &str, method: &Method, path: &str) -> Response {
-    let request = Client::new().request(method.clone(), server.url(path)).header("origin", origin).header("content-type", "text/plain");
+    let request = Client::new()
+        .request(method.clone(), server.url(path))
+        .header("origin", origin)
+        .header("content-type", "text/plain");
     request.body(if *method == Method::GET { "" } else { "{}" }).send().await.unwrap()
 }
 
@@ -51,7 +55,12 @@ fn calls() -> Vec<(Method, String)> {
 #[tokio::test]
 async fn promise_8_without_tokens_a_foreign_page_changes_and_administers_nothing() {
     let server = TestServer::start("").await;
-    let opened = Client::new().put(server.url(MESSAGE)).json(&json!({ "user_id": "local" })).send().await.unwrap();
+    let opened = Client::new()
+        .put(server.url(MESSAGE))
+        .json(&json!({ "user_id": "local" }))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(opened.status(), 201);
     let kept = server.publish("kept", json!(1)).await;
     for origin in [
@@ -66,16 +75,34 @@ async fn promise_8_without_tokens_a_foreign_page_changes_and_administers_nothing
     ] {
         for (method, path) in calls() {
             let answer = call(&server, origin, &method, &path).await;
-            assert_eq!(answer.headers().get("access-control-allow-origin"), None, "{origin} {method} {path}");
-            assert_eq!(status_and_code(answer).await, (403, "origin_not_allowed".to_owned()), "{origin} {method} {path}");
+            assert_eq!(
+                answer.headers().get("access-control-allow-origin"),
+                None,
+                "{origin} {method} {path}"
+            );
+            assert_eq!(
+                status_and_code(answer).await,
+                (403, "origin_not_allowed".to_owned()),
+                "{origin} {method} {path}"
+            );
         }
     }
-    let twice = Client::new().post(server.url("/api/events")).header("origin", "http://localhost").header("origin", EVIL);
+    let twice = Client::new()
+        .post(server.url("/api/events"))
+        .header("origin", "http://localhost")
+        .header("origin", EVIL);
     assert_eq!(status_and_code(twice.send().await.unwrap()).await.1, "origin_not_allowed");
     // Nothing has happened.
-    let message: Value = Client::new().get(server.url(MESSAGE)).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&message["status"], &message["stop"]), (&json!("streaming"), &json!(false)), "{message}");
-    let mut stream = Connection::of(Client::new().get(server.url("/api/events?last_event_id=0")).send().await.unwrap());
+    let message: Value =
+        Client::new().get(server.url(MESSAGE)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&message["status"], &message["stop"]),
+        (&json!("streaming"), &json!(false)),
+        "{message}"
+    );
+    let mut stream = Connection::of(
+        Client::new().get(server.url("/api/events?last_event_id=0")).send().await.unwrap(),
+    );
     assert_eq!(stream.event().await.0, Some(kept));
 }
 
@@ -93,12 +120,18 @@ async fn pages_of_this_machine_and_named_ones_may() {
         ("server.cors_origins = [\"*\"]", EVIL),
         ("server.cors_origins = [\"*\"]", "null"),
         ("auth.allow_insecure = true", EVIL),
-        ("auth.mode = \"jwt\"\nauth.jwt.secret = \"a secret that only these tests know, long enough\"", EVIL),
+        (
+            "auth.mode = \"jwt\"\nauth.jwt.secret = \"a secret that only these tests know, long enough\"",
+            EVIL,
+        ),
     ] {
         let server = TestServer::start(settings).await;
         for (method, path) in calls() {
             let (status, code) = status_and_code(call(&server, origin, &method, &path).await).await;
-            assert!(code != "origin_not_allowed" && code != "host_not_allowed", "{settings} {origin} {method} {path}: {status} {code}");
+            assert!(
+                code != "origin_not_allowed" && code != "host_not_allowed",
+                "{settings} {origin} {method} {path}: {status} {code}"
+            );
         }
     }
 }
@@ -117,15 +150,25 @@ async fn a_foreign_page_that_only_reads_is_left_to_cors() {
 async fn a_preflight_says_what_the_call_would() {
     let server = TestServer::start("server.cors_origins = [\"https://app.example\"]").await;
     let ask = async |origin: &str| {
-        let request = Client::new().request(Method::OPTIONS, server.url("/api/events")).header("origin", origin);
-        let request = request.header("access-control-request-method", "POST").header("access-control-request-headers", "content-type");
+        let request = Client::new()
+            .request(Method::OPTIONS, server.url("/api/events"))
+            .header("origin", origin);
+        let request = request
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type");
         request.send().await.unwrap()
     };
     let good = ask("https://app.example").await;
-    assert_eq!((good.status().as_u16(), &good.headers()["access-control-allow-origin"]), (200, &"https://app.example".parse().unwrap()));
+    assert_eq!(
+        (good.status().as_u16(), &good.headers()["access-control-allow-origin"]),
+        (200, &"https://app.example".parse().unwrap())
+    );
     assert_eq!(status_and_code(ask(EVIL).await).await, (403, "origin_not_allowed".to_owned()));
     // A page that may call can read a refusal, also this one.
-    let request = Client::new().get(server.url("/api/events")).header("origin", "https://app.example").header("host", "evil.example");
+    let request = Client::new()
+        .get(server.url("/api/events"))
+        .header("origin", "https://app.example")
+        .header("host", "evil.example");
     let refused = request.send().await.unwrap();
     assert_eq!(refused.headers()["access-control-allow-origin"], "https://app.example");
     assert!(refused.headers().contains_key("x-request-id"));

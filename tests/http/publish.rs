@@ -25,7 +25,9 @@ async fn promise_4_an_acknowledged_event_is_in_the_journal() {
 async fn promise_5_a_repeat_with_the_same_key_appends_nothing_and_gets_the_first_id() {
     let server = TestServer::start("").await;
     let event = json!({ "user_id": "local", "type": "t", "payload": 1 });
-    let send = async |key: &str, body: &Value| answer(post(&server).header("idempotency-key", key).body(body.to_string())).await;
+    let send = async |key: &str, body: &Value| {
+        answer(post(&server).header("idempotency-key", key).body(body.to_string())).await
+    };
     let (status, first) = send("k1", &event).await;
     assert_eq!(status, 201);
     let (status, repeat) = send("k1", &event).await;
@@ -42,7 +44,8 @@ async fn promise_5_a_repeat_with_the_same_key_appends_nothing_and_gets_the_first
 #[tokio::test]
 async fn several_users_get_an_entry_each_and_nobody_gets_two() {
     let server = TestServer::start("").await;
-    let (status, body) = server.post(&json!({ "user_ids": ["local", "u2", "local"], "type": "t" })).await;
+    let (status, body) =
+        server.post(&json!({ "user_ids": ["local", "u2", "local"], "type": "t" })).await;
     assert_eq!(status, 201);
     let ids = body["ids"].as_array().unwrap();
     assert_eq!(ids.len(), 3);
@@ -71,23 +74,32 @@ async fn promise_11_a_refusal_names_the_field_and_has_a_code() {
     ];
     for (body, status, code, field) in cases {
         let (got, problem) = answer(post(&server).body(body.to_owned())).await;
-        assert_eq!((got, &problem["code"], problem["field"].clone()), (status, &json!(code), field), "{problem}");
+        assert_eq!(
+            (got, &problem["code"], problem["field"].clone()),
+            (status, &json!(code), field),
+            "{problem}"
+        );
         assert_eq!(problem["success"], false);
         assert!(!problem["message"].as_str().unwrap().is_empty());
     }
     let without_type = Client::new().post(server.url("/api/events")).body("{}");
     assert_eq!(answer(without_type).await.0, 415);
-    let (status, problem) = answer(post(&server).header("idempotency-key", "has space").body("{}")).await;
+    let (status, problem) =
+        answer(post(&server).header("idempotency-key", "has space").body("{}")).await;
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_idempotency_key")));
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_answered_as_json() {
     let server = TestServer::start("").await;
-    for (method, path, status) in
-        [("GET", "/nothing", 404), ("DELETE", "/api/events", 405), ("HEAD", "/api/events", 405), ("POST", "/healthz", 405)]
-    {
-        let response = Client::new().request(method.parse().unwrap(), server.url(path)).send().await.unwrap();
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("DELETE", "/api/events", 405),
+        ("HEAD", "/api/events", 405),
+        ("POST", "/healthz", 405),
+    ] {
+        let response =
+            Client::new().request(method.parse().unwrap(), server.url(path)).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{method} {path}");
         if method != "HEAD" {
             assert_eq!(response.json::<Value>().await.unwrap()["success"], false);

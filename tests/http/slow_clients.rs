@@ -1,4 +1,5 @@
-//! Clients that read slowly or not at all cost no more than others, and are closed in the end (promise 7).
+//! Clients that read slowly or not at all cost no more than others, and are closed in the end
+//! (promise 7).
 
 use std::{
     sync::{
@@ -65,7 +66,8 @@ async fn promise_7_a_client_that_reads_a_byte_a_second_is_closed_too() {
 
 #[tokio::test]
 async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() {
-    let server = TestServer::start(&settings_with_tokens("server.write_timeout_seconds = 60")).await;
+    let server =
+        TestServer::start(&settings_with_tokens("server.write_timeout_seconds = 60")).await;
     let token = |ttl_seconds| {
         let request = TokenRequest {
             user: UserId::parse("u1").ok(),
@@ -77,26 +79,39 @@ async fn a_token_that_ends_while_its_client_takes_nothing_is_reported_as_that() 
     };
     let (reader, publisher) = (token(5), token(3_600));
     let mut stalled = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {reader}\r\n\r\n");
+    let head = format!(
+        "GET /api/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {reader}\r\n\r\n"
+    );
     stalled.write_all(head.as_bytes()).await.unwrap();
     eventually("it is connected", async || server.connections() == 1).await;
     let event = json!({ "user_id": "u1", "type": "large", "payload": "x".repeat(900_000) });
     for _ in 0..20 {
-        let publish = reqwest::Client::new().post(server.url("/api/events")).bearer_auth(&publisher).json(&event);
+        let publish = reqwest::Client::new()
+            .post(server.url("/api/events"))
+            .bearer_auth(&publisher)
+            .json(&event);
         assert_eq!(publish.send().await.unwrap().status(), 201);
     }
-    let ended = |reason| format!("rejoin_streams_ended_total{{channel=\"user\",reason=\"{reason}\"}}");
-    eventually("its token has ended", async || server.metric(&ended("token_expired")).await == Some(1.0)).await;
+    let ended =
+        |reason| format!("rejoin_streams_ended_total{{channel=\"user\",reason=\"{reason}\"}}");
+    eventually("its token has ended", async || {
+        server.metric(&ended("token_expired")).await == Some(1.0)
+    })
+    .await;
     assert_eq!(server.metric(&ended("stalled")).await, None);
     let mut received = Vec::new();
     let _ = stalled.read_to_end(&mut received).await;
-    assert!(!received.ends_with(b": token expired\n\r\n0\r\n\r\n"), "it could not be told, since it took nothing");
+    assert!(
+        !received.ends_with(b": token expired\n\r\n0\r\n\r\n"),
+        "it could not be told, since it took nothing"
+    );
 }
 
 #[tokio::test]
 async fn promise_1_a_slow_client_falls_back_to_the_journal_and_misses_nothing() {
     // The ring holds next to nothing, so whoever pauses is behind it.
-    let server = Arc::new(TestServer::start("hub.ring_entries_max = 4\nevents.stream_maxlen = 5000").await);
+    let server =
+        Arc::new(TestServer::start("hub.ring_entries_max = 4\nevents.stream_maxlen = 5000").await);
     let mut stream = Connection::open(&server.url("/api/events"), Some("0")).await;
     let payload = "x".repeat(2_000);
     let publishing = {
@@ -119,15 +134,19 @@ async fn promise_1_a_slow_client_falls_back_to_the_journal_and_misses_nothing() 
 
 #[tokio::test]
 async fn promise_7_stalled_clients_do_not_make_the_process_grow() {
-    let environment =
-        [("SSE_MAX_CONCURRENT_PER_USER", "0"), ("REJOIN_MEMORY__MAX_BYTES", "16777216"), ("REJOIN_HUB__RINGS_MAX_BYTES", "4194304")];
+    let environment = [
+        ("SSE_MAX_CONCURRENT_PER_USER", "0"),
+        ("REJOIN_MEMORY__MAX_BYTES", "16777216"),
+        ("REJOIN_HUB__RINGS_MAX_BYTES", "4194304"),
+    ];
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
     let mut stalled = Vec::new();
     for _ in 0..200 {
         stalled.push(subscribe(process.address()).await);
     }
     let url = format!("http://{}/api/events", process.address());
-    let (delivered, mut healthy) = (Arc::new(AtomicUsize::new(0)), Connection::open(&url, None).await);
+    let (delivered, mut healthy) =
+        (Arc::new(AtomicUsize::new(0)), Connection::open(&url, None).await);
     let counting = tokio::spawn({
         let delivered = Arc::clone(&delivered);
         async move {
@@ -136,13 +155,24 @@ async fn promise_7_stalled_clients_do_not_make_the_process_grow() {
             }
         }
     });
-    let line = format!("{}\n", json!({ "user_id": "local", "type": "n", "payload": "x".repeat(10_000) }));
+    let line =
+        format!("{}\n", json!({ "user_id": "local", "type": "n", "payload": "x".repeat(10_000) }));
     let publish = async |round: usize| {
-        let request = reqwest::Client::new().post(&url).header("content-type", "application/x-ndjson").body(line.repeat(200));
-        assert_eq!(request.send().await.unwrap().text().await.unwrap().matches("true").count(), 200);
-        eventually("a healthy client is served all the while", async || delivered.load(Ordering::Relaxed) == (round + 1) * 200).await;
+        let request = reqwest::Client::new()
+            .post(&url)
+            .header("content-type", "application/x-ndjson")
+            .body(line.repeat(200));
+        assert_eq!(
+            request.send().await.unwrap().text().await.unwrap().matches("true").count(),
+            200
+        );
+        eventually("a healthy client is served all the while", async || {
+            delivered.load(Ordering::Relaxed) == (round + 1) * 200
+        })
+        .await;
     };
-    // The first 20 MB fill what is bounded: the journal, the rings, and what each stalled client was being written.
+    // The first 20 MB fill what is bounded: the journal, the rings, and what each stalled client
+    // was being written.
     for round in 0..10 {
         publish(round).await;
     }

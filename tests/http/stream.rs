@@ -27,12 +27,15 @@ async fn promise_1_a_new_client_has_a_cursor_before_the_first_event() {
 #[tokio::test]
 async fn promise_1_a_cursor_is_found_under_every_name_that_clients_give_it() {
     let server = TestServer::start("").await;
-    let (first, second) = (server.publish("t", json!(1)).await, server.publish("t", json!(2)).await);
+    let (first, second) =
+        (server.publish("t", json!(1)).await, server.publish("t", json!(2)).await);
     for name in ["last_event_id", "lastEventId", "Last-Event-ID", "LASTEVENTID", "last-event-id"] {
-        let mut stream = Connection::open(&server.url(&format!("/api/events?{name}={first}")), None).await;
+        let mut stream =
+            Connection::open(&server.url(&format!("/api/events?{name}={first}")), None).await;
         assert_eq!(stream.event().await.0.as_ref(), Some(&second), "{name}");
     }
-    let mut stream = Connection::open(&server.url("/api/events"), Some(&format!("0, {first}, null"))).await;
+    let mut stream =
+        Connection::open(&server.url("/api/events"), Some(&format!("0, {first}, null"))).await;
     assert_eq!(stream.event().await.0, Some(second), "the greatest of several that can be read");
 }
 
@@ -40,7 +43,9 @@ async fn promise_1_a_cursor_is_found_under_every_name_that_clients_give_it() {
 async fn the_headers_keep_proxies_and_caches_out_of_the_way() {
     let server = TestServer::start("").await;
     let response = Connection::request(&server.url("/api/events"), None).await;
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name| {
+        response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
     assert_eq!(response.status(), 200);
     assert_eq!(header("content-type"), "text/event-stream");
     assert_eq!(header("cache-control"), "no-store, no-transform");
@@ -53,8 +58,7 @@ async fn the_headers_keep_proxies_and_caches_out_of_the_way() {
 async fn the_envelope_is_what_the_contract_says() {
     let server = TestServer::start("").await;
     let mut stream = Connection::open(&server.url("/api/events"), Some("0")).await;
-    let body =
-        json!({ "user_id": "local", "type": "source.ingest.queued", "payload": { "a": [1] }, "scope": { "kind": "source", "id": "s1" } });
+    let body = json!({ "user_id": "local", "type": "source.ingest.queued", "payload": { "a": [1] }, "scope": { "kind": "source", "id": "s1" } });
     let (status, answer) = server.post(&body).await;
     assert_eq!(status, 201);
     let (id, mut envelope) = stream.event().await;
@@ -73,7 +77,10 @@ async fn the_scope_is_an_object_also_where_none_was_given() {
     let server = TestServer::start("").await;
     let mut live = Connection::open(&server.url("/api/events"), Some("0")).await;
     for scope in [json!({}), Value::Null] {
-        assert_eq!(server.post(&json!({ "user_id": "local", "type": "t", "scope": scope })).await.0, 201);
+        assert_eq!(
+            server.post(&json!({ "user_id": "local", "type": "t", "scope": scope })).await.0,
+            201
+        );
     }
     server.publish("t", json!(1)).await;
     let mut replayed = Connection::open(&server.url("/api/events"), Some("0")).await;
@@ -98,7 +105,8 @@ async fn the_named_format_is_the_default_of_v1_and_a_choice_elsewhere() {
         let Decoded::Event { event_type, data, .. } = event else { unreachable!() };
         assert_eq!((event_type.as_str(), data.as_str()), ("greeting", r#"{"text":"hello"}"#));
     }
-    let mut stream = Connection::open(&server.url("/api/v1/events?last_event_id=0&format=envelope"), None).await;
+    let mut stream =
+        Connection::open(&server.url("/api/v1/events?last_event_id=0&format=envelope"), None).await;
     assert_eq!(stream.event().await.1["type"], "greeting");
 }
 
@@ -131,7 +139,11 @@ async fn promise_6_a_cursor_that_nobody_issued_is_told_and_continues_from_the_he
         let mut stream = Connection::open(&server.url("/api/events"), Some(cursor)).await;
         let (no_id, notice) = stream.event().await;
         assert_eq!(no_id, None);
-        assert_eq!(notice, json!({ "type": "backlog.truncated", "payload": { "oldest_retained_id": id } }), "{cursor}");
+        assert_eq!(
+            notice,
+            json!({ "type": "backlog.truncated", "payload": { "oldest_retained_id": id } }),
+            "{cursor}"
+        );
         assert_eq!(position(stream.expect().await), id);
     }
 }
@@ -139,7 +151,11 @@ async fn promise_6_a_cursor_that_nobody_issued_is_told_and_continues_from_the_he
 #[tokio::test]
 async fn promise_6_an_id_follows_a_notice_at_once_where_nothing_is_retained_or_shown() {
     let server = TestServer::start("events.stream_maxlen = 1").await;
-    let ids = [server.publish("n", json!(1)).await, server.publish("n", json!(2)).await, server.publish("n", json!(3)).await];
+    let ids = [
+        server.publish("n", json!(1)).await,
+        server.publish("n", json!(2)).await,
+        server.publish("n", json!(3)).await,
+    ];
     for path in ["/api/events?categories=ai", "/api/v1/events?categories=ai"] {
         let mut stream = Connection::open(&server.url(path), Some(&ids[0])).await;
         assert_eq!(stream.event().await.0, None);
@@ -151,9 +167,13 @@ async fn promise_6_an_id_follows_a_notice_at_once_where_nothing_is_retained_or_s
     assert_eq!(stream.event().await.1["payload"], json!({ "oldest_retained_id": null }));
     let head = position(stream.expect().await);
     drop(stream);
-    // The client dropped its old cursor at the notice, and is cut off: nothing that comes now is lost.
+    // The client dropped its old cursor at the notice, and is cut off: nothing that comes now is
+    // lost.
     let id = server.publish("n", json!(4)).await;
-    assert_eq!(Connection::open(&server.url("/api/events"), Some(&head)).await.event().await.0, Some(id));
+    assert_eq!(
+        Connection::open(&server.url("/api/events"), Some(&head)).await.event().await.0,
+        Some(id)
+    );
 }
 
 #[tokio::test]
@@ -161,7 +181,10 @@ async fn keepalives_are_events_where_the_client_wants_them() {
     let server = TestServer::start("sse.keepalive_seconds = 1").await;
     let mut stream = Connection::open(&server.url("/api/events?keepalive=event"), None).await;
     assert_eq!(stream.event().await, (None, json!({ "type": "stream.keepalive", "payload": {} })));
-    assert_eq!(Connection::request(&server.url("/api/events?keepalive=often"), None).await.status(), 400);
+    assert_eq!(
+        Connection::request(&server.url("/api/events?keepalive=often"), None).await.status(),
+        400
+    );
 }
 
 #[tokio::test]
@@ -171,10 +194,19 @@ async fn promise_6_truncation_is_told_exactly_when_an_entry_behind_the_cursor_is
     for n in 0..5 {
         ids.push(server.publish("n", json!(n)).await);
     }
-    let first_event = async |cursor: &str| Connection::open(&server.url("/api/events"), Some(cursor)).await.event().await;
-    assert_eq!(first_event(&ids[1]).await.0.as_ref(), Some(&ids[2]), "nothing behind the second is gone");
+    let first_event = async |cursor: &str| {
+        Connection::open(&server.url("/api/events"), Some(cursor)).await.event().await
+    };
+    assert_eq!(
+        first_event(&ids[1]).await.0.as_ref(),
+        Some(&ids[2]),
+        "nothing behind the second is gone"
+    );
     let (no_id, notice) = first_event(&ids[0]).await;
-    assert_eq!((no_id, &notice["type"], &notice["payload"]["oldest_retained_id"]), (None, &json!("backlog.truncated"), &json!(ids[2])));
+    assert_eq!(
+        (no_id, &notice["type"], &notice["payload"]["oldest_retained_id"]),
+        (None, &json!("backlog.truncated"), &json!(ids[2]))
+    );
     assert_eq!(first_event("0").await.1["type"], "backlog.truncated");
 }
 
@@ -204,7 +236,10 @@ async fn payloads_come_out_as_the_publisher_wrote_them() {
     ];
     for payload in payloads {
         let body = format!(r#"{{"user_id":"local","type":"t","payload":{payload}}}"#);
-        let request = reqwest::Client::new().post(server.url("/api/events")).header("content-type", "application/json").body(body);
+        let request = reqwest::Client::new()
+            .post(server.url("/api/events"))
+            .header("content-type", "application/json")
+            .body(body);
         assert_eq!(request.send().await.unwrap().status(), 201);
         let data = loop {
             if let Decoded::Event { data, .. } = stream.expect().await {
@@ -218,9 +253,15 @@ async fn payloads_come_out_as_the_publisher_wrote_them() {
 #[tokio::test]
 async fn with_pushing_switched_off_nothing_is_kept_and_streams_say_so() {
     let server = TestServer::start("sse.push_enabled = false").await;
-    assert_eq!(server.post(&json!({ "user_id": "local", "type": "t" })).await, (202, json!({ "success": true, "id": null })));
+    assert_eq!(
+        server.post(&json!({ "user_id": "local", "type": "t" })).await,
+        (202, json!({ "success": true, "id": null }))
+    );
     let mut stream = Connection::open(&server.url("/api/events"), Some("0")).await;
-    assert_eq!(stream.rest().await, [Decoded::Retry(60_000), Decoded::Comment("push disabled".into())]);
+    assert_eq!(
+        stream.rest().await,
+        [Decoded::Retry(60_000), Decoded::Comment("push disabled".into())]
+    );
 }
 
 #[tokio::test]

@@ -38,9 +38,14 @@ struct Upload {
 impl Upload {
     async fn start(server: &TestServer, path: &str, token: &str) -> Self {
         let (lines, mut receiver) = mpsc::channel::<String>(1);
-        let body = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok::<_, Infallible>);
-        let request = Client::new().post(server.url(path)).header("content-type", "application/x-ndjson").bearer_auth(token);
-        let response = soon("the head", request.body(Body::wrap_stream(body)).send()).await.unwrap();
+        let body = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
+            .map(Ok::<_, Infallible>);
+        let request = Client::new()
+            .post(server.url(path))
+            .header("content-type", "application/x-ndjson")
+            .bearer_auth(token);
+        let response =
+            soon("the head", request.body(Body::wrap_stream(body)).send()).await.unwrap();
         assert_eq!(response.status(), 200);
         Self { lines, response, unread: Vec::new() }
     }
@@ -69,12 +74,17 @@ fn assert_expired(result: &Value, line: u64) {
 #[tokio::test]
 async fn a_quiet_upload_is_told_when_its_token_ends() {
     let server = server().await;
-    let open = Client::new().put(server.url(MESSAGE)).bearer_auth(lasting()).json(&json!({ "user_id": "u1" }));
+    let open = Client::new()
+        .put(server.url(MESSAGE))
+        .bearer_auth(lasting())
+        .json(&json!({ "user_id": "u1" }));
     assert_eq!(open.send().await.unwrap().status(), 201);
     for path in ["/api/events".to_owned(), format!("{MESSAGE}/events")] {
         for query in ["", "?results=failures"] {
             let began = Instant::now();
-            let mut upload = Upload::start(&server, &format!("{path}{query}"), &token(Duration::from_secs(1))).await;
+            let mut upload =
+                Upload::start(&server, &format!("{path}{query}"), &token(Duration::from_secs(1)))
+                    .await;
             assert_expired(&upload.result().await.unwrap(), 1);
             assert!(began.elapsed() < Duration::from_secs(30));
             if query.is_empty() {
@@ -104,9 +114,15 @@ async fn lines_behind_the_end_of_the_token_are_not_published() {
     upload.send().await;
     assert!(taken > 0);
     let marker = json!({ "user_id": "u1", "type": "marker" });
-    let publish = Client::new().post(server.url("/api/events")).bearer_auth(lasting()).json(&marker);
+    let publish =
+        Client::new().post(server.url("/api/events")).bearer_auth(lasting()).json(&marker);
     assert_eq!(publish.send().await.unwrap().status(), 201);
-    let stream = Client::new().get(server.url("/api/events?last_event_id=0")).bearer_auth(lasting()).send().await.unwrap();
+    let stream = Client::new()
+        .get(server.url("/api/events?last_event_id=0"))
+        .bearer_auth(lasting())
+        .send()
+        .await
+        .unwrap();
     let mut stream = Connection::of(stream);
     let mut seen = 0;
     while stream.event().await.1["type"] != "marker" {

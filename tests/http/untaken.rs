@@ -12,7 +12,8 @@ use rejoin_test_support::{Connection, ServerProcess, TestServer, eventually, soo
 use serde_json::json;
 use tokio::{net::TcpStream, task::JoinHandle, time::Instant};
 
-/// A client that lets so many bytes of each answer pass, and no more unless the test says so. It answers pings.
+/// A client that lets so many bytes of each answer pass, and no more unless the test says so. It
+/// answers pings.
 struct Client {
     requests: SendRequest<Bytes>,
     driver: JoinHandle<Result<(), h2::Error>>,
@@ -24,7 +25,10 @@ impl Client {
         Self { requests, driver: tokio::spawn(driver) }
     }
 
-    async fn handshake(address: std::net::SocketAddr, window: u32) -> (SendRequest<Bytes>, client::Connection<TcpStream>) {
+    async fn handshake(
+        address: std::net::SocketAddr,
+        window: u32,
+    ) -> (SendRequest<Bytes>, client::Connection<TcpStream>) {
         let socket = TcpStream::connect(address).await.unwrap();
         Builder::new().initial_window_size(window).handshake(socket).await.unwrap()
     }
@@ -53,7 +57,9 @@ async fn reset(body: &mut RecvStream) -> Option<Reason> {
 
 #[tokio::test]
 async fn promise_7_an_answer_of_which_its_client_takes_nothing_is_reset() {
-    let server = TestServer::start("server.write_timeout_seconds = 1\nserver.keep_alive_seconds = 3600").await;
+    let server =
+        TestServer::start("server.write_timeout_seconds = 1\nserver.keep_alive_seconds = 3600")
+            .await;
     for window in [0, 1, 1_000] {
         let mut client = Client::connect(server.address(), window).await;
         let mut stalled = client.get("/openapi.json").await;
@@ -73,7 +79,8 @@ async fn promise_7_an_answer_of_which_its_client_takes_nothing_is_reset() {
 
 #[tokio::test]
 async fn promise_7_a_stream_of_which_its_client_takes_nothing_is_reset_and_its_slot_is_free() {
-    let server = TestServer::start("server.write_timeout_seconds = 1\nsse.keepalive_seconds = 1").await;
+    let server =
+        TestServer::start("server.write_timeout_seconds = 1\nsse.keepalive_seconds = 1").await;
     for window in [0, 200] {
         let mut client = Client::connect(server.address(), window).await;
         let mut stream = client.get("/api/events").await;
@@ -98,19 +105,28 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         body.flow_control().release_capacity(data.len()).unwrap();
     }
-    assert!(taken == whole && began.elapsed() > Duration::from_secs(2), "{} bytes in {:?}", taken.len(), began.elapsed());
+    assert!(
+        taken == whole && began.elapsed() > Duration::from_secs(2),
+        "{} bytes in {:?}",
+        taken.len(),
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn promise_7_pings_do_not_keep_a_connection_without_a_request() {
-    let server = TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 4").await;
+    let server =
+        TestServer::start("server.request_timeout_seconds = 1\nserver.keep_alive_seconds = 4")
+            .await;
     for asks_first in [false, true] {
         let (mut requests, mut driver) = Client::handshake(server.address(), 65_535).await;
         let mut pings = driver.ping_pong().unwrap();
         let driver = tokio::spawn(driver);
         if asks_first {
             requests = requests.ready().await.unwrap();
-            let (response, _) = requests.send_request(Request::get("http://localhost/healthz").body(()).unwrap(), true).unwrap();
+            let (response, _) = requests
+                .send_request(Request::get("http://localhost/healthz").body(()).unwrap(), true)
+                .unwrap();
             assert_eq!(soon("an answer", response).await.unwrap().status(), 200);
         }
         let began = Instant::now();
@@ -121,7 +137,10 @@ async fn promise_7_pings_do_not_keep_a_connection_without_a_request() {
         };
         soon("the connection's end", pinging).await;
         let lived = began.elapsed();
-        assert!(!asks_first || lived >= Duration::from_millis(3_500), "a resting connection is kept: {lived:?}");
+        assert!(
+            !asks_first || lived >= Duration::from_millis(3_500),
+            "a resting connection is kept: {lived:?}"
+        );
         driver.abort();
         drop(requests);
     }
@@ -129,11 +148,13 @@ async fn promise_7_pings_do_not_keep_a_connection_without_a_request() {
 
 #[tokio::test]
 async fn health_is_told_over_the_limit_though_others_do_not_take_their_answers() {
-    let server = TestServer::start("server.max_connections = 1\nserver.write_timeout_seconds = 3600").await;
+    let server =
+        TestServer::start("server.max_connections = 1\nserver.write_timeout_seconds = 3600").await;
     let _stream = Connection::open(&server.url("/api/events"), None).await;
     let mut stalled = Vec::new();
     for _ in 0..40 {
-        let (requests, driver) = soon("a place over the limit", Client::handshake(server.address(), 0)).await;
+        let (requests, driver) =
+            soon("a place over the limit", Client::handshake(server.address(), 0)).await;
         let mut client = Client { requests, driver: tokio::spawn(driver) };
         let request = Request::get("http://localhost/metrics").body(()).unwrap();
         client.requests = soon("it is ready", client.requests.ready()).await.unwrap();
@@ -148,8 +169,12 @@ async fn health_is_told_over_the_limit_though_others_do_not_take_their_answers()
 async fn promise_7_the_answers_of_a_connection_are_bounded_in_bytes() {
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &[]).await;
     let url = format!("http://{}/api/events", process.address());
-    let line = format!("{}\n", json!({ "user_id": "local", "type": "t", "payload": "x".repeat(100_000) }));
-    let upload = reqwest::Client::new().post(&url).header("content-type", "application/x-ndjson").body(line.repeat(50));
+    let line =
+        format!("{}\n", json!({ "user_id": "local", "type": "t", "payload": "x".repeat(100_000) }));
+    let upload = reqwest::Client::new()
+        .post(&url)
+        .header("content-type", "application/x-ndjson")
+        .body(line.repeat(50));
     assert_eq!(upload.send().await.unwrap().text().await.unwrap().matches("true").count(), 50);
     let before = process.resident_kib();
     let mut answers = Vec::new();
@@ -157,16 +182,22 @@ async fn promise_7_the_answers_of_a_connection_are_bounded_in_bytes() {
     for _ in 0..4 {
         let mut client = Client::connect(process.address(), 0).await;
         for _ in 0..200 {
-            let request = Request::get("http://localhost/api/admin/users/local/events?limit=50").body(()).unwrap();
+            let request = Request::get("http://localhost/api/admin/users/local/events?limit=50")
+                .body(())
+                .unwrap();
             client.requests = client.requests.ready().await.unwrap();
             answers.push(client.requests.send_request(request, true).unwrap().0);
         }
         clients.push(client);
     }
-    // The server is at it. What it would hold without a bound it would have made within this time several times over.
+    // The server is at it. What it would hold without a bound it would have made within this time
+    // several times over.
     for _ in 0..30 {
         let grown = process.resident_kib().saturating_sub(before);
-        assert!(grown < 200 * 1_024, "{grown} KiB for answers that nobody takes: 3,200 MiB would be all of them");
+        assert!(
+            grown < 200 * 1_024,
+            "{grown} KiB for answers that nobody takes: 3,200 MiB would be all of them"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let health = reqwest::get(format!("http://{}/healthz", process.address()));

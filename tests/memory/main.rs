@@ -29,7 +29,8 @@ fn allocated() -> usize {
     tikv_jemalloc_ctl::stats::allocated::read().unwrap()
 }
 
-/// The most that a journal of this shape held, and what it held in the end, as parts of the setting.
+/// The most that a journal of this shape held, and what it held in the end, as parts of the
+/// setting.
 async fn filled(shape: &Shape) -> (f64, f64) {
     let options = MemoryOptions {
         stream_maxlen: shape.stream_maxlen,
@@ -47,7 +48,9 @@ async fn filled(shape: &Shape) -> (f64, f64) {
             most = most.max(last);
         }
     }
-    let part = |bytes: usize| f64::from(u32::try_from(bytes).unwrap()) / f64::from(u32::try_from(BYTES_MAX).unwrap());
+    let part = |bytes: usize| {
+        f64::from(u32::try_from(bytes).unwrap()) / f64::from(u32::try_from(BYTES_MAX).unwrap())
+    };
     (part(most), part(last))
 }
 
@@ -58,7 +61,10 @@ async fn promise_7_the_backend_in_memory_holds_what_its_setting_says_whatever_th
         let (most, last) = filled(shape).await;
         println!("{}: {most:.2} of the setting at most, {last:.2} in the end", shape.name);
         if most > 1.2 || last > 1.2 || last < shape.least {
-            wrong.push(format!("{}: {most:.2} of the setting at most, {last:.2} in the end", shape.name));
+            wrong.push(format!(
+                "{}: {most:.2} of the setting at most, {last:.2} in the end",
+                shape.name
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

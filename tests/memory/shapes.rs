@@ -105,7 +105,9 @@ pub(crate) const SHAPES: &[Shape] = &[
         stream_maxlen: MANY,
         steps: 100_000,
         least: 0.6,
-        step: |journal, n| Box::pin(append_to_message(journal, n / 4, 30, Some(format!("key-{n}")))),
+        step: |journal, n| {
+            Box::pin(append_to_message(journal, n / 4, 30, Some(format!("key-{n}"))))
+        },
     },
     Shape {
         name: "a few messages with many small events",
@@ -119,7 +121,9 @@ pub(crate) const SHAPES: &[Shape] = &[
         stream_maxlen: MANY,
         steps: 100_000,
         least: 0.3,
-        step: |journal, n| Box::pin(append_to_message(journal, n / 60_000, 1, Some(format!("key-{n}")))),
+        step: |journal, n| {
+            Box::pin(append_to_message(journal, n / 60_000, 1, Some(format!("key-{n}"))))
+        },
     },
 ];
 
@@ -131,17 +135,35 @@ fn key(text: Option<String>) -> Option<IdempotencyKey> {
     text.map(|text| IdempotencyKey::parse(&text).unwrap())
 }
 
-async fn append(journal: &MemoryJournal, number: usize, payload_bytes: usize, idempotency_key: Option<String>) {
-    let append = Append { user: user(number), event: event(payload_bytes), idempotency_key: key(idempotency_key) };
+async fn append(
+    journal: &MemoryJournal,
+    number: usize,
+    payload_bytes: usize,
+    idempotency_key: Option<String>,
+) {
+    let append = Append {
+        user: user(number),
+        event: event(payload_bytes),
+        idempotency_key: key(idempotency_key),
+    };
     Journal::append(journal, vec![append]).await.unwrap().remove(0).unwrap();
 }
 
-async fn append_to_message(journal: &MemoryJournal, number: usize, payload_bytes: usize, idempotency_key: Option<String>) {
+async fn append_to_message(
+    journal: &MemoryJournal,
+    number: usize,
+    payload_bytes: usize,
+    idempotency_key: Option<String>,
+) {
     let id = MessageId(Uuid::from_u128(number as u128));
     if journal.observe(id).await.unwrap().is_none() {
         journal.open(id, &user(number), false).await.unwrap().unwrap();
     }
-    let append = MessageAppend { event: event(payload_bytes), sequence_no: None, idempotency_key: key(idempotency_key) };
+    let append = MessageAppend {
+        event: event(payload_bytes),
+        sequence_no: None,
+        idempotency_key: key(idempotency_key),
+    };
     // A message that holds all there may be takes no more.
     let _ = Messages::append(journal, id, None, vec![append]).await.unwrap();
 }

@@ -9,7 +9,8 @@ use crate::messages::server::{Message, answer, path};
 
 #[tokio::test]
 async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
-    let server = TestServer::start("server.max_body_bytes = 1024\nmessages.open_wait_seconds = 0").await;
+    let server =
+        TestServer::start("server.max_body_bytes = 1024\nmessages.open_wait_seconds = 0").await;
     let message = Message::open(&server).await;
     let open = message.url("");
     let events = message.url("/events");
@@ -18,8 +19,20 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
     let cases: Vec<(Method, String, &str, u16, &str)> = vec![
         (Method::GET, server.url("/api/messages/1"), "", 400, "invalid_message_id"),
         (Method::GET, server.url("/api/messages/%ff/events"), "", 400, "invalid_message_id"),
-        (Method::GET, server.url("/api/messages/00000000000000000000000000000000/events"), "", 400, "invalid_message_id"),
-        (Method::PUT, server.url("/api/messages/not-a-uuid"), "{\"user_id\":\"u\"}", 400, "invalid_message_id"),
+        (
+            Method::GET,
+            server.url("/api/messages/00000000000000000000000000000000/events"),
+            "",
+            400,
+            "invalid_message_id",
+        ),
+        (
+            Method::PUT,
+            server.url("/api/messages/not-a-uuid"),
+            "{\"user_id\":\"u\"}",
+            400,
+            "invalid_message_id",
+        ),
         (Method::GET, unknown(""), "", 404, "message_not_found"),
         (Method::GET, unknown("/events"), "", 404, "message_not_found"),
         (Method::POST, unknown("/events"), r#"{"type":"chunk"}"#, 404, "message_not_found"),
@@ -30,18 +43,37 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
         (Method::PUT, open.clone(), "nonsense", 400, "invalid_json"),
         (Method::PUT, open.clone(), r#"{"user_id":"a\u0000b"}"#, 422, "invalid_field"),
         (Method::PATCH, open, "{}", 405, "method_not_allowed"),
-        (Method::POST, events.clone(), r#"{"type":"t","payload":{"type":"end"}}"#, 422, "invalid_field"),
+        (
+            Method::POST,
+            events.clone(),
+            r#"{"type":"t","payload":{"type":"end"}}"#,
+            422,
+            "invalid_field",
+        ),
         (Method::POST, events.clone(), r#"{"type":"backlog.truncated"}"#, 422, "invalid_field"),
-        (Method::POST, events.clone() + "?results=some", r#"{"type":"chunk"}"#, 400, "invalid_results"),
+        (
+            Method::POST,
+            events.clone() + "?results=some",
+            r#"{"type":"chunk"}"#,
+            400,
+            "invalid_results",
+        ),
         (Method::POST, events.clone(), &long, 413, "event_too_large"),
         (Method::HEAD, events, "", 405, ""),
     ];
     for (method, url, body, status, code) in cases {
-        let request = Client::new().request(method.clone(), &url).header("content-type", "application/json").body(body.to_owned());
+        let request = Client::new()
+            .request(method.clone(), &url)
+            .header("content-type", "application/json")
+            .body(body.to_owned());
         let (got, answer) = answer(request).await;
         assert_eq!(got, status, "{method} {url}: {answer}");
         if !code.is_empty() {
-            assert_eq!((&answer["code"], &answer["success"]), (&json!(code), &json!(false)), "{method} {url}");
+            assert_eq!(
+                (&answer["code"], &answer["success"]),
+                (&json!(code), &json!(false)),
+                "{method} {url}"
+            );
             assert!(!answer["message"].as_str().unwrap().is_empty());
         }
     }
@@ -51,12 +83,19 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
         ("idempotency-key", "a b", "invalid_idempotency_key"),
     ];
     for (name, value, code) in bad_headers {
-        let request = Client::new().post(message.url("/events")).header(name, value).json(&json!({ "type": "chunk" }));
+        let request = Client::new()
+            .post(message.url("/events"))
+            .header(name, value)
+            .json(&json!({ "type": "chunk" }));
         assert_eq!(answer(request).await.1["code"], code);
     }
     let untyped = Client::new().post(message.url("/events")).body(r#"{"type":"chunk"}"#);
     assert_eq!(answer(untyped).await.1["code"], "unsupported_media_type");
-    assert_eq!(message.view().await.1["last_sequence_no"], json!(null), "nothing of all that was taken");
+    assert_eq!(
+        message.view().await.1["last_sequence_no"],
+        json!(null),
+        "nothing of all that was taken"
+    );
 }
 
 #[tokio::test]
@@ -72,10 +111,15 @@ async fn a_payload_comes_out_as_it_went_in() {
         (r#""text""#, r#"{"type":"chunk","payload":"text"}"#),
     ] {
         let body = format!(r#"{{"type":"chunk","payload":{payload}}}"#);
-        let request = Client::new().post(message.url("/events")).header("content-type", "application/json").body(body);
+        let request = Client::new()
+            .post(message.url("/events"))
+            .header("content-type", "application/json")
+            .body(body);
         assert_eq!(answer(request).await.0, 201);
         loop {
-            if let rejoin::domain::frame_decoder::Decoded::Event { data: got, .. } = reader.expect().await {
+            if let rejoin::domain::frame_decoder::Decoded::Event { data: got, .. } =
+                reader.expect().await
+            {
                 assert_eq!(got, data);
                 break;
             }

@@ -15,7 +15,10 @@ use uuid::Uuid;
 use crate::messages::server::{answer, path};
 
 async fn server() -> TestServer {
-    TestServer::start(&settings_with_tokens("auth.cookie = \"session\"\nmessages.open_wait_seconds = 1")).await
+    TestServer::start(&settings_with_tokens(
+        "auth.cookie = \"session\"\nmessages.open_wait_seconds = 1",
+    ))
+    .await
 }
 
 fn producer() -> String {
@@ -29,9 +32,13 @@ fn request(server: &TestServer, method: Method, id: Uuid, below: &str) -> Reques
 /// A message of `u1`, that has ended.
 async fn message_of_u1(server: &TestServer) -> Uuid {
     let id = Uuid::new_v4();
-    let open = request(server, Method::PUT, id, "").bearer_auth(producer()).json(&json!({ "user_id": "u1" }));
+    let open = request(server, Method::PUT, id, "")
+        .bearer_auth(producer())
+        .json(&json!({ "user_id": "u1" }));
     assert_eq!(answer(open).await.0, 201);
-    let end = request(server, Method::POST, id, "/events").bearer_auth(producer()).json(&json!({ "type": "end" }));
+    let end = request(server, Method::POST, id, "/events")
+        .bearer_auth(producer())
+        .json(&json!({ "type": "end" }));
     assert_eq!(answer(end).await.0, 201);
     id
 }
@@ -43,7 +50,11 @@ async fn promise_8_somebody_elses_message_and_none_look_the_same() {
     for (method, below) in [(Method::GET, "/events"), (Method::GET, ""), (Method::POST, "/stop")] {
         let seen = async |id| {
             let asked = Instant::now();
-            let response = request(&server, method.clone(), id, below).bearer_auth(token(Some("u2"), &[])).send().await.unwrap();
+            let response = request(&server, method.clone(), id, below)
+                .bearer_auth(token(Some("u2"), &[]))
+                .send()
+                .await
+                .unwrap();
             let has_waited = asked.elapsed() >= Duration::from_millis(900);
             let headers: Vec<String> = response.headers().keys().map(ToString::to_string).collect();
             (response.status().as_u16(), headers, response.text().await.unwrap(), has_waited)
@@ -52,7 +63,11 @@ async fn promise_8_somebody_elses_message_and_none_look_the_same() {
         of_theirs.1.sort();
         of_nobodys.1.sort();
         assert_eq!(of_theirs, of_nobodys, "{method} {below}");
-        assert_eq!((of_theirs.0, of_theirs.3), (404, below == "/events"), "a reader waits for either in vain");
+        assert_eq!(
+            (of_theirs.0, of_theirs.3),
+            (404, below == "/events"),
+            "a reader waits for either in vain"
+        );
     }
 }
 
@@ -60,7 +75,9 @@ async fn promise_8_somebody_elses_message_and_none_look_the_same() {
 async fn its_owner_reads_and_stops_it_but_can_not_produce() {
     let server = server().await;
     let id = message_of_u1(&server).await;
-    let as_owner = |method, below: &'static str| request(&server, method, id, below).bearer_auth(token(Some("u1"), &[]));
+    let as_owner = |method, below: &'static str| {
+        request(&server, method, id, below).bearer_auth(token(Some("u1"), &[]))
+    };
     assert_eq!(as_owner(Method::GET, "/events").send().await.unwrap().status(), 200);
     assert_eq!(answer(as_owner(Method::GET, "")).await.1["user_id"], "u1");
     assert_eq!(answer(as_owner(Method::POST, "/stop")).await.0, 200);
@@ -80,11 +97,20 @@ async fn its_owner_reads_and_stops_it_but_can_not_produce() {
 async fn a_producer_sees_the_state_of_a_message_but_is_no_reader() {
     let server = server().await;
     let id = message_of_u1(&server).await;
-    assert_eq!(answer(request(&server, Method::GET, id, "").bearer_auth(producer())).await.1["status"], "complete");
-    assert_eq!(answer(request(&server, Method::GET, id, "/events").bearer_auth(producer())).await.0, 403);
+    assert_eq!(
+        answer(request(&server, Method::GET, id, "").bearer_auth(producer())).await.1["status"],
+        "complete"
+    );
+    assert_eq!(
+        answer(request(&server, Method::GET, id, "/events").bearer_auth(producer())).await.0,
+        403
+    );
     let admin = token(Some("root"), &[Scope::Admin]);
     assert_eq!(answer(request(&server, Method::GET, id, "").bearer_auth(&admin)).await.0, 200);
-    assert_eq!(answer(request(&server, Method::GET, id, "/events").bearer_auth(admin)).await.0, 404);
+    assert_eq!(
+        answer(request(&server, Method::GET, id, "/events").bearer_auth(admin)).await.0,
+        404
+    );
 }
 
 #[tokio::test]
@@ -92,7 +118,16 @@ async fn a_cookie_reads_and_does_nothing_else() {
     let server = server().await;
     let id = message_of_u1(&server).await;
     let cookie = format!("session={}", token(Some("u1"), &[]));
-    assert_eq!(request(&server, Method::GET, id, "/events").header("cookie", &cookie).send().await.unwrap().status(), 200);
-    let (status, body): (u16, Value) = answer(request(&server, Method::POST, id, "/stop").header("cookie", &cookie)).await;
+    assert_eq!(
+        request(&server, Method::GET, id, "/events")
+            .header("cookie", &cookie)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    let (status, body): (u16, Value) =
+        answer(request(&server, Method::POST, id, "/stop").header("cookie", &cookie)).await;
     assert_eq!((status, &body["code"]), (401, &json!("missing_credentials")));
 }

@@ -12,7 +12,11 @@ use serde_json::json;
 use crate::messages::server::{Message, path};
 
 fn text_of(seen: &[Seen]) -> String {
-    seen.iter().filter_map(|seen| if let Seen::Event(_, data) = seen { data["text"].as_str() } else { None }).collect()
+    seen.iter()
+        .filter_map(
+            |seen| if let Seen::Event(_, data) = seen { data["text"].as_str() } else { None },
+        )
+        .collect()
 }
 
 fn has_ended(seen: &[Seen]) -> bool {
@@ -43,8 +47,11 @@ async fn promises_1_2_and_3_readers_that_are_cut_anywhere_have_the_producers_tex
     assert!(produced.load(Ordering::Relaxed) && proxy.cuts() > 20, "{} cuts", proxy.cuts());
     for client in [one, another] {
         assert_eq!(text_of(&client.seen), words.concat());
-        let ids: Vec<u64> =
-            client.seen.iter().map(|seen| if let Seen::Event(id, _) = seen { id.parse().unwrap() } else { u64::MAX }).collect();
+        let ids: Vec<u64> = client
+            .seen
+            .iter()
+            .map(|seen| if let Seen::Event(id, _) = seen { id.parse().unwrap() } else { u64::MAX })
+            .collect();
         assert_eq!(ids, (0..=200).collect::<Vec<_>>());
     }
 }
@@ -58,7 +65,10 @@ async fn promise_10_a_draining_server_asks_a_messages_readers_back() {
     reader.event().await;
     let (in_time, said) = tokio::join!(server.drain(), reader.rest());
     assert!(in_time);
-    assert!(matches!(&said[..], [.., Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"), "{said:?}");
+    assert!(
+        matches!(&said[..], [.., Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]
@@ -67,7 +77,8 @@ async fn promise_2_a_reader_that_was_told_of_a_stale_producer_misses_and_repeats
     let message = Message::open(&server).await;
     message.chunk("one ").await;
     let mut client = EventClient::new(message.url("/events"));
-    soon("the notice", client.follow_until(|seen| matches!(seen.last(), Some(Seen::Control(_))))).await;
+    soon("the notice", client.follow_until(|seen| matches!(seen.last(), Some(Seen::Control(_)))))
+        .await;
     let (status, taken) = message.put(json!({ "user_id": "local", "takeover": true })).await;
     assert_eq!((status, &taken["epoch"]), (200, &json!(2)));
     message.chunk("two ").await;
@@ -78,7 +89,8 @@ async fn promise_2_a_reader_that_was_told_of_a_stale_producer_misses_and_repeats
 }
 
 #[tokio::test]
-async fn promise_7_a_message_that_nobody_reads_costs_no_connection_and_many_messages_stay_bounded() {
+async fn promise_7_a_message_that_nobody_reads_costs_no_connection_and_many_messages_stay_bounded()
+{
     let server = TestServer::start("memory.max_bytes = 1048576").await;
     let first = Message::open(&server).await;
     first.chunk(&"x".repeat(100_000)).await;
@@ -95,7 +107,8 @@ async fn promise_7_a_message_that_nobody_reads_costs_no_connection_and_many_mess
     let large = Message::open(&server).await;
     let mut refused = None;
     for _ in 0..20 {
-        let (status, answer) = large.append(json!({ "type": "chunk", "payload": "x".repeat(100_000) })).await;
+        let (status, answer) =
+            large.append(json!({ "type": "chunk", "payload": "x".repeat(100_000) })).await;
         if status != 201 {
             refused = Some((status, answer["code"].clone()));
             break;
@@ -115,6 +128,9 @@ async fn a_reader_of_http_2_gets_the_same() {
     message.end().await;
     assert_eq!(reader.event().await.1["type"], "end");
     assert_eq!(soon("the end", reader.rest()).await, []);
-    let over = client.get(message.url("/events")).header("last-event-id", "1").timeout(Duration::from_secs(10));
+    let over = client
+        .get(message.url("/events"))
+        .header("last-event-id", "1")
+        .timeout(Duration::from_secs(10));
     assert_eq!(over.send().await.unwrap().status(), 204);
 }

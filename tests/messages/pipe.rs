@@ -23,7 +23,13 @@ struct Pipe {
 impl Pipe {
     fn start(server: &TestServer, id: Uuid, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
-        command.env_clear().env("NO_PROXY", "*").args(["pipe", "--user", "local", "--message", &id.to_string()]);
+        command.env_clear().env("NO_PROXY", "*").args([
+            "pipe",
+            "--user",
+            "local",
+            "--message",
+            &id.to_string(),
+        ]);
         command
             .env("REJOIN_URL", server.url(""))
             .args(arguments)
@@ -49,16 +55,24 @@ impl Pipe {
         }
     }
 
-    /// Closes the input, and gives the exit code and what was said on standard output and standard error.
+    /// Closes the input, and gives the exit code and what was said on standard output and standard
+    /// error.
     async fn ended(mut self) -> (Option<i32>, String, String) {
         drop(self.stdin.take());
         let output = soon("the end of the pipe", self.child.wait_with_output()).await.unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     }
 }
 
 fn chunk(text: &str) -> String {
-    format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] }))
+    format!(
+        "data: {}\n\n",
+        json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] })
+    )
 }
 
 fn words(range: std::ops::Range<usize>) -> Vec<String> {
@@ -66,12 +80,18 @@ fn words(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 fn text_of(seen: &[Seen]) -> String {
-    seen.iter().filter_map(|seen| if let Seen::Event(_, data) = seen { data["text"].as_str() } else { None }).collect()
+    seen.iter()
+        .filter_map(
+            |seen| if let Seen::Event(_, data) = seen { data["text"].as_str() } else { None },
+        )
+        .collect()
 }
 
 fn last_type(seen: &[Seen]) -> &str {
     match seen.last() {
-        Some(Seen::Event(_, data) | Seen::Control(data)) => data["type"].as_str().unwrap_or_default(),
+        Some(Seen::Event(_, data) | Seen::Control(data)) => {
+            data["type"].as_str().unwrap_or_default()
+        }
         None => "",
     }
 }
@@ -100,7 +120,10 @@ async fn promises_1_and_2_a_reader_that_is_cut_every_half_second_has_the_produce
     let began = Instant::now();
     let produce = async {
         pipe.speak(&words).await;
-        pipe.write("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n").await;
+        pipe.write(
+            "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        )
+        .await;
     };
     let mut client = reader(&proxy, message.id);
     let read = soon("the whole answer", client.follow_until(|seen| last_type(seen) == "end"));
@@ -112,7 +135,11 @@ async fn promises_1_and_2_a_reader_that_is_cut_every_half_second_has_the_produce
     assert!(client.connections >= 10, "{} connections", client.connections);
     assert_eq!(text_of(&client.seen), words.concat());
     assert_eq!(pipe.ended().await.0, Some(0));
-    let ids: Vec<u64> = client.seen.iter().filter_map(|seen| if let Seen::Event(id, _) = seen { id.parse().ok() } else { None }).collect();
+    let ids: Vec<u64> = client
+        .seen
+        .iter()
+        .filter_map(|seen| if let Seen::Event(id, _) = seen { id.parse().ok() } else { None })
+        .collect();
     assert!(ids.iter().copied().eq(0..ids.len() as u64), "each once, in order");
 }
 
@@ -124,7 +151,10 @@ async fn a_producer_that_is_killed_is_noticed_taken_over_and_fenced() {
     let words = words(0..2_000);
     let mut first = Pipe::start(&server, message.id, &["--heartbeat", "1s"]);
     let mut client = reader(&proxy, message.id);
-    let read = soon("the notice", client.follow_until(|seen| matches!(seen.last(), Some(Seen::Control(_)))));
+    let read = soon(
+        "the notice",
+        client.follow_until(|seen| matches!(seen.last(), Some(Seen::Control(_)))),
+    );
     let produce_and_die = async {
         first.speak(&words[..1_000]).await;
         // The model pauses: heartbeats keep the message alive.
@@ -138,8 +168,14 @@ async fn a_producer_that_is_killed_is_noticed_taken_over_and_fenced() {
     };
     let noticed_after = killed_at.elapsed();
     assert!(noticed_after < Duration::from_millis(3_500), "{noticed_after:?}");
-    assert!(matches!(client.seen.last(), Some(Seen::Control(notice)) if notice["code"] == "producer_stale"));
-    assert_eq!(text_of(&client.seen), words[..1_000].concat(), "all that the first one said was kept");
+    assert!(
+        matches!(client.seen.last(), Some(Seen::Control(notice)) if notice["code"] == "producer_stale")
+    );
+    assert_eq!(
+        text_of(&client.seen),
+        words[..1_000].concat(),
+        "all that the first one said was kept"
+    );
 
     let mut second = Pipe::start(&server, message.id, &["--takeover"]);
     second.speak(&words[1_000..1_100]).await;
@@ -204,7 +240,8 @@ async fn a_message_ends_by_how_the_input_ended() {
         assert_eq!(exit, Some(code), "{input:?}: {err}");
         assert_eq!(message.view().await.1["status"], status, "{input:?}");
         let mut client = EventClient::new(message.url("/events"));
-        soon("the end", client.follow_until(|seen| matches!(last_type(seen), "end" | "error"))).await;
+        soon("the end", client.follow_until(|seen| matches!(last_type(seen), "end" | "error")))
+            .await;
         assert_eq!(text_of(&client.seen), text);
     }
 }
@@ -216,7 +253,12 @@ async fn a_signal_ends_the_message_with_an_error() {
     let mut pipe = Pipe::start(&server, message.id, &[]);
     pipe.write("some text").await;
     eventually("the text", async || message.view().await.1["last_sequence_no"] == 0).await;
-    let status = Command::new("kill").arg("-TERM").arg(pipe.child.id().unwrap().to_string()).status().await.unwrap();
+    let status = Command::new("kill")
+        .arg("-TERM")
+        .arg(pipe.child.id().unwrap().to_string())
+        .status()
+        .await
+        .unwrap();
     assert!(status.success());
     let stdin = pipe.stdin.take();
     let (code, ..) = pipe.ended().await;
@@ -229,7 +271,8 @@ async fn promise_5_while_the_server_is_away_nothing_is_lost_or_sent_twice() {
     let server = TestServer::start("").await;
     let message = Message { server: &server, id: Uuid::new_v4() };
     let proxy = CuttingProxy::start(server.address(), 3, u64::MAX).await;
-    let mut pipe = Pipe::start(&server, message.id, &["--url", &format!("http://{}", proxy.address())]);
+    let mut pipe =
+        Pipe::start(&server, message.id, &["--url", &format!("http://{}", proxy.address())]);
     pipe.write(&chunk("0 ")).await;
     eventually("the first chunk", async || message.view().await.1["last_sequence_no"] == 0).await;
     for n in 1..40 {

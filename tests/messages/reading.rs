@@ -33,14 +33,34 @@ async fn promise_1_a_cursor_rejoins_where_it_left_off_and_anything_else_begins_a
         message.chunk(text).await;
     }
     message.end().await;
-    for (cursor, first) in [(Some("0"), "1"), (Some("1"), "2"), (None, "0"), (Some("nonsense"), "0"), (Some("1-1"), "0")] {
-        assert_eq!(message.read(cursor).await.event().await.0.as_deref(), Some(first), "{cursor:?}");
+    for (cursor, first) in [
+        (Some("0"), "1"),
+        (Some("1"), "2"),
+        (None, "0"),
+        (Some("nonsense"), "0"),
+        (Some("1-1"), "0"),
+    ] {
+        assert_eq!(
+            message.read(cursor).await.event().await.0.as_deref(),
+            Some(first),
+            "{cursor:?}"
+        );
     }
-    for query in ["last_event_id=1", "lastEventId=1", "Last-Event-ID=1", "LASTEVENTID=1", "lastEventId=1&last_event_id=0"] {
+    for query in [
+        "last_event_id=1",
+        "lastEventId=1",
+        "Last-Event-ID=1",
+        "LASTEVENTID=1",
+        "lastEventId=1&last_event_id=0",
+    ] {
         let mut by_query = Connection::open(&message.url(&format!("/events?{query}")), None).await;
         assert_eq!(by_query.event().await.0.as_deref(), Some("2"), "{query}");
     }
-    assert_eq!(message.read(Some("1, 2")).await.event().await.0.as_deref(), Some("3"), "the greatest of several");
+    assert_eq!(
+        message.read(Some("1, 2")).await.event().await.0.as_deref(),
+        Some("3"),
+        "the greatest of several"
+    );
 }
 
 #[tokio::test]
@@ -50,27 +70,44 @@ async fn a_reconnect_with_the_terminal_events_own_id_is_told_to_stop() {
     message.chunk("a").await;
     message.end().await;
     for (cursor, status) in [("1", 204), ("0", 200)] {
-        assert_eq!(Connection::request(&message.url("/events"), Some(cursor)).await.status(), status, "{cursor}");
+        assert_eq!(
+            Connection::request(&message.url("/events"), Some(cursor)).await.status(),
+            status,
+            "{cursor}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_long_answer_is_not_capped() {
-    let server = TestServer::start("events.replay_max_per_request = 2\nevents.replay_budget_requests_per_window = 1").await;
+    let server = TestServer::start(
+        "events.replay_max_per_request = 2\nevents.replay_budget_requests_per_window = 1",
+    )
+    .await;
     let message = Message::open(&server).await;
-    let mut lines: Vec<String> = (0..1_500).map(|n| json!({ "type": "chunk", "payload": n }).to_string()).collect();
+    let mut lines: Vec<String> =
+        (0..1_500).map(|n| json!({ "type": "chunk", "payload": n }).to_string()).collect();
     lines.push(json!({ "type": "end" }).to_string());
     let lines = lines.join(
         "
 ",
     );
-    let upload = Client::new().post(message.url("/events")).header("content-type", "application/x-ndjson").body(lines);
+    let upload = Client::new()
+        .post(message.url("/events"))
+        .header("content-type", "application/x-ndjson")
+        .body(lines);
     assert_eq!(upload.send().await.unwrap().status(), 200);
     for _ in 0..3 {
         let all = message.read(None).await.rest().await;
         let ids: Vec<u64> = all
             .iter()
-            .filter_map(|decoded| if let Decoded::Event { id, .. } = decoded { id.as_ref()?.parse().ok() } else { None })
+            .filter_map(|decoded| {
+                if let Decoded::Event { id, .. } = decoded {
+                    id.as_ref()?.parse().ok()
+                } else {
+                    None
+                }
+            })
             .collect();
         assert_eq!(ids, (0..=1_500).collect::<Vec<_>>());
     }
@@ -102,7 +139,8 @@ async fn a_silent_producer_is_told_within_the_configured_time_and_the_cursor_sta
 
 #[tokio::test]
 async fn heartbeats_keep_a_quiet_message_alive() {
-    let server = TestServer::start("messages.producer_idle_seconds = 1\nsse.keepalive_seconds = 1").await;
+    let server =
+        TestServer::start("messages.producer_idle_seconds = 1\nsse.keepalive_seconds = 1").await;
     let message = Message::open(&server).await;
     let mut reader = message.read(None).await;
     let mut keepalives = 0;
@@ -132,7 +170,10 @@ async fn one_cap_counts_the_connections_of_both_channels() {
 
 /// Waits until a reader has asked for its message, and found that it is not open.
 async fn a_reader_waits(server: &TestServer) {
-    eventually("a reader to wait", async || server.metric("rejoin_waiting_readers").await == Some(1.0)).await;
+    eventually("a reader to wait", async || {
+        server.metric("rejoin_waiting_readers").await == Some(1.0)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -152,13 +193,17 @@ async fn a_reader_that_is_faster_than_its_producer_waits_for_the_message() {
 
 #[tokio::test]
 async fn promise_10_a_reader_that_waits_for_its_message_is_asked_back_by_a_drain() {
-    let server = TestServer::start("messages.open_wait_seconds = 60\nserver.drain_seconds = 5").await;
+    let server =
+        TestServer::start("messages.open_wait_seconds = 60\nserver.drain_seconds = 5").await;
     let url = server.url(&path(Uuid::new_v4(), "/events"));
     let reading = tokio::spawn(async move { Connection::open(&url, None).await.rest().await });
     a_reader_waits(&server).await;
     assert!(server.drain().await, "it does not hold the drain up");
     let said = reading.await.unwrap();
-    assert!(matches!(&said[..], [Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"), "{said:?}");
+    assert!(
+        matches!(&said[..], [Decoded::Retry(_), Decoded::Comment(reason)] if reason == "draining"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]
@@ -176,7 +221,10 @@ async fn a_browser_sees_a_refusal_as_an_event_if_it_asks_for_that() {
     let mut stream = Connection::open(&url, None).await;
     assert_eq!(stream.expect().await, Decoded::Retry(3_000), "the message may be opened soon");
     let (id, refusal) = stream.event().await;
-    assert_eq!((id, &refusal["type"], &refusal["payload"]["code"]), (None, &json!("stream.refused"), &json!("message_not_found")));
+    assert_eq!(
+        (id, &refusal["type"], &refusal["payload"]["code"]),
+        (None, &json!("stream.refused"), &json!("message_not_found"))
+    );
 }
 
 #[tokio::test]

@@ -64,7 +64,8 @@ impl<'a> Message<'a> {
 
     /// Appends a chunk of text, which must be taken.
     pub(crate) async fn chunk(&self, text: &str) {
-        let (status, answer) = self.append(json!({ "type": "chunk", "payload": { "text": text } })).await;
+        let (status, answer) =
+            self.append(json!({ "type": "chunk", "payload": { "text": text } })).await;
         assert_eq!(status, 201, "{answer}");
     }
 

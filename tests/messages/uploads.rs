@@ -18,11 +18,13 @@ impl Upload {
     async fn start(message: &Message<'_>) -> Self {
         let (lines, receiver) = mpsc::channel(8);
         let body =
-            Body::wrap_stream(futures_util::stream::unfold(
-                receiver,
-                |mut receiver| async move { Some((receiver.recv().await?, receiver)) },
-            ));
-        let request = Client::new().post(message.url("/events")).header("content-type", "application/x-ndjson").body(body);
+            Body::wrap_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
+                Some((receiver.recv().await?, receiver))
+            }));
+        let request = Client::new()
+            .post(message.url("/events"))
+            .header("content-type", "application/x-ndjson")
+            .body(body);
         let response = soon("an answer", request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
         Self { lines, response, unread: String::new() }
@@ -45,7 +47,10 @@ impl Upload {
 }
 
 async fn upload_whole(message: &Message<'_>, body: String, key: Option<&str>) -> Vec<Value> {
-    let mut request = Client::new().post(message.url("/events")).header("content-type", "application/x-ndjson").body(body);
+    let mut request = Client::new()
+        .post(message.url("/events"))
+        .header("content-type", "application/x-ndjson")
+        .body(body);
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
@@ -61,7 +66,10 @@ async fn each_line_is_visible_and_answered_at_once() {
     let mut upload = Upload::start(&message).await;
     for n in 0..20 {
         upload.send(&json!({ "type": "chunk", "payload": { "n": n } })).await;
-        assert_eq!(upload.result().await.unwrap(), json!({ "line": n + 1, "success": true, "sequence_no": n, "stop": false }));
+        assert_eq!(
+            upload.result().await.unwrap(),
+            json!({ "line": n + 1, "success": true, "sequence_no": n, "stop": false })
+        );
         assert_eq!(reader.event().await.1["n"], n);
     }
 }
@@ -90,9 +98,17 @@ async fn the_first_line_that_is_refused_ends_the_upload() {
         (&long, 413, "event_too_large"),
     ] {
         let message = Message::open(&server).await;
-        let results = upload_whole(&message, format!("{{\"type\":\"a\"}}\n\n{bad}\n{{\"type\":\"b\"}}\n"), None).await;
+        let results = upload_whole(
+            &message,
+            format!("{{\"type\":\"a\"}}\n\n{bad}\n{{\"type\":\"b\"}}\n"),
+            None,
+        )
+        .await;
         assert_eq!(results.len(), 2, "{results:?}");
-        assert_eq!((&results[1]["line"], &results[1]["status"], &results[1]["code"]), (&json!(2), &json!(status), &json!(code)));
+        assert_eq!(
+            (&results[1]["line"], &results[1]["status"], &results[1]["code"]),
+            (&json!(2), &json!(status), &json!(code))
+        );
         assert_eq!(message.view().await.1["last_sequence_no"], 0, "nothing behind it was taken");
     }
 }
@@ -102,20 +118,29 @@ async fn a_stop_and_the_first_failure_are_told_where_only_failures_are_wanted() 
     let server = TestServer::start("").await;
     let message = Message::open(&server).await;
     let request = |body: &'static str| {
-        message.request(Method::POST, "/events?results=failures").header("content-type", "application/x-ndjson").body(body)
+        message
+            .request(Method::POST, "/events?results=failures")
+            .header("content-type", "application/x-ndjson")
+            .body(body)
     };
     let results = async |body| {
         let text = request(body).send().await.unwrap().text().await.unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
     };
-    let summary =
-        |taken, failed| json!({ "success": failed == 0, "lines": taken + failed, "taken": taken, "duplicates": 0, "failed": failed });
+    let summary = |taken, failed| json!({ "success": failed == 0, "lines": taken + failed, "taken": taken, "duplicates": 0, "failed": failed });
     assert_eq!(results("{\"type\":\"a\"}\n{\"type\":\"b\"}\n").await, [summary(2, 0)]);
     assert_eq!(message.post("/stop").await.0, 200);
     let stopped = json!({ "success": true, "stop": true });
-    assert_eq!(results("{\"type\":\"c\"}\n{\"type\":\"d\"}\n").await, [stopped.clone(), summary(2, 0)]);
+    assert_eq!(
+        results("{\"type\":\"c\"}\n{\"type\":\"d\"}\n").await,
+        [stopped.clone(), summary(2, 0)]
+    );
     let ended = results("{\"type\":\"end\"}\n{\"type\":\"e\"}\n{\"type\":\"f\"}\n").await;
-    assert_eq!((&ended[0], &ended[1]["code"], &ended[1]["line"]), (&stopped, &json!("message_complete"), &json!(2)), "{ended:?}");
+    assert_eq!(
+        (&ended[0], &ended[1]["code"], &ended[1]["line"]),
+        (&stopped, &json!("message_complete"), &json!(2)),
+        "{ended:?}"
+    );
     assert_eq!(ended[2..], [summary(1, 1)]);
 }
 
@@ -126,7 +151,10 @@ async fn promise_5_a_repeated_upload_appends_no_line_twice() {
     let body = "{\"type\":\"chunk\"}\n".repeat(3);
     upload_whole(&message, body.clone(), Some("k")).await;
     let again = upload_whole(&message, body + "{\"type\":\"end\"}", Some("k")).await;
-    let numbers: Vec<_> = again.iter().map(|result| (result["sequence_no"].as_u64().unwrap(), result["duplicate"] == true)).collect();
+    let numbers: Vec<_> = again
+        .iter()
+        .map(|result| (result["sequence_no"].as_u64().unwrap(), result["duplicate"] == true))
+        .collect();
     assert_eq!(numbers, [(0, true), (1, true), (2, true), (3, false)]);
 }
 
@@ -167,10 +195,17 @@ async fn a_draining_server_tells_the_producer_where_it_stopped() {
 async fn a_body_that_streams_is_not_held() {
     let server = TestServer::start("").await;
     let message = Message::open(&server).await;
-    // More than any buffer between them: it only ends if results are sent while the body is still coming.
+    // More than any buffer between them: it only ends if results are sent while the body is still
+    // coming.
     let line = format!("{{\"type\":\"chunk\",\"payload\":\"{}\"}}\n", "x".repeat(10_000));
-    let body = Body::wrap_stream(futures_util::stream::iter(std::iter::repeat_n(Ok::<_, std::convert::Infallible>(line), 2_000)));
-    let request = Client::new().post(message.url("/events")).header("content-type", "application/x-ndjson").body(body);
+    let body = Body::wrap_stream(futures_util::stream::iter(std::iter::repeat_n(
+        Ok::<_, std::convert::Infallible>(line),
+        2_000,
+    )));
+    let request = Client::new()
+        .post(message.url("/events"))
+        .header("content-type", "application/x-ndjson")
+        .body(body);
     let response = soon("an answer", request.send()).await.unwrap();
     let results = soon("all results", response.text()).await.unwrap();
     assert_eq!(results.lines().count(), 2_000);

@@ -34,10 +34,21 @@ const TYPES: [(&str, &[&str]); 6] = [
             "sync.holdings.failed",
         ],
     ),
-    ("provider", &["provider.token.expiring", "provider.token.refreshed", "provider.token.failed", "provider.disconnected"]),
+    (
+        "provider",
+        &[
+            "provider.token.expiring",
+            "provider.token.refreshed",
+            "provider.token.failed",
+            "provider.disconnected",
+        ],
+    ),
     ("ai", &["ai.response.chunk", "ai.tool.executing", "ai.response.complete"]),
     ("import", &["import.started", "import.progress", "import.completed", "import.failed"]),
-    ("portfolio", &["portfolio.balance.updated", "portfolio.holdings.updated", "portfolio.networth.updated"]),
+    (
+        "portfolio",
+        &["portfolio.balance.updated", "portfolio.holdings.updated", "portfolio.networth.updated"],
+    ),
     (
         "security",
         &[
@@ -62,9 +73,15 @@ async fn the_page_works_word_for_word() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_their_types_has_the_same_category_here() {
-    let types: Vec<(&str, &str)> = TYPES.iter().flat_map(|(category, types)| types.iter().map(|name| (*name, *category))).collect();
+    let types: Vec<(&str, &str)> = TYPES
+        .iter()
+        .flat_map(|(category, types)| types.iter().map(|name| (*name, *category)))
+        .collect();
     assert_eq!(types.len(), 29);
-    let events: Vec<String> = types.iter().map(|(name, _)| format!("{{\"user_id\": \"'$WHO'\", \"type\": \"{name}\"}}")).collect();
+    let events: Vec<String> = types
+        .iter()
+        .map(|(name, _)| format!("{{\"user_id\": \"'$WHO'\", \"type\": \"{name}\"}}"))
+        .collect();
     let mut steps = page::steps(PAGE, Some("### 4."));
     steps.push(Step {
         line: line!() as usize,
@@ -76,8 +93,13 @@ async fn each_of_their_types_has_the_same_category_here() {
         output: None,
     });
     let printed = walk(PAGE, &steps, &surroundings().await).await.pop().unwrap();
-    let events: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let seen: BTreeMap<&str, &str> =
-        events.iter().map(|event| (event["type"].as_str().unwrap(), event["category"].as_str().unwrap_or("none"))).collect();
+    let events: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: BTreeMap<&str, &str> = events
+        .iter()
+        .map(|event| {
+            (event["type"].as_str().unwrap(), event["category"].as_str().unwrap_or("none"))
+        })
+        .collect();
     assert_eq!(seen, types.into_iter().collect());
 }

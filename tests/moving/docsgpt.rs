@@ -33,7 +33,10 @@ async fn surroundings_with(secret: &str) -> Surroundings {
     let postgres = &surroundings.postgres;
     postgres.run_sql("CREATE ROLE docsgpt LOGIN PASSWORD 'docsgpt'");
     postgres.run_sql("CREATE DATABASE docsgpt OWNER docsgpt");
-    postgres.run_sql_in("docsgpt", &format!("SET ROLE docsgpt; CREATE SCHEMA IF NOT EXISTS public; {THEIR_TABLES}"));
+    postgres.run_sql_in(
+        "docsgpt",
+        &format!("SET ROLE docsgpt; CREATE SCHEMA IF NOT EXISTS public; {THEIR_TABLES}"),
+    );
     surroundings
 }
 
@@ -47,7 +50,8 @@ async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     const EVENTS: usize = 240;
     let surroundings = surroundings().await;
     let mut steps = page::steps(PAGE, Some("## Going back"));
-    // A connection that begins before the first event, and is cut after every 37 of them; two programs write meanwhile.
+    // A connection that begins before the first event, and is cut after every 37 of them; two
+    // programs write meanwhile.
     steps.push(Step {
         line: line!() as usize,
         script: format!(
@@ -68,16 +72,22 @@ async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     assert_eq!(lines.len(), 2 * EVENTS + 1, "{printed}");
     assert_eq!(lines[..EVENTS], lines[EVENTS + 1..], "a hole, a repeat or another order");
     let report: Value = serde_json::from_str(lines[EVENTS]).unwrap();
-    assert_eq!(report["statuses"], serde_json::json!({ "200": report["connections"] }), "no answer but 200");
+    assert_eq!(
+        report["statuses"],
+        serde_json::json!({ "200": report["connections"] }),
+        "no answer but 200"
+    );
     assert!(report["connections"].as_u64().unwrap() >= 7, "{report}");
 }
 
-/// What the page warns of: as Rejoin is set by default, it answers a token without `exp` by 401, and their page makes a new user.
+/// What the page warns of: as Rejoin is set by default, it answers a token without `exp` by 401,
+/// and their page makes a new user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_pages_setting_their_page_would_ask_for_a_new_user() {
     let mut steps = page::steps(PAGE, Some("### 3."));
     for step in &mut steps {
-        let lines: Vec<&str> = step.script.lines().filter(|line| !line.contains("REQUIRE_EXP")).collect();
+        let lines: Vec<&str> =
+            step.script.lines().filter(|line| !line.contains("REQUIRE_EXP")).collect();
         step.script = lines.join("\n");
     }
     let script = "TOKEN=$(curl -s http://127.0.0.1:7092/api/generate_token | cut -d '\"' -f 4)\n\
@@ -87,7 +97,8 @@ async fn without_the_pages_setting_their_page_would_ask_for_a_new_user() {
     assert_eq!(printed.trim(), "Error: three 401s: this page would ask for a new user now");
 }
 
-/// A deployment whose settings are as the page says that they may be: a short secret, and their spellings of truth and of URLs.
+/// A deployment whose settings are as the page says that they may be: a short secret, and their
+/// spellings of truth and of URLs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_secret_and_their_own_spellings_are_accepted_where_the_page_says_so() {
     const SHORT: &str = "changeme";
@@ -97,15 +108,25 @@ async fn a_short_secret_and_their_own_spellings_are_accepted_where_the_page_says
         for (from, to) in [
             (SECRET, SHORT),
             ("ENABLE_SSE_PUSH=True", "ENABLE_SSE_PUSH=t"),
-            ("REJOIN_POSTGRES__URL=$POSTGRES_URI", "REJOIN_POSTGRES__URL=postgresql+psycopg://docsgpt:docsgpt@127.0.0.1:5432/docsgpt"),
-            ("REJOIN_AUTH__JWT__REQUIRE_EXP=false", "REJOIN_AUTH__JWT__REQUIRE_EXP=false\nREJOIN_AUTH__JWT__ALLOW_WEAK_SECRET=true"),
+            (
+                "REJOIN_POSTGRES__URL=$POSTGRES_URI",
+                "REJOIN_POSTGRES__URL=postgresql+psycopg://docsgpt:docsgpt@127.0.0.1:5432/docsgpt",
+            ),
+            (
+                "REJOIN_AUTH__JWT__REQUIRE_EXP=false",
+                "REJOIN_AUTH__JWT__REQUIRE_EXP=false\nREJOIN_AUTH__JWT__ALLOW_WEAK_SECRET=true",
+            ),
         ] {
             replaced += step.script.matches(from).count();
             step.script = step.script.replace(from, to);
         }
     }
     assert_eq!(replaced, 4, "the page says all of these once");
-    steps.push(Step { line: line!() as usize, script: "grep -c 'allow_weak_secret' rejoin.log".to_owned(), output: None });
+    steps.push(Step {
+        line: line!() as usize,
+        script: "grep -c 'allow_weak_secret' rejoin.log".to_owned(),
+        output: None,
+    });
     let warnings = walk(PAGE, &steps, &surroundings_with(SHORT).await).await.pop().unwrap();
     assert_eq!(warnings.trim(), "1", "it is warned of, once");
 }

@@ -11,8 +11,8 @@ use crate::moving::{
     surroundings::Surroundings,
 };
 
-/// What an operator's `redis-cli` and `curl` do here: the one asks the private Redis, and with the other a stream is left after
-/// the time that the page gives it, which is no failure.
+/// What an operator's `redis-cli` and `curl` do here: the one asks the private Redis, and with the
+/// other a stream is left after the time that the page gives it, which is no failure.
 const WRAPPERS: [(&str, &str); 2] = [
     ("redis-cli", "#!/bin/sh\nexec /usr/bin/redis-cli -p $REDIS_PORT \"$@\"\n"),
     ("curl", "#!/bin/sh\n/usr/bin/curl \"$@\"\ncode=$?\n[ $code = 28 ] && exit 0\nexit $code\n"),
@@ -21,10 +21,11 @@ const WRAPPERS: [(&str, &str); 2] = [
 /// What was started is ended, however the script ends.
 const BEGINNING: &str = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n";
 
-/// Goes through all steps, and compares what they print with what the page says of it; none may complain. Gives what each of
-/// them printed.
+/// Goes through all steps, and compares what they print with what the page says of it; none may
+/// complain. Gives what each of them printed.
 pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings) -> Vec<String> {
-    let (folder, outputs, programs) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (folder, outputs, programs) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
     for (name, text) in WRAPPERS {
         let path = programs.path().join(name);
         fs::write(&path, text).unwrap();
@@ -42,7 +43,14 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
         .args(["-c", &script])
         .current_dir(folder.path())
         .env_clear()
-        .env("PATH", format!("{}:{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", programs.path().display(), program.display()))
+        .env(
+            "PATH",
+            format!(
+                "{}:{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+                programs.path().display(),
+                program.display()
+            ),
+        )
         .env("HOME", folder.path())
         .env("REDIS_PORT", surroundings.redis.port().to_string())
         // Where a page counts on the default address.
@@ -55,17 +63,24 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
     let group = Group(shell.id().unwrap());
     let ended = tokio::time::timeout(4 * PATIENCE, shell.wait()).await;
     drop(group);
-    let printed = |number: usize, kind: &str| fs::read_to_string(outputs.path().join(format!("{number}.{kind}"))).unwrap_or_default();
+    let printed = |number: usize, kind: &str| {
+        fs::read_to_string(outputs.path().join(format!("{number}.{kind}"))).unwrap_or_default()
+    };
     let log = fs::read_to_string(folder.path().join("rejoin.log")).unwrap_or_default();
     if !matches!(&ended, Ok(Ok(status)) if status.success()) {
-        let last = (0..steps.len()).rev().find(|number| outputs.path().join(format!("{number}.out")).exists()).unwrap_or(0);
+        let last = (0..steps.len())
+            .rev()
+            .find(|number| outputs.path().join(format!("{number}.out")).exists())
+            .unwrap_or(0);
         let (out, err, line) = (printed(last, "out"), printed(last, "err"), steps[last].line);
         panic!("{page}:{line}: {ended:?}\n{out}\n{err}\nthe log: {log}");
     }
     let mut differing = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         let (out, err) = (printed(number, "out"), printed(number, "err"));
-        let is_as_said = step.output.as_ref().is_none_or(|said| masked(out.trim_end()) == masked(surroundings.adapted(said).trim_end()));
+        let is_as_said = step.output.as_ref().is_none_or(|said| {
+            masked(out.trim_end()) == masked(surroundings.adapted(said).trim_end())
+        });
         if !is_as_said || !err.is_empty() {
             differing.push(format!("{page}:{} prints\n{out}\n{err}", step.line));
         }
@@ -80,6 +95,9 @@ struct Group(u32);
 impl Drop for Group {
     fn drop(&mut self) {
         // None may be left, which is what is wanted.
-        let _ = std::process::Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0)]).stderr(Stdio::null()).status();
+        let _ = std::process::Command::new("kill")
+            .args(["-KILL", "--", &format!("-{}", self.0)])
+            .stderr(Stdio::null())
+            .status();
     }
 }

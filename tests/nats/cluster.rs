@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rejoin::{adapters::nats::NatsOptions, domain::position::Position, ports::backend_error::BackendErrorKind};
+use rejoin::{
+    adapters::nats::NatsOptions, domain::position::Position, ports::backend_error::BackendErrorKind,
+};
 use rejoin_test_support::{NatsCluster, eventually};
 
 use crate::nats::{
@@ -27,7 +29,10 @@ async fn two_of_three_are_enough() {
             cluster.leader_of(&format!("REJOIN_{stream}")).await;
         }
         eventually("the process writes again", async || ports.journal.probe().await.is_ok()).await;
-        eventually("the process appends again", async || ports.journal.append(vec![append("u8", 0)]).await.is_ok()).await;
+        eventually("the process appends again", async || {
+            ports.journal.append(vec![append("u8", 0)]).await.is_ok()
+        })
+        .await;
         assert_eq!(payloads(&ports, "u9", Position::Start).await, ["0", "1", "2"]);
         assert_works(&replicated(&cluster)).await;
         cluster.servers[dead].start_again().await;
@@ -45,15 +50,21 @@ async fn promises_4_and_9_a_lost_quorum_costs_a_delay() {
     for dead in dead {
         cluster.servers[dead].kill().await;
     }
-    let answered = tokio::time::timeout(Duration::from_secs(10), ports.journal.append(vec![append("u1", 3)])).await;
+    let answered =
+        tokio::time::timeout(Duration::from_secs(10), ports.journal.append(vec![append("u1", 3)]))
+            .await;
     let error = answered.expect("no call hangs").expect_err("there is no quorum");
-    let kinds = [BackendErrorKind::Unavailable, BackendErrorKind::Timeout, BackendErrorKind::Disconnected];
+    let kinds =
+        [BackendErrorKind::Unavailable, BackendErrorKind::Timeout, BackendErrorKind::Disconnected];
     assert!(kinds.contains(&error.kind), "{error:?}");
     for dead in dead {
         cluster.servers[dead].start_again().await;
     }
     cluster.leader_of("REJOIN_EVENTS").await;
-    eventually("the process appends again", async || ports.journal.append(vec![append("u2", 0)]).await.is_ok()).await;
+    eventually("the process appends again", async || {
+        ports.journal.append(vec![append("u2", 0)]).await.is_ok()
+    })
+    .await;
     let kept = payloads(&ports, "u1", ids[0].into()).await;
     // What was tried meanwhile may be there, since its publisher was told that nobody knows.
     assert!(kept == ["1", "2"] || kept == ["1", "2", "3"], "{kept:?}");

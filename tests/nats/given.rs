@@ -30,7 +30,11 @@ pub(crate) fn options(url: String) -> NatsOptions {
 }
 
 pub(crate) fn context() -> BackendContext {
-    BackendContext { clock: Arc::new(SystemClock), on_malformed: Arc::new(|_| ()), ..backend_context() }
+    BackendContext {
+        clock: Arc::new(SystemClock),
+        on_malformed: Arc::new(|_| ()),
+        ..backend_context()
+    }
 }
 
 /// The same where topics keep so many entries.
@@ -56,13 +60,28 @@ pub(crate) fn append(user_id: &str, number: usize) -> Append {
 }
 
 /// Appends events of these numbers together, and gives their ids.
-pub(crate) async fn appended(ports: &Ports, user_id: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<EventId> {
+pub(crate) async fn appended(
+    ports: &Ports,
+    user_id: &str,
+    numbers: impl IntoIterator<Item = usize>,
+) -> Vec<EventId> {
     let batch = numbers.into_iter().map(|number| append(user_id, number)).collect();
-    ports.journal.append(batch).await.unwrap().into_iter().map(|appended| appended.unwrap().id).collect()
+    ports
+        .journal
+        .append(batch)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|appended| appended.unwrap().id)
+        .collect()
 }
 
 /// The payloads behind a position.
-pub(crate) async fn payloads(ports: &Ports, user_id: &str, after: rejoin::domain::position::Position) -> Vec<String> {
+pub(crate) async fn payloads(
+    ports: &Ports,
+    user_id: &str,
+    after: rejoin::domain::position::Position,
+) -> Vec<String> {
     let page = ports.journal.read(&topic(user_id), after, AMPLE).await.unwrap();
     assert!(!page.more);
     page.entries.iter().map(|entry| entry.event.payload.as_str().to_owned()).collect()

@@ -15,12 +15,20 @@ use tokio::{
 use crate::nats::given::{AMPLE, appended, open, payloads, topic};
 
 /// Passes bytes on to a server, with some words of it replaced by others that are as long.
-pub(crate) async fn proxy_that_says(port: u16, word: &'static str, instead: &'static str) -> SocketAddr {
+pub(crate) async fn proxy_that_says(
+    port: u16,
+    word: &'static str,
+    instead: &'static str,
+) -> SocketAddr {
     assert_eq!(word.len(), instead.len());
     proxy(port, (word, instead), watch::channel(0).1).await
 }
 
-async fn proxy(port: u16, (word, instead): (&'static str, &'static str), cuts: watch::Receiver<u32>) -> SocketAddr {
+async fn proxy(
+    port: u16,
+    (word, instead): (&'static str, &'static str),
+    cuts: watch::Receiver<u32>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -35,7 +43,10 @@ async fn proxy(port: u16, (word, instead): (&'static str, &'static str), cuts: w
                 let down = async {
                     let mut bytes = vec![0; 64 * 1024];
                     while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
-                        if let Some(at) = bytes[..count].windows(word.len()).position(|window| window == word.as_bytes()) {
+                        if let Some(at) = bytes[..count]
+                            .windows(word.len())
+                            .position(|window| window == word.as_bytes())
+                        {
                             bytes[at..at + word.len()].copy_from_slice(instead.as_bytes());
                         }
                         if to_client.write_all(&bytes[..count]).await.is_err() {
@@ -115,11 +126,20 @@ async fn promise_9_a_server_that_is_not_there_at_the_start_is_used_when_it_comes
         reqwest::Client::new().post(url("/api/events")).json(&body).send().await.unwrap()
     };
     let refused = publish().await;
-    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    assert_eq!(
+        (refused.status().as_u16(), refused.headers().contains_key("retry-after")),
+        (503, true)
+    );
     // What each attempt to listen meets is logged at no level but debug.
-    eventually("several attempts", async || process.log().matches("the feed's connection is of no more use").count() > 3).await;
+    eventually("several attempts", async || {
+        process.log().matches("the feed's connection is of no more use").count() > 3
+    })
+    .await;
     let log = process.log();
-    let told = log.lines().filter(|line| line.contains("can't use NATS") || line.contains("async_nats")).count();
+    let told = log
+        .lines()
+        .filter(|line| line.contains("can't use NATS") || line.contains("async_nats"))
+        .count();
     assert!(told <= 1, "each reason is told once: {log}");
     nats.start_again().await;
     eventually("it is ready", async || status("/readyz").await == 200).await;
@@ -136,7 +156,14 @@ async fn promise_1_a_stream_that_is_removed_is_made_again() {
     let after = appended(&two, "u1", 3..5).await;
     assert!(before[2] < after[0]);
     let page = one.journal.read(&topic("u1"), before[0].into(), AMPLE).await.unwrap();
-    assert_eq!(page.bounds.continuity(before[0].into()), rejoin::domain::cursor::Continuity::Truncated);
-    assert_eq!(page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), after, "under the ids that were told");
+    assert_eq!(
+        page.bounds.continuity(before[0].into()),
+        rejoin::domain::cursor::Continuity::Truncated
+    );
+    assert_eq!(
+        page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        after,
+        "under the ids that were told"
+    );
     assert_eq!(payloads(&one, "u1", after[0].into()).await, ["4"]);
 }

@@ -1,4 +1,5 @@
-//! What NATS alone has: accounts and TLS, streams that must be as they are to be, chains of entries, room, servers that come later.
+//! What NATS alone has: accounts and TLS, streams that must be as they are to be, chains of
+//! entries, room, servers that come later.
 
 #![expect(clippy::disallowed_methods, reason = "tests make ids and start tasks of their own")]
 

@@ -38,7 +38,10 @@ async fn several_processes_may_start_at_once() {
     for (number, process) in processes.iter().enumerate() {
         appended(process, "u1", [number]).await;
     }
-    assert_eq!(payloads(&processes[0], "u1", rejoin::domain::position::Position::Start).await.len(), 8);
+    assert_eq!(
+        payloads(&processes[0], "u1", rejoin::domain::position::Position::Start).await.len(),
+        8
+    );
     assert_eq!(server.streams().await.len(), 4);
 }
 
@@ -54,9 +57,17 @@ async fn another_programs_stream_is_left_alone_and_stops_the_start() {
     assert_eq!(config(&server, EVENTS).await, before);
     // Another one has our subjects.
     server.ask(&format!("STREAM.DELETE.{EVENTS}"), json!({})).await;
-    server.ask("STREAM.CREATE.other", json!({ "name": "other", "subjects": ["rejoin.>"], "storage": "file" })).await;
+    server
+        .ask(
+            "STREAM.CREATE.other",
+            json!({ "name": "other", "subjects": ["rejoin.>"], "storage": "file" }),
+        )
+        .await;
     let problem = self::problem(&options(server.url())).await;
-    assert!(matches!(&problem, StreamProblem::Refused { stream, reason } if stream == EVENTS && reason.contains("overlap")), "{problem}");
+    assert!(
+        matches!(&problem, StreamProblem::Refused { stream, reason } if stream == EVENTS && reason.contains("overlap")),
+        "{problem}"
+    );
 }
 
 #[tokio::test]
@@ -72,10 +83,20 @@ async fn what_breaks_a_promise_and_cannot_be_changed_stops_the_start() {
     later["metadata"]["rejoin"] = "events/2".into();
     server.ask(&format!("STREAM.UPDATE.{EVENTS}"), later).await;
     let problem = problem(&options(server.url())).await;
-    assert!(matches!(&problem, StreamProblem::Format { found, .. } if found == "events/2"), "{problem}");
+    assert!(
+        matches!(&problem, StreamProblem::Format { found, .. } if found == "events/2"),
+        "{problem}"
+    );
     // More replicas than there are servers.
-    let many = NatsOptions { replicas: 3, stream_prefix: "MANY".to_owned(), subject_prefix: "many".to_owned(), ..options(server.url()) };
-    assert!(matches!(self::problem(&many).await, StreamProblem::Refused { stream, .. } if stream == "MANY_EVENTS"));
+    let many = NatsOptions {
+        replicas: 3,
+        stream_prefix: "MANY".to_owned(),
+        subject_prefix: "many".to_owned(),
+        ..options(server.url())
+    };
+    assert!(
+        matches!(self::problem(&many).await, StreamProblem::Refused { stream, .. } if stream == "MANY_EVENTS")
+    );
 }
 
 #[tokio::test]
@@ -109,9 +130,16 @@ async fn settings_that_changed_are_taken_over() {
     context.retention.replay_max_age = Some(std::time::Duration::from_hours(8));
     let ports = rejoin::adapters::nats::open(options(server.url()), &context).await.unwrap();
     let now = config(&server, EVENTS).await;
-    assert_eq!((&now["max_msgs_per_subject"], &now["max_age"]), (&json!(3), &json!(9 * 3_600_000_000_000_u64)), "with a margin");
+    assert_eq!(
+        (&now["max_msgs_per_subject"], &now["max_age"]),
+        (&json!(3), &json!(9 * 3_600_000_000_000_u64)),
+        "with a margin"
+    );
     appended(&ports, "u1", 0..5).await;
-    assert_eq!(payloads(&ports, "u1", rejoin::domain::position::Position::Start).await, ["2", "3", "4"]);
+    assert_eq!(
+        payloads(&ports, "u1", rejoin::domain::position::Position::Start).await,
+        ["2", "3", "4"]
+    );
 }
 
 /// The versions that can't do what is needed say so of themselves: this one is made to.

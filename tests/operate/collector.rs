@@ -32,7 +32,8 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) async fn start() -> Self {
         let received = Arc::<Mutex<Received>>::default();
-        let router = Router::new().route("/v1/traces", post(receive)).with_state(Arc::clone(&received));
+        let router =
+            Router::new().route("/v1/traces", post(receive)).with_state(Arc::clone(&received));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // Not `axum::serve`: the product does without it.
@@ -40,7 +41,9 @@ impl Collector {
             while let Ok((socket, _)) = listener.accept().await {
                 let service = hyper_util::service::TowerToHyperService::new(router.clone());
                 let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(hyper_util::rt::TokioIo::new(socket), service));
+                tokio::spawn(
+                    connection.serve_connection(hyper_util::rt::TokioIo::new(socket), service),
+                );
             }
         });
         Self { address, received, serving }
@@ -94,7 +97,10 @@ async fn receive(State(received): State<Arc<Mutex<Received>>>, body: Bytes) -> S
 
 /// The value of a span's attribute.
 pub(crate) fn attribute(span: &Span, key: &str) -> Option<String> {
-    span.attributes.iter().find(|attribute| attribute.key == key).and_then(|attribute| text(attribute.value.as_ref()?.value.as_ref()?))
+    span.attributes
+        .iter()
+        .find(|attribute| attribute.key == key)
+        .and_then(|attribute| text(attribute.value.as_ref()?.value.as_ref()?))
 }
 
 fn text(value: &Value) -> Option<String> {

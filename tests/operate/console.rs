@@ -1,4 +1,5 @@
-//! `/console`: what is served, to whom, and with which headers. What the page does is in `tests/clients`.
+//! `/console`: what is served, to whom, and with which headers. What the page does is in
+//! `tests/clients`.
 
 use rejoin_test_support::TestServer;
 use reqwest::{Client, redirect::Policy};
@@ -20,19 +21,35 @@ async fn the_page_is_served_to_anybody_under_a_strict_policy() {
         let response = reqwest::get(server.url(path)).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let header = |name: &str| response.headers()[name].to_str().unwrap();
-        assert_eq!((header("content-type"), header("cache-control")), (media_type, "no-cache"), "{path}");
-        assert_eq!((header("x-frame-options"), header("x-content-type-options")), ("DENY", "nosniff"), "{path}");
+        assert_eq!(
+            (header("content-type"), header("cache-control")),
+            (media_type, "no-cache"),
+            "{path}"
+        );
+        assert_eq!(
+            (header("x-frame-options"), header("x-content-type-options")),
+            ("DENY", "nosniff"),
+            "{path}"
+        );
         assert_eq!(header("referrer-policy"), "no-referrer");
         let policy = header("content-security-policy");
-        for directive in ["default-src 'none'", "script-src 'self';", "style-src 'self';", "frame-ancestors 'none'", "trusted-types 'none'"]
-        {
+        for directive in [
+            "default-src 'none'",
+            "script-src 'self';",
+            "style-src 'self';",
+            "frame-ancestors 'none'",
+            "trusted-types 'none'",
+        ] {
             assert!(policy.contains(directive), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
     }
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let response = client.get(server.url("/console/")).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (308, "../console"));
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["location"].to_str().unwrap()),
+        (308, "../console")
+    );
     assert_eq!(client.post(server.url("/console")).send().await.unwrap().status(), 405);
     assert_eq!(client.get(server.url("/console/nothing.js")).send().await.unwrap().status(), 404);
 }
@@ -42,10 +59,14 @@ async fn the_page_is_served_to_anybody_under_a_strict_policy() {
 async fn the_page_has_nothing_inline_and_loads_nothing_from_elsewhere() {
     let server = TestServer::start("").await;
     let page = reqwest::get(server.url("/console")).await.unwrap().text().await.unwrap();
-    for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://", "//"] {
+    for forbidden in ["<style", " style=", " onclick=", "javascript:", "http://", "https://", "//"]
+    {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
-    assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"console/").count());
+    assert_eq!(
+        page.matches("<script").count(),
+        page.matches("<script type=\"module\" src=\"console/").count()
+    );
 }
 
 #[tokio::test]
@@ -61,7 +82,13 @@ async fn the_console_and_its_calls_move_with_the_operators_listener() {
         "/api/admin/user/events/stream?user_id=u1",
     ];
     for path in ASSETS.map(|(path, _)| path).into_iter().chain(calls) {
-        let status = async |url: String| Client::new().get(url).bearer_auth(operator()).send().await.unwrap().status().as_u16();
-        assert_eq!((status(apart.url(path)).await, status(apart.ops_url(path)).await), (404, 200), "{path}");
+        let status = async |url: String| {
+            Client::new().get(url).bearer_auth(operator()).send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(
+            (status(apart.url(path)).await, status(apart.ops_url(path)).await),
+            (404, 200),
+            "{path}"
+        );
     }
 }

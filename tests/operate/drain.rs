@@ -28,7 +28,13 @@ struct Heard {
 }
 
 async fn hear_out(user: usize, mut stream: Connection) -> Heard {
-    let mut heard = Heard { user, ids: BTreeSet::new(), retry_ms: 0, farewell: String::new(), ended_at: Instant::now() };
+    let mut heard = Heard {
+        user,
+        ids: BTreeSet::new(),
+        retry_ms: 0,
+        farewell: String::new(),
+        ended_at: Instant::now(),
+    };
     while let Some(decoded) = stream.next().await {
         match decoded {
             Decoded::Event { id: Some(id), .. } => drop(heard.ids.insert(id)),
@@ -52,8 +58,9 @@ async fn publish_on(
     let mut acknowledged = Vec::new();
     while !*stop.borrow() {
         let body = json!({ "user_id": format!("u{user}"), "type": "t" });
-        // A connection that is closed under a request may have done it or not: that is no acknowledgement. The client library may wait
-        // for ever where the server closes what it has just accepted.
+        // A connection that is closed under a request may have done it or not: that is no
+        // acknowledgement. The client library may wait for ever where the server closes what it has
+        // just accepted.
         if let Ok(response) = client.post(&url).json(&body).send().await
             && response.status() == 201
             && let Ok(answer) = response.json::<Value>().await
@@ -66,8 +73,9 @@ async fn publish_on(
     acknowledged
 }
 
-/// What memory keeps dies with the process, so what was acknowledged is looked for with those who were connected for
-/// longest: the last stream of each user must have had everything that was acknowledged, before and during the drain.
+/// What memory keeps dies with the process, so what was acknowledged is looked for with those who
+/// were connected for longest: the last stream of each user must have had everything that was
+/// acknowledged, before and during the drain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_exits_with_0() {
     let environment = [
@@ -80,22 +88,34 @@ async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_e
     ];
     let process = ServerProcess::start(env!("CARGO_BIN_EXE_rejoin"), &environment).await;
     let events = format!("http://{}/api/events", process.address());
-    let token = |user: Option<usize>| token(user.map(|user| format!("u{user}")).as_deref(), &[Scope::EventsPublish]);
+    let token = |user: Option<usize>| {
+        token(user.map(|user| format!("u{user}")).as_deref(), &[Scope::EventsPublish])
+    };
     let mut streams = JoinSet::new();
     for n in 0..STREAMS {
         let user = n % USERS;
-        let mut stream = Connection::open(&format!("{events}?access_token={}", token(Some(user))), None).await;
+        let mut stream =
+            Connection::open(&format!("{events}?access_token={}", token(Some(user))), None).await;
         assert_eq!(stream.expect().await, Decoded::Comment("connected".into()));
         streams.spawn(hear_out(user, stream));
     }
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", token(None)).parse().unwrap());
     let client = Client::builder().default_headers(headers).timeout(DRAIN).build().unwrap();
-    let (mut publishers, count, stop) = (JoinSet::new(), watch::Sender::new(0), watch::Sender::new(false));
+    let (mut publishers, count, stop) =
+        (JoinSet::new(), watch::Sender::new(0), watch::Sender::new(false));
     for user in 0..USERS {
-        publishers.spawn(publish_on(events.clone(), client.clone(), user, count.clone(), stop.subscribe()));
+        publishers.spawn(publish_on(
+            events.clone(),
+            client.clone(),
+            user,
+            count.clone(),
+            stop.subscribe(),
+        ));
     }
-    soon("publishes to be under way", count.subscribe().wait_for(|count| *count > 100)).await.unwrap();
+    soon("publishes to be under way", count.subscribe().wait_for(|count| *count > 100))
+        .await
+        .unwrap();
     let stopping_at = Instant::now();
     process.signal("TERM").await;
     tokio::time::sleep(PUBLISH_ON).await;
@@ -103,12 +123,19 @@ async fn promise_10_sigterm_under_load_tells_all_500_clients_loses_nothing_and_e
     let acknowledged = soon("the publishers' end", publishers.join_all()).await.concat();
     let heard = soon("the streams' end", streams.join_all()).await;
     assert_eq!(process.ended().await.code(), Some(0));
-    assert!(heard.iter().all(|heard| heard.farewell == "draining" && heard.retry_ms > 0), "everybody was told");
-    assert!(heard.iter().map(|heard| heard.retry_ms).collect::<BTreeSet<_>>().len() > 100, "and not to come back together");
+    assert!(
+        heard.iter().all(|heard| heard.farewell == "draining" && heard.retry_ms > 0),
+        "everybody was told"
+    );
+    assert!(
+        heard.iter().map(|heard| heard.retry_ms).collect::<BTreeSet<_>>().len() > 100,
+        "and not to come back together"
+    );
     let mut ended: Vec<Duration> = heard.iter().map(|heard| heard.ended_at - stopping_at).collect();
     ended.sort_unstable();
     assert!(
-        ended[STREAMS - 1] < DRAIN + Duration::from_secs(1) && ended[STREAMS * 3 / 4] > ended[STREAMS / 4] + DRAIN / 10,
+        ended[STREAMS - 1] < DRAIN + Duration::from_secs(1)
+            && ended[STREAMS * 3 / 4] > ended[STREAMS / 4] + DRAIN / 10,
         "spread: {ended:?}"
     );
     for (user, id) in &acknowledged {

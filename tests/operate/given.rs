@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 /// A server with these settings beside those for tokens.
 pub(crate) async fn server(settings: &str) -> TestServer {
-    TestServer::start(&settings_with_tokens(&format!("auth.cookie = \"session\"\nauth.query_token = true\n{settings}"))).await
+    TestServer::start(&settings_with_tokens(&format!(
+        "auth.cookie = \"session\"\nauth.query_token = true\n{settings}"
+    )))
+    .await
 }
 
 /// An operator's token: it names no user, as a program's does.
@@ -31,7 +34,10 @@ pub(crate) async fn ask(server: &TestServer, method: Method, path: &str) -> (u16
 /// Publishes as an application, and gives the event's id.
 pub(crate) async fn publish(server: &TestServer, user: &str, payload: usize) -> String {
     let body = json!({ "user_id": user, "type": "t", "payload": payload });
-    let request = Client::new().post(server.url("/api/events")).bearer_auth(token(Some("app"), &[Scope::EventsPublish])).json(&body);
+    let request = Client::new()
+        .post(server.url("/api/events"))
+        .bearer_auth(token(Some("app"), &[Scope::EventsPublish]))
+        .json(&body);
     let (status, answer) = answer(request).await;
     assert_eq!(status, 201, "{answer}");
     answer["id"].as_str().unwrap().to_owned()
@@ -39,12 +45,26 @@ pub(crate) async fn publish(server: &TestServer, user: &str, payload: usize) -> 
 
 /// Follows as a user.
 pub(crate) async fn follow(server: &TestServer, user: &str, path: &str) -> Connection {
-    Connection::of(Client::new().get(server.url(path)).bearer_auth(token(Some(user), &[])).send().await.unwrap())
+    Connection::of(
+        Client::new()
+            .get(server.url(path))
+            .bearer_auth(token(Some(user), &[]))
+            .send()
+            .await
+            .unwrap(),
+    )
 }
 
 /// Asks for a user's live tail with this token.
-pub(crate) async fn look_on(server: &TestServer, token: &str, user: &str, cursor: Option<&str>) -> Response {
-    let mut request = Client::new().get(server.url(&format!("/api/admin/users/{user}/events/stream"))).bearer_auth(token);
+pub(crate) async fn look_on(
+    server: &TestServer,
+    token: &str,
+    user: &str,
+    cursor: Option<&str>,
+) -> Response {
+    let mut request = Client::new()
+        .get(server.url(&format!("/api/admin/users/{user}/events/stream")))
+        .bearer_auth(token);
     if let Some(cursor) = cursor {
         request = request.header("last-event-id", cursor);
     }

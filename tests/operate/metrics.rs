@@ -15,7 +15,8 @@ async fn text(server: &TestServer) -> String {
 
 /// A server on which everything has happened once.
 async fn eventful_server() -> TestServer {
-    let server = TestServer::start("sse.max_concurrent_per_user = 2\nevents.stream_maxlen = 2").await;
+    let server =
+        TestServer::start("sse.max_concurrent_per_user = 2\nevents.stream_maxlen = 2").await;
     let mut stream = Connection::open(&server.url("/api/events"), None).await;
     stream.expect().await;
     for n in 0..4 {
@@ -30,7 +31,12 @@ async fn eventful_server() -> TestServer {
     let message = server.url(&format!("/api/messages/{}", Uuid::new_v4()));
     Client::new().put(&message).json(&json!({ "user_id": "local" })).send().await.unwrap();
     for sequence_no in [0, 0, 7] {
-        Client::new().post(format!("{message}/events")).json(&json!({ "type": "chunk", "sequence_no": sequence_no })).send().await.unwrap();
+        Client::new()
+            .post(format!("{message}/events"))
+            .json(&json!({ "type": "chunk", "sequence_no": sequence_no }))
+            .send()
+            .await
+            .unwrap();
     }
     drop((stream, rejoined));
     eventually("the connections are gone", async || server.connections() == 0).await;
@@ -68,9 +74,15 @@ async fn open_streams_are_counted_by_channel() {
     let server = TestServer::start("").await;
     let connections = r#"rejoin_connections{channel="user"}"#;
     assert_eq!(server.metric(connections).await, Some(0.0));
-    let streams = [Connection::open(&server.url("/api/events"), None).await, Connection::open(&server.url("/api/events"), None).await];
+    let streams = [
+        Connection::open(&server.url("/api/events"), None).await,
+        Connection::open(&server.url("/api/events"), None).await,
+    ];
     assert_eq!(server.metric(connections).await, Some(2.0));
-    assert_eq!((server.metric("rejoin_leases").await, server.metric("rejoin_topics_followed").await), (Some(2.0), Some(1.0)));
+    assert_eq!(
+        (server.metric("rejoin_leases").await, server.metric("rejoin_topics_followed").await),
+        (Some(2.0), Some(1.0))
+    );
     drop(streams);
     eventually("they are taken back", async || server.metric(connections).await == Some(0.0)).await;
 }
@@ -80,7 +92,12 @@ async fn no_user_and_no_message_is_named_in_the_metrics() {
     let server = TestServer::start("").await;
     let (user, id) = ("u-very-special", Uuid::new_v4());
     server.post(&json!({ "user_id": user, "type": "t.very.special" })).await;
-    Client::new().put(server.url(&format!("/api/messages/{id}"))).json(&json!({ "user_id": user })).send().await.unwrap();
+    Client::new()
+        .put(server.url(&format!("/api/messages/{id}")))
+        .json(&json!({ "user_id": user }))
+        .send()
+        .await
+        .unwrap();
     let text = text(&server).await;
     assert!(!text.contains("very") && !text.contains(&id.to_string()), "{text}");
 }
@@ -101,7 +118,11 @@ async fn promtool_finds_nothing_wrong() {
         promtool.wait_with_output().await.unwrap()
     };
     let output = check(text.clone()).await;
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     // It does find what is wrong.
     let output = check(text.replace("rejoin_refusals_total", "rejoin_refusals")).await;
     assert!(!output.status.success() || !output.stderr.is_empty());
@@ -113,8 +134,17 @@ async fn every_metric_is_described_and_in_the_documentation() {
     let text = text(&server).await;
     let documentation = include_str!("../../docs/operations/metrics.md");
     for metric in METRICS {
-        let labels = if metric.labels.is_empty() { String::new() } else { format!(" `{}`", metric.labels.join("`, `")) };
-        let row = format!("| `{}` | {} |{labels} | {} |", metric.name, format!("{:?}", metric.kind).to_lowercase(), metric.help);
+        let labels = if metric.labels.is_empty() {
+            String::new()
+        } else {
+            format!(" `{}`", metric.labels.join("`, `"))
+        };
+        let row = format!(
+            "| `{}` | {} |{labels} | {} |",
+            metric.name,
+            format!("{:?}", metric.kind).to_lowercase(),
+            metric.help
+        );
         assert!(documentation.contains(&row), "docs/operations/metrics.md lacks the row:\n{row}");
     }
     let described = |line: &&str| line.starts_with("# HELP");

@@ -1,4 +1,5 @@
-//! What an operator sees and does: metrics, request ids, the admin calls and the console, a listener of its own, a clean stop.
+//! What an operator sees and does: metrics, request ids, the admin calls and the console, a
+//! listener of its own, a clean stop.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 

@@ -16,7 +16,11 @@ async fn every_answer_carries_the_requests_id() {
     for path in ["/healthz", "/api/events", "/nothing", "/api/messages/x"] {
         assert_eq!(id_of(Some("mine-7"), path).await, "mine-7", "{path}");
         assert_eq!(id_of(None, path).await.len(), 32, "{path}");
-        assert_eq!(id_of(Some(&"x".repeat(200)), path).await.len(), 32, "an id that is too long is replaced");
+        assert_eq!(
+            id_of(Some(&"x".repeat(200)), path).await.len(),
+            32,
+            "an id that is too long is replaced"
+        );
     }
 }
 
@@ -29,7 +33,12 @@ async fn operators_may_have_a_listener_of_their_own() {
     assert_eq!(status(apart.url("/metrics")).await, StatusCode::NOT_FOUND);
     assert_eq!(status(apart.ops_url("/metrics")).await, StatusCode::OK);
     assert_eq!(status(apart.ops_url("/api/events")).await, StatusCode::NOT_FOUND);
-    for url in [apart.url("/healthz"), apart.ops_url("/healthz"), apart.url("/readyz"), apart.ops_url("/readyz")] {
+    for url in [
+        apart.url("/healthz"),
+        apart.ops_url("/healthz"),
+        apart.url("/readyz"),
+        apart.ops_url("/readyz"),
+    ] {
         assert_eq!(status(url).await, StatusCode::OK);
     }
     assert!(apart.drain().await, "both listeners end");

@@ -29,7 +29,11 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
         let process = Arc::clone(&process);
         reads.spawn(async move {
             let limit = PageLimit { entries_max: 200, bytes_max: 1 << 20 };
-            let page = process.journal.read(&topic(&format!("u{}", number % 50)), Position::Start, limit).await.unwrap();
+            let page = process
+                .journal
+                .read(&topic(&format!("u{}", number % 50)), Position::Start, limit)
+                .await
+                .unwrap();
             assert!(page.entries.len() >= 200);
         });
     }
@@ -44,7 +48,8 @@ async fn promise_7_a_burst_of_reconnects_exhausts_nothing_and_starves_no_publish
         }
         assert!(overtaking < BURST / 4, "a publish waited for {overtaking} reads");
     }
-    let connections = server.run_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rejoin%'");
+    let connections = server
+        .run_sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rejoin%'");
     assert!(connections.trim().parse::<usize>().unwrap() <= 12, "{connections}");
     // Whoever waited behind the burst would have published once or twice.
     assert!(published > 20, "{published} publishes beside {BURST} reads");
@@ -68,7 +73,11 @@ async fn a_server_without_room_for_appends_is_not_ready_and_is_when_one_was_take
     assert!(refused.source.unwrap().to_string().contains("No space left on device"));
     assert!(process.journal.probe().await.is_err());
     let limit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };
-    assert_eq!(process.journal.read(&topic("u"), Position::Start, limit).await.unwrap().entries.len(), 1, "reading goes on");
+    assert_eq!(
+        process.journal.read(&topic("u"), Position::Start, limit).await.unwrap().entries.len(),
+        1,
+        "reading goes on"
+    );
     server.run_sql("DROP FUNCTION rejoin.no_room() CASCADE");
     appended(&process, "u").await;
     process.journal.probe().await.unwrap();

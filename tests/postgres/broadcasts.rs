@@ -1,5 +1,5 @@
-//! Events for everybody reach each process's feed once and in order, also where it was cut off; who would have too much kept
-//! for that is refused.
+//! Events for everybody reach each process's feed once and in order, also where it was cut off; who
+//! would have too much kept for that is refused.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,17 +35,22 @@ async fn promise_1_a_broadcast_reaches_a_process_that_was_cut_off() {
     let server = PostgresServer::start().await;
     let proxy = CuttingProxy::start_uncut(server.address()).await;
     let writer = postgres::open(options(server.url()), &backend_context()).await.unwrap();
-    let cut = postgres::open(options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address())), &backend_context())
-        .await
-        .unwrap();
+    let cut = postgres::open(
+        options(format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.address())),
+        &backend_context(),
+    )
+    .await
+    .unwrap();
     let (mut signals, user) = (cut.feed.signals(), UserId::parse("u").unwrap());
     writer.feed.broadcast(saying("0")).await.unwrap();
     assert_eq!(hear(&mut signals, 1).await, ["0"]);
     for round in 0..3 {
         proxy.unplug();
-        eventually("the feed to be cut off", async || cut.feed.watch(&topic("u")).await.is_err()).await;
+        eventually("the feed to be cut off", async || cut.feed.watch(&topic("u")).await.is_err())
+            .await;
         // More than are read at once.
-        let said: Vec<String> = (1..=100).map(|number| (round * 1000 + number).to_string()).collect();
+        let said: Vec<String> =
+            (1..=100).map(|number| (round * 1000 + number).to_string()).collect();
         for payload in &said {
             writer.feed.broadcast(saying(payload)).await.unwrap();
         }
@@ -68,7 +73,9 @@ async fn promise_3_broadcasts_come_once_and_in_one_order_while_feeds_are_cut() {
     let server = PostgresServer::start().await;
     let mut processes = Vec::new();
     for _ in 0..3 {
-        processes.push(Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap()));
+        processes.push(Arc::new(
+            postgres::open(options(server.url()), &backend_context()).await.unwrap(),
+        ));
     }
     let mut feeds: Vec<_> = processes.iter().map(|process| process.feed.signals()).collect();
     let mut saying_all = JoinSet::new();

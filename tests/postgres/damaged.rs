@@ -21,12 +21,18 @@ use uuid::Uuid;
 use crate::postgres::given::{append, appended, event, options, topic, until_signal};
 
 /// Somebody's constraint that lets one user have nothing more.
-const REFUSE: &str = "ALTER TABLE rejoin.user_events ADD CONSTRAINT somebodys CHECK (user_id <> 'bad') NOT VALID";
+const REFUSE: &str =
+    "ALTER TABLE rejoin.user_events ADD CONSTRAINT somebodys CHECK (user_id <> 'bad') NOT VALID";
 const LIMIT: PageLimit = PageLimit { entries_max: 10, bytes_max: 1 << 20 };
 
 fn assert_damaged<T>(answer: Result<T, BackendError>, of: &Topic) {
     let Err(error) = answer else { panic!("it is damaged, and answered") };
-    assert_eq!((error.kind, error.topic.as_deref()), (BackendErrorKind::Damaged, Some(of)), "{error}: {:?}", error.source);
+    assert_eq!(
+        (error.kind, error.topic.as_deref()),
+        (BackendErrorKind::Damaged, Some(of)),
+        "{error}: {:?}",
+        error.source
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,11 +49,22 @@ async fn an_append_to_a_damaged_topic_fails_alone_in_its_batch() {
         assert_damaged(answers.remove(4), &topic("bad"));
         assert_damaged(answers.remove(1), &topic("bad"));
         let taken: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-        assert_eq!(taken.iter().map(|taken| taken.duplicate).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!(
+            taken.iter().map(|taken| taken.duplicate).collect::<Vec<_>>(),
+            [false, false, true, false]
+        );
         assert_eq!(taken[0].id, taken[2].id, "keys hold over the damage");
         let page = process.journal.read(&topic("a"), Position::Start, LIMIT).await.unwrap();
         assert_eq!(page.entries.last().map(|entry| entry.id), Some(taken[0].id));
-        assert!(process.journal.read(&topic("bad"), Position::Start, LIMIT).await.unwrap().entries.is_empty());
+        assert!(
+            process
+                .journal
+                .read(&topic("bad"), Position::Start, LIMIT)
+                .await
+                .unwrap()
+                .entries
+                .is_empty()
+        );
         process.journal.probe().await.unwrap();
         server.run_sql("ALTER TABLE rejoin.user_events DROP CONSTRAINT IF EXISTS somebodys");
     }
@@ -67,12 +84,22 @@ async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
     );
     for _ in 0..2 {
         // Both in one transaction, so that the feed reads them together.
-        let answers = process.journal.append(vec![append("bad", None), append("good", None)]).await.unwrap();
+        let answers =
+            process.journal.append(vec![append("bad", None), append("good", None)]).await.unwrap();
         let id = answers.last().unwrap().as_ref().unwrap().id;
-        let heard = until_signal(&mut signals, |signal| matches!(signal, Signal::Appended(_, entry) if entry.id == id));
+        let heard = until_signal(
+            &mut signals,
+            |signal| matches!(signal, Signal::Appended(_, entry) if entry.id == id),
+        );
         let before = soon("the entry of the good topic", heard).await;
-        assert!(before.iter().any(|signal| matches!(signal, Signal::Grown(topic) if *topic == bad)), "{before:?}");
-        assert!(!before.iter().any(|signal| matches!(signal, Signal::Interrupted)), "the feed goes on: {before:?}");
+        assert!(
+            before.iter().any(|signal| matches!(signal, Signal::Grown(topic) if *topic == bad)),
+            "{before:?}"
+        );
+        assert!(
+            !before.iter().any(|signal| matches!(signal, Signal::Interrupted)),
+            "the feed goes on: {before:?}"
+        );
         assert_damaged(process.journal.read(&bad, Position::Start, LIMIT).await, &bad);
         assert_damaged(process.journal.bounds(&bad).await, &bad);
         process.journal.read(&good, Position::Start, LIMIT).await.unwrap();
@@ -81,29 +108,44 @@ async fn a_damaged_topic_fails_alone_when_it_is_read_and_the_feed_goes_on() {
     server.run_sql("DROP TRIGGER spoils ON rejoin.user_events");
     let id = appended(&process, "bad").await;
     let page = process.journal.read(&bad, Position::Start, LIMIT).await.unwrap();
-    assert_eq!(page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [id], "a purge repairs it");
+    assert_eq!(
+        page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        [id],
+        "a purge repairs it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_message_fails_alone() {
     let server = PostgresServer::start().await;
-    let process = std::sync::Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap());
-    let (behind, nobodys, good) = (MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()));
+    let process = std::sync::Arc::new(
+        postgres::open(options(server.url()), &backend_context()).await.unwrap(),
+    );
+    let (behind, nobodys, good) =
+        (MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()));
     let owner = UserId::parse("u").unwrap();
     let chunk = || vec![MessageAppend { event: event(), sequence_no: None, idempotency_key: None }];
     for message in [behind, nobodys, good] {
         process.messages.open(message, &owner, false).await.unwrap().unwrap();
         process.messages.append(message, None, chunk()).await.unwrap();
     }
-    server.run_sql(&format!("UPDATE rejoin.messages SET next_sequence_no = -7 WHERE message_id = '{}'", behind.0));
-    server.run_sql(&format!("UPDATE rejoin.messages SET owner = '' WHERE message_id = '{}'", nobodys.0));
+    server.run_sql(&format!(
+        "UPDATE rejoin.messages SET next_sequence_no = -7 WHERE message_id = '{}'",
+        behind.0
+    ));
+    server.run_sql(&format!(
+        "UPDATE rejoin.messages SET owner = '' WHERE message_id = '{}'",
+        nobodys.0
+    ));
     let appending: Vec<_> = [behind, nobodys, good]
         .into_iter()
         .cycle()
         .take(30)
         .map(|message| {
             let (process, chunk) = (std::sync::Arc::clone(&process), chunk());
-            tokio::spawn(async move { (message, process.messages.append(message, None, chunk).await) })
+            tokio::spawn(
+                async move { (message, process.messages.append(message, None, chunk).await) },
+            )
         })
         .collect();
     for appended in appending {
@@ -122,17 +164,30 @@ async fn a_damaged_message_fails_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_goes_on_past_a_damaged_topic_and_the_backend_is_not_away() {
     let server = PostgresServer::start().await;
-    let settings = format!("[events]\nbackend = \"postgres\"\n[postgres]\nurl = \"{}\"\n", server.url());
+    let settings =
+        format!("[events]\nbackend = \"postgres\"\n[postgres]\nurl = \"{}\"\n", server.url());
     let process = TestServer::start(&settings).await;
     server.run_sql(REFUSE);
-    let line = |user: &str| format!("{}\n", json!({ "user_id": user, "type": "test.happened", "payload": {} }));
+    let line = |user: &str| {
+        format!("{}\n", json!({ "user_id": user, "type": "test.happened", "payload": {} }))
+    };
     let body: String = ["local", "bad", "local", "bad", "local"].map(line).concat();
-    let upload = reqwest::Client::new().post(process.url("/api/events")).header("content-type", "application/x-ndjson").body(body);
+    let upload = reqwest::Client::new()
+        .post(process.url("/api/events"))
+        .header("content-type", "application/x-ndjson")
+        .body(body);
     let answer = upload.send().await.unwrap().text().await.unwrap();
-    let results: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let codes: Vec<_> = results.iter().map(|result| result["code"].as_str().unwrap_or("taken")).collect();
-    assert_eq!(codes[..5], ["taken", "topic_damaged", "taken", "topic_damaged", "taken"], "{answer}");
-    let (status, refused) = process.post(&json!({ "user_id": "bad", "type": "test.happened", "payload": {} })).await;
+    let results: Vec<Value> =
+        answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let codes: Vec<_> =
+        results.iter().map(|result| result["code"].as_str().unwrap_or("taken")).collect();
+    assert_eq!(
+        codes[..5],
+        ["taken", "topic_damaged", "taken", "topic_damaged", "taken"],
+        "{answer}"
+    );
+    let (status, refused) =
+        process.post(&json!({ "user_id": "bad", "type": "test.happened", "payload": {} })).await;
     assert_eq!((status, refused["code"].as_str()), (500, Some("topic_damaged")));
     process.publish("test.happened", json!({})).await;
     assert_eq!(reqwest::get(process.url("/readyz")).await.unwrap().status(), 200);

@@ -1,8 +1,11 @@
-//! Another server takes over, while connections to the old one stay open; a standby is reached by mistake.
+//! Another server takes over, while connections to the old one stay open; a standby is reached by
+//! mistake.
 
 use std::{net::SocketAddr, time::Duration};
 
-use rejoin_test_support::{Connection, CuttingProxy, EventClient, PostgresServer, Seen, TestServer, eventually, soon};
+use rejoin_test_support::{
+    Connection, CuttingProxy, EventClient, PostgresServer, Seen, TestServer, eventually, soon,
+};
 use serde_json::{Value, json};
 
 use crate::postgres::log::Log;
@@ -195,7 +198,10 @@ async fn each_change_of_state_is_logged_once_and_says_what_the_server_is() {
         server.set("default_transaction_read_only", "on").await;
         for _ in 0..5 {
             assert_eq!(process.post(&event).await.0, 503);
-            assert_eq!(Connection::request(&process.url("/api/events"), Some("0")).await.status(), 503);
+            assert_eq!(
+                Connection::request(&process.url("/api/events"), Some("0")).await.status(),
+                503
+            );
             assert!(!is_ready(&process).await);
         }
         server.set("default_transaction_read_only", "off").await;

@@ -16,7 +16,12 @@ use rejoin::{
 pub(crate) const SCHEMA: &str = "rejoin";
 
 pub(crate) fn options(url: String) -> PostgresOptions {
-    PostgresOptions { url, schema: SCHEMA.to_owned(), max_connections: 12, timeout: Duration::from_secs(5) }
+    PostgresOptions {
+        url,
+        schema: SCHEMA.to_owned(),
+        max_connections: 12,
+        timeout: Duration::from_secs(5),
+    }
 }
 
 pub(crate) fn topic(user: &str) -> Topic {
@@ -28,7 +33,11 @@ pub(crate) fn event() -> Arc<Event> {
 }
 
 pub(crate) fn append(user: &str, key: Option<&str>) -> Append {
-    Append { user: UserId::parse(user).unwrap(), event: event(), idempotency_key: key.map(|key| IdempotencyKey::parse(key).unwrap()) }
+    Append {
+        user: UserId::parse(user).unwrap(),
+        event: event(),
+        idempotency_key: key.map(|key| IdempotencyKey::parse(key).unwrap()),
+    }
 }
 
 /// Appends one event, and gives its id.
@@ -37,7 +46,10 @@ pub(crate) async fn appended(postgres: &Ports, user: &str) -> rejoin::domain::po
 }
 
 /// Takes signals up to one that is meant; gives those before it.
-pub(crate) async fn until_signal(signals: &mut BoxStream<'static, Signal>, is_meant: impl Fn(&Signal) -> bool) -> Vec<Signal> {
+pub(crate) async fn until_signal(
+    signals: &mut BoxStream<'static, Signal>,
+    is_meant: impl Fn(&Signal) -> bool,
+) -> Vec<Signal> {
     let mut before = Vec::new();
     loop {
         let signal = signals.next().await.unwrap();

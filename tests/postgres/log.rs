@@ -6,8 +6,8 @@ thread_local! {
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps each thread's lines for itself. It is the subscriber of all threads: one of a thread alone misses what another
-/// thread came by first.
+/// Keeps each thread's lines for itself. It is the subscriber of all threads: one of a thread alone
+/// misses what another thread came by first.
 struct OfThisThread;
 
 /// What this thread has logged since.
@@ -16,7 +16,9 @@ pub(crate) struct Log;
 impl Log {
     pub(crate) fn begin() -> Self {
         static SUBSCRIBED: Once = Once::new();
-        SUBSCRIBED.call_once(|| tracing_subscriber::fmt().with_writer(|| OfThisThread).with_ansi(false).init());
+        SUBSCRIBED.call_once(|| {
+            tracing_subscriber::fmt().with_writer(|| OfThisThread).with_ansi(false).init();
+        });
         LINES.take();
         Self
     }

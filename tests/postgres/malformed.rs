@@ -23,14 +23,22 @@ use crate::postgres::given::{appended, options, topic};
 async fn process(server: &PostgresServer) -> (Ports, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&told);
-    let on_malformed = Arc::new(move |malformed: rejoin::adapters::backend_kit::stored_page::MalformedEntry<'_>| {
-        noted.lock().unwrap().push(malformed.to_string());
-    });
+    let on_malformed = Arc::new(
+        move |malformed: rejoin::adapters::backend_kit::stored_page::MalformedEntry<'_>| {
+            noted.lock().unwrap().push(malformed.to_string());
+        },
+    );
     let context = BackendContext { on_malformed, ..backend_context() };
     (postgres::open(options(server.url()), &context).await.unwrap(), told)
 }
 
-async fn read(process: &Ports, topic: &Topic, after: Position, entries_max: usize, bytes_max: usize) -> Page {
+async fn read(
+    process: &Ports,
+    topic: &Topic,
+    after: Position,
+    entries_max: usize,
+    bytes_max: usize,
+) -> Page {
     process.journal.read(topic, after, PageLimit { entries_max, bytes_max }).await.unwrap()
 }
 
@@ -41,7 +49,10 @@ fn spoil(server: &PostgresServer, which: &str) {
 
 fn follows_in_order(entries: &[Entry], mut from: Position) {
     for Entry { id, prev, .. } in entries {
-        assert!(prev.is_some_and(|prev| prev <= from), "{id} follows {prev:?}, which a reader at {from:?} would take for a gap");
+        assert!(
+            prev.is_some_and(|prev| prev <= from),
+            "{id} follows {prev:?}, which a reader at {from:?} would take for a gap"
+        );
         from = (*id).into();
     }
 }
@@ -56,11 +67,17 @@ async fn what_is_no_event_is_passed_over_and_told_and_is_no_gap() {
     }
     spoil(&server, "ordinal IN (1, 3, 4)");
     let page = read(&process, &topic("u"), Position::Start, 10, 1 << 20).await;
-    assert_eq!(page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [ids[1], ids[4], ids[5]]);
+    assert_eq!(
+        page.entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        [ids[1], ids[4], ids[5]]
+    );
     assert!(!page.more);
     follows_in_order(&page.entries, ids[0].into());
     assert_eq!(told.lock().unwrap().len(), 3);
-    assert!(told.lock().unwrap()[0].starts_with(&format!("entry {} of user:u is no event: ", ids[0])), "{told:?}");
+    assert!(
+        told.lock().unwrap()[0].starts_with(&format!("entry {} of user:u is no event: ", ids[0])),
+        "{told:?}"
+    );
     let page = read(&process, &topic("u"), ids[1].into(), 10, 1 << 20).await;
     follows_in_order(&page.entries, ids[1].into());
 }
@@ -74,9 +91,14 @@ async fn a_row_without_a_scope_is_an_event_with_an_empty_one() {
     }
     // As rows are that were written before a scope was always there, and by other programs.
     server.run_sql("UPDATE rejoin.user_events SET scope = NULL WHERE ordinal = 1");
-    server.run_sql("UPDATE rejoin.user_events SET scope = 'null', event_type = 'error' WHERE ordinal = 2");
+    server.run_sql(
+        "UPDATE rejoin.user_events SET scope = 'null', event_type = 'error' WHERE ordinal = 2",
+    );
     let page = read(&process, &topic("u"), Position::Start, 10, 1 << 20).await;
-    assert_eq!(page.entries.iter().map(|entry| entry.event.scope.as_str()).collect::<Vec<_>>(), ["{}"; 3]);
+    assert_eq!(
+        page.entries.iter().map(|entry| entry.event.scope.as_str()).collect::<Vec<_>>(),
+        ["{}"; 3]
+    );
     assert!(told.lock().unwrap().is_empty());
 }
 
@@ -97,7 +119,11 @@ async fn a_page_of_what_is_no_event_hides_nothing() {
             found.extend(page.entries.iter().map(|entry| entry.id));
             (from, more) = (found.last().map_or(from, |last| (*last).into()), page.more);
         }
-        assert_eq!(found, [&ids[..1], &ids[9..]].concat(), "{entries_max} entries, {bytes_max} bytes");
+        assert_eq!(
+            found,
+            [&ids[..1], &ids[9..]].concat(),
+            "{entries_max} entries, {bytes_max} bytes"
+        );
     }
     spoil(&server, "ordinal > 9");
     let page = read(&process, &topic("u"), ids[0].into(), 3, 1 << 20).await;

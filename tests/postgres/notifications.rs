@@ -1,4 +1,5 @@
-//! What is notified: once for each transaction, however many events it holds, and nothing of what they say.
+//! What is notified: once for each transaction, however many events it holds, and nothing of what
+//! they say.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ fn secret(user: &str) -> Append {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_notifies_once_and_tells_nothing() {
     let server = PostgresServer::start().await;
-    let process = Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap());
+    let process =
+        Arc::new(postgres::open(options(server.url()), &backend_context()).await.unwrap());
     let mut listener = PgListener::connect(&server.url()).await.unwrap();
     let channel = format!("{SCHEMA}_feed");
     listener.listen(&channel).await.unwrap();
@@ -38,7 +40,9 @@ async fn a_transaction_notifies_once_and_tells_nothing() {
     let mut appending = JoinSet::new();
     for number in 0..APPENDERS {
         let process = Arc::clone(&process);
-        appending.spawn(async move { process.journal.append(vec![secret(&format!("{SECRET}-{number}"))]).await.unwrap() });
+        appending.spawn(async move {
+            process.journal.append(vec![secret(&format!("{SECRET}-{number}"))]).await.unwrap()
+        });
     }
     appending.join_all().await;
     server.run_sql(&format!("NOTIFY {channel}, '{LAST}'"));
@@ -52,8 +56,13 @@ async fn a_transaction_notifies_once_and_tells_nothing() {
         told.push(notification.payload().to_owned());
     }
     assert!(told.iter().all(|told| !told.contains(SECRET)), "{told:?}");
-    let transactions = server.run_sql(&format!("SELECT count(DISTINCT xmin::text) FROM {SCHEMA}.user_events"));
+    let transactions =
+        server.run_sql(&format!("SELECT count(DISTINCT xmin::text) FROM {SCHEMA}.user_events"));
     assert_eq!(told.len().to_string(), transactions.trim(), "one for each transaction");
     // The first batch, the appender that came first, and those that came meanwhile.
-    assert!(told.len() < APPENDERS / 2, "{} transactions for {APPENDERS} appends at once", told.len());
+    assert!(
+        told.len() < APPENDERS / 2,
+        "{} transactions for {APPENDERS} appends at once",
+        told.len()
+    );
 }

@@ -1,5 +1,5 @@
-//! A schema that another program uses as well: what is that program's stays as it is, and where it has a name that is needed,
-//! the start says so.
+//! A schema that another program uses as well: what is that program's stays as it is, and where it
+//! has a name that is needed, the start says so.
 
 use std::{fs, path::Path, process::Command};
 
@@ -12,15 +12,27 @@ use tokio::task::JoinSet;
 
 use crate::postgres::given::{appended, options};
 
-/// The schemas that fit a pattern, definitions and rows, as text; but for the server's own, whose statistics change by themselves.
+/// The schemas that fit a pattern, definitions and rows, as text; but for the server's own, whose
+/// statistics change by themselves.
 fn dump(server: &PostgresServer, schemas: &str) -> String {
     let mut dump = Command::new(program("pg_dump"));
-    dump.args(["--schema", schemas, "--exclude-schema", "pg_*", "--exclude-schema", "information_schema", "--dbname"]);
+    dump.args([
+        "--schema",
+        schemas,
+        "--exclude-schema",
+        "pg_*",
+        "--exclude-schema",
+        "information_schema",
+        "--dbname",
+    ]);
     let done = dump.arg(server.url()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     // What keeps a dump from being tampered with is another one each time.
     let text = String::from_utf8(done.stdout).unwrap();
-    text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn options_in(server: &PostgresServer, schema: &str) -> PostgresOptions {
@@ -35,8 +47,14 @@ async fn refused(server: &PostgresServer, schema: &str) -> String {
     match started.err() {
         Some(error @ PostgresSetupError::Prepare(PrepareError::Foreign { .. })) => {
             let said = error.to_string();
-            assert!(said.contains(&format!("the schema {schema} ")) && said.contains("set postgres.schema"), "{said}");
-            let PostgresSetupError::Prepare(PrepareError::Foreign { what, .. }) = error else { unreachable!() };
+            assert!(
+                said.contains(&format!("the schema {schema} "))
+                    && said.contains("set postgres.schema"),
+                "{said}"
+            );
+            let PostgresSetupError::Prepare(PrepareError::Foreign { what, .. }) = error else {
+                unreachable!()
+            };
             what
         }
         Some(error) => panic!("another error: {error}"),
@@ -57,23 +75,51 @@ async fn an_object_of_another_program_stops_the_start_and_stays_as_it_is() {
             "table message_events",
             "DROP TABLE message_events",
         ),
-        ("CREATE TABLE user_events (id int) PARTITION BY LIST (id)", "table user_events", "DROP TABLE user_events"),
+        (
+            "CREATE TABLE user_events (id int) PARTITION BY LIST (id)",
+            "table user_events",
+            "DROP TABLE user_events",
+        ),
         ("CREATE VIEW messages AS SELECT * FROM orders", "view messages", "DROP VIEW messages"),
-        ("CREATE MATERIALIZED VIEW leases AS SELECT * FROM orders", "materialized view leases", "DROP MATERIALIZED VIEW leases"),
+        (
+            "CREATE MATERIALIZED VIEW leases AS SELECT * FROM orders",
+            "materialized view leases",
+            "DROP MATERIALIZED VIEW leases",
+        ),
         ("CREATE SEQUENCE turns", "sequence turns", "DROP SEQUENCE turns"),
-        ("CREATE INDEX leases_by_end ON orders (id)", "index leases_by_end", "DROP INDEX leases_by_end"),
-        ("CREATE TYPE announcements AS ENUM ('a')", "type announcements", "DROP TYPE announcements"),
+        (
+            "CREATE INDEX leases_by_end ON orders (id)",
+            "index leases_by_end",
+            "DROP INDEX leases_by_end",
+        ),
+        (
+            "CREATE TYPE announcements AS ENUM ('a')",
+            "type announcements",
+            "DROP TYPE announcements",
+        ),
         ("CREATE TYPE journal AS (a int)", "type journal", "DROP TYPE journal"),
         ("CREATE DOMAIN probes AS int", "type probes", "DROP DOMAIN probes"),
-        ("CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'", "function now_ms", "DROP FUNCTION now_ms"),
+        (
+            "CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+            "function now_ms",
+            "DROP FUNCTION now_ms",
+        ),
         // Beside this one, a call of Rejoin's function without an argument would be ambiguous.
         (
             "CREATE FUNCTION renew_origin(a int DEFAULT 0) RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "function renew_origin",
             "DROP FUNCTION renew_origin",
         ),
-        ("CREATE PROCEDURE announce(a text) LANGUAGE sql AS 'SELECT 1'", "procedure announce", "DROP PROCEDURE announce"),
-        ("CREATE AGGREGATE keep_head(int) (sfunc = int4pl, stype = int)", "aggregate keep_head", "DROP AGGREGATE keep_head(int)"),
+        (
+            "CREATE PROCEDURE announce(a text) LANGUAGE sql AS 'SELECT 1'",
+            "procedure announce",
+            "DROP PROCEDURE announce",
+        ),
+        (
+            "CREATE AGGREGATE keep_head(int) (sfunc = int4pl, stype = int)",
+            "aggregate keep_head",
+            "DROP AGGREGATE keep_head(int)",
+        ),
     ];
     for (create, words, drop) in objects {
         server.run_sql(create);
@@ -81,11 +127,19 @@ async fn an_object_of_another_program_stops_the_start_and_stays_as_it_is() {
         server.run_sql(drop);
     }
     server.run_sql("CREATE TABLE messages (id int); CREATE FUNCTION announce() RETURNS int LANGUAGE sql AS 'SELECT 1'");
-    assert_eq!(refused(&server, "public").await, "function announce, table messages", "all are named at once");
+    assert_eq!(
+        refused(&server, "public").await,
+        "function announce, table messages",
+        "all are named at once"
+    );
 
     // Beside them, in a schema of its own, all is well, and they are as they were.
     let before = dump(&server, "public");
-    appended(&postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap(), "u1").await;
+    appended(
+        &postgres::open(options_in(&server, "rejoin"), &backend_context()).await.unwrap(),
+        "u1",
+    )
+    .await;
     assert_eq!(dump(&server, "public"), before);
 }
 
@@ -133,7 +187,10 @@ async fn processes_that_start_at_once_are_all_refused() {
         starting.spawn(async move { postgres::open(options, &backend_context()).await });
     }
     for started in starting.join_all().await {
-        assert!(matches!(started.err(), Some(PostgresSetupError::Prepare(PrepareError::Foreign { .. }))));
+        assert!(matches!(
+            started.err(),
+            Some(PostgresSetupError::Prepare(PrepareError::Foreign { .. }))
+        ));
     }
     assert_eq!(dump(&server, "*"), before);
 }
@@ -141,7 +198,8 @@ async fn processes_that_start_at_once_are_all_refused() {
 /// The migrations that were released, in order.
 fn migrations() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/adapters/postgres/migrations");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
 }
@@ -158,8 +216,9 @@ async fn a_schema_of_each_earlier_version_is_brought_up_to_date() {
              INSERT INTO migrations SELECT generate_series(1, {version})",
             migrations[..version].concat(),
         ));
-        let process =
-            postgres::open(options_in(&server, &schema), &backend_context()).await.unwrap_or_else(|error| panic!("{version}: {error}"));
+        let process = postgres::open(options_in(&server, &schema), &backend_context())
+            .await
+            .unwrap_or_else(|error| panic!("{version}: {error}"));
         appended(&process, "u1").await;
         let versions = server.run_sql(&format!("SELECT count(*) FROM {schema}.migrations"));
         assert_eq!(versions.trim(), migrations.len().to_string());
@@ -174,10 +233,14 @@ async fn a_schema_of_each_earlier_version_is_brought_up_to_date() {
     ));
     assert_eq!(refused(&server, "taken").await, "view probes, table turns");
     server.run_sql("DROP VIEW taken.probes; DROP TABLE taken.turns, taken.leases");
-    assert_eq!(refused(&server, "taken").await, "table migrations: it names version 1, but Rejoin's tables leases are missing");
+    assert_eq!(
+        refused(&server, "taken").await,
+        "table migrations: it names version 1, but Rejoin's tables leases are missing"
+    );
 }
 
-/// The names that are looked for are all that there are: what stands in a fresh schema can't be made beside any of it.
+/// The names that are looked for are all that there are: what stands in a fresh schema can't be
+/// made beside any of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_object_of_a_fresh_schema_is_one_that_is_looked_for() {
     let server = PostgresServer::start().await;

@@ -32,12 +32,23 @@ async fn promise_6_a_topic_whose_rows_were_deleted_is_truncated_and_stays_so_whe
         for cursor in read {
             assert_eq!(bounds.continuity(cursor.into()), Continuity::Truncated, "{deleted}");
         }
-        assert_eq!(bounds.continuity(newest.into()), Continuity::Whole, "nothing behind the newest is gone: {deleted}");
+        assert_eq!(
+            bounds.continuity(newest.into()),
+            Continuity::Whole,
+            "nothing behind the newest is gone: {deleted}"
+        );
         let after = appended(&process, "u1").await;
         let page = process.journal.read(&topic, newest.into(), limit).await.unwrap();
-        assert_eq!(page.entries.iter().map(|entry| (entry.id, entry.prev)).collect::<Vec<_>>(), [(after, Some(newest.into()))]);
+        assert_eq!(
+            page.entries.iter().map(|entry| (entry.id, entry.prev)).collect::<Vec<_>>(),
+            [(after, Some(newest.into()))]
+        );
         for cursor in read {
-            assert_eq!(page.bounds.continuity(cursor.into()), Continuity::Truncated, "{deleted}, and it went on");
+            assert_eq!(
+                page.bounds.continuity(cursor.into()),
+                Continuity::Truncated,
+                "{deleted}, and it went on"
+            );
         }
         assert_eq!(page.bounds.continuity(Position::Start), Continuity::Truncated, "{deleted}");
     }
@@ -48,7 +59,9 @@ async fn the_head_of_an_empty_topic_names_no_entry() {
     let server = PostgresServer::start().await;
     let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     for look in ["before anything was asked", "again", "when its row was deleted"] {
-        let Position::After(head) = process.journal.bounds(&topic("u1")).await.unwrap().head else { panic!("a time") };
+        let Position::After(head) = process.journal.bounds(&topic("u1")).await.unwrap().head else {
+            panic!("a time")
+        };
         assert_eq!(head.minor(), Some(0), "{look}");
         if look == "again" {
             server.run_sql("DELETE FROM rejoin.user_topics");

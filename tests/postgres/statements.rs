@@ -1,4 +1,5 @@
-//! Every statement, checked by the server against the schema, and looked at how it is done where there is much.
+//! Every statement, checked by the server against the schema, and looked at how it is done where
+//! there is much.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,26 +84,41 @@ async fn no_statement_reads_more_than_it_has_to() {
     }
     // A feed that was deaf looks what was announced meanwhile.
     server.run_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rejoin feed'");
-    let interrupted = process.feed.signals().filter(|signal| std::future::ready(matches!(signal, Signal::Interrupted)));
+    let interrupted = process
+        .feed
+        .signals()
+        .filter(|signal| std::future::ready(matches!(signal, Signal::Interrupted)));
     soon("the feed to be back", Box::pin(interrupted).next()).await;
     process.sweeper.as_ref().unwrap().sweep().await.unwrap();
     process.messages.sweep(Duration::ZERO, 100).await.unwrap();
     let log = server.log();
     let plans = &log[before..];
     print_scans(plans);
-    let tables = server.run_sql(&format!("SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}'"));
+    let tables =
+        server.run_sql(&format!("SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}'"));
     // One has a single row, and nobody looks at the other after the start.
-    let tables: Vec<&str> = tables.lines().filter(|table| !["journal", "migrations"].contains(table)).collect();
+    let tables: Vec<&str> =
+        tables.lines().filter(|table| !["journal", "migrations"].contains(table)).collect();
     for table in &tables {
         assert!(plans.contains(&format!(" on {table}")), "no statement was seen to use {table}");
     }
     for plan in plans.split("duration: ") {
-        for (table, scan) in tables.iter().flat_map(|table| ["Seq", "Bitmap Heap"].map(|scan| (table, scan))) {
-            assert!(!plan.contains(&format!("{scan} Scan on {table}")), "{table} is not read in the order of an index: {plan}");
+        for (table, scan) in
+            tables.iter().flat_map(|table| ["Seq", "Bitmap Heap"].map(|scan| (table, scan)))
+        {
+            assert!(
+                !plan.contains(&format!("{scan} Scan on {table}")),
+                "{table} is not read in the order of an index: {plan}"
+            );
         }
         for line in plan.lines().filter(|line| line.contains("Scan using")) {
-            let rows = line.rsplit_once(" rows=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
-            assert!(rows.is_none_or(|rows| rows <= READ_MAX), "more than is needed: {line} in {plan}");
+            let rows = line
+                .rsplit_once(" rows=")
+                .and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
+            assert!(
+                rows.is_none_or(|rows| rows <= READ_MAX),
+                "more than is needed: {line} in {plan}"
+            );
         }
     }
 }
@@ -112,10 +128,16 @@ fn print_scans(plans: &str) {
     let mut scans: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for plan in plans.split("duration: ").filter(|plan| plan.contains("cost=")) {
         let text = plan.split_once("Query Text: ").map_or("", |(_, text)| text);
-        let statement: Vec<&str> = text.split("(cost=").next().unwrap_or_default().split_whitespace().take(14).collect();
-        let nodes =
-            plan.lines().filter_map(|line| line.split_once("  (cost=")).map(|(node, _)| node.trim().trim_start_matches("->").trim());
-        scans.entry(statement.join(" ")).or_default().extend(nodes.filter(|node| node.contains(" on ") && node.contains("Scan")));
+        let statement: Vec<&str> =
+            text.split("(cost=").next().unwrap_or_default().split_whitespace().take(14).collect();
+        let nodes = plan
+            .lines()
+            .filter_map(|line| line.split_once("  (cost="))
+            .map(|(node, _)| node.trim().trim_start_matches("->").trim());
+        scans
+            .entry(statement.join(" "))
+            .or_default()
+            .extend(nodes.filter(|node| node.contains(" on ") && node.contains("Scan")));
     }
     for (statement, scans) in scans {
         println!("{statement} ..\n    {}", scans.into_iter().collect::<Vec<_>>().join("; "));
@@ -126,12 +148,22 @@ fn print_scans(plans: &str) {
 const READ_MAX: u32 = 1_100;
 
 async fn use_everything(process: &Ports) {
-    let (user, limit) = (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
-    let (known, unknown, message) = (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId(Uuid::new_v4()));
+    let (user, limit) =
+        (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
+    let (known, unknown, message) =
+        (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId(Uuid::new_v4()));
     process.feed.watch(&known).await.unwrap();
     process.feed.watch(&Topic::Message(message)).await.unwrap();
     let key = Uuid::new_v4().to_string();
-    process.journal.append((0..40).map(|n| append(&format!("f{n}"), (n % 2 == 0).then_some(key.as_str()))).collect()).await.unwrap();
+    process
+        .journal
+        .append(
+            (0..40)
+                .map(|n| append(&format!("f{n}"), (n % 2 == 0).then_some(key.as_str())))
+                .collect(),
+        )
+        .await
+        .unwrap();
     for topic in [&known, &unknown, &topic("long2")] {
         process.journal.read(topic, Position::Start, limit).await.unwrap();
         process.journal.bounds(topic).await.unwrap();
@@ -140,10 +172,24 @@ async fn use_everything(process: &Ports) {
     process.journal.purge(topic("f8").user().unwrap()).await.unwrap();
     process.journal.probe().await.unwrap();
     process.messages.open(message, &user, false).await.unwrap().unwrap();
-    let chunk =
-        |sequence_no, key: Option<&str>| MessageAppend { event: event(), sequence_no, idempotency_key: append("f", key).idempotency_key };
-    for batch in [vec![chunk(Some(0), None), chunk(None, Some(&key))], vec![chunk(Some(0), None), chunk(None, Some(&key))]] {
-        assert!(process.messages.append(message, Some(1), batch).await.unwrap().iter().all(Result::is_ok));
+    let chunk = |sequence_no, key: Option<&str>| MessageAppend {
+        event: event(),
+        sequence_no,
+        idempotency_key: append("f", key).idempotency_key,
+    };
+    for batch in [
+        vec![chunk(Some(0), None), chunk(None, Some(&key))],
+        vec![chunk(Some(0), None), chunk(None, Some(&key))],
+    ] {
+        assert!(
+            process
+                .messages
+                .append(message, Some(1), batch)
+                .await
+                .unwrap()
+                .iter()
+                .all(Result::is_ok)
+        );
     }
     process.messages.heartbeat(message, None).await.unwrap().unwrap();
     process.messages.observe(message).await.unwrap();
@@ -161,6 +207,11 @@ async fn use_everything(process: &Ports) {
         process.budget.allow_continuation(&user, cursor, Duration::from_secs(9)).await.unwrap();
         process.budget.take(&user, cursor, 100, Duration::from_secs(9)).await.unwrap().unwrap();
     }
-    process.budget.take(&user, Position::Start, 100, Duration::from_secs(9)).await.unwrap().unwrap();
+    process
+        .budget
+        .take(&user, Position::Start, 100, Duration::from_secs(9))
+        .await
+        .unwrap()
+        .unwrap();
     process.budget.left(&user, 100, Duration::from_secs(9)).await.unwrap();
 }

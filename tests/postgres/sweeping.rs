@@ -19,17 +19,25 @@ async fn who_has_the_turn_sweeps_and_who_hangs_loses_it() {
     let process = postgres::open(options(server.url()), &backend_context()).await.unwrap();
     let another = |ends: &str| {
         server.run_sql("DELETE FROM rejoin.turns");
-        server.run_sql(&format!("INSERT INTO rejoin.turns VALUES ('sweep', gen_random_uuid(), rejoin.now_ms() + {ends})"));
+        server.run_sql(&format!(
+            "INSERT INTO rejoin.turns VALUES ('sweep', gen_random_uuid(), rejoin.now_ms() + {ends})"
+        ));
         server.run_sql(FILL);
     };
     another("30000");
     process.sweeper.as_ref().unwrap().sweep().await.unwrap();
     assert_eq!(old_rows(&server), 2_500, "another process is at it");
     server.run_sql("TRUNCATE rejoin.user_events");
-    for (ends, why) in [("-1", "it hung"), ("86400000", "it had its turn before the clock stepped back")] {
+    for (ends, why) in
+        [("-1", "it hung"), ("86400000", "it had its turn before the clock stepped back")]
+    {
         another(ends);
         process.sweeper.as_ref().unwrap().sweep().await.unwrap();
         assert_eq!(old_rows(&server), 0, "{why}");
-        assert_eq!(server.run_sql("SELECT count(*) FROM rejoin.turns").trim(), "0", "the turn is given back");
+        assert_eq!(
+            server.run_sql("SELECT count(*) FROM rejoin.turns").trim(),
+            "0",
+            "the turn is given back"
+        );
     }
 }

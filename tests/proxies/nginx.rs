@@ -19,7 +19,8 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx before a server, with the documented settings, changed by the test where it says so.
+    /// Starts nginx before a server, with the documented settings, changed by the test where it
+    /// says so.
     pub(crate) async fn start(server: SocketAddr, change: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

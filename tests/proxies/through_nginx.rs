@@ -12,7 +12,10 @@ use crate::proxies::nginx::{Nginx, replaced};
 
 async fn publish(nginx: &Nginx, n: usize) {
     let body = json!({ "user_id": "local", "type": "t", "payload": n });
-    assert_eq!(Client::new().post(nginx.url("/api/events")).json(&body).send().await.unwrap().status(), 201);
+    assert_eq!(
+        Client::new().post(nginx.url("/api/events")).json(&body).send().await.unwrap().status(),
+        201
+    );
 }
 
 #[tokio::test]
@@ -38,11 +41,16 @@ async fn events_arrive_at_once_and_a_cursor_passes() {
 async fn without_these_settings_events_are_held_back() {
     let server = TestServer::start("").await;
     let buffering = |site: String| {
-        let site = replaced(&site, "proxy_buffering off;", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;");
+        let site = replaced(
+            &site,
+            "proxy_buffering off;",
+            "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;",
+        );
         replaced(&site, "gzip off;", "gzip on; gzip_types text/event-stream; gzip_min_length 1;")
     };
     let nginx = Nginx::start(server.address(), buffering).await;
-    let request = Client::new().get(nginx.url("/api/events")).header("accept-encoding", "gzip").send();
+    let request =
+        Client::new().get(nginx.url("/api/events")).header("accept-encoding", "gzip").send();
     let read = async {
         let mut response = request.await.unwrap();
         response.chunk().await.unwrap()
@@ -68,12 +76,19 @@ async fn an_upload_is_answered_line_by_line() {
     let nginx = Nginx::start(server.address(), |site| site).await;
     let mut stream = Connection::open(&nginx.url("/api/events"), None).await;
     let (lines, receiver) = mpsc::channel::<String>(1);
-    let body = Body::wrap_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
-        Some((Ok::<_, std::io::Error>(receiver.recv().await?), receiver))
-    }));
-    let request = Client::new().post(nginx.url("/api/events")).header("content-type", "application/x-ndjson").body(body);
+    let body =
+        Body::wrap_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
+            Some((Ok::<_, std::io::Error>(receiver.recv().await?), receiver))
+        }));
+    let request = Client::new()
+        .post(nginx.url("/api/events"))
+        .header("content-type", "application/x-ndjson")
+        .body(body);
     let line = |n: u64| format!("{}\n", json!({ "user_id": "local", "type": "t", "payload": n }));
-    let (response, sent) = soon("an answer before the request's end", async { tokio::join!(request.send(), lines.send(line(0))) }).await;
+    let (response, sent) = soon("an answer before the request's end", async {
+        tokio::join!(request.send(), lines.send(line(0)))
+    })
+    .await;
     sent.unwrap();
     let mut response = response.unwrap();
     for n in 0..5 {
@@ -81,18 +96,24 @@ async fn an_upload_is_answered_line_by_line() {
             lines.send(line(n)).await.unwrap();
         }
         assert_eq!(stream.event().await.1["payload"], n);
-        let result: Value = serde_json::from_slice(&soon("its result", response.chunk()).await.unwrap().unwrap()).unwrap();
+        let result: Value =
+            serde_json::from_slice(&soon("its result", response.chunk()).await.unwrap().unwrap())
+                .unwrap();
         assert_eq!((&result["line"], &result["success"]), (&json!(n + 1), &json!(true)));
     }
 }
 
 #[tokio::test]
 async fn refusals_and_farewells_pass() {
-    let server = TestServer::start("sse.max_concurrent_per_user = 1\nserver.drain_seconds = 1").await;
+    let server =
+        TestServer::start("sse.max_concurrent_per_user = 1\nserver.drain_seconds = 1").await;
     let nginx = Nginx::start(server.address(), |site| site).await;
     let mut stream = Connection::open(&nginx.url("/api/events"), None).await;
     let refused = Connection::request(&nginx.url("/api/events"), None).await;
-    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    assert_eq!(
+        (refused.status().as_u16(), refused.headers().contains_key("retry-after")),
+        (429, true)
+    );
     assert_eq!(refused.json::<Value>().await.unwrap()["code"], "too_many_connections");
     let (in_time, ()) = tokio::join!(server.drain(), async {
         loop {
@@ -112,7 +133,16 @@ async fn idle_streams_live_for_three_minutes() {
     let server = TestServer::start("").await;
     let nginx = Nginx::start(server.address(), |site| site).await;
     let message = nginx.url(&format!("/api/messages/{}", uuid::Uuid::new_v4()));
-    assert_eq!(Client::new().put(&message).json(&json!({ "user_id": "local" })).send().await.unwrap().status(), 201);
+    assert_eq!(
+        Client::new()
+            .put(&message)
+            .json(&json!({ "user_id": "local" }))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        201
+    );
     let mut events = Connection::open(&nginx.url("/api/events"), None).await;
     let mut chunks = Connection::open(&format!("{message}/events"), None).await;
     let until = Instant::now() + Duration::from_secs(190);
@@ -122,7 +152,15 @@ async fn idle_streams_live_for_three_minutes() {
             Decoded::Comment(comment) if comment == "keepalive" => {
                 keepalives += 1;
                 // The producer of the message thinks, and lives.
-                assert_eq!(Client::new().post(format!("{message}/heartbeat")).send().await.unwrap().status(), 200);
+                assert_eq!(
+                    Client::new()
+                        .post(format!("{message}/heartbeat"))
+                        .send()
+                        .await
+                        .unwrap()
+                        .status(),
+                    200
+                );
             }
             _ => {}
         }
@@ -130,7 +168,9 @@ async fn idle_streams_live_for_three_minutes() {
     assert!((11..=13).contains(&keepalives), "{keepalives} keepalives");
     publish(&nginx, 1).await;
     assert_eq!(events.event().await.1["payload"], 1, "over the same connection");
-    let chunk = Client::new().post(format!("{message}/events")).json(&json!({ "type": "chunk", "payload": { "n": 1 } }));
+    let chunk = Client::new()
+        .post(format!("{message}/events"))
+        .json(&json!({ "type": "chunk", "payload": { "n": 1 } }));
     assert_eq!(chunk.send().await.unwrap().status(), 201);
     assert_eq!(chunks.event().await.1["n"], 1);
 }

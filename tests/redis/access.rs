@@ -34,17 +34,39 @@ async fn assert_all_works(caller: &Caller) {
     assert_eq!(Listener::of(caller.follow(Some(&first)).await).ids(2).await[0], second);
     let user = "/api/admin/users/local";
     let state = caller.call(Method::GET, user).await;
-    assert_eq!((state.status, &state.body["backlog_length"], &state.body["replays_left"]), (200, &json!(3), &json!(29)), "{state:?}");
+    assert_eq!(
+        (state.status, &state.body["backlog_length"], &state.body["replays_left"]),
+        (200, &json!(3), &json!(29)),
+        "{state:?}"
+    );
     assert!(state.body["connections"].as_u64() >= Some(1), "{state:?}");
-    assert_eq!(caller.send(Method::POST, "/api/events", json!({ "broadcast": true, "type": "t" })).await.status, 201);
+    assert_eq!(
+        caller
+            .send(Method::POST, "/api/events", json!({ "broadcast": true, "type": "t" }))
+            .await
+            .status,
+        201
+    );
     eventually("the broadcast", async || stream.events().len() == 4).await;
 
     let message = format!("/api/messages/{}", Uuid::new_v4());
     let events = format!("{message}/events");
     assert_eq!(caller.send(Method::PUT, &message, json!({ "user_id": "local" })).await.status, 201);
     let reader = Listener::of(caller.follow_at(&events, None).await);
-    assert_eq!(caller.send(Method::POST, &events, json!({ "type": "chunk", "sequence_no": 0 })).await.status, 201);
-    assert_eq!(caller.send(Method::POST, &events, json!({ "type": "chunk", "sequence_no": 0 })).await.status, 200);
+    assert_eq!(
+        caller
+            .send(Method::POST, &events, json!({ "type": "chunk", "sequence_no": 0 }))
+            .await
+            .status,
+        201
+    );
+    assert_eq!(
+        caller
+            .send(Method::POST, &events, json!({ "type": "chunk", "sequence_no": 0 }))
+            .await
+            .status,
+        200
+    );
     assert_eq!(reader.ids(1).await, ["0"]);
     assert_eq!(caller.call(Method::DELETE, &message).await.status, 200);
 
@@ -53,15 +75,24 @@ async fn assert_all_works(caller: &Caller) {
     assert_eq!(caller.call(Method::DELETE, &format!("{user}/connections")).await.status, 200);
     stream.last_words().await;
     for backend in ["journal", "messages", "limits"] {
-        assert_eq!(caller.metric(&format!("rejoin_backend_up{{backend=\"{backend}\"}}")).await, Some(1.0), "{backend}");
+        assert_eq!(
+            caller.metric(&format!("rejoin_backend_up{{backend=\"{backend}\"}}")).await,
+            Some(1.0),
+            "{backend}"
+        );
     }
-    let errors = caller.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let errors =
+        caller.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(!errors.contains("rejoin_backend_errors_total{"), "{errors}");
 }
 
 async fn assert_away(caller: &Caller) {
     let publish = caller.try_publish(1, None);
-    let (publish, subscribe, ready) = tokio::join!(publish, caller.subscribe("/api/events", None), caller.call(Method::GET, "/readyz"));
+    let (publish, subscribe, ready) = tokio::join!(
+        publish,
+        caller.subscribe("/api/events", None),
+        caller.call(Method::GET, "/readyz")
+    );
     for answer in [publish, subscribe, ready] {
         answer.assert_told_to_come_back();
     }
@@ -87,7 +118,13 @@ async fn a_redis_behind_tls_is_trusted_by_the_authority_that_signed_it() {
 async fn a_role_with_the_commands_that_the_docs_name_is_enough() {
     let docs = include_str!("../../src/adapters/redis/mod.rs");
     for command in COMMANDS.split_whitespace() {
-        assert!(docs.contains(&format!("`{}`", command.trim_start_matches('+').replace('|', " ").to_uppercase())), "{command}");
+        assert!(
+            docs.contains(&format!(
+                "`{}`",
+                command.trim_start_matches('+').replace('|', " ").to_uppercase()
+            )),
+            "{command}"
+        );
     }
     let redis = RedisServer::start().await;
     let password = format!(">{}", percent_decoded(PASSWORD));
@@ -123,20 +160,40 @@ async fn promise_8_deployments_in_different_databases_do_not_see_each_other() {
     let ((_a, one), (_b, other)) = tokio::join!(start(&first, cap), start(&second, cap));
     assert_apart(&one, &other).await;
     let keyspace: String = redis.ask(redis::cmd("INFO").arg("keyspace")).await;
-    assert!(keyspace.contains("db3:") && keyspace.contains("db4:") && !keyspace.contains("db0:"), "{keyspace}");
+    assert!(
+        keyspace.contains("db3:") && keyspace.contains("db4:") && !keyspace.contains("db0:"),
+        "{keyspace}"
+    );
 }
 
 async fn assert_apart(one: &Caller, other: &Caller) {
-    let (here, there) = (Listener::placed(one.follow(None).await).await, Listener::placed(other.follow(None).await).await);
+    let (here, there) = (
+        Listener::placed(one.follow(None).await).await,
+        Listener::placed(other.follow(None).await).await,
+    );
     // There is one slot left for each, whatever the other does.
     let (_second_here, second_there) = (one.follow(None).await, other.follow(None).await);
     let message = format!("/api/messages/{}", Uuid::new_v4());
     assert_eq!(one.send(Method::PUT, &message, json!({ "user_id": "local" })).await.status, 201);
     assert_eq!(other.call(Method::GET, &message).await.status, 404);
-    assert_eq!(one.send(Method::POST, "/api/events", json!({ "broadcast": true, "type": "t", "payload": "one" })).await.status, 201);
+    assert_eq!(
+        one.send(
+            Method::POST,
+            "/api/events",
+            json!({ "broadcast": true, "type": "t", "payload": "one" })
+        )
+        .await
+        .status,
+        201
+    );
     let mut ids = Vec::new();
     for number in 0..20 {
-        ids.push(one.try_publish(number, Some(&format!("k{number}"))).await.body["id"].as_str().unwrap().to_owned());
+        ids.push(
+            one.try_publish(number, Some(&format!("k{number}"))).await.body["id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
         let theirs = other.try_publish("theirs", Some(&format!("k{number}"))).await;
         assert_eq!(theirs.status, 201, "a key counts for its own deployment");
     }
@@ -153,10 +210,18 @@ async fn assert_apart(one: &Caller, other: &Caller) {
 
 #[tokio::test]
 async fn a_url_that_makes_no_sense_stops_the_start_and_no_password_is_told() {
-    for url in ["http://u:hunter2@127.0.0.1", "redis://u:hunter2@", "redis://u:hunter2@127.0.0.1:port", "hunter2"] {
+    for url in [
+        "http://u:hunter2@127.0.0.1",
+        "redis://u:hunter2@",
+        "redis://u:hunter2@127.0.0.1:port",
+        "hunter2",
+    ] {
         let (code, out, err) = run(&["serve", "--memory"], url).await;
         assert_eq!(code, Some(1), "{url}: {out}{err}");
-        assert!(err.contains("redis.url") && err.contains("redis://user:password@host:6379/0"), "{url}: {err}");
+        assert!(
+            err.contains("redis.url") && err.contains("redis://user:password@host:6379/0"),
+            "{url}: {err}"
+        );
         assert!(!err.contains("hunter2") && !out.contains("hunter2"), "{url}: {out}{err}");
     }
     let two = "redis://u:hunter2@127.0.0.1:1,redis://u:hunter2@127.0.0.1:2";
@@ -164,7 +229,10 @@ async fn a_url_that_makes_no_sense_stops_the_start_and_no_password_is_told() {
     assert!(code == Some(1) && err.contains("redis.cluster") && !err.contains("hunter2"), "{err}");
     let (code, out, err) = run(&["config"], "redis://u:hunter2@127.0.0.1:1/0").await;
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.contains("redis.url") && !out.contains("hunter2") && !err.contains("hunter2"), "{out}{err}");
+    assert!(
+        out.contains("redis.url") && !out.contains("hunter2") && !err.contains("hunter2"),
+        "{out}{err}"
+    );
 }
 
 #[tokio::test]
@@ -188,7 +256,8 @@ async fn an_authority_that_can_not_be_read_stops_the_start() {
     for path in ["/nowhere/ca.pem", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
         let settings = settings("rediss://127.0.0.1:1", &format!("redis.tls_ca_file = {path:?}"));
         let settings = rejoin::adapters::config::Settings::from_toml(&settings).unwrap().settings;
-        let refused = rejoin::composition::Server::start(&settings).await.err().unwrap().to_string();
+        let refused =
+            rejoin::composition::Server::start(&settings).await.err().unwrap().to_string();
         assert!(refused.contains("redis.tls_ca_file") && refused.contains(path), "{refused}");
     }
 }

@@ -12,7 +12,8 @@ pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The settings of a process over a Redis, with more of them.
 pub(crate) fn settings(redis_url: &str, more: &str) -> String {
-    let backends = "events.backend = \"redis\"\nmessages.backend = \"redis\"\nlimits.backend = \"redis\"";
+    let backends =
+        "events.backend = \"redis\"\nmessages.backend = \"redis\"\nlimits.backend = \"redis\"";
     format!("{backends}\nredis.url = \"{redis_url}\"\n{more}")
 }
 
@@ -37,7 +38,10 @@ impl Answer {
         let asked = Instant::now();
         let response = soon("an answer", answer).await.unwrap();
         let (status, took) = (response.status().as_u16(), asked.elapsed());
-        let retry_after_seconds = response.headers().get("retry-after").map(|seconds| seconds.to_str().unwrap().parse().unwrap());
+        let retry_after_seconds = response
+            .headers()
+            .get("retry-after")
+            .map(|seconds| seconds.to_str().unwrap().parse().unwrap());
         // What is open has no end to wait for.
         let body = if status == 200 && response.headers()["content-type"] == "text/event-stream" {
             Value::Null
@@ -50,7 +54,11 @@ impl Answer {
     /// Panics unless it says, in time, that the backend is away, and when to come back.
     #[track_caller]
     pub(crate) fn assert_told_to_come_back(&self) {
-        assert_eq!((self.status, &self.body["code"]), (503, &json!("backend_unavailable")), "{self:?}");
+        assert_eq!(
+            (self.status, &self.body["code"]),
+            (503, &json!("backend_unavailable")),
+            "{self:?}"
+        );
         assert!(self.retry_after_seconds.is_some_and(|seconds| seconds > 0), "{self:?}");
         assert!(self.took < ANSWERED_WITHIN, "{self:?}");
     }
@@ -105,7 +113,10 @@ impl Caller {
 
     /// Opens a stream.
     pub(crate) async fn follow_at(&self, path: &str, cursor: Option<&str>) -> Connection {
-        let response = soon("an answer", with_cursor(self.request(Method::GET, path), cursor).send()).await.unwrap();
+        let response =
+            soon("an answer", with_cursor(self.request(Method::GET, path), cursor).send())
+                .await
+                .unwrap();
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap_or_default());
         Connection::of(response)
     }
@@ -115,7 +126,8 @@ impl Caller {
     }
 
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        let text =
+            self.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map(|value| value.parse().unwrap())
     }
@@ -124,7 +136,12 @@ impl Caller {
     pub(crate) async fn try_publish(&self, payload: impl Into<Value>, key: Option<&str>) -> Answer {
         let body = json!({ "user_id": "local", "type": "t", "payload": payload.into() });
         let request = self.request(Method::POST, "/api/events").json(&body);
-        Answer::of(key.into_iter().fold(request, |request, key| request.header("idempotency-key", key)).send()).await
+        Answer::of(
+            key.into_iter()
+                .fold(request, |request, key| request.header("idempotency-key", key))
+                .send(),
+        )
+        .await
     }
 
     /// Publishes to user `local`, which must succeed, and gives the id.
@@ -136,14 +153,22 @@ impl Caller {
 
     /// Publishes numbers to user `local` in one request, which must succeed, and gives their ids.
     pub(crate) async fn publish_lines(&self, numbers: Range<usize>) -> Vec<String> {
-        let lines: Vec<String> = numbers.map(|number| json!({ "user_id": "local", "type": "t", "payload": number }).to_string()).collect();
-        let request = self.request(Method::POST, "/api/events").header("content-type", "application/x-ndjson").body(lines.join("\n"));
+        let lines: Vec<String> = numbers
+            .map(|number| json!({ "user_id": "local", "type": "t", "payload": number }).to_string())
+            .collect();
+        let request = self
+            .request(Method::POST, "/api/events")
+            .header("content-type", "application/x-ndjson")
+            .body(lines.join("\n"));
         let answers = soon("the answers", request.send()).await.unwrap().text().await.unwrap();
-        let id = |line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().map(ToOwned::to_owned);
+        let id = |line| {
+            serde_json::from_str::<Value>(line).unwrap()["id"].as_str().map(ToOwned::to_owned)
+        };
         answers.lines().map(|line| id(line).unwrap_or_else(|| panic!("{line}"))).collect()
     }
 
-    /// Publishes 0, 1, 2, ... until it is told to stop, each with the same key until it is acknowledged.
+    /// Publishes 0, 1, 2, ... until it is told to stop, each with the same key until it is
+    /// acknowledged.
     pub(crate) async fn publish_on(self, stop: watch::Receiver<bool>) -> Published {
         let mut published = Published::default();
         while !*stop.borrow() {

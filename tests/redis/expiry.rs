@@ -30,7 +30,8 @@ fn topic(user: &str) -> Topic {
 }
 
 async fn append(redis: &Ports, user: &str) {
-    let append = Append { user: UserId::parse(user).unwrap(), event: event("{}"), idempotency_key: None };
+    let append =
+        Append { user: UserId::parse(user).unwrap(), event: event("{}"), idempotency_key: None };
     redis.journal.append(vec![append]).await.unwrap();
 }
 
@@ -48,7 +49,13 @@ async fn exists(node: &RedisServer, key: &str) -> bool {
 }
 
 /// Our one append, and then another program's for longer than a stream would live behind ours.
-async fn assert_lives_with_its_newest_entry(redis: &Ports, node: &RedisServer, user: &str, stream: &str, index: &str) {
+async fn assert_lives_with_its_newest_entry(
+    redis: &Ports,
+    node: &RedisServer,
+    user: &str,
+    stream: &str,
+    index: &str,
+) {
     append(redis, user).await;
     // What an older version, or a program that did not mean it, has left on the key.
     node.command(&["PEXPIRE", stream, "3000"]).await;
@@ -60,7 +67,10 @@ async fn assert_lives_with_its_newest_entry(redis: &Ports, node: &RedisServer, u
         assert!(read(redis, user).await > 0, "{:?} after the last append of ours", began.elapsed());
     }
     assert!(read(redis, user).await >= 4, "what the other program wrote lately");
-    eventually("the stream is removed when nobody writes any more", async || !exists(node, stream).await).await;
+    eventually("the stream is removed when nobody writes any more", async || {
+        !exists(node, stream).await
+    })
+    .await;
     eventually("and forgotten", async || !exists(node, index).await).await;
     assert_eq!(read(redis, user).await, 0);
 }
@@ -73,8 +83,18 @@ async fn promise_1_a_stream_lives_as_long_as_its_newest_entry_whoever_wrote_it()
     add(&server, "app:user:theirs:stream").await;
     server.command(&["SET", "app:user:string:stream", "theirs"]).await;
     server.command(&["ZADD", "app:rejoin:users", "1", "string"]).await;
-    assert_lives_with_its_newest_entry(&redis, &server, "u 1", "app:user:u 1:stream", "app:rejoin:users").await;
-    assert!(exists(&server, "app:user:theirs:stream").await, "what only other programs have written is theirs to remove");
+    assert_lives_with_its_newest_entry(
+        &redis,
+        &server,
+        "u 1",
+        "app:user:u 1:stream",
+        "app:rejoin:users",
+    )
+    .await;
+    assert!(
+        exists(&server, "app:user:theirs:stream").await,
+        "what only other programs have written is theirs to remove"
+    );
     assert!(exists(&server, "app:user:string:stream").await, "so is what is no stream");
 }
 
@@ -88,7 +108,10 @@ async fn promise_1_in_a_cluster_too() {
     for node in cluster.nodes() {
         let keys: Vec<String> = node.ask(redis::cmd("KEYS").arg("*")).await;
         if keys.iter().any(|key| key == stream) {
-            home = keys.into_iter().find(|key| key.starts_with("app:rejoin:users")).map(|index| (node, index));
+            home = keys
+                .into_iter()
+                .find(|key| key.starts_with("app:rejoin:users"))
+                .map(|index| (node, index));
         }
     }
     let (node, index) = home.unwrap();

@@ -1,4 +1,5 @@
-//! Another server becomes the primary, or a replica is reached by mistake, and connections stay open meanwhile.
+//! Another server becomes the primary, or a replica is reached by mistake, and connections stay
+//! open meanwhile.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -30,7 +31,10 @@ fn address(redis: &RedisServer) -> SocketAddr {
 async fn replicate(replica: &RedisServer, primary: &RedisServer) {
     replica.command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
     eventually("the replica to be up to date", async || {
-        replica.ask::<String>(redis::cmd("INFO").arg("replication")).await.contains("master_link_status:up")
+        replica
+            .ask::<String>(redis::cmd("INFO").arg("replication"))
+            .await
+            .contains("master_link_status:up")
     })
     .await;
 }
@@ -38,7 +42,8 @@ async fn replicate(replica: &RedisServer, primary: &RedisServer) {
 impl Pair {
     async fn start() -> Self {
         // Pinned, since the futures of two servers at a time are large.
-        let (first, second) = tokio::join!(Box::pin(RedisServer::start()), Box::pin(RedisServer::start()));
+        let (first, second) =
+            tokio::join!(Box::pin(RedisServer::start()), Box::pin(RedisServer::start()));
         replicate(&second, &first).await;
         let proxy = CuttingProxy::start_uncut(address(&first)).await;
         Self { first, second, proxy }
@@ -73,7 +78,10 @@ async fn promise_9_a_fail_over_whose_connections_survive_costs_a_delay() {
     let caller = program.caller();
     let stream = Listener::placed(caller.follow(None).await).await;
     let mut told = vec![caller.publish(0).await];
-    eventually("the replica has it", async || pair.second.ask::<u64>(redis::cmd("XLEN").arg("user:local:stream")).await == 1).await;
+    eventually("the replica has it", async || {
+        pair.second.ask::<u64>(redis::cmd("XLEN").arg("user:local:stream")).await == 1
+    })
+    .await;
 
     pair.second.command(&["REPLICAOF", "NO", "ONE"]).await;
     pair.first.command(&["REPLICAOF", "127.0.0.1", &pair.second.port().to_string()]).await;
@@ -85,7 +93,10 @@ async fn promise_9_a_fail_over_whose_connections_survive_costs_a_delay() {
     assert!(caller.is_ready().await);
     assert_eq!(stream.ids(told.len()).await, told);
     assert_eq!(Listener::of(caller.follow(Some("0")).await).ids(told.len()).await, told);
-    assert_eq!(pair.second.ask::<usize>(redis::cmd("XLEN").arg("user:local:stream")).await, told.len());
+    assert_eq!(
+        pair.second.ask::<usize>(redis::cmd("XLEN").arg("user:local:stream")).await,
+        told.len()
+    );
     assert_eq!(stream.events().len(), told.len(), "nobody was told of a loss");
     eventually("all connections are back", async || program.logged(&[AGAIN]) == 1).await;
     assert_eq!(program.logged(&[REPLICA]), 1, "{:#?}", program.log());
@@ -98,7 +109,10 @@ async fn promises_1_and_2_nobody_reads_from_an_old_primary_that_lags_behind() {
     let caller = program.caller();
     let stream = Listener::placed(caller.follow(None).await).await;
     let first = caller.publish(0).await;
-    eventually("the replica has it", async || pair.second.ask::<u64>(redis::cmd("XLEN").arg("user:local:stream")).await == 1).await;
+    eventually("the replica has it", async || {
+        pair.second.ask::<u64>(redis::cmd("XLEN").arg("user:local:stream")).await == 1
+    })
+    .await;
     let nobody = RedisServer::start().await.port();
     // The old primary gets nothing more, and still answers.
     pair.second.command(&["REPLICAOF", "NO", "ONE"]).await;
@@ -109,7 +123,10 @@ async fn promises_1_and_2_nobody_reads_from_an_old_primary_that_lags_behind() {
     for (cursor, rest) in [(&second, &[][..]), (&first, std::slice::from_ref(&second))] {
         let listener = Listener::of(caller.follow(Some(cursor)).await);
         let third = elsewhere.publish("live").await;
-        eventually("the live event", async || listener.entries().last().is_some_and(|(id, _)| *id == third)).await;
+        eventually("the live event", async || {
+            listener.entries().last().is_some_and(|(id, _)| *id == third)
+        })
+        .await;
         assert_eq!(listener.ids(rest.len()).await[..rest.len()], *rest);
         assert_eq!(listener.events().len(), listener.entries().len(), "{:?}", listener.events());
     }

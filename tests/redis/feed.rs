@@ -1,4 +1,5 @@
-//! The feed: one connection per process, which listens to what is followed there, and may break at any moment.
+//! The feed: one connection per process, which listens to what is followed there, and may break at
+//! any moment.
 
 use std::time::Duration;
 
@@ -40,8 +41,13 @@ async fn open_message(caller: &Caller) -> String {
 #[tokio::test]
 async fn a_process_has_one_feed_whatever_it_follows() {
     let redis = RedisServer::start().await;
-    let ((_a, one), (_b, other)) = tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
-    assert_eq!((listening(&redis).await, channels(&redis, "*").await), (2, 1), "announcements are always listened to");
+    let ((_a, one), (_b, other)) =
+        tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
+    assert_eq!(
+        (listening(&redis).await, channels(&redis, "*").await),
+        (2, 1),
+        "announcements are always listened to"
+    );
     let mut streams = Vec::new();
     for _ in 0..10 {
         streams.push(one.follow(None).await);
@@ -63,8 +69,14 @@ async fn a_process_has_one_feed_whatever_it_follows() {
 #[tokio::test]
 async fn a_process_listens_to_what_is_followed_there_alone() {
     let redis = RedisServer::start().await;
-    let ((_a, one), (_b, other)) = tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
-    let count = async |expected| eventually("the number of listeners", async || listening_to(&redis, "user:local").await == expected).await;
+    let ((_a, one), (_b, other)) =
+        tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
+    let count = async |expected| {
+        eventually("the number of listeners", async || {
+            listening_to(&redis, "user:local").await == expected
+        })
+        .await;
+    };
     count(0).await;
     let first = one.follow(None).await;
     count(1).await;
@@ -88,7 +100,8 @@ async fn promises_1_to_3_feeds_that_break_in_a_flood_lose_nothing() {
     const EVENTS: usize = 4_000;
     const LINES: usize = 50;
     let redis = RedisServer::start().await;
-    let ((_a, writer), (_b, reader)) = tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
+    let ((_a, writer), (_b, reader)) =
+        tokio::join!(server(&redis, UNLIMITED), server(&redis, UNLIMITED));
     let streams = [
         Listener::placed(writer.follow(None).await).await,
         Listener::placed(reader.follow(None).await).await,

@@ -1,5 +1,5 @@
-//! Programs that write the same keys themselves: they append to a user's stream, and then tell of it. Only the stream has
-//! the order, and the truth.
+//! Programs that write the same keys themselves: they append to a user's stream, and then tell of
+//! it. Only the stream has the order, and the truth.
 
 use futures_util::future::join_all;
 use rejoin_test_support::{CuttingProxy, EventClient, RedisServer, Seen, eventually, soon};
@@ -42,7 +42,11 @@ async fn what_others_write_without_a_scope_has_one_and_their_types_are_their_own
     let live = Listener::placed(caller.follow(None).await).await;
     let mut ids = Vec::new();
     // A publisher of ours may not use these types; an entry that is there is an entry.
-    for event in [json!({ "type": "error" }), json!({ "type": "open", "scope": null }), json!({ "type": "t", "scope": {} })] {
+    for event in [
+        json!({ "type": "error" }),
+        json!({ "type": "open", "scope": null }),
+        json!({ "type": "t", "scope": {} }),
+    ] {
         ids.push(write(&redis, event).await);
     }
     assert_eq!(live.ids(ids.len()).await, ids);
@@ -55,7 +59,8 @@ async fn what_others_write_without_a_scope_has_one_and_their_types_are_their_own
 
 /// The ids in the stream, in its order.
 async fn stream_ids(redis: &RedisServer) -> Vec<String> {
-    let entries: redis::streams::StreamRangeReply = redis.ask(redis::cmd("XRANGE").arg(&[STREAM, "-", "+"])).await;
+    let entries: redis::streams::StreamRangeReply =
+        redis.ask(redis::cmd("XRANGE").arg(&[STREAM, "-", "+"])).await;
     entries.ids.into_iter().map(|entry| entry.id).collect()
 }
 
@@ -63,7 +68,10 @@ async fn stream_ids(redis: &RedisServer) -> Vec<String> {
 async fn promise_3_publishes_that_overtake_each_other_leave_the_streams_order() {
     let redis = RedisServer::start().await;
     let ((_one, caller), (_other, other)) = tokio::join!(server(&redis, ""), server(&redis, ""));
-    let streams = [Listener::placed(caller.follow(None).await).await, Listener::placed(other.follow(None).await).await];
+    let streams = [
+        Listener::placed(caller.follow(None).await).await,
+        Listener::placed(other.follow(None).await).await,
+    ];
     let mut told = Vec::new();
     for round in 0..20 {
         let [a, b] = [event("t", &json!([round, "a"])), event("t", &json!([round, "b"]))];
@@ -77,12 +85,20 @@ async fn promise_3_publishes_that_overtake_each_other_leave_the_streams_order() 
         assert_eq!(stream.ids(told.len()).await, told);
     }
     let envelope = &streams[0].events()[0].1;
-    let expected = [("type", json!("t")), ("payload", json!([0, "a"])), ("user_id", json!("local")), ("topic", json!("user:local"))];
+    let expected = [
+        ("type", json!("t")),
+        ("payload", json!([0, "a"])),
+        ("user_id", json!("local")),
+        ("topic", json!("user:local")),
+    ];
     for (field, value) in expected {
         assert_eq!(envelope[field], value, "{envelope}");
     }
     assert_eq!(envelope["id"], told[0]);
-    assert_eq!(Listener::of(caller.follow(Some(&told[0])).await).ids(told.len() - 1).await, told[1..]);
+    assert_eq!(
+        Listener::of(caller.follow(Some(&told[0])).await).ids(told.len() - 1).await,
+        told[1..]
+    );
     // An entry that nobody tells of is told with the next one.
     let silent = add(&redis, "event", r#"{"type":"t"}"#).await;
     let heard = write(&redis, event("t", &json!("heard"))).await;
@@ -94,7 +110,10 @@ async fn promises_1_to_3_writers_of_both_kinds_share_a_users_stream() {
     const EACH: usize = 60;
     let redis = RedisServer::start().await;
     let ((_one, caller), (_other, other)) = tokio::join!(server(&redis, ""), server(&redis, ""));
-    let streams = [Listener::placed(caller.follow(None).await).await, Listener::placed(other.follow(None).await).await];
+    let streams = [
+        Listener::placed(caller.follow(None).await).await,
+        Listener::placed(other.follow(None).await).await,
+    ];
     let ours = async |caller: &Caller| {
         for number in 0..EACH {
             caller.publish(number).await;
@@ -111,7 +130,10 @@ async fn promises_1_to_3_writers_of_both_kinds_share_a_users_stream() {
     for stream in &streams {
         assert_eq!(stream.ids(expected.len()).await, expected);
     }
-    assert_eq!(Listener::of(other.follow(Some(&expected[99])).await).ids(expected.len() - 100).await, expected[100..]);
+    assert_eq!(
+        Listener::of(other.follow(Some(&expected[99])).await).ids(expected.len() - 100).await,
+        expected[100..]
+    );
 }
 
 #[tokio::test]
@@ -122,10 +144,28 @@ async fn what_is_no_event_is_passed_over_counted_and_told_once() {
     let stream = Listener::placed(caller.follow(None).await).await;
     let mut told = vec![write(&redis, event("t", &json!(1))).await];
     add(&redis, "other", r#"{"type":"t"}"#).await;
-    let malformed = ["", "no JSON", "[]", "{}", r#"{"payload":1}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"backlog.truncated"}"#];
-    for text in malformed.into_iter().chain([r#"{"type":"t","payload":NaN}"#, r#"{"type":"a b"}"#, r#"{"type":"t"} "#]) {
+    let malformed = [
+        "",
+        "no JSON",
+        "[]",
+        "{}",
+        r#"{"payload":1}"#,
+        r#"{"type":"stream.refused"}"#,
+        r#"{"type":"backlog.truncated"}"#,
+    ];
+    for text in malformed.into_iter().chain([
+        r#"{"type":"t","payload":NaN}"#,
+        r#"{"type":"a b"}"#,
+        r#"{"type":"t"} "#,
+    ]) {
         let id = add(&redis, "event", text).await;
-        redis.command(&["PUBLISH", "user:local", &text.replacen('{', &format!("{{\"id\":\"{id}\","), 1)]).await;
+        redis
+            .command(&[
+                "PUBLISH",
+                "user:local",
+                &text.replacen('{', &format!("{{\"id\":\"{id}\","), 1),
+            ])
+            .await;
     }
     // The last of them has a space behind it, which is no harm.
     told.push(stream_ids(&redis).await.pop().unwrap());
@@ -148,9 +188,17 @@ async fn a_notification_whose_event_is_in_another_database_is_counted_and_logged
     let stream = Listener::placed(caller.follow(None).await).await;
     for number in 0..3_u32 {
         write(&redis, event("t", &json!(number))).await;
-        eventually("it is counted", async || caller.metric(STRAY_HINTS).await == Some(f64::from(number + 1))).await;
+        eventually("it is counted", async || {
+            caller.metric(STRAY_HINTS).await == Some(f64::from(number + 1))
+        })
+        .await;
     }
-    assert_eq!(program.logged(&["WARN", "user:local", "another database than the one in redis.url"]), 1, "{:#?}", program.log());
+    assert_eq!(
+        program.logged(&["WARN", "user:local", "another database than the one in redis.url"]),
+        1,
+        "{:#?}",
+        program.log()
+    );
     let id = caller.publish("ours").await;
     assert_eq!(stream.ids(1).await, [id]);
 
@@ -183,9 +231,12 @@ async fn a_whole_page_of_what_is_no_event_hides_nothing() {
 async fn a_filter_knows_other_programs_events_by_their_type() {
     let redis = RedisServer::start().await;
     let (_server, caller) = server(&redis, "").await;
-    let live = Listener::placed(caller.follow_at("/api/events?categories=ai,import", None).await).await;
+    let live =
+        Listener::placed(caller.follow_at("/api/events?categories=ai,import", None).await).await;
     let mut wanted = Vec::new();
-    for event_type in ["sync.done", "ai.done", "nameless", "source.ready", "security.alert", "ai.failed"] {
+    for event_type in
+        ["sync.done", "ai.done", "nameless", "source.ready", "security.alert", "ai.failed"]
+    {
         let id = write(&redis, event(event_type, &Value::Null)).await;
         if event_type.starts_with("ai.") || event_type.starts_with("source.") {
             wanted.push(id);
@@ -193,7 +244,12 @@ async fn a_filter_knows_other_programs_events_by_their_type() {
     }
     assert_eq!(live.ids(3).await, wanted);
     assert_eq!(live.events()[1].1["category"], "import");
-    assert_eq!(Listener::of(caller.follow_at("/api/events?categories=ai,import", Some("0")).await).ids(3).await, wanted);
+    assert_eq!(
+        Listener::of(caller.follow_at("/api/events?categories=ai,import", Some("0")).await)
+            .ids(3)
+            .await,
+        wanted
+    );
 }
 
 #[tokio::test]
@@ -208,7 +264,8 @@ async fn promise_6_a_cursor_before_other_programs_trimmed_entries_is_told() {
     assert_eq!(untrimmed.ids(10).await, ids);
     assert_eq!(untrimmed.events().len(), 10, "nothing is told where nothing is gone");
     redis.command(&["XTRIM", STREAM, "MAXLEN", "=", "4"]).await;
-    // Of the last entry that was trimmed nobody knows that it was the last: whoever stands there is told needlessly.
+    // Of the last entry that was trimmed nobody knows that it was the last: whoever stands there is
+    // told needlessly.
     for (cursor, truncated, rest) in [
         ("0", true, &ids[6..]),
         (&ids[3], true, &ids[6..]),
@@ -219,7 +276,11 @@ async fn promise_6_a_cursor_before_other_programs_trimmed_entries_is_told() {
         let listener = Listener::of(caller.follow(Some(cursor)).await);
         assert_eq!(listener.ids(rest.len()).await, *rest);
         let notice = listener.events()[0].1["type"] == "backlog.truncated";
-        assert_eq!((notice, listener.events().len()), (truncated, rest.len() + usize::from(truncated)), "{cursor}");
+        assert_eq!(
+            (notice, listener.events().len()),
+            (truncated, rest.len() + usize::from(truncated)),
+            "{cursor}"
+        );
     }
 }
 
@@ -234,7 +295,8 @@ async fn promises_1_to_3_four_python_programs_write_while_clients_are_cut() {
     let mut proxies = Vec::new();
     for (seed, server) in [(1, &one), (2, &other), (3, &one), (4, &other)] {
         let proxy = CuttingProxy::start(server.address(), seed, 30_000).await;
-        let mut client = EventClient::new(format!("http://{}/api/events", proxy.address())).with_cursor("0");
+        let mut client =
+            EventClient::new(format!("http://{}/api/events", proxy.address())).with_cursor("0");
         proxies.push(proxy);
         clients.push(tokio::spawn(async move {
             client.follow_until(|seen| seen.len() >= WRITERS * EACH).await;
@@ -242,18 +304,26 @@ async fn promises_1_to_3_four_python_programs_write_while_clients_are_cut() {
         }));
     }
     let writers = (0..WRITERS).map(|writer| {
-        let arguments = [redis.port().to_string(), "local".to_owned(), writer.to_string(), EACH.to_string()];
+        let arguments =
+            [redis.port().to_string(), "local".to_owned(), writer.to_string(), EACH.to_string()];
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis/foreign_writer.py");
         Command::new("/usr/bin/python3").arg(script).args(arguments).kill_on_drop(true).status()
     });
     for status in soon("the writers", join_all(writers)).await {
-        assert!(status.unwrap().success(), "python3 with the package redis, of Debian's package python3-redis");
+        assert!(
+            status.unwrap().success(),
+            "python3 with the package redis, of Debian's package python3-redis"
+        );
     }
     let expected = stream_ids(&redis).await;
     assert_eq!(expected.len(), WRITERS * EACH);
     for client in clients {
         let client = soon("a client", client).await.unwrap();
-        let ids: Vec<_> = client.seen.iter().filter_map(|seen| if let Seen::Event(id, _) = seen { Some(id) } else { None }).collect();
+        let ids: Vec<_> = client
+            .seen
+            .iter()
+            .filter_map(|seen| if let Seen::Event(id, _) = seen { Some(id) } else { None })
+            .collect();
         assert!(ids.iter().copied().eq(&expected), "a hole, a repeat or a wrong order");
         assert_eq!(client.seen.len(), ids.len(), "nobody was told of a loss");
         assert!(client.connections > 3);

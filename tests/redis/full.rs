@@ -22,9 +22,15 @@ async fn promise_4_a_full_redis_takes_nothing_and_readers_go_on() {
         let several = json!({ "user_ids": ["new", "local"], "type": "t", "payload": "lost" });
         writer.send(Method::POST, "/api/events", several).await.assert_told_to_come_back();
     }
-    writer.send(Method::POST, &format!("{message}/events"), json!({ "type": "chunk" })).await.assert_told_to_come_back();
+    writer
+        .send(Method::POST, &format!("{message}/events"), json!({ "type": "chunk" }))
+        .await
+        .assert_told_to_come_back();
     let other = format!("/api/messages/{}", Uuid::new_v4());
-    writer.send(Method::PUT, &other, json!({ "user_id": "local" })).await.assert_told_to_come_back();
+    writer
+        .send(Method::PUT, &other, json!({ "user_id": "local" }))
+        .await
+        .assert_told_to_come_back();
     // Reading needs no room, neither does coming anew.
     let rejoined = Listener::of(writer.follow(Some(&told[0])).await);
     assert_eq!(rejoined.ids(1).await, told[1..]);
@@ -33,8 +39,13 @@ async fn promise_4_a_full_redis_takes_nothing_and_readers_go_on() {
 
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await;
     told.push(writer.publish(2).await);
-    assert_eq!(writer.try_publish(3, Some("k")).await.status, 201, "a key is not spent by what was not taken");
-    let chunk = writer.send(Method::POST, &format!("{message}/events"), json!({ "type": "chunk" })).await;
+    assert_eq!(
+        writer.try_publish(3, Some("k")).await.status,
+        201,
+        "a key is not spent by what was not taken"
+    );
+    let chunk =
+        writer.send(Method::POST, &format!("{message}/events"), json!({ "type": "chunk" })).await;
     assert_eq!((chunk.status, &chunk.body["sequence_no"]), (201, &json!(0)));
     assert_eq!(stream.ids(4).await[..3], told);
     assert_eq!(Listener::of(reader.follow(Some("0")).await).payloads(4).await, [0, 1, 2, 3]);

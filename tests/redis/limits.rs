@@ -34,7 +34,10 @@ async fn promise_11_the_cap_holds_over_processes_and_a_refusal_takes_no_slot() {
     }
     let [first, _second, _third] = held;
     drop(first);
-    eventually("a slot is free", async || other.call(Method::GET, "/api/admin/users/local").await.body["connections"] == 2).await;
+    eventually("a slot is free", async || {
+        other.call(Method::GET, "/api/admin/users/local").await.body["connections"] == 2
+    })
+    .await;
     let _taken = other.follow(None).await;
     assert_over_the_cap(&one.subscribe("/api/events", None).await);
 }
@@ -61,7 +64,11 @@ async fn promise_11_the_replay_budget_holds_over_processes_and_refusals_are_free
     })
     .await;
     assert!(refusals > 3, "{refusals}");
-    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(
+        (Duration::from_secs(2)..Duration::from_secs(8)).contains(&began.elapsed()),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -88,13 +95,19 @@ async fn promise_10_a_killed_process_frees_its_slots_in_time() {
         assert!(killed_at.elapsed() < Duration::from_secs(31), "the slots are still taken");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(killed_at.elapsed() > Duration::from_secs(5), "leases are held while their process may live");
+    assert!(
+        killed_at.elapsed() > Duration::from_secs(5),
+        "leases are held while their process may live"
+    );
 }
 
 #[tokio::test]
 async fn promise_11_without_limits_everybody_is_let_in_up_to_the_processs_own_count() {
     let mut redis = RedisServer::start().await;
-    let settings = format!("limits.backend = \"redis\"\nredis.url = \"{}\"\nsse.max_concurrent_per_user = 3", redis.url());
+    let settings = format!(
+        "limits.backend = \"redis\"\nredis.url = \"{}\"\nsse.max_concurrent_per_user = 3",
+        redis.url()
+    );
     let server = TestServer::start(&settings).await;
     let caller = Caller::new(server.url(""));
     let before = Listener::of(caller.follow(None).await);
@@ -110,18 +123,25 @@ async fn promise_11_without_limits_everybody_is_let_in_up_to_the_processs_own_co
     // What was let in meanwhile counts from now on for all.
     let other = TestServer::start(&settings).await;
     let other = Caller::new(other.url(""));
-    eventually("the slots are taken again", async || other.subscribe("/api/events", None).await.status == 429).await;
+    eventually("the slots are taken again", async || {
+        other.subscribe("/api/events", None).await.status == 429
+    })
+    .await;
     assert_eq!(caller.metric(r#"rejoin_backend_up{backend="limits"}"#).await, Some(1.0));
     assert!(!before.has_ended());
     drop((second, third));
-    eventually("they are given back", async || other.subscribe("/api/events", None).await.status == 200).await;
+    eventually("they are given back", async || {
+        other.subscribe("/api/events", None).await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_operators_word_and_a_broadcast_reach_every_process() {
     let redis = RedisServer::start().await;
     let ((_a, one), (_b, other)) = tokio::join!(server(&redis, ""), server(&redis, ""));
-    let streams = [one.follow(None).await, one.follow(None).await, other.follow(None).await].map(Listener::placed);
+    let streams = [one.follow(None).await, one.follow(None).await, other.follow(None).await]
+        .map(Listener::placed);
     let streams = futures_util::future::join_all(streams).await;
     let notice = json!({ "broadcast": true, "type": "security.notice", "payload": "hi" });
     assert_eq!(other.send(Method::POST, "/api/events", notice).await.status, 201);

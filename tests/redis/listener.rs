@@ -35,14 +35,18 @@ impl Listener {
     /// The id of the last frame that had nothing but one.
     pub(crate) fn position(&self) -> Option<String> {
         let heard = self.heard.lock().unwrap();
-        heard.iter().rev().find_map(|(_, decoded)| if let Decoded::Position(id) = decoded { Some(id.clone()) } else { None })
+        heard.iter().rev().find_map(|(_, decoded)| {
+            if let Decoded::Position(id) = decoded { Some(id.clone()) } else { None }
+        })
     }
 
     /// The events so far: their ids and data.
     pub(crate) fn events(&self) -> Vec<(Option<String>, Value)> {
         let heard = self.heard.lock().unwrap();
         let events = heard.iter().filter_map(|(_, decoded)| match decoded {
-            Decoded::Event { id, data, .. } => Some((id.clone(), serde_json::from_str(data).unwrap())),
+            Decoded::Event { id, data, .. } => {
+                Some((id.clone(), serde_json::from_str(data).unwrap()))
+            }
             _ => None,
         });
         events.collect()
@@ -50,7 +54,10 @@ impl Listener {
 
     /// The ids and payloads of events so far that have an id.
     pub(crate) fn entries(&self) -> Vec<(String, Value)> {
-        self.events().into_iter().filter_map(|(id, mut data)| Some((id?, data["payload"].take()))).collect()
+        self.events()
+            .into_iter()
+            .filter_map(|(id, mut data)| Some((id?, data["payload"].take())))
+            .collect()
     }
 
     /// Waits for so many entries, and gives their ids.
@@ -68,7 +75,10 @@ impl Listener {
     /// How often the stream said this since then.
     pub(crate) fn comments_since(&self, since: Instant, words: &str) -> usize {
         let heard = self.heard.lock().unwrap();
-        heard.iter().filter(|(at, decoded)| *at >= since && *decoded == Decoded::Comment(words.to_owned())).count()
+        heard
+            .iter()
+            .filter(|(at, decoded)| *at >= since && *decoded == Decoded::Comment(words.to_owned()))
+            .count()
     }
 
     /// Whether the stream has ended.

@@ -1,4 +1,5 @@
-//! Many processes over one Redis, over real HTTP and with real servers: each test starts a Redis of its own.
+//! Many processes over one Redis, over real HTTP and with real servers: each test starts a Redis of
+//! its own.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
 

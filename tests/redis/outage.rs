@@ -16,12 +16,14 @@ use crate::redis::{
 };
 
 const JOURNAL_UP: &str = r#"rejoin_backend_up{backend="journal"}"#;
-/// So many clients come at once while Redis is away: more than are let at a Redis that answers at the same time.
+/// So many clients come at once while Redis is away: more than are let at a Redis that answers at
+/// the same time.
 const CROWD: usize = 80;
 
 /// A stream had each number that was acknowledged, once, in order.
 fn assert_all_once_in_order(listener: &Listener, published: &Published) {
-    let expected: Vec<_> = published.ids.iter().cloned().zip((0..).map(|number: usize| number.into())).collect();
+    let expected: Vec<_> =
+        published.ids.iter().cloned().zip((0..).map(|number: usize| number.into())).collect();
     assert_eq!(listener.entries(), expected);
     assert_eq!(listener.events().len(), expected.len(), "nothing else was told");
 }
@@ -47,7 +49,8 @@ async fn assert_refused(caller: &Caller, crowd: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_9_a_redis_that_hangs_costs_a_delay() {
     let redis = RedisServer::start().await;
-    let crowd = [("REJOIN_SSE__KEEPALIVE_SECONDS", "1"), ("REJOIN_SSE__MAX_CONCURRENT_PER_USER", "200")];
+    let crowd =
+        [("REJOIN_SSE__KEEPALIVE_SECONDS", "1"), ("REJOIN_SSE__MAX_CONCURRENT_PER_USER", "200")];
     let program = Program::start(&redis.url(), &crowd).await;
     let caller = program.caller();
     let stream = Listener::placed(caller.follow(None).await).await;
@@ -58,7 +61,8 @@ async fn promise_9_a_redis_that_hangs_costs_a_delay() {
 
     redis.pause().await;
     let paused_at = Instant::now();
-    // Those that first meet the silence are answered in time, as are those that come when it is known.
+    // Those that first meet the silence are answered in time, as are those that come when it is
+    // known.
     assert_refused(caller, 1).await;
     assert_eq!(caller.metric(JOURNAL_UP).await, Some(0.0));
     assert_refused(caller, CROWD).await;
@@ -81,9 +85,14 @@ async fn promise_9_a_redis_that_hangs_costs_a_delay() {
     let key = caller.try_publish("never", Some("never")).await;
     assert!([200, 201].contains(&key.status), "{key:?}");
     let fence = caller.publish("fence").await;
-    eventually("the last event", async || stream.entries().last().is_some_and(|(id, _)| *id == fence)).await;
-    let without_never: Vec<_> = stream.entries().into_iter().filter(|(_, payload)| payload.is_u64()).collect();
-    let expected: Vec<_> = published.ids.iter().cloned().zip((0..).map(|number: usize| number.into())).collect();
+    eventually("the last event", async || {
+        stream.entries().last().is_some_and(|(id, _)| *id == fence)
+    })
+    .await;
+    let without_never: Vec<_> =
+        stream.entries().into_iter().filter(|(_, payload)| payload.is_u64()).collect();
+    let expected: Vec<_> =
+        published.ids.iter().cloned().zip((0..).map(|number: usize| number.into())).collect();
     assert_eq!(without_never, expected);
     assert_eq!(stream.entries().iter().filter(|(_, payload)| payload == "never").count(), 1);
     assert_eq!(caller.metric(JOURNAL_UP).await, Some(1.0));
@@ -96,7 +105,8 @@ async fn promise_9_a_redis_that_hangs_costs_a_delay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_4_and_9_a_killed_redis_loses_nothing_that_was_acknowledged() {
     let mut redis = RedisServer::start().await;
-    let ((_one, writer), (_other, reader)) = tokio::join!(server(&redis, ""), server(&redis, "sse.keepalive_seconds = 1"));
+    let ((_one, writer), (_other, reader)) =
+        tokio::join!(server(&redis, ""), server(&redis, "sse.keepalive_seconds = 1"));
     let stream = Listener::placed(reader.follow(None).await).await;
     let stop = watch::Sender::new(false);
     let publishing = tokio::spawn(writer.clone().publish_on(stop.subscribe()));
@@ -106,7 +116,8 @@ async fn promises_4_and_9_a_killed_redis_loses_nothing_that_was_acknowledged() {
     tokio::join!(assert_refused(&reader, 1), assert_refused(&writer, 1));
     eventually("a keepalive", async || stream.comments_since(killed_at, "keepalive") > 1).await;
     redis.start_again().await;
-    eventually("both are ready again", async || reader.is_ready().await && writer.is_ready().await).await;
+    eventually("both are ready again", async || reader.is_ready().await && writer.is_ready().await)
+        .await;
     assert!(!stream.has_ended());
     stream.ids(stream.entries().len() + 20).await;
     stop.send_replace(true);
@@ -136,7 +147,10 @@ async fn a_server_starts_without_redis_and_is_ready_when_that_comes() {
     eventually("it is ready", async || caller.is_ready().await).await;
     assert!(came.elapsed() < ANSWERED_WITHIN);
     let listening = async || Listener::placed(caller.follow(None).await).await;
-    eventually("streams are accepted", async || caller.subscribe("/api/events", None).await.status == 200).await;
+    eventually("streams are accepted", async || {
+        caller.subscribe("/api/events", None).await.status == 200
+    })
+    .await;
     let stream = listening().await;
     let id = caller.publish(2).await;
     assert_eq!(stream.ids(1).await, [id]);

@@ -42,7 +42,12 @@ impl Program {
     pub(crate) async fn listens(&self) {
         eventually("the program's first line", async || !self.out.lock().unwrap().is_empty()).await;
         let line = self.out.lock().unwrap()[0].clone();
-        let base = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches([',', '.']).to_owned();
+        let base = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap()
+            .trim_end_matches([',', '.'])
+            .to_owned();
         self.caller.get_or_init(|| Caller::new(base));
     }
 
@@ -61,9 +66,11 @@ impl Program {
     }
 }
 
-/// Runs the program to its end: its exit status, and what it said on standard output and standard error.
+/// Runs the program to its end: its exit status, and what it said on standard output and standard
+/// error.
 pub(crate) async fn run(arguments: &[&str], redis_url: &str) -> (Option<i32>, String, String) {
-    let output = soon("the program's end", command(arguments, redis_url, &[]).output()).await.unwrap();
+    let output =
+        soon("the program's end", command(arguments, redis_url, &[]).output()).await.unwrap();
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     (output.status.code(), out, err)
 }
@@ -75,7 +82,10 @@ fn command(arguments: &[&str], redis_url: &str, environment: &[(&str, &str)]) ->
         .env_clear()
         .env("REJOIN_SERVER__LISTEN", "127.0.0.1:0")
         .env("REJOIN_REDIS__URL", redis_url)
-        .envs(["EVENTS", "MESSAGES", "LIMITS"].map(|section| (format!("REJOIN_{section}__BACKEND"), "redis")))
+        .envs(
+            ["EVENTS", "MESSAGES", "LIMITS"]
+                .map(|section| (format!("REJOIN_{section}__BACKEND"), "redis")),
+        )
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -35,10 +35,16 @@ async fn assert_logs(mistake: usize, url: &str, environment: &[(&str, &str)]) {
     }
     let log = program.log();
     for (number, words) in WORDS.iter().enumerate() {
-        let lines = log.iter().filter(|line| line.contains(words) && !line.contains("backend is away")).count();
+        let lines = log
+            .iter()
+            .filter(|line| line.contains(words) && !line.contains("backend is away"))
+            .count();
         assert_eq!(lines, usize::from(number == mistake), "{words} in {log:#?}");
     }
-    assert!(program.logged(&["backend is away", "backend=\"journal\"", WORDS[mistake]]) > 0, "{log:#?}");
+    assert!(
+        program.logged(&["backend is away", "backend=\"journal\"", WORDS[mistake]]) > 0,
+        "{log:#?}"
+    );
 }
 
 #[tokio::test]
@@ -46,7 +52,12 @@ async fn a_wrong_or_missing_password() {
     let redis = RedisServer::start().await;
     redis.command(&["ACL", "SETUSER", "app", "on", ">right", "~*", "&*", "+@all"]).await;
     for cluster in ["false", "true"] {
-        assert_logs(0, &format!("redis://app:wrong@127.0.0.1:{}", redis.port()), &[("REJOIN_REDIS__CLUSTER", cluster)]).await;
+        assert_logs(
+            0,
+            &format!("redis://app:wrong@127.0.0.1:{}", redis.port()),
+            &[("REJOIN_REDIS__CLUSTER", cluster)],
+        )
+        .await;
     }
     redis.command(&["ACL", "SETUSER", "default", "resetpass", ">right"]).await;
     assert_logs(0, &redis.url(), &[]).await;
@@ -83,8 +94,10 @@ async fn a_node_of_a_cluster() {
     let redis = RedisServer::start_with(&["--cluster-enabled", "yes", "--save", ""]).await;
     assert_logs(5, &redis.url(), &[]).await;
     let plain = RedisServer::start().await;
-    let program = Program::start_without_waiting(&plain.url(), &[("REJOIN_REDIS__CLUSTER", "true")]);
-    eventually("the reverse", async || program.logged(&["WARN", "set redis.cluster = false"]) == 1).await;
+    let program =
+        Program::start_without_waiting(&plain.url(), &[("REJOIN_REDIS__CLUSTER", "true")]);
+    eventually("the reverse", async || program.logged(&["WARN", "set redis.cluster = false"]) == 1)
+        .await;
 }
 
 #[tokio::test]
@@ -106,5 +119,8 @@ async fn a_missing_right() {
     let url = format!("redis://rejoin:secret@127.0.0.1:{}", redis.port());
     redis.command(&["ACL", "SETUSER", "rejoin", "-publish", "-zadd", "resetchannels"]).await;
     let program = Program::start_without_waiting(&url, &[]);
-    eventually("all that is missing", async || program.logged(&["may not call ZADD, PUBLISH"]) == 1).await;
+    eventually("all that is missing", async || {
+        program.logged(&["may not call ZADD, PUBLISH"]) == 1
+    })
+    .await;
 }

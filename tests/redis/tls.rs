@@ -17,20 +17,48 @@ impl TlsRedis {
     pub(crate) async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        fs::write(path("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+        fs::write(path("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+            .unwrap();
         for name in ["authority", "stranger"] {
             let (key, certificate) = (path(&format!("{name}.key")), path(&format!("{name}.pem")));
-            openssl(&["req", "-x509", "-days", "2", "-subj", &format!("/CN={name}"), "-keyout", &key, "-out", &certificate]).await;
+            openssl(&[
+                "req",
+                "-x509",
+                "-days",
+                "2",
+                "-subj",
+                &format!("/CN={name}"),
+                "-keyout",
+                &key,
+                "-out",
+                &certificate,
+            ])
+            .await;
         }
-        openssl(&["req", "-subj", "/CN=redis", "-keyout", &path("redis.key"), "-out", &path("redis.csr")]).await;
+        openssl(&[
+            "req",
+            "-subj",
+            "/CN=redis",
+            "-keyout",
+            &path("redis.key"),
+            "-out",
+            &path("redis.csr"),
+        ])
+        .await;
         let signed = ["x509", "-req", "-days", "2", "-CAcreateserial", "-extfile", &path("names")];
         let by = ["-CA", &path("authority.pem"), "-CAkey", &path("authority.key")];
         let files = ["-in", &path("redis.csr"), "-out", &path("redis.pem")];
         run(&[&signed[..], &by, &files].concat()).await;
 
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let certificates =
-            ["--tls-cert-file", &path("redis.pem"), "--tls-key-file", &path("redis.key"), "--tls-ca-cert-file", &path("authority.pem")];
+        let certificates = [
+            "--tls-cert-file",
+            &path("redis.pem"),
+            "--tls-key-file",
+            &path("redis.key"),
+            "--tls-ca-cert-file",
+            &path("authority.pem"),
+        ];
         let listening = ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"];
         let redis = RedisServer::start_with(&[&certificates[..], &listening].concat()).await;
         Self { folder, port, _redis: redis }
@@ -53,10 +81,15 @@ impl TlsRedis {
 
 /// Makes a key with a request, or a certificate, for it.
 async fn openssl(request: &[&str]) {
-    run(&[request, &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]].concat()).await;
+    run(&[request, &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]].concat())
+        .await;
 }
 
 async fn run(arguments: &[&str]) {
-    let output = Command::new("openssl").args(arguments).output().await.expect("openssl, of Debian's package openssl");
+    let output = Command::new("openssl")
+        .args(arguments)
+        .output()
+        .await
+        .expect("openssl, of Debian's package openssl");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -24,7 +24,9 @@ async fn start_ageing_proxy(port: u16) -> SocketAddr {
                 let mut bytes = vec![0; 64 * 1024];
                 while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
                     const VERSION: &[u8] = b"redis_version:";
-                    if let Some(at) = bytes[..count].windows(VERSION.len()).position(|window| window == VERSION) {
+                    if let Some(at) =
+                        bytes[..count].windows(VERSION.len()).position(|window| window == VERSION)
+                    {
                         bytes[at + VERSION.len()] = b'5';
                     }
                     to_client.write_all(&bytes[..count]).await.unwrap();
@@ -35,12 +37,14 @@ async fn start_ageing_proxy(port: u16) -> SocketAddr {
     address
 }
 
-const WARNINGS: [&str; 3] = ["is too old", "maxmemory-policy is allkeys-lru", "has no append-only file"];
+const WARNINGS: [&str; 3] =
+    ["is too old", "maxmemory-policy is allkeys-lru", "has no append-only file"];
 
 #[tokio::test]
 async fn each_danger_of_a_server_is_told_once() {
     let redis = RedisServer::start_with(&["--save", "", "--maxmemory-policy", "allkeys-lru"]).await;
-    let program = Program::start(&format!("redis://{}", start_ageing_proxy(redis.port()).await), &[]).await;
+    let program =
+        Program::start(&format!("redis://{}", start_ageing_proxy(redis.port()).await), &[]).await;
     for warning in WARNINGS {
         eventually(warning, async || program.logged(&[warning]) > 0).await;
     }
@@ -67,5 +71,10 @@ async fn nothing_is_told_of_a_safe_server() {
     .await;
     program.caller().publish(2).await;
     assert_eq!(program.logged(&["WARN", "Redis"]), 0, "{:#?}", program.log());
-    assert_eq!(program.logged(&["WARN"]), program.logged(&["auth.mode is `none`"]), "{:#?}", program.log());
+    assert_eq!(
+        program.logged(&["WARN"]),
+        program.logged(&["auth.mode is `none`"]),
+        "{:#?}",
+        program.log()
+    );
 }

@@ -13,7 +13,8 @@ async fn first_event(listener: &Listener) -> Value {
 #[tokio::test]
 async fn promise_1_whoever_was_away_during_a_wipe_is_told() {
     let redis = RedisServer::start().await;
-    let ((_a, writer), (_b, reader)) = tokio::join!(server(&redis, ""), server(&redis, "sse.max_concurrent_per_user = 0"));
+    let ((_a, writer), (_b, reader)) =
+        tokio::join!(server(&redis, ""), server(&redis, "sse.max_concurrent_per_user = 0"));
     // The head of a topic without a stream, of one with entries, and the entries' ids.
     let mut cursors = vec![Listener::placed(reader.follow(None).await).await.position().unwrap()];
     for number in 0..3 {
@@ -42,7 +43,8 @@ async fn promise_1_whoever_was_away_during_a_wipe_is_told() {
 #[tokio::test]
 async fn promise_1_whoever_was_away_while_a_stream_vanished_is_told() {
     let redis = RedisServer::start().await;
-    let ((_a, writer), (_b, reader)) = tokio::join!(server(&redis, ""), server(&redis, "sse.max_concurrent_per_user = 0"));
+    let ((_a, writer), (_b, reader)) =
+        tokio::join!(server(&redis, ""), server(&redis, "sse.max_concurrent_per_user = 0"));
     // Of one that never had an entry, and of the entries, of which the first is read too.
     let mut cursors = vec![Listener::placed(reader.follow(None).await).await.position().unwrap()];
     for number in 0..3 {
@@ -73,7 +75,10 @@ async fn promise_1_whoever_was_away_while_a_stream_vanished_is_told() {
 async fn a_stream_goes_on_through_a_wipe() {
     let redis = RedisServer::start().await;
     let ((_a, writer), (_b, reader)) = tokio::join!(server(&redis, ""), server(&redis, ""));
-    let streams = [Listener::placed(writer.follow(None).await).await, Listener::placed(reader.follow(None).await).await];
+    let streams = [
+        Listener::placed(writer.follow(None).await).await,
+        Listener::placed(reader.follow(None).await).await,
+    ];
     let mut told: Vec<String> = Vec::new();
     for round in 0..3 {
         for number in 0..3 {
@@ -86,7 +91,11 @@ async fn a_stream_goes_on_through_a_wipe() {
     }
     for stream in &streams {
         let notices = stream.events().into_iter().filter(|(id, _)| id.is_none());
-        assert!(notices.into_iter().all(|(_, notice)| notice["type"] == "backlog.truncated"), "{:?}", stream.events());
+        assert!(
+            notices.into_iter().all(|(_, notice)| notice["type"] == "backlog.truncated"),
+            "{:?}",
+            stream.events()
+        );
     }
     let newest = writer.publish("newest").await;
     for stream in &streams {

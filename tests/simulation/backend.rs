@@ -1,4 +1,5 @@
-//! The one journal of the world, how a process reaches it, and the record of all that was ever appended.
+//! The one journal of the world, how a process reaches it, and the record of all that was ever
+//! appended.
 
 use std::{
     collections::HashMap,
@@ -60,9 +61,20 @@ pub(crate) struct Logged {
 impl Backend {
     pub(crate) fn new(options: MemoryOptions, floor_is_known: bool, history: History) -> Self {
         let clock = Arc::new(SimulatedClock::start());
-        let journal = Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
+        let journal =
+            Mutex::new(Arc::new(MemoryJournal::new(options.clone(), Arc::clone(&clock) as _)));
         let (log, feeds) = (Mutex::default(), Mutex::default());
-        Self { clock, options, floor_is_known, history, appends: Appends::default(), journal, incarnation: AtomicUsize::new(0), log, feeds }
+        Self {
+            clock,
+            options,
+            floor_is_known,
+            history,
+            appends: Appends::default(),
+            journal,
+            incarnation: AtomicUsize::new(0),
+            log,
+            feeds,
+        }
     }
 
     pub(crate) fn floor_is_known(&self) -> bool {
@@ -87,12 +99,22 @@ impl Backend {
     /// Appends at once.
     pub(crate) async fn append(&self, batch: Vec<Append>) -> Result<Vec<Appended>, BackendError> {
         let incarnation = self.incarnation();
-        let told = self.journal().append(batch.clone()).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let told = self
+            .journal()
+            .append(batch.clone())
+            .await?
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
         let mut log = self.log.lock().unwrap();
         for (append, told) in batch.into_iter().zip(&told).filter(|(_, told)| !told.duplicate) {
             let payload = append.event.payload.as_str().to_owned();
             self.history.note("appended", &(append.user.as_str(), told.id, &payload));
-            let logged = Logged { id: told.id, category: append.event.category.clone(), payload, incarnation };
+            let logged = Logged {
+                id: told.id,
+                category: append.event.category.clone(),
+                payload,
+                incarnation,
+            };
             log.entry(Topic::User(append.user)).or_default().push(logged);
         }
         Ok(told)
@@ -112,7 +134,8 @@ impl Backend {
     pub(crate) fn wipe(&self) {
         self.history.note("wiped", &());
         self.clock.pass_latest();
-        *self.journal.lock().unwrap() = Arc::new(MemoryJournal::new(self.options.clone(), Arc::clone(&self.clock) as _));
+        *self.journal.lock().unwrap() =
+            Arc::new(MemoryJournal::new(self.options.clone(), Arc::clone(&self.clock) as _));
         self.incarnation.fetch_add(1, Ordering::Relaxed);
         self.feeds.lock().unwrap().iter().filter_map(Weak::upgrade).for_each(|feed| feed.rewire());
     }
@@ -133,13 +156,20 @@ impl FaultyJournal {
 
     /// Of a message everything is always known.
     fn as_told(&self, topic: &Topic, bounds: Bounds) -> Bounds {
-        if self.backend.floor_is_known || topic.user().is_none() { bounds } else { Bounds { floor: None, ..bounds } }
+        if self.backend.floor_is_known || topic.user().is_none() {
+            bounds
+        } else {
+            Bounds { floor: None, ..bounds }
+        }
     }
 }
 
 #[async_trait]
 impl Journal for FaultyJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         self.faults.delay_journal().await;
         self.faults.request()?;
         let told = self.backend.append(batch).await?.into_iter().map(Ok).collect();
@@ -160,7 +190,12 @@ impl Journal for FaultyJournal {
 
 #[async_trait]
 impl TopicLog for FaultyJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         // Others run while an answer is waited for, also where it is there at once.
         tokio::task::yield_now().await;

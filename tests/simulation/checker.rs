@@ -17,7 +17,8 @@ pub(crate) enum Seen {
     Entry { id: EventId, payload: String, origin: Position },
     /// Its cursor was moved.
     MovedTo { id: EventId, origin: Position },
-    /// It was told that entries are gone: those up to `excuses` are, and `justified` tells whether it lacked any.
+    /// It was told that entries are gone: those up to `excuses` are, and `justified` tells whether
+    /// it lacked any.
     Truncated { excuses: Position, justified: bool },
 }
 
@@ -33,7 +34,12 @@ struct Judge<'a> {
 
 /// Promises 1, 2, 3 and 6, for one client that has had the time to get everything.
 /// `origin` is the journal's at the end.
-pub(crate) fn judge(seen: &[Seen], log: &[Logged], filter: &CategoryFilter, origin: Position) -> Result<(), String> {
+pub(crate) fn judge(
+    seen: &[Seen],
+    log: &[Logged],
+    filter: &CategoryFilter,
+    origin: Position,
+) -> Result<(), String> {
     let mut judge = Judge { log, filter, settled: None, last_id: None, excused: Position::Start };
     for (index, next) in seen.iter().enumerate() {
         judge.take(next).map_err(|failure| with_end_of(&seen[..=index], &failure))?;
@@ -41,14 +47,18 @@ pub(crate) fn judge(seen: &[Seen], log: &[Logged], filter: &CategoryFilter, orig
     match judge.settled {
         None => Err(with_end_of(seen, "the client has never been told where it stands")),
         Some(settled) => {
-            let lost = judge.nothing_lost(if settled == Position::Start { origin } else { settled }, |_| true);
-            lost.map_err(|lost| with_end_of(seen, &format!("promise 1: {lost} was never delivered")))
+            let lost = judge
+                .nothing_lost(if settled == Position::Start { origin } else { settled }, |_| true);
+            lost.map_err(|lost| {
+                with_end_of(seen, &format!("promise 1: {lost} was never delivered"))
+            })
         }
     }
 }
 
 fn with_end_of(seen: &[Seen], failure: &str) -> String {
-    let end: Vec<_> = seen[seen.len().saturating_sub(12)..].iter().map(|seen| format!("  {seen:?}")).collect();
+    let end: Vec<_> =
+        seen[seen.len().saturating_sub(12)..].iter().map(|seen| format!("  {seen:?}")).collect();
     format!("{failure}; it saw\n{}", end.join("\n"))
 }
 
@@ -64,19 +74,30 @@ impl Judge<'_> {
                 self.excused = Position::Start;
             }
             Seen::Truncated { justified: false, .. } => {
-                return Err("promise 6: a notice, but nothing behind the cursor was gone".to_owned());
+                return Err(
+                    "promise 6: a notice, but nothing behind the cursor was gone".to_owned()
+                );
             }
             Seen::Truncated { excuses, .. } => {
                 self.excused = self.excused.max(*excuses);
-                if *excuses != Position::Start && self.settled.is_some_and(|settled| settled > *excuses) {
-                    // The cursor was ahead of the journal: what follows begins at the head that is told next.
+                if *excuses != Position::Start
+                    && self.settled.is_some_and(|settled| settled > *excuses)
+                {
+                    // The cursor was ahead of the journal: what follows begins at the head that is
+                    // told next.
                     (self.settled, self.last_id) = (None, None);
                 }
             }
             Seen::Entry { id, payload, origin } => {
-                let logged = self.log.iter().find(|logged| logged.id == *id).ok_or_else(|| format!("{id} was never appended"))?;
+                let logged = self
+                    .log
+                    .iter()
+                    .find(|logged| logged.id == *id)
+                    .ok_or_else(|| format!("{id} was never appended"))?;
                 if logged.payload != *payload || !self.filter.passes(logged.category.as_ref()) {
-                    return Err(format!("{id} is not for this client, or not what was appended: {payload}"));
+                    return Err(format!(
+                        "{id} is not for this client, or not what was appended: {payload}"
+                    ));
                 }
                 self.advance(*id, *origin, |lost| lost < *id)?;
             }
@@ -85,14 +106,20 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn advance(&mut self, id: EventId, origin: Position, before: impl Fn(EventId) -> bool) -> Result<(), String> {
+    fn advance(
+        &mut self,
+        id: EventId,
+        origin: Position,
+        before: impl Fn(EventId) -> bool,
+    ) -> Result<(), String> {
         if self.last_id.is_some_and(|last| last >= id) {
             return Err(format!("promise 2: {id} after {:?}", self.last_id));
         }
         if let Some(settled) = self.settled {
             // Who asked for all that is retained asked this incarnation of the journal.
             let settled = if settled == Position::Start { origin } else { settled };
-            self.nothing_lost(settled, before).map_err(|lost| format!("promise 1: lost between {settled:?} and {id}: {lost}"))?;
+            self.nothing_lost(settled, before)
+                .map_err(|lost| format!("promise 1: lost between {settled:?} and {id}: {lost}"))?;
         }
         self.settled = Some(id.into());
         self.last_id = Some(id);
@@ -100,7 +127,11 @@ impl Judge<'_> {
     }
 
     /// Nothing that the client is owed lies behind `settled`.
-    fn nothing_lost(&self, settled: Position, among: impl Fn(EventId) -> bool) -> Result<(), EventId> {
+    fn nothing_lost(
+        &self,
+        settled: Position,
+        among: impl Fn(EventId) -> bool,
+    ) -> Result<(), EventId> {
         let owed = |logged: &&Logged| {
             settled.is_before(logged.id)
                 && among(logged.id)
@@ -119,10 +150,16 @@ pub(crate) fn judge_log(log: &[Logged], acknowledged: &[(EventId, String)]) -> R
         }
     }
     for (index, logged) in log.iter().enumerate() {
-        if log[index + 1..].iter().any(|other| (&other.payload, other.incarnation) == (&logged.payload, logged.incarnation)) {
+        if log[index + 1..].iter().any(|other| {
+            (&other.payload, other.incarnation) == (&logged.payload, logged.incarnation)
+        }) {
             return Err(format!("promise 5: {} was appended twice", logged.payload));
         }
     }
-    let missing = acknowledged.iter().find(|(id, payload)| !log.iter().any(|logged| (logged.id, &logged.payload) == (*id, payload)));
-    missing.map_or(Ok(()), |missing| Err(format!("promise 4: acknowledged, but not there: {missing:?}")))
+    let missing = acknowledged.iter().find(|(id, payload)| {
+        !log.iter().any(|logged| (logged.id, &logged.payload) == (*id, payload))
+    });
+    missing.map_or(Ok(()), |missing| {
+        Err(format!("promise 4: acknowledged, but not there: {missing:?}"))
+    })
 }

@@ -54,10 +54,21 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(world: &World, user: &UserId, categories: BTreeSet<Category>, cursor: Cursor, dice: Dice) -> Arc<Self> {
+    pub(crate) fn new(
+        world: &World,
+        user: &UserId,
+        categories: BTreeSet<Category>,
+        cursor: Cursor,
+        dice: Dice,
+    ) -> Arc<Self> {
         Arc::new(Self {
             topic: Topic::User(user.clone()),
-            principal: Principal { user: Some(user.clone()), scopes: BTreeSet::new(), categories: None, expires_at: None },
+            principal: Principal {
+                user: Some(user.clone()),
+                scopes: BTreeSet::new(),
+                categories: None,
+                expires_at: None,
+            },
             categories,
             number: dice.seed(),
             format: *dice.pick(&[Format::Envelope, Format::Named]),
@@ -95,7 +106,11 @@ impl Client {
         };
         self.met_incarnation.store(self.backend.incarnation(), Ordering::Relaxed);
         // Who is refused has seen nothing, and comes again.
-        let Ok(Subscribed::Stream(subscription)) = process.subscriptions.open(&self.principal, request).await else { return };
+        let Ok(Subscribed::Stream(subscription)) =
+            process.subscriptions.open(&self.principal, request).await
+        else {
+            return;
+        };
         self.backend.history.note("a client connected", &(self.number, cursor));
         self.seen.lock().unwrap().push(Seen::Connected(cursor));
         let mood = if self.is_calm() { Mood::Gentle } else { Mood::random(&self.dice) };
@@ -108,15 +123,23 @@ impl Client {
         let position = match *self.cursor.lock().unwrap() {
             Cursor::After(id) => Position::After(id),
             Cursor::Oldest => Position::Start,
-            Cursor::Absent | Cursor::Unreadable => return Seen::Truncated { excuses: bounds.head, justified: true },
+            Cursor::Absent | Cursor::Unreadable => {
+                return Seen::Truncated { excuses: bounds.head, justified: true };
+            }
         };
         match bounds.continuity(position) {
             Continuity::Ahead => Seen::Truncated { excuses: bounds.head, justified: true },
-            Continuity::Truncated => Seen::Truncated { excuses: bounds.floor.unwrap(), justified: true },
+            Continuity::Truncated => {
+                Seen::Truncated { excuses: bounds.floor.unwrap(), justified: true }
+            }
             // Who asked for all of a journal may have been told of one that is no more.
             Continuity::Whole => {
-                let wiped = position == Position::Start && self.met_incarnation.load(Ordering::Relaxed) < self.backend.incarnation();
-                Seen::Truncated { excuses: Position::Start, justified: wiped || !self.backend.floor_is_known() }
+                let wiped = position == Position::Start
+                    && self.met_incarnation.load(Ordering::Relaxed) < self.backend.incarnation();
+                Seen::Truncated {
+                    excuses: Position::Start,
+                    justified: wiped || !self.backend.floor_is_known(),
+                }
             }
         }
     }
@@ -125,7 +148,8 @@ impl Client {
         let filter = CategoryFilter::resolve(self.categories.clone(), None).unwrap();
         let origin = self.backend.bounds(&self.topic).await.origin;
         let seen = self.seen.lock().unwrap();
-        judge(&seen, &self.backend.log_of(&self.topic), &filter, origin).map_err(|failure| format!("{}: {failure}", self.topic))
+        judge(&seen, &self.backend.log_of(&self.topic), &filter, origin)
+            .map_err(|failure| format!("{}: {failure}", self.topic))
     }
 
     /// How many connections it had.
@@ -160,9 +184,14 @@ impl Taker for Client {
         self.backend.history.note("a client got", &(self.number, &decoded));
         let seen = match decoded {
             Decoded::Comment(_) | Decoded::Retry(_) => return,
-            Decoded::Position(id) => Seen::MovedTo { id: id.parse().unwrap(), origin: self.backend.bounds(&self.topic).await.origin },
+            Decoded::Position(id) => Seen::MovedTo {
+                id: id.parse().unwrap(),
+                origin: self.backend.bounds(&self.topic).await.origin,
+            },
             Decoded::Event { id: None, event_type, data } => {
-                if event_type != "backlog.truncated" && !data.starts_with(r#"{"type":"backlog.truncated""#) {
+                if event_type != "backlog.truncated"
+                    && !data.starts_with(r#"{"type":"backlog.truncated""#)
+                {
                     self.broadcasts.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
@@ -171,9 +200,16 @@ impl Taker for Client {
             Decoded::Event { id: Some(id), data, .. } => {
                 let payload = match self.format {
                     Format::Named => data,
-                    Format::Envelope => serde_json::from_str::<serde_json::Value>(&data).unwrap()["payload"].to_string(),
+                    Format::Envelope => {
+                        serde_json::from_str::<serde_json::Value>(&data).unwrap()["payload"]
+                            .to_string()
+                    }
                 };
-                Seen::Entry { id: id.parse().unwrap(), payload, origin: self.backend.bounds(&self.topic).await.origin }
+                Seen::Entry {
+                    id: id.parse().unwrap(),
+                    payload,
+                    origin: self.backend.bounds(&self.topic).await.origin,
+                }
             }
         };
         if let Seen::Entry { id, .. } | Seen::MovedTo { id, .. } = seen {

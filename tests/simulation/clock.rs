@@ -19,7 +19,11 @@ pub(crate) struct SimulatedClock {
 
 impl SimulatedClock {
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), at_start_ms: AtomicU64::new(EPOCH_MS), latest_ms: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            at_start_ms: AtomicU64::new(EPOCH_MS),
+            latest_ms: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn step_back(&self, by: Duration) {
@@ -32,7 +36,8 @@ impl SimulatedClock {
 
     /// Makes sure that the clock shows a time that it never showed before.
     pub(crate) fn pass_latest(&self) {
-        let behind_ms = (self.latest_ms.load(Ordering::Relaxed) + 1).saturating_sub(self.now().as_ms());
+        let behind_ms =
+            (self.latest_ms.load(Ordering::Relaxed) + 1).saturating_sub(self.now().as_ms());
         self.step_forward(Duration::from_millis(behind_ms));
     }
 }

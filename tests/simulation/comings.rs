@@ -1,6 +1,7 @@
 //! Clients that come and go at every moment of a topic's being watched, read and left.
 //!
-//! A round ends without anything that could show what somebody missed: then everybody comes, and must have it all.
+//! A round ends without anything that could show what somebody missed: then everybody comes, and
+//! must have it all.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -34,17 +35,26 @@ impl Round {
         let world = World::new(&Sizes::ample(), Dice::of(seed));
         world.calm.store(true, std::sync::atomic::Ordering::Relaxed);
         let process = Arc::clone(&world.processes()[0]);
-        let (journal_delay_ms, signal_delay_ms) = *world.dice.pick(&[(200, 100), (200, 700), (1, 700)]);
-        process.faults.set(Switches { feed, journal_delay_ms, signal_delay_ms, ..Switches::default() });
+        let (journal_delay_ms, signal_delay_ms) =
+            *world.dice.pick(&[(200, 100), (200, 700), (1, 700)]);
+        process.faults.set(Switches {
+            feed,
+            journal_delay_ms,
+            signal_delay_ms,
+            ..Switches::default()
+        });
         let user = UserId::parse("u1").unwrap();
-        let client = || Client::new(&world, &user, BTreeSet::new(), Cursor::Absent, world.dice.fork());
+        let client =
+            || Client::new(&world, &user, BTreeSet::new(), Cursor::Absent, world.dice.fork());
         let clients = (0..CLIENTS).map(|_| (client(), None)).collect();
         Self { topic: Topic::User(user.clone()), clients, process, world }
     }
 
     fn come(&mut self, n: usize) {
         let (client, process) = (Arc::clone(&self.clients[n].0), Arc::clone(&self.process));
-        self.clients[n].1.get_or_insert_with(|| tokio::spawn(async move { client.connect(&process).await }));
+        self.clients[n]
+            .1
+            .get_or_insert_with(|| tokio::spawn(async move { client.connect(&process).await }));
     }
 
     async fn go(&mut self, n: usize) {
@@ -78,7 +88,11 @@ async fn play(feed: FeedFault) {
         let mut round = Round::begin(seed, feed);
         round.play().await;
         for n in 0..CLIENTS {
-            round.clients[n].0.judge().await.unwrap_or_else(|failure| panic!("with seed {seed}: {failure}"));
+            round.clients[n]
+                .0
+                .judge()
+                .await
+                .unwrap_or_else(|failure| panic!("with seed {seed}: {failure}"));
             round.go(n).await;
         }
         sleep(Duration::from_secs(5)).await;

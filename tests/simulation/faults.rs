@@ -68,7 +68,12 @@ impl FeedFault {
 
 impl Faults {
     pub(crate) fn none(dice: Dice) -> Self {
-        Self { dice, now: Mutex::default(), interruption: AtomicBool::new(false), changed: Notify::new() }
+        Self {
+            dice,
+            now: Mutex::default(),
+            interruption: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
     }
 
     pub(crate) fn now(&self) -> Switches {
@@ -108,7 +113,9 @@ impl Faults {
     pub(crate) fn request(&self) -> Result<(), BackendError> {
         match self.now().journal {
             JournalFault::Down => Err(away()),
-            JournalFault::AnswersLost if self.dice.chance(0.3) => Err(BackendError::new(BackendErrorKind::Timeout, "simulated")),
+            JournalFault::AnswersLost if self.dice.chance(0.3) => {
+                Err(BackendError::new(BackendErrorKind::Timeout, "simulated"))
+            }
             _ => Ok(()),
         }
     }
@@ -116,7 +123,9 @@ impl Faults {
     /// Whether the journal's answer gets through.
     pub(crate) fn answer<T>(&self, answer: T) -> Result<T, BackendError> {
         match self.now().journal {
-            JournalFault::AnswersLost if self.dice.chance(0.3) => Err(BackendError::new(BackendErrorKind::Timeout, "simulated")),
+            JournalFault::AnswersLost if self.dice.chance(0.3) => {
+                Err(BackendError::new(BackendErrorKind::Timeout, "simulated"))
+            }
             _ => Ok(answer),
         }
     }

@@ -65,11 +65,16 @@ impl Wiring {
 }
 
 impl FaultyFeed {
-    pub(crate) fn start(backend: Arc<Backend>, faults: Arc<Faults>, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(
+        backend: Arc<Backend>,
+        faults: Arc<Faults>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let (heard, receiver) = mpsc::channel(SIGNALS_MAX);
         let wiring = Wiring::to(&backend, HashSet::new());
         let (wiring, receiver) = (Mutex::new(wiring), Mutex::new(Some(receiver)));
-        let feed = Arc::new(Self { backend, faults, wiring, rewired: Notify::new(), heard, receiver });
+        let feed =
+            Arc::new(Self { backend, faults, wiring, rewired: Notify::new(), heard, receiver });
         feed.backend.add_feed(&feed);
         feed.rewired.notify_one();
         tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(&feed).listen()));
@@ -149,7 +154,9 @@ impl FaultyFeed {
 
 fn foreign(signal: Signal) -> Signal {
     match signal {
-        Signal::Appended(topic, entry) if topic.user().is_some() => Signal::Appended(topic, Entry { prev: None, ..entry }),
+        Signal::Appended(topic, entry) if topic.user().is_some() => {
+            Signal::Appended(topic, Entry { prev: None, ..entry })
+        }
         other => other,
     }
 }
@@ -165,8 +172,13 @@ fn hint(signal: Signal) -> Signal {
 impl Feed for FaultyFeed {
     fn signals(&self) -> BoxStream<'static, Signal> {
         // They are taken once.
-        let Some(receiver) = self.receiver.lock().unwrap().take() else { return stream::empty().boxed() };
-        stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|signal| (signal, receiver))).boxed()
+        let Some(receiver) = self.receiver.lock().unwrap().take() else {
+            return stream::empty().boxed();
+        };
+        stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|signal| (signal, receiver))
+        })
+        .boxed()
     }
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {

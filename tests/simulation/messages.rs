@@ -41,17 +41,34 @@ impl Appends {
     }
 
     /// What a backend has accepted comes next in its message.
-    fn accept(&self, id: MessageId, batch: &[MessageAppend], answers: &[Result<MessageAppended, AppendRefusal>]) {
+    fn accept(
+        &self,
+        id: MessageId,
+        batch: &[MessageAppend],
+        answers: &[Result<MessageAppended, AppendRefusal>],
+    ) {
         let mut appends = self.0.lock().unwrap();
         let events = appends.entry(id).or_default();
-        for (append, appended) in batch.iter().zip(answers).filter_map(|(append, answer)| Some((append, answer.ok()?))) {
-            let event = (append.event.event_type.as_str().to_owned(), append.event.payload.as_str().to_owned());
+        for (append, appended) in
+            batch.iter().zip(answers).filter_map(|(append, answer)| Some((append, answer.ok()?)))
+        {
+            let event = (
+                append.event.event_type.as_str().to_owned(),
+                append.event.payload.as_str().to_owned(),
+            );
             let number = usize::try_from(appended.sequence_no).unwrap();
             if appended.duplicate {
-                assert_eq!(events.get(number), Some(&event), "promise 5: a repeat of {number} is another event");
+                assert_eq!(
+                    events.get(number),
+                    Some(&event),
+                    "promise 5: a repeat of {number} is another event"
+                );
             } else {
                 assert_eq!(number, events.len(), "numbers have a hole or a repeat");
-                assert!(!events.last().is_some_and(|(last, _)| last == "end" || last == "error"), "{event:?} follows the end");
+                assert!(
+                    !events.last().is_some_and(|(last, _)| last == "end" || last == "error"),
+                    "{event:?} follows the end"
+                );
                 events.push(event);
             }
         }
@@ -86,7 +103,12 @@ impl FaultyMessages {
 
 #[async_trait]
 impl Messages for FaultyMessages {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         let open = async || {
             let journal = self.backend.journal();
             // An id is used once in a world: what is gone stays gone.
@@ -111,13 +133,20 @@ impl Messages for FaultyMessages {
             self.backend.appends.accept(id, &batch, &answers);
             let now = journal.observe(id).await?;
             let is_fenced = epoch.zip(now).is_some_and(|(epoch, now)| epoch != now.message.epoch);
-            assert!(!is_fenced || answers.iter().all(Result::is_err), "a producer that was taken over from has appended");
+            assert!(
+                !is_fenced || answers.iter().all(Result::is_err),
+                "a producer that was taken over from has appended"
+            );
             Ok(answers)
         };
         self.call("appended to a message", append).await
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         self.call("heartbeat", async || self.backend.journal().heartbeat(id, epoch).await).await
     }
 
@@ -133,14 +162,24 @@ impl Messages for FaultyMessages {
         self.call("deleted", async || self.backend.journal().delete(id).await).await
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
-        self.call("swept", async || self.backend.journal().sweep(silent_for, messages_max).await).await
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
+        self.call("swept", async || self.backend.journal().sweep(silent_for, messages_max).await)
+            .await
     }
 }
 
 #[async_trait]
 impl TopicLog for FaultyMessages {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.log.read(topic, after, limit).await
     }
 

@@ -59,12 +59,17 @@ impl Process {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::of(dice.seed()));
         let (faults, dead) = (Arc::new(Faults::none(dice)), CancellationToken::new());
         let journal = Arc::new(FaultyJournal::new(Arc::clone(&setup.backend), Arc::clone(&faults)));
-        let messages = Arc::new(FaultyMessages::new(Arc::clone(&setup.backend), Arc::clone(&faults), Arc::clone(&journal)));
+        let messages = Arc::new(FaultyMessages::new(
+            Arc::clone(&setup.backend),
+            Arc::clone(&faults),
+            Arc::clone(&journal),
+        ));
         let feed = FaultyFeed::start(Arc::clone(&setup.backend), Arc::clone(&faults), dead.clone());
         let clock = Arc::clone(&setup.backend.clock) as Arc<dyn Clock>;
         let signals = Signals::unheard(Arc::clone(&clock));
         let availability = Arc::new(Availability::new("journal", Arc::clone(&signals)));
-        let source = Source { log: Arc::clone(&journal) as _, feed: Arc::clone(&feed) as _, availability };
+        let source =
+            Source { log: Arc::clone(&journal) as _, feed: Arc::clone(&feed) as _, availability };
         let sources = Sources { users: source.clone(), messages: source };
         let page_limit = setup.subscriptions.page_limit;
         let rings = setup.rings.clone();
@@ -73,13 +78,44 @@ impl Process {
             replay_budget_requests_per_window: None,
             replay_budget_window: Duration::from_mins(1),
         };
-        let limits = Limits::new(options, Arc::clone(&setup.limits) as _, Arc::clone(&setup.limits) as _, Arc::clone(&entropy));
+        let limits = Limits::new(
+            options,
+            Arc::clone(&setup.limits) as _,
+            Arc::clone(&setup.limits) as _,
+            Arc::clone(&entropy),
+        );
         let broadcasts = Arc::new(Broadcasts::new(1 << 20));
-        let hub = Hub::start(sources.clone(), Arc::clone(&limits), broadcasts, rings, page_limit, tasks_until(dead.clone()), entropy);
+        let hub = Hub::start(
+            sources.clone(),
+            Arc::clone(&limits),
+            broadcasts,
+            rings,
+            page_limit,
+            tasks_until(dead.clone()),
+            entropy,
+        );
         let lease_keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
         let (options, port) = (setup.subscriptions.clone(), Arc::clone(&messages) as _);
-        let subscriptions = Subscriptions::new(options, sources, port, hub.clone(), Arc::clone(&limits), clock, signals);
-        Arc::new(Self { hub, subscriptions, limits, journal, messages, feed, faults, dead, lease_keeper })
+        let subscriptions = Subscriptions::new(
+            options,
+            sources,
+            port,
+            hub.clone(),
+            Arc::clone(&limits),
+            clock,
+            signals,
+        );
+        Arc::new(Self {
+            hub,
+            subscriptions,
+            limits,
+            journal,
+            messages,
+            feed,
+            faults,
+            dead,
+            lease_keeper,
+        })
     }
 
     /// Dies at once: nothing is given back, and nobody is told.

@@ -1,4 +1,5 @@
-//! Who produces a message: it opens it, appends, falls silent, is taken over from, is stopped, and ends it.
+//! Who produces a message: it opens it, appends, falls silent, is taken over from, is stopped, and
+//! ends it.
 
 use std::{
     sync::{
@@ -38,7 +39,12 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn new(owner: UserId, dice: &Dice) -> Arc<Self> {
         let id = MessageId(Uuid::from_u64_pair(dice.seed(), dice.seed()));
-        Arc::new(Self { id, owner, acknowledged: Mutex::default(), stopped: AtomicBool::new(false) })
+        Arc::new(Self {
+            id,
+            owner,
+            acknowledged: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        })
     }
 
     /// The reader wants no more.
@@ -71,7 +77,9 @@ pub(crate) async fn produce(world: Arc<World>, answer: Arc<Answer>, dice: Dice, 
         if dice.chance(0.1) {
             let _ = world.any_process(&dice).messages.heartbeat(answer.id, epoch).await;
         }
-        let batch = (0..dice.number(1..5)).map(|_| chunk(&dice, "chunk", is_numbered.then(|| take(&mut next)))).collect();
+        let batch = (0..dice.number(1..5))
+            .map(|_| chunk(&dice, "chunk", is_numbered.then(|| take(&mut next))))
+            .collect();
         let was_stopped = answer.stopped.load(Ordering::Relaxed);
         match append(&world, &answer, &dice, epoch, batch).await {
             Some(stop_requested) => {
@@ -84,7 +92,9 @@ pub(crate) async fn produce(world: Arc<World>, answer: Arc<Answer>, dice: Dice, 
         }
     }
     let end = *dice.pick(&["end", "end", "error"]);
-    let _ = append(&world, &answer, &dice, epoch, vec![chunk(&dice, end, is_numbered.then_some(next))]).await;
+    let _ =
+        append(&world, &answer, &dice, epoch, vec![chunk(&dice, end, is_numbered.then_some(next))])
+            .await;
 }
 
 fn take(next: &mut u64) -> u64 {
@@ -95,8 +105,12 @@ fn take(next: &mut u64) -> u64 {
 /// An event whose payload is unique in the world.
 fn chunk(dice: &Dice, event_type: &str, sequence_no: Option<u64>) -> MessageAppend {
     let unique = dice.seed();
-    let event = event_of_type(event_type, &format!(r#"{{"n":"{unique}{}"}}"#, ".".repeat(*dice.pick(&[0, 0, 200]))));
-    let idempotency_key = sequence_no.is_none().then(|| IdempotencyKey::parse(&unique.to_string()).unwrap());
+    let event = event_of_type(
+        event_type,
+        &format!(r#"{{"n":"{unique}{}"}}"#, ".".repeat(*dice.pick(&[0, 0, 200]))),
+    );
+    let idempotency_key =
+        sequence_no.is_none().then(|| IdempotencyKey::parse(&unique.to_string()).unwrap());
     MessageAppend { event, sequence_no, idempotency_key }
 }
 
@@ -104,7 +118,12 @@ fn chunk(dice: &Dice, event_type: &str, sequence_no: Option<u64>) -> MessageAppe
 async fn open(world: &World, answer: &Answer, dice: &Dice, takeover: bool) -> Option<(u64, u64)> {
     while !world.over.is_cancelled() {
         match world.any_process(dice).messages.open(answer.id, &answer.owner, takeover).await {
-            Ok(Ok(opened)) => return Some((opened.observed.message.epoch, opened.observed.message.next_sequence_no)),
+            Ok(Ok(opened)) => {
+                return Some((
+                    opened.observed.message.epoch,
+                    opened.observed.message.next_sequence_no,
+                ));
+            }
             Ok(Err(_)) => return None,
             Err(_) => sleep(dice.ms(1..500)).await,
         }
@@ -112,15 +131,27 @@ async fn open(world: &World, answer: &Answer, dice: &Dice, takeover: bool) -> Op
     None
 }
 
-/// Appends a batch, and again if no answer comes. Whether a stop was requested; nothing if this producer can't go on.
-async fn append(world: &World, answer: &Answer, dice: &Dice, epoch: Option<u64>, batch: Vec<MessageAppend>) -> Option<bool> {
+/// Appends a batch, and again if no answer comes. Whether a stop was requested; nothing if this
+/// producer can't go on.
+async fn append(
+    world: &World,
+    answer: &Answer,
+    dice: &Dice,
+    epoch: Option<u64>,
+    batch: Vec<MessageAppend>,
+) -> Option<bool> {
     while !world.over.is_cancelled() {
-        let Ok(answers) = world.any_process(dice).messages.append(answer.id, epoch, batch.clone()).await else {
+        let Ok(answers) =
+            world.any_process(dice).messages.append(answer.id, epoch, batch.clone()).await
+        else {
             sleep(dice.ms(1..500)).await;
             continue;
         };
         let taken: Vec<MessageAppended> = answers.iter().flatten().copied().collect();
-        let told = taken.iter().zip(&batch).map(|(taken, append)| (taken.sequence_no, append.event.payload.as_str().to_owned()));
+        let told = taken
+            .iter()
+            .zip(&batch)
+            .map(|(taken, append)| (taken.sequence_no, append.event.payload.as_str().to_owned()));
         answer.acknowledged.lock().unwrap().extend(told);
         return match answers.last() {
             // Fenced, ended, gone, or in conflict with the producer that took over.

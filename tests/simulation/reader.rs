@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 use rejoin::{
     app::{streaming::stream, subscriptions::Subscribed},
-    domain::{access::Principal, cursor::Cursor, frame::StreamStyle, frame_decoder::Decoded, position::EventId},
+    domain::{
+        access::Principal, cursor::Cursor, frame::StreamStyle, frame_decoder::Decoded,
+        position::EventId,
+    },
     ports::messages::Messages,
 };
 use tokio::time::sleep;
@@ -45,7 +48,12 @@ impl Reader {
             answer: Arc::clone(answer),
             world: Arc::clone(world),
             dice: world.dice.fork(),
-            principal: Principal { user, scopes: BTreeSet::new(), categories: None, expires_at: None },
+            principal: Principal {
+                user,
+                scopes: BTreeSet::new(),
+                categories: None,
+                expires_at: None,
+            },
             cursor: Mutex::new(Cursor::Absent),
             seen: Mutex::default(),
             truncated: AtomicBool::new(false),
@@ -71,7 +79,11 @@ impl Reader {
         let cursor = *self.cursor.lock().unwrap();
         let cursor = if cursor == Cursor::Absent { Cursor::Oldest } else { cursor };
         self.world.setup.backend.history.note("a reader connected", &(self.answer.id, cursor));
-        match process.subscriptions.open_message(&self.principal, self.answer.id, cursor, StreamStyle::default()).await {
+        match process
+            .subscriptions
+            .open_message(&self.principal, self.answer.id, cursor, StreamStyle::default())
+            .await
+        {
             Ok(Subscribed::Stream(subscription)) => {
                 let mood = if self.is_calm() { Mood::Gentle } else { Mood::random(&self.dice) };
                 stream(subscription, MoodyWire::new(Arc::clone(&self), mood)).await;
@@ -95,12 +107,16 @@ impl Reader {
                 ));
             }
         }
-        let is_there = self.world.setup.backend.journal().observe(self.answer.id).await.unwrap().is_some();
+        let is_there =
+            self.world.setup.backend.journal().observe(self.answer.id).await.unwrap().is_some();
         match (is_there, self.truncated.load(Ordering::Relaxed)) {
             (true, true) => Err(format!("a reader of {:?} got a needless notice", self.answer.id)),
-            (true, false) if seen.len() < events.len() => {
-                Err(format!("promise 1: a reader of {:?} lacks {} of {}", self.answer.id, events.len() - seen.len(), events.len()))
-            }
+            (true, false) if seen.len() < events.len() => Err(format!(
+                "promise 1: a reader of {:?} lacks {} of {}",
+                self.answer.id,
+                events.len() - seen.len(),
+                events.len()
+            )),
             _ => Ok(()),
         }
     }
@@ -120,15 +136,25 @@ impl Taker for Reader {
         self.world.setup.backend.history.note("a reader got", &(self.answer.id, &decoded));
         match decoded {
             Decoded::Event { id: Some(id), data, .. } => {
-                let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&data).unwrap();
+                let mut fields: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(&data).unwrap();
                 let event_type = fields.remove("type").unwrap().as_str().unwrap().to_owned();
                 let number: u64 = id.parse().unwrap();
                 *self.cursor.lock().unwrap() = Cursor::After(EventId::sequence(number));
-                self.seen.lock().unwrap().push((number, event_type, serde_json::Value::Object(fields).to_string()));
+                self.seen.lock().unwrap().push((
+                    number,
+                    event_type,
+                    serde_json::Value::Object(fields).to_string(),
+                ));
             }
             // A silent producer ends the stream with an error of its own; the reader comes again.
-            Decoded::Event { id: None, data, .. } if data.contains("backlog.truncated") => self.truncated.store(true, Ordering::Relaxed),
-            Decoded::Event { id: None, .. } | Decoded::Comment(_) | Decoded::Retry(_) | Decoded::Position(_) => {}
+            Decoded::Event { id: None, data, .. } if data.contains("backlog.truncated") => {
+                self.truncated.store(true, Ordering::Relaxed);
+            }
+            Decoded::Event { id: None, .. }
+            | Decoded::Comment(_)
+            | Decoded::Retry(_)
+            | Decoded::Position(_) => {}
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::{
     world::{Sizes, World},
 };
 
-/// Within so long after the last fault every client has everything. Leases of the dead take 30 seconds, and so does a
-/// write that stalls.
+/// Within so long after the last fault every client has everything. Leases of the dead take 30
+/// seconds, and so does a write that stalls.
 const CALM: Duration = Duration::from_mins(3);
 
 /// Runs the world of a seed.
@@ -40,13 +40,20 @@ pub(crate) async fn run_with_history(seed: u64, is_kept: bool) -> Result<Vec<Str
     let dice = Dice::of(seed);
     let sizes = Sizes::tight(&dice);
     let world = World::with_history(&sizes, dice, is_kept);
-    let users: Vec<_> = (0..world.dice.number(1..4)).map(|n| UserId::parse(&format!("u{n}")).unwrap()).collect();
+    let users: Vec<_> =
+        (0..world.dice.number(1..4)).map(|n| UserId::parse(&format!("u{n}")).unwrap()).collect();
     let topics: Vec<_> = users.iter().cloned().map(Topic::User).collect();
     let mut living = JoinSet::new();
     let mut clients = Vec::new();
     for user in &users {
         for _ in 0..world.dice.number(1..5) {
-            let client = Client::new(&world, user, any_categories(&world.dice), any_cursor(&world.dice), world.dice.fork());
+            let client = Client::new(
+                &world,
+                user,
+                any_categories(&world.dice),
+                any_cursor(&world.dice),
+                world.dice.fork(),
+            );
             living.spawn(Arc::clone(&client).live(Arc::clone(&world)));
             clients.push(client);
         }
@@ -97,14 +104,19 @@ pub(crate) async fn run_with_history(seed: u64, is_kept: bool) -> Result<Vec<Str
     Ok(world.setup.backend.history.lines())
 }
 
-/// The last that happens is much at once: clients that come back while hints and entries come in, over a slow journal.
-/// Nothing comes after it that could show what it made somebody miss.
+/// The last that happens is much at once: clients that come back while hints and entries come in,
+/// over a slow journal. Nothing comes after it that could show what it made somebody miss.
 async fn flurry(world: &Arc<World>, topics: &[Topic]) {
     let dice = &world.dice;
     for process in world.processes() {
         let feed = *dice.pick(&[FeedFault::None, FeedFault::Hints, FeedFault::Foreign]);
         let journal_delay_ms = *dice.pick(&[0, 20, 200]);
-        process.faults.set(Switches { feed, journal: JournalFault::None, journal_delay_ms, signal_delay_ms: *dice.pick(&[0, 10, 50]) });
+        process.faults.set(Switches {
+            feed,
+            journal: JournalFault::None,
+            journal_delay_ms,
+            signal_delay_ms: *dice.pick(&[0, 10, 50]),
+        });
     }
     for _ in 0..dice.number(0..8) {
         if dice.chance(0.3) {
@@ -116,7 +128,11 @@ async fn flurry(world: &Arc<World>, topics: &[Topic]) {
 }
 
 /// Waits until every client has everything.
-async fn come_to_rest(world: &World, clients: &[Arc<Client>], readers: &[Arc<Reader>]) -> Result<(), String> {
+async fn come_to_rest(
+    world: &World,
+    clients: &[Arc<Client>],
+    readers: &[Arc<Reader>],
+) -> Result<(), String> {
     let deadline = Instant::now() + CALM;
     loop {
         sleep(Duration::from_secs(1)).await;
@@ -169,7 +185,9 @@ async fn happen_to(world: &Arc<World>, answer: &Arc<Answer>, living: &mut JoinSe
     let dice = &world.dice;
     let messages = Arc::clone(&world.any_process(dice).messages);
     match dice.number(0..10) {
-        0..4 => drop(living.spawn(produce(Arc::clone(world), Arc::clone(answer), dice.fork(), true))),
+        0..4 => {
+            drop(living.spawn(produce(Arc::clone(world), Arc::clone(answer), dice.fork(), true)));
+        }
         4..7 => answer.stop(&*messages).await,
         7..9 => drop(messages.sweep(dice.ms(30_000..120_000), 10).await),
         _ => drop(messages.delete(answer.id).await),
@@ -183,9 +201,22 @@ fn publish(world: &Arc<World>, topic: &Topic, count: usize) {
 }
 
 fn any_switches(dice: &Dice) -> Switches {
-    let journal = [JournalFault::None, JournalFault::None, JournalFault::Down, JournalFault::AnswersLost, JournalFault::Foreign];
-    let feed =
-        [FeedFault::None, FeedFault::Down, FeedFault::Deaf, FeedFault::Foreign, FeedFault::Hints, FeedFault::Shuffled, FeedFault::Doubled];
+    let journal = [
+        JournalFault::None,
+        JournalFault::None,
+        JournalFault::Down,
+        JournalFault::AnswersLost,
+        JournalFault::Foreign,
+    ];
+    let feed = [
+        FeedFault::None,
+        FeedFault::Down,
+        FeedFault::Deaf,
+        FeedFault::Foreign,
+        FeedFault::Hints,
+        FeedFault::Shuffled,
+        FeedFault::Doubled,
+    ];
     Switches {
         journal: *dice.pick(&journal),
         feed: *dice.pick(&feed),

@@ -12,7 +12,11 @@ const TWICE: u64 = 100;
 
 /// Which seeds to run: of the quarter that a test has, unless one is asked for.
 fn seeds(quarter: u64) -> Range<u64> {
-    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} must be a number")));
+    let number = |name| {
+        env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} must be a number")))
+    };
     if let Some(seed) = number("REJOIN_SIMULATION_SEED") {
         return if quarter == 0 { seed..seed + 1 } else { 0..0 };
     }
@@ -47,7 +51,11 @@ fn runtime() -> Runtime {
 fn one_seed_is_one_run() {
     for seed in 0..TWICE {
         let _telling = Telling(seed);
-        let run = || runtime().block_on(script::run_with_history(seed, true)).unwrap_or_else(|failure| panic!("{failure}"));
+        let run = || {
+            runtime()
+                .block_on(script::run_with_history(seed, true))
+                .unwrap_or_else(|failure| panic!("{failure}"))
+        };
         let (first, second) = (run(), run());
         assert!(first.len() > 100, "{} lines are no history", first.len());
         let parting = first.iter().zip(&second).position(|(first, second)| first != second);

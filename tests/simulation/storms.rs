@@ -25,7 +25,8 @@ use crate::{
 };
 
 const CONNECTIONS: usize = 50;
-/// Catching up reads until nothing is new: once for what was missed, and at most once more for what came meanwhile.
+/// Catching up reads until nothing is new: once for what was missed, and at most once more for what
+/// came meanwhile.
 const READS_OF_ONE_CATCH_UP: usize = 2;
 
 struct Crowd {
@@ -44,7 +45,13 @@ impl Crowd {
         let mut crowd = Self { world, process, clients: Vec::new(), connections: Vec::new() };
         for n in 0..users * connections {
             let user = UserId::parse(&format!("u{}", n % users)).unwrap();
-            let client = Client::new(&crowd.world, &user, BTreeSet::new(), Cursor::Absent, crowd.world.dice.fork());
+            let client = Client::new(
+                &crowd.world,
+                &user,
+                BTreeSet::new(),
+                Cursor::Absent,
+                crowd.world.dice.fork(),
+            );
             crowd.connections.push(crowd.connect(&client));
             crowd.clients.push(client);
         }
@@ -66,10 +73,13 @@ impl Crowd {
         self.process.faults.set(Switches { feed, ..Switches::default() });
     }
 
-    /// Waits until everybody has seen so many entries, and tells how often the journal was read since.
+    /// Waits until everybody has seen so many entries, and tells how often the journal was read
+    /// since.
     async fn reads_until(&self, entries: usize, reads_before: usize) -> usize {
         for client in &self.clients {
-            tokio::time::timeout(Duration::from_secs(30), client.has_seen(entries)).await.expect("everybody gets everything");
+            tokio::time::timeout(Duration::from_secs(30), client.has_seen(entries))
+                .await
+                .expect("everybody gets everything");
         }
         sleep(Duration::from_secs(1)).await;
         for client in &self.clients {
@@ -138,7 +148,11 @@ async fn hints_are_caught_up_once_for_all_connections() {
 #[tokio::test(start_paused = true)]
 async fn a_hint_that_comes_during_a_read_is_not_lost() {
     let crowd = Crowd::gather(1, 3).await;
-    crowd.process.faults.set(Switches { feed: FeedFault::Hints, journal_delay_ms: 500, ..Switches::default() });
+    crowd.process.faults.set(Switches {
+        feed: FeedFault::Hints,
+        journal_delay_ms: 500,
+        ..Switches::default()
+    });
     for round in 1..=20 {
         crowd.world.publish_elsewhere(&crowd.topic(0), 1).await;
         sleep(crowd.world.dice.ms(0..800)).await;
@@ -159,7 +173,8 @@ async fn a_burst_of_reconnects_is_served_from_the_ring() {
     crowd.world.publish(&crowd.topic(0), 10).await;
     sleep(Duration::from_secs(1)).await;
     let before = crowd.process.reads();
-    let connections: Vec<_> = crowd.clients[1..].iter().map(|client| crowd.connect(client)).collect();
+    let connections: Vec<_> =
+        crowd.clients[1..].iter().map(|client| crowd.connect(client)).collect();
     crowd.connections.extend(connections);
     assert_eq!(crowd.reads_until(20, before).await, 0);
     assert!(crowd.clients[1..].iter().all(|client| client.connections() == 2));
@@ -197,7 +212,13 @@ async fn who_leaves_while_a_topic_is_about_to_be_watched_leaves_nothing_behind()
     crowd.process.faults.set(Switches { signal_delay_ms: 100, ..Switches::default() });
     for n in 0..50 {
         let user = UserId::parse(&format!("late{n}")).unwrap();
-        let client = Client::new(&crowd.world, &user, BTreeSet::new(), Cursor::Absent, crowd.world.dice.fork());
+        let client = Client::new(
+            &crowd.world,
+            &user,
+            BTreeSet::new(),
+            Cursor::Absent,
+            crowd.world.dice.fork(),
+        );
         let connection = crowd.connect(&client);
         sleep(crowd.world.dice.ms(0..200)).await;
         connection.abort();

@@ -72,7 +72,11 @@ impl Sizes {
             stream_maxlen: 10_000,
             replay_max_age: None,
             floor_is_known: true,
-            rings: RingOptions { ring_entries_max: 1_000, ring_max_bytes: 1 << 20, rings_max_bytes: 1 << 26 },
+            rings: RingOptions {
+                ring_entries_max: 1_000,
+                ring_max_bytes: 1 << 20,
+                rings_max_bytes: 1 << 26,
+            },
             page_entries_max: 256,
             keepalive: Duration::from_hours(1),
             replay_max_per_request: 1_000,
@@ -94,7 +98,11 @@ impl Sizes {
                 rings_max_bytes: dice.number(ring_bytes..3 * ring_bytes),
             },
             page_entries_max: dice.number(1..12),
-            keepalive: *dice.pick(&[Duration::from_secs(1), Duration::from_secs(15), Duration::from_hours(1)]),
+            keepalive: *dice.pick(&[
+                Duration::from_secs(1),
+                Duration::from_secs(15),
+                Duration::from_hours(1),
+            ]),
             replay_max_per_request: u32::try_from(dice.number(1..30)).unwrap(),
             // As many as a user may have clients and readers.
             connections_max: dice.chance(0.5).then_some(13),
@@ -165,7 +173,8 @@ impl World {
 
     /// Publishes so many events in one batch, and again if no answer comes; gives up in the end.
     pub(crate) async fn publish(&self, topic: &Topic, count: usize) {
-        let (batch, payloads): (Vec<_>, Vec<_>) = (0..count).map(|_| self.publication(topic)).unzip();
+        let (batch, payloads): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| self.publication(topic)).unzip();
         for _ in 0..4 {
             let process = self.any_process(&self.dice);
             if let Ok(told) = process.journal.append(batch.clone()).await {
@@ -186,10 +195,17 @@ impl World {
     fn publication(&self, topic: &Topic) -> (Append, String) {
         let number = self.publications.fetch_add(1, Ordering::Relaxed);
         let payload = format!("\"{number}{}\"", ".".repeat(*self.dice.pick(&[0, 0, 0, 3, 300])));
-        let category = self.dice.pick(&[None, Some("a"), Some("b")]).map(|name| Category::parse(name).unwrap());
-        let event = Event { ts: self.setup.backend.clock.now(), category, ..(*event(&payload)).clone() };
+        let category = self
+            .dice
+            .pick(&[None, Some("a"), Some("b")])
+            .map(|name| Category::parse(name).unwrap());
+        let event =
+            Event { ts: self.setup.backend.clock.now(), category, ..(*event(&payload)).clone() };
         let idempotency_key = Some(IdempotencyKey::parse(&number.to_string()).unwrap());
-        (Append { user: topic.user().unwrap().clone(), event: Arc::new(event), idempotency_key }, payload)
+        (
+            Append { user: topic.user().unwrap().clone(), event: Arc::new(event), idempotency_key },
+            payload,
+        )
     }
 
     pub(crate) fn acknowledged(&self, topic: &Topic) -> Vec<(EventId, String)> {
@@ -199,17 +215,30 @@ impl World {
     /// Promise 7, at any moment.
     pub(crate) fn judge_memory(&self) -> Result<(), String> {
         let most = self.setup.rings.rings_max_bytes;
-        let over = self.processes().into_iter().map(|process| process.hub.ring_bytes()).find(|bytes| *bytes > most);
-        over.map_or(Ok(()), |bytes| Err(format!("promise 7: the rings hold {bytes} bytes, where {most} are allowed")))
+        let over = self
+            .processes()
+            .into_iter()
+            .map(|process| process.hub.ring_bytes())
+            .find(|bytes| *bytes > most);
+        over.map_or(Ok(()), |bytes| {
+            Err(format!("promise 7: the rings hold {bytes} bytes, where {most} are allowed"))
+        })
     }
 
     /// What is left when all clients have gone: nothing.
     pub(crate) async fn judge_emptiness(&self, users: &[UserId]) -> Result<(), String> {
         use rejoin::ports::limits::ConnectionLeases;
         for process in self.processes() {
-            let left = (process.hub.topics_followed(), process.feed.watched(), process.hub.ring_bytes(), process.limits.connections());
+            let left = (
+                process.hub.topics_followed(),
+                process.feed.watched(),
+                process.hub.ring_bytes(),
+                process.limits.connections(),
+            );
             if left != (0, 0, 0, 0) {
-                return Err(format!("left behind: (topics, watched, bytes, connections) = {left:?}"));
+                return Err(format!(
+                    "left behind: (topics, watched, bytes, connections) = {left:?}"
+                ));
             }
         }
         for user in users {

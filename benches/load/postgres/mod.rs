@@ -27,7 +27,12 @@ synchronous_commit = on
 ";
 
 fn options(server: &PostgresServer) -> PostgresOptions {
-    PostgresOptions { url: server.url(), schema: "rejoin".to_owned(), max_connections: 16, timeout: Duration::from_secs(9) }
+    PostgresOptions {
+        url: server.url(),
+        schema: "rejoin".to_owned(),
+        max_connections: 16,
+        timeout: Duration::from_secs(9),
+    }
 }
 
 fn context(replay_max_age: Option<Duration>) -> BackendContext {
@@ -36,5 +41,9 @@ fn context(replay_max_age: Option<Duration>) -> BackendContext {
 }
 
 fn append(user: usize) -> Append {
-    Append { user: UserId::parse(&format!("u{user}")).unwrap(), event: event_of_bytes(200), idempotency_key: None }
+    Append {
+        user: UserId::parse(&format!("u{user}")).unwrap(),
+        event: event_of_bytes(200),
+        idempotency_key: None,
+    }
 }

@@ -48,7 +48,10 @@ pub(crate) async fn measure(rows: usize, old_rows: usize) {
     let from_ms = now_ms - 10_000_000;
     compare_reads(&server, &process, from_ms, rows).await;
     fill(&server, USERS, old_rows / USERS, now_ms - 3 * 86_400_000);
-    server.run_sql(&format!("UPDATE rejoin.user_topics SET last_ms = {from_ms} + {}, last_n = 1", rows / USERS));
+    server.run_sql(&format!(
+        "UPDATE rejoin.user_topics SET last_ms = {from_ms} + {}, last_n = 1",
+        rows / USERS
+    ));
     // Room for what is written is there, as on a server that has run for a while.
     server.run_sql("CHECKPOINT");
     compare_publishes(&server, &process).await;
@@ -73,14 +76,22 @@ async fn compare_publishes(server: &PostgresServer, process: &Arc<Ports>) {
     println!("  without a sweep          {quiet}");
     let sweeping = postgres::open(options(server), &context(Some(DAY))).await.unwrap();
     let (before, started) = (count_old(server), Instant::now());
-    let swept = publish_times(process, async { sweeping.sweeper.as_ref().unwrap().sweep().await.unwrap() }).await;
+    let swept =
+        publish_times(process, async { sweeping.sweeper.as_ref().unwrap().sweep().await.unwrap() })
+            .await;
     let (after, seconds) = (count_old(server), started.elapsed().as_secs_f64());
-    println!("  with a sweep             {swept}; {} old rows in {seconds:.0} s, {after} left", before - after);
+    println!(
+        "  with a sweep             {swept}; {} old rows in {seconds:.0} s, {after} left",
+        before - after
+    );
     println!("  ratio of p99             {:.2}", swept.percentile_ms(99) / quiet.percentile_ms(99));
 }
 
 fn count_old(server: &PostgresServer) -> usize {
-    let count = format!("SELECT count(*) FROM rejoin.user_events WHERE ms < rejoin.now_ms() - {}", DAY.as_millis());
+    let count = format!(
+        "SELECT count(*) FROM rejoin.user_events WHERE ms < rejoin.now_ms() - {}",
+        DAY.as_millis()
+    );
     server.run_sql(&count).trim().parse().unwrap()
 }
 
@@ -106,9 +117,14 @@ async fn read_times(process: &Ports, users: usize, from_ms: u64, each: usize) ->
     let mut times = Vec::new();
     for number in 0..3_000 {
         let topic = Topic::User(UserId::parse(&format!("u{}", number * 7 % users)).unwrap());
-        let after = Position::After(EventId::timed(from_ms + (number * 13 % (each - 300)) as u64, 1));
+        let after =
+            Position::After(EventId::timed(from_ms + (number * 13 % (each - 300)) as u64, 1));
         let started = Instant::now();
-        let page = process.journal.read(&topic, after, PageLimit { entries_max: 200, bytes_max: 1 << 20 }).await.unwrap();
+        let page = process
+            .journal
+            .read(&topic, after, PageLimit { entries_max: 200, bytes_max: 1 << 20 })
+            .await
+            .unwrap();
         times.push(started.elapsed());
         assert_eq!(page.entries.len(), 200);
     }

@@ -1,9 +1,9 @@
 //! An issuer's key set, fetched from its URL and kept.
 //!
-//! Invariant: a fetch is one for all who wait for it, begins at most every [`PAUSE`], and ends within
-//! [`FETCH_TIMEOUT`], whatever tokens come. Whoever needs a key that is at hand doesn't wait, unless nobody has asked the
-//! issuer for so long ([`STALE_KEYS_TTL`]) that the key may well be revoked. While the issuer can't be
-//! reached, the keys that it published last stay valid.
+//! Invariant: a fetch is one for all who wait for it, begins at most every [`PAUSE`], and ends
+//! within [`FETCH_TIMEOUT`], whatever tokens come. Whoever needs a key that is at hand doesn't
+//! wait, unless nobody has asked the issuer for so long ([`STALE_KEYS_TTL`]) that the key may well
+//! be revoked. While the issuer can't be reached, the keys that it published last stay valid.
 
 use std::{
     error::Error,
@@ -90,7 +90,11 @@ impl RemoteKeys {
     }
 
     /// The key for a token's `alg` and `kid`.
-    pub(super) async fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Arc<VerifyingKey>, AuthError> {
+    pub(super) async fn find(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Result<Arc<VerifyingKey>, AuthError> {
         if self.0.must_ask_first() {
             self.refreshed().await;
         } else if self.0.is_stale() {
@@ -99,14 +103,20 @@ impl RemoteKeys {
         let cached = self.0.state().keys.as_ref().map(|(keys, _)| Arc::clone(keys));
         match cached.map(|keys| keys.find(algorithm, kid)) {
             Some(Ok(key)) => return Ok(key),
-            Some(Err(miss)) if !miss.may_be_new() => return Err(AuthError::Invalid(miss.to_string())),
+            Some(Err(miss)) if !miss.may_be_new() => {
+                return Err(AuthError::Invalid(miss.to_string()));
+            }
             Some(Err(_)) | None => self.refreshed().await,
         }
         let state = self.0.state();
         let Some((keys, _)) = &state.keys else { return Err(state.unavailable()) };
         keys.find(algorithm, kid).map_err(|miss| {
             // While the issuer is away nobody can tell an invented key from a new one.
-            if miss.may_be_new() && state.failed { state.unavailable() } else { AuthError::Invalid(miss.to_string()) }
+            if miss.may_be_new() && state.failed {
+                state.unavailable()
+            } else {
+                AuthError::Invalid(miss.to_string())
+            }
         })
     }
 
@@ -120,7 +130,9 @@ impl RemoteKeys {
     /// The fetch that is under way, else a new one, unless the last one began a moment ago.
     fn refresh(&self) -> Option<watch::Receiver<()>> {
         let mut state = self.0.state();
-        if let Some(under_way) = state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+        if let Some(under_way) =
+            state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok())
+        {
             return Some(under_way.clone());
         }
         if state.begun_at.is_some_and(|begun| begun.elapsed() < PAUSE) {
@@ -133,7 +145,8 @@ impl RemoteKeys {
         let inner = Arc::clone(&self.0);
         // A task of its own: whoever began it may hang up, and others wait too.
         let fetching = async move {
-            let outcome = timeout(FETCH_TIMEOUT, inner.fetch()).await.unwrap_or(Err(FetchError::Timeout));
+            let outcome =
+                timeout(FETCH_TIMEOUT, inner.fetch()).await.unwrap_or(Err(FetchError::Timeout));
             inner.settle(outcome);
             drop(end);
         };
@@ -154,7 +167,10 @@ impl Inner {
     }
 
     fn is_stale(&self) -> bool {
-        self.state().keys.as_ref().is_some_and(|(_, fetched_at)| fetched_at.elapsed() >= REFRESH_AFTER)
+        self.state()
+            .keys
+            .as_ref()
+            .is_some_and(|(_, fetched_at)| fetched_at.elapsed() >= REFRESH_AFTER)
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
@@ -182,13 +198,18 @@ impl Inner {
         match outcome {
             Ok(keys) => {
                 if keys.is_empty() {
-                    tracing::warn!(issuer, "the issuer publishes no key of use: every token is refused");
+                    tracing::warn!(
+                        issuer,
+                        "the issuer publishes no key of use: every token is refused"
+                    );
                 }
                 state.keys = Some((Arc::new(keys), now));
             }
             Err(error) => {
                 // The last in the chain is what happened, such as a refused connection.
-                let cause = iter::successors(error.source(), |&error| error.source()).last().map(ToString::to_string);
+                let cause = iter::successors(error.source(), |&error| error.source())
+                    .last()
+                    .map(ToString::to_string);
                 tracing::warn!(issuer, %error, cause, kept = state.keys.is_some(), "the issuer's keys could not be fetched");
             }
         }
@@ -198,6 +219,8 @@ impl Inner {
 impl State {
     fn unavailable(&self) -> AuthError {
         let waited = self.begun_at.map_or(PAUSE, |begun| begun.elapsed());
-        AuthError::Unavailable { retry_after: PAUSE.saturating_sub(waited).max(Duration::from_secs(1)) }
+        AuthError::Unavailable {
+            retry_after: PAUSE.saturating_sub(waited).max(Duration::from_secs(1)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Signed tokens (JWT).
 //!
-//! Invariant: in this order, a token is small, says how it is signed in a way that is allowed, is signed so by a key for
-//! just that, and only then is anything that it claims believed.
+//! Invariant: in this order, a token is small, says how it is signed in a way that is allowed, is
+//! signed so by a key for just that, and only then is anything that it claims believed.
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -147,19 +147,30 @@ enum Keys {
 }
 
 impl JwtAuthenticator {
-    /// Reads and checks the keys, except those at a URL, which are fetched when they are first needed.
+    /// Reads and checks the keys, except those at a URL, which are fetched when they are first
+    /// needed.
     ///
     /// # Errors
     /// [`JwtSetupError`].
-    pub fn new(options: JwtOptions, clock: Arc<dyn Clock>, tasks: Arc<dyn Tasks>) -> Result<Self, JwtSetupError> {
+    pub fn new(
+        options: JwtOptions,
+        clock: Arc<dyn Clock>,
+        tasks: Arc<dyn Tasks>,
+    ) -> Result<Self, JwtSetupError> {
         let keys = Keys::load(options.key, tasks)?;
         let fitting = keys.algorithms();
-        if let Some(algorithm) = options.algorithms.iter().find(|algorithm| !fitting.contains(algorithm)) {
+        if let Some(algorithm) =
+            options.algorithms.iter().find(|algorithm| !fitting.contains(algorithm))
+        {
             return Err(JwtSetupError::Algorithm { algorithm: *algorithm, fitting });
         }
         let algorithms = if options.algorithms.is_empty() { fitting } else { options.algorithms };
-        let rules =
-            ClaimRules { issuer: options.issuer, audience: options.audience, leeway: options.leeway, require_exp: options.require_exp };
+        let rules = ClaimRules {
+            issuer: options.issuer,
+            audience: options.audience,
+            leeway: options.leeway,
+            require_exp: options.require_exp,
+        };
         Ok(Self { keys, algorithms, rules, clock })
     }
 
@@ -168,7 +179,8 @@ impl JwtAuthenticator {
         if header.crit.is_some() {
             return Err(invalid("it asks for extensions that are not supported (its `crit`)"));
         }
-        let algorithm = Algorithm::of_jws(header.alg).filter(|algorithm| self.algorithms.contains(algorithm));
+        let algorithm =
+            Algorithm::of_jws(header.alg).filter(|algorithm| self.algorithms.contains(algorithm));
         Ok((algorithm.ok_or_else(|| invalid("its `alg` is not allowed here"))?, header.kid))
     }
 }
@@ -189,14 +201,17 @@ impl Authenticator for JwtAuthenticator {
 
 impl Keys {
     fn load(source: KeySource, tasks: Arc<dyn Tasks>) -> Result<Self, JwtSetupError> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|source| JwtSetupError::File { path: path.clone(), source });
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|source| JwtSetupError::File { path: path.clone(), source })
+        };
         match source {
-            KeySource::Secret { text, allow_weak } => {
-                VerifyingKey::from_secret(&text, allow_weak).map(|key| Self::One(Arc::new(key))).map_err(JwtSetupError::Secret)
-            }
+            KeySource::Secret { text, allow_weak } => VerifyingKey::from_secret(&text, allow_weak)
+                .map(|key| Self::One(Arc::new(key)))
+                .map_err(JwtSetupError::Secret),
             KeySource::PemFile(path) => {
                 let key = VerifyingKey::from_pem(&String::from_utf8_lossy(&read(&path)?));
-                key.map(|key| Self::One(Arc::new(key))).map_err(|reason| JwtSetupError::Pem { path, reason })
+                key.map(|key| Self::One(Arc::new(key)))
+                    .map_err(|reason| JwtSetupError::Pem { path, reason })
             }
             KeySource::JwksFile(path) => match KeySet::parse(&read(&path)?) {
                 Ok(keys) if keys.is_empty() => Err(JwtSetupError::NoKeys { path }),
@@ -204,9 +219,14 @@ impl Keys {
                 Err(source) => Err(JwtSetupError::KeySet { path, source }),
             },
             KeySource::JwksUrl(text) => {
-                let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or(JwtSetupError::Url)?;
+                let url = Url::parse(&text)
+                    .ok()
+                    .filter(|url| matches!(url.scheme(), "http" | "https"))
+                    .ok_or(JwtSetupError::Url)?;
                 if url.scheme() == "http" {
-                    tracing::warn!("the issuer's keys are fetched without TLS: anyone on the network path can replace them");
+                    tracing::warn!(
+                        "the issuer's keys are fetched without TLS: anyone on the network path can replace them"
+                    );
                 }
                 RemoteKeys::new(url, tasks).map(Self::Remote).map_err(JwtSetupError::Client)
             }
@@ -221,11 +241,17 @@ impl Keys {
         }
     }
 
-    async fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Arc<VerifyingKey>, AuthError> {
+    async fn find(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Result<Arc<VerifyingKey>, AuthError> {
         match self {
             // A single key has no name, so whatever name the token gives is meant.
             Self::One(key) => Ok(Arc::clone(key)),
-            Self::Set(keys) => keys.find(algorithm, kid).map_err(|miss| AuthError::Invalid(miss.to_string())),
+            Self::Set(keys) => {
+                keys.find(algorithm, kid).map_err(|miss| AuthError::Invalid(miss.to_string()))
+            }
             Self::Remote(keys) => keys.find(algorithm, kid).await,
         }
     }
@@ -236,7 +262,9 @@ fn refusal(error: &JwtError) -> AuthError {
     invalid(match error.kind() {
         ErrorKind::InvalidToken => "it is not a JWT: three parts, with dots between them",
         ErrorKind::Base64(_) => "a part of it is not base64url",
-        ErrorKind::Json(_) | ErrorKind::Utf8(_) => "its header or its claims are malformed, or its `alg` is unknown",
+        ErrorKind::Json(_) | ErrorKind::Utf8(_) => {
+            "its header or its claims are malformed, or its `alg` is unknown"
+        }
         _ => "its signature is not right",
     })
 }

@@ -1,7 +1,7 @@
 //! A published set of keys (JWKS, RFC 7517), and the choice of the key that a token names.
 //!
-//! Invariant: a key is found by its `kid` and the token's algorithm together. Where that leaves a doubt, none is found:
-//! keys are never tried one after the other.
+//! Invariant: a key is found by its `kid` and the token's algorithm together. Where that leaves a
+//! doubt, none is found: keys are never tried one after the other.
 
 use std::sync::Arc;
 
@@ -55,8 +55,9 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a set. Keys that can't be used are left out, with a warning: issuers publish keys for other purposes, and
-    /// one that is broken must not take the others with it. The set may turn out empty, which revokes everything.
+    /// Reads a set. Keys that can't be used are left out, with a warning: issuers publish keys for
+    /// other purposes, and one that is broken must not take the others with it. The set may turn
+    /// out empty, which revokes everything.
     pub(super) fn parse(text: &[u8]) -> Result<Self, InvalidKeySet> {
         let document: Document = serde_json::from_slice(text)?;
         let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
@@ -64,12 +65,18 @@ impl KeySet {
             let kid = value.get("kid").and_then(Value::as_str).map(str::to_owned);
             let key = serde_json::from_value::<Jwk>(value).map_err(|_| UnusableKey::Malformed);
             match key.and_then(|jwk| VerifyingKey::from_jwk(&jwk)) {
-                Ok(key) if keys.iter().any(|known| kid.is_some() && known.kid == kid && known.algorithm == key.algorithm) => {
+                Ok(key)
+                    if keys.iter().any(|known| {
+                        kid.is_some() && known.kid == kid && known.algorithm == key.algorithm
+                    }) =>
+                {
                     tracing::warn!(?kid, "left out a key: an earlier one of the set has its kid");
                 }
                 Ok(key) => keys.push(Arc::new(key)),
                 // Nothing is wrong with a set that also has keys for encryption.
-                Err(reason @ UnusableKey::NotForSignatures) => tracing::debug!(?kid, %reason, "left out a key"),
+                Err(reason @ UnusableKey::NotForSignatures) => {
+                    tracing::debug!(?kid, %reason, "left out a key");
+                }
                 Err(reason) => tracing::warn!(?kid, %reason, "left out a key"),
             }
         }
@@ -82,7 +89,11 @@ impl KeySet {
     }
 
     /// The key for a token's `alg` and `kid`; without a `kid`, the only key that fits.
-    pub(super) fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Arc<VerifyingKey>, Miss> {
+    pub(super) fn find(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> Result<Arc<VerifyingKey>, Miss> {
         let named = || self.keys.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid);
         let mut fitting = named().filter(|key| key.algorithm == algorithm);
         match (fitting.next(), fitting.next()) {
@@ -137,7 +148,11 @@ mod tests {
         assert_eq!(set.find(Algorithm::EdDsa, None).unwrap().kid, None);
         assert_eq!(set.find(Algorithm::Es256, None).unwrap_err(), Miss::Ambiguous);
         assert_eq!(set.find(Algorithm::Rs256, None).unwrap_err(), Miss::NoneFits);
-        assert_eq!(set.find(Algorithm::EdDsa, Some("x")).unwrap_err(), Miss::UnknownKid, "a key without a name has none");
+        assert_eq!(
+            set.find(Algorithm::EdDsa, Some("x")).unwrap_err(),
+            Miss::UnknownKid,
+            "a key without a name has none"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Publishers' static keys: a random text, of which the configuration holds the SHA-256 only.
 //!
-//! Invariant: a key is compared by its digest, never as text. What a lookup's duration could tell is then about the
-//! digest of a guess; whoever guesses can't steer that towards a digest that is configured, so it leads nowhere. An
-//! unsalted, fast hash is enough, because keys are random (see [`super::mint`]) and not chosen by people.
+//! Invariant: a key is compared by its digest, never as text. What a lookup's duration could tell
+//! is then about the digest of a guess; whoever guesses can't steer that towards a digest that is
+//! configured, so it leads nowhere. An unsalted, fast hash is enough, because keys are random (see
+//! [`super::mint`]) and not chosen by people.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -33,7 +34,9 @@ pub struct StaticKeys {
 
 /// One key is configured twice, so that its rights would be a matter of order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("publisher keys `{first}` and `{second}` are the same key: make one with `rejoin token key`")]
+#[error(
+    "publisher keys `{first}` and `{second}` are the same key: make one with `rejoin token key`"
+)]
 pub struct DuplicateKey {
     /// The name that has the key.
     pub first: String,
@@ -54,7 +57,8 @@ impl StaticKeys {
     pub fn new(keys: impl IntoIterator<Item = StaticKey>) -> Result<Self, DuplicateKey> {
         let mut by_digest: HashMap<[u8; 32], (String, Principal)> = HashMap::new();
         for key in keys {
-            let principal = Principal { user: None, scopes: key.scopes, categories: None, expires_at: None };
+            let principal =
+                Principal { user: None, scopes: key.scopes, categories: None, expires_at: None };
             if let Some((first, _)) = by_digest.get(&key.sha256) {
                 return Err(DuplicateKey { first: first.clone(), second: key.name });
             }
@@ -75,7 +79,8 @@ impl StaticKeys {
     }
 }
 
-/// Whether this can only be meant as a key, so that there is no point in reading it as anything else.
+/// Whether this can only be meant as a key, so that there is no point in reading it as anything
+/// else.
 pub fn looks_like_key(token: &str) -> bool {
     token.starts_with(KEY_PREFIX)
 }
@@ -87,7 +92,11 @@ pub fn digest(key: &str) -> [u8; 32] {
 
 /// Writes a digest as the configuration has it.
 pub fn digest_to_hex(digest: [u8; 32]) -> String {
-    digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]).filter_map(|nibble| char::from_digit(nibble.into(), 16)).collect()
+    digest
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0xf])
+        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
+        .collect()
 }
 
 /// Reads a digest as the configuration writes it: 64 hexadecimal digits, in either case.
@@ -95,7 +104,12 @@ pub fn digest_to_hex(digest: [u8; 32]) -> String {
 /// # Errors
 /// [`InvalidDigest`].
 pub fn digest_from_hex(text: &str) -> Result<[u8; 32], InvalidDigest> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(InvalidDigest);
+    let nibble = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+            .ok_or(InvalidDigest)
+    };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let mut digest = [0; 32];
     if pairs.len() != digest.len() || !rest.is_empty() {
@@ -112,12 +126,20 @@ mod tests {
     use super::*;
 
     fn key(name: &str, text: &str, scopes: &[Scope]) -> StaticKey {
-        StaticKey { name: name.into(), sha256: digest(text), scopes: scopes.iter().copied().collect() }
+        StaticKey {
+            name: name.into(),
+            sha256: digest(text),
+            scopes: scopes.iter().copied().collect(),
+        }
     }
 
     #[test]
     fn a_key_is_its_publisher_and_nobody_else() {
-        let keys = StaticKeys::new([key("crm", "one", &[Scope::EventsPublish]), key("ops", "two", &[Scope::Admin])]).unwrap();
+        let keys = StaticKeys::new([
+            key("crm", "one", &[Scope::EventsPublish]),
+            key("ops", "two", &[Scope::Admin]),
+        ])
+        .unwrap();
         let crm = keys.find("one").unwrap();
         assert_eq!(crm.scopes, BTreeSet::from([Scope::EventsPublish]));
         assert_eq!((&crm.user, &crm.categories, crm.expires_at), (&None, &None, None));
@@ -128,7 +150,8 @@ mod tests {
     fn nothing_but_the_key_itself_is_the_key() {
         let keys = StaticKeys::new([key("crm", "one", &[])]).unwrap();
         let hex = digest_to_hex(digest("one"));
-        for token in ["", "on", "One", "one ", " one", "crm", &hex, &"one".repeat(TOKEN_BYTES_MAX)] {
+        for token in ["", "on", "One", "one ", " one", "crm", &hex, &"one".repeat(TOKEN_BYTES_MAX)]
+        {
             assert_eq!(keys.find(token), None, "{token:.80}");
         }
         assert_eq!(StaticKeys::default().find(""), None);
@@ -137,7 +160,8 @@ mod tests {
 
     #[test]
     fn one_key_under_two_names_is_refused() {
-        let error = StaticKeys::new([key("a", "one", &[]), key("b", "one", &[Scope::Admin])]).unwrap_err();
+        let error =
+            StaticKeys::new([key("a", "one", &[]), key("b", "one", &[Scope::Admin])]).unwrap_err();
         assert_eq!(error, DuplicateKey { first: "a".into(), second: "b".into() });
     }
 
@@ -146,7 +170,15 @@ mod tests {
         let text = "2C26B46B68FFC68FF99B453C1D30413413422d706483bfa0f98a5e886266e7ae";
         assert_eq!(digest_from_hex(text), Ok(digest("foo")));
         assert_eq!(digest_to_hex(digest("foo")), text.to_lowercase());
-        for wrong in ["", "2c", &text[1..], &format!("{text}00"), &format!("+{}", &text[1..]), &"é".repeat(32), &"g".repeat(64)] {
+        for wrong in [
+            "",
+            "2c",
+            &text[1..],
+            &format!("{text}00"),
+            &format!("+{}", &text[1..]),
+            &"é".repeat(32),
+            &"g".repeat(64),
+        ] {
             assert_eq!(digest_from_hex(wrong), Err(InvalidDigest), "{wrong}");
         }
     }

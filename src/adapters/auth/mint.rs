@@ -1,7 +1,7 @@
 //! Makes development tokens and publishers' keys.
 //!
-//! Invariant: what is made here is accepted by the server that has the same settings, and a publisher's key can't be
-//! guessed.
+//! Invariant: what is made here is accepted by the server that has the same settings, and a
+//! publisher's key can't be guessed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -99,7 +99,10 @@ pub fn static_key() -> NewKey {
 /// Makes a secret for HS256: 43 random characters of the base64url alphabet, 258 bits.
 pub fn secret() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    #[expect(clippy::disallowed_methods, reason = "a secret is for the system's generator alone, which no test drives")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a secret is for the system's generator alone, which no test drives"
+    )]
     let random: [u8; 43] = rand::random();
     // 64 divides 256, so that every character is as likely as any other.
     random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
@@ -116,7 +119,11 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.key.len(), KEY_PREFIX.len() + 43);
         assert!(looks_like_key(&one.key));
-        let entry = StaticKey { name: "crm".into(), sha256: digest_from_hex(&one.sha256).unwrap(), scopes: BTreeSet::new() };
+        let entry = StaticKey {
+            name: "crm".into(),
+            sha256: digest_from_hex(&one.sha256).unwrap(),
+            scopes: BTreeSet::new(),
+        };
         let keys = StaticKeys::new([entry]).unwrap();
         assert!(keys.find(&one.key).is_some());
         assert!(keys.find(&two.key).is_none());

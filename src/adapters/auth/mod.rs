@@ -1,9 +1,9 @@
-//! Authentication: nobody is asked ([`none`]), or a bearer token is checked: a publisher's static key ([`keys`]) or a
-//! signed token ([`jwt`]). [`mint`] makes both for the command line.
+//! Authentication: nobody is asked ([`none`]), or a bearer token is checked: a publisher's static
+//! key ([`keys`]) or a signed token ([`jwt`]). [`mint`] makes both for the command line.
 //!
-//! Invariant: what is accepted was proven by a key that was configured, or published by the configured issuer. A token
-//! never chooses how it is checked: its `alg` and `kid` select among what is allowed, and nothing else of its header is
-//! obeyed.
+//! Invariant: what is accepted was proven by a key that was configured, or published by the
+//! configured issuer. A token never chooses how it is checked: its `alg` and `kid` select among
+//! what is allowed, and nothing else of its header is obeyed.
 
 use async_trait::async_trait;
 
@@ -46,7 +46,9 @@ impl Authenticator for KeysThenJwt {
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal, AuthError> {
         match token.and_then(|token| self.keys.find(token)) {
             Some(publisher) => Ok(publisher.clone()),
-            None if token.is_some_and(keys::looks_like_key) => Err(AuthError::Invalid("no such publisher's key is configured".into())),
+            None if token.is_some_and(keys::looks_like_key) => {
+                Err(AuthError::Invalid("no such publisher's key is configured".into()))
+            }
             None => self.jwt.authenticate(token).await,
         }
     }

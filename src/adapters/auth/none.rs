@@ -1,7 +1,7 @@
 //! No authentication, for development.
 //!
-//! Invariant: everyone is one and the same user, so nobody can be mistaken for somebody. That the server listens on
-//! loopback only is the business of who puts it together.
+//! Invariant: everyone is one and the same user, so nobody can be mistaken for somebody. That the
+//! server listens on loopback only is the business of who puts it together.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,12 @@ pub struct NoAuthentication;
 #[async_trait]
 impl Authenticator for NoAuthentication {
     async fn authenticate(&self, _token: Option<&str>) -> Result<Principal, AuthError> {
-        Ok(Principal { user: UserId::parse(LOCAL_USER).ok(), scopes: BTreeSet::from(Scope::ALL), categories: None, expires_at: None })
+        Ok(Principal {
+            user: UserId::parse(LOCAL_USER).ok(),
+            scopes: BTreeSet::from(Scope::ALL),
+            categories: None,
+            expires_at: None,
+        })
     }
 }
 

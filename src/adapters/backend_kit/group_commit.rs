@@ -1,8 +1,8 @@
 //! Group commit: what arrives while a transaction is in flight goes into the next one, together.
 //!
-//! Invariants: what is written together is bounded, but for one job that is larger by itself; jobs are written in the
-//! order of their coming; a job whose caller has given up before its turn is not written at all; each caller is answered
-//! within the call's time.
+//! Invariants: what is written together is bounded, but for one job that is larger by itself; jobs
+//! are written in the order of their coming; a job whose caller has given up before its turn is not
+//! written at all; each caller is answered within the call's time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +54,12 @@ pub struct GroupCommit<J: Job> {
 
 impl<J: Job> GroupCommit<J> {
     /// Starts the task that writes, under this name; it ends when this value is gone.
-    pub fn start(tasks: &dyn Tasks, name: &'static str, writer: Arc<impl Write<J>>, call_timeout: Duration) -> Self {
+    pub fn start(
+        tasks: &dyn Tasks,
+        name: &'static str,
+        writer: Arc<impl Write<J>>,
+        call_timeout: Duration,
+    ) -> Self {
         let (waiting, coming) = mpsc::channel(WAITING_MAX);
         let task = tasks.spawn_vital(name, write_all(writer, coming).boxed());
         Self { waiting, call_timeout, _writing: task }
@@ -87,7 +92,9 @@ async fn write_all<J: Job>(writer: Arc<impl Write<J>>, mut coming: mpsc::Receive
         let mut next = Some(waiting);
         while let Some(Waiting { job, answer }) = next.take() {
             let (more_events, more_bytes) = job.size();
-            if !jobs.is_empty() && (events + more_events > EVENTS_MAX || bytes + more_bytes > BYTES_MAX) {
+            if !jobs.is_empty()
+                && (events + more_events > EVENTS_MAX || bytes + more_bytes > BYTES_MAX)
+            {
                 first = Some(Waiting { job, answer });
                 break;
             }
@@ -104,11 +111,16 @@ async fn write_all<J: Job>(writer: Arc<impl Write<J>>, mut coming: mpsc::Receive
             first = coming.recv().await;
         }
     }
-    // Whoever had the way in is gone, and with them this task: to end by itself would count as a failure.
+    // Whoever had the way in is gone, and with them this task: to end by itself would count as a
+    // failure.
     std::future::pending::<()>().await;
 }
 
-async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: Vec<oneshot::Sender<Result<J::Answer, BackendError>>>) {
+async fn write_together<J: Job>(
+    writer: &impl Write<J>,
+    jobs: Vec<J>,
+    answers: Vec<oneshot::Sender<Result<J::Answer, BackendError>>>,
+) {
     if jobs.is_empty() {
         return;
     }
@@ -122,21 +134,29 @@ async fn write_together<J: Job>(writer: &impl Write<J>, jobs: Vec<J>, answers: V
         }
         Err(failure) => failure,
     };
-    // Where the data of one job are what is wrong, nothing was done, and the others are not to suffer by it.
-    let is_of_one_job = matches!(failure.kind, BackendErrorKind::Damaged | BackendErrorKind::Rejected);
+    // Where the data of one job are what is wrong, nothing was done, and the others are not to
+    // suffer by it.
+    let is_of_one_job =
+        matches!(failure.kind, BackendErrorKind::Damaged | BackendErrorKind::Rejected);
     if !is_of_one_job || jobs.len() == 1 {
         let (kind, context) = (failure.kind, failure.context);
         let mut source = failure.source;
         for answer in answers {
             // The first one has the driver's error for the log.
-            let _ = answer.send(Err(BackendError { source: source.take(), ..BackendError::new(kind, context) }));
+            let _ = answer.send(Err(BackendError {
+                source: source.take(),
+                ..BackendError::new(kind, context)
+            }));
         }
         return;
     }
     for (job, answer) in jobs.into_iter().zip(answers).filter(|(_, answer)| !answer.is_closed()) {
         let alone = writer.write(std::slice::from_ref(&job)).await;
-        let _ = answer
-            .send(alone.and_then(|mut written| written.pop().ok_or_else(|| BackendError::new(BackendErrorKind::Timeout, failure.context))));
+        let _ = answer.send(alone.and_then(|mut written| {
+            written
+                .pop()
+                .ok_or_else(|| BackendError::new(BackendErrorKind::Timeout, failure.context))
+        }));
     }
 }
 
@@ -177,7 +197,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_arrives_meanwhile_is_written_together_and_what_was_given_up_is_not() {
         let writer = Arc::new(Slow { turns: Semaphore::new(0), written: Mutex::default() });
-        let group = Arc::new(GroupCommit::start(&*crate::testing::tasks(), "test", Arc::clone(&writer), Duration::from_secs(5)));
+        let group = Arc::new(GroupCommit::start(
+            &*crate::testing::tasks(),
+            "test",
+            Arc::clone(&writer),
+            Duration::from_secs(5),
+        ));
         let call = |number| {
             let group = Arc::clone(&group);
             tokio::spawn(async move { group.call("test", Number(number)).await })
@@ -195,7 +220,11 @@ mod tests {
         }
         assert_eq!(*writer.written.lock().unwrap(), [vec![0], vec![2, 3, 4]]);
         let late = call(5).await.unwrap().unwrap_err();
-        assert_eq!(late.kind, BackendErrorKind::Timeout, "nobody waits longer than the call's time");
+        assert_eq!(
+            late.kind,
+            BackendErrorKind::Timeout,
+            "nobody waits longer than the call's time"
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Leases and replay budgets of a backend that is this process's own, in memory.
 //!
-//! Invariant: only users who hold a lease, or spent from their budget within the window, cost memory.
+//! Invariant: only users who hold a lease, or spent from their budget within the window, cost
+//! memory.
 
 use std::{
     collections::HashMap,
@@ -84,8 +85,19 @@ impl Budget {
 
 #[async_trait]
 impl ConnectionLeases for LocalLimits {
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
-        Ok(self.leases().entry(user.clone()).or_default().acquire(self.clock.now(), lease, cap, ttl))
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError> {
+        Ok(self.leases().entry(user.clone()).or_default().acquire(
+            self.clock.now(),
+            lease,
+            cap,
+            ttl,
+        ))
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
@@ -112,14 +124,21 @@ impl ConnectionLeases for LocalLimits {
     }
 
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
-        let count = self.leases().get_mut(user).map_or(0, |of_user| of_user.count_at(self.clock.now()));
+        let count =
+            self.leases().get_mut(user).map_or(0, |of_user| of_user.count_at(self.clock.now()));
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 }
 
 #[async_trait]
 impl ReplayBudget for LocalLimits {
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError> {
         let now = self.clock.now();
         let mut budgets = self.budgets();
         let budget = budgets.of(user, now);
@@ -130,7 +149,12 @@ impl ReplayBudget for LocalLimits {
         Ok(budget.spent.take(now, limit, window))
     }
 
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError> {
         let now = self.clock.now();
         self.budgets().of(user, now).continuations.allow(cursor, now, now.plus(within));
         Ok(())
@@ -138,6 +162,10 @@ impl ReplayBudget for LocalLimits {
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
         let now = self.clock.now();
-        Ok(self.budgets().by_user.get_mut(user).map_or(limit, |budget| budget.spent.left(now, limit, window)))
+        Ok(self
+            .budgets()
+            .by_user
+            .get_mut(user)
+            .map_or(limit, |budget| budget.spent.left(now, limit, window)))
     }
 }

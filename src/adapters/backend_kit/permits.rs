@@ -1,7 +1,8 @@
 //! A bounded number of calls at the same time.
 //!
-//! Invariant: a call is answered within its time, whatever the server does; the wait for a permit counts, since a server that is
-//! silent would otherwise be waited for by one crowd after the other.
+//! Invariant: a call is answered within its time, whatever the server does; the wait for a permit
+//! counts, since a server that is silent would otherwise be waited for by one crowd after the
+//! other.
 
 use std::time::Duration;
 
@@ -35,8 +36,13 @@ impl CallPermits {
     /// Makes a call as soon as there is a permit for it, and tries it again where that is worth it.
     ///
     /// # Errors
-    /// That of the last try; `late` if the time was over. What was under way then may have been done.
-    pub async fn call<T, E, Try>(&self, late: impl FnOnce() -> E, attempt: impl Fn() -> Try) -> Result<T, E>
+    /// That of the last try; `late` if the time was over. What was under way then may have been
+    /// done.
+    pub async fn call<T, E, Try>(
+        &self,
+        late: impl FnOnce() -> E,
+        attempt: impl Fn() -> Try,
+    ) -> Result<T, E>
     where
         Try: Future<Output = Result<T, Failed<E>>>,
     {
@@ -71,12 +77,24 @@ mod tests {
             tries.store(0, Ordering::Relaxed);
             permits.call(
                 || "late",
-                move || async move { if tries.fetch_add(1, Ordering::Relaxed) < successes_after { Err(failed("failed")) } else { Ok(()) } },
+                move || async move {
+                    if tries.fetch_add(1, Ordering::Relaxed) < successes_after {
+                        Err(failed("failed"))
+                    } else {
+                        Ok(())
+                    }
+                },
             )
         };
         assert_eq!((call(Failed::Retry, 2).await, tries.load(Ordering::Relaxed)), (Ok(()), 3));
-        assert_eq!((call(Failed::Retry, 9).await, tries.load(Ordering::Relaxed)), (Err("failed"), 3));
-        assert_eq!((call(Failed::ForGood, 9).await, tries.load(Ordering::Relaxed)), (Err("failed"), 1));
+        assert_eq!(
+            (call(Failed::Retry, 9).await, tries.load(Ordering::Relaxed)),
+            (Err("failed"), 3)
+        );
+        assert_eq!(
+            (call(Failed::ForGood, 9).await, tries.load(Ordering::Relaxed)),
+            (Err("failed"), 1)
+        );
         let (silent, waiting) = tokio::join!(
             permits.call(|| "late", std::future::pending::<Result<(), Failed<&str>>>),
             permits.call(|| "late", || async { Ok(()) })

@@ -1,7 +1,7 @@
 //! The pauses between one connection and the next.
 //!
-//! Invariants: pauses grow while nothing lasts, and differ between processes; a server that accepts and closes at once is not
-//! asked again and again without a pause.
+//! Invariants: pauses grow while nothing lasts, and differ between processes; a server that accepts
+//! and closes at once is not asked again and again without a pause.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! An event as backends keep it that keep texts: its envelope in JSON, without the id.
 //!
-//! Invariant: what [`encode`] wrote, [`decode`] reads as the same event, byte by byte where the publisher's JSON is
-//! concerned. Other programs write envelopes too; what they leave out is made up for, and what is no event is parsed.
+//! Invariant: what [`encode`] wrote, [`decode`] reads as the same event, byte by byte where the
+//! publisher's JSON is concerned. Other programs write envelopes too; what they leave out is made
+//! up for, and what is no event is parsed.
 
 use std::borrow::Cow;
 
@@ -67,8 +68,8 @@ pub fn encode_broadcast(event: &Event) -> String {
     broadcast_envelope_json(event)
 }
 
-/// The event of a kept text. Where its time is not parsed, or not in RFC 3339, it is `ts`; where its category is not parsed,
-/// the registry gives it one.
+/// The event of a kept text. Where its time is not parsed, or not in RFC 3339, it is `ts`; where
+/// its category is not parsed, the registry gives it one.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -78,12 +79,21 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
     }
     let envelope: StoredEnvelope<'_> = serde_json::from_slice(text)?;
     let event_type = EventType::parse(&envelope.r#type)?;
-    let category = envelope.category.and_then(parsed::<String>).and_then(|name| Category::parse(&name).ok());
+    let category =
+        envelope.category.and_then(parsed::<String>).and_then(|name| Category::parse(&name).ok());
     Ok(Event {
-        ts: envelope.ts.and_then(parsed::<String>).and_then(|ts| Timestamp::parse(&ts)).unwrap_or(ts),
+        ts: envelope
+            .ts
+            .and_then(parsed::<String>)
+            .and_then(|ts| Timestamp::parse(&ts))
+            .unwrap_or(ts),
         category: category.or_else(|| registry.category_of(&event_type).cloned()),
         scope: envelope.scope.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
-        payload: envelope.payload.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
+        payload: envelope
+            .payload
+            .map(Json::from_raw)
+            .transpose()?
+            .unwrap_or_else(Json::empty_object),
         event_type,
     })
 }
@@ -113,8 +123,10 @@ mod tests {
     #[test]
     fn an_event_reads_as_it_was_written() {
         let topic = Topic::User(UserId::parse("a\"b{}").unwrap());
-        for (payload, scope, category) in [("null", None, None), (r#"{"b":1.10,"a":"\u0000\/"}"#, Some(r#"{ "x":1e400 }"#), Some("other"))]
-        {
+        for (payload, scope, category) in [
+            ("null", None, None),
+            (r#"{"b":1.10,"a":"\u0000\/"}"#, Some(r#"{ "x":1e400 }"#), Some("other")),
+        ] {
             let event = Event {
                 category: category.map(|name| Category::parse(name).unwrap()),
                 scope: scope.map_or_else(Json::empty_object, |scope| Json::parse(scope).unwrap()),
@@ -129,19 +141,36 @@ mod tests {
         let event = read(r#"{"type":"ai.done","scope":{"id":"s1"},"extra":[1]}"#).unwrap();
         assert_eq!((event.ts, event.category.as_ref().map(Category::as_str)), (TS, Some("ai")));
         assert_eq!((event.payload.as_str(), event.scope.as_str()), ("{}", r#"{"id":"s1"}"#));
-        let event = read(r#"{"type":"x","ts":1718900000.5,"scope":null,"category":null,"payload":null}"#).unwrap();
-        assert_eq!((event.ts, event.category, event.scope.as_str(), event.payload.as_str()), (TS, None, "{}", "null"));
+        let event =
+            read(r#"{"type":"x","ts":1718900000.5,"scope":null,"category":null,"payload":null}"#)
+                .unwrap();
+        assert_eq!(
+            (event.ts, event.category, event.scope.as_str(), event.payload.as_str()),
+            (TS, None, "{}", "null")
+        );
         assert_eq!(read(r#"{"type":"x"}"#).unwrap().scope.as_str(), "{}");
-        assert_eq!(read(r#"{"type":"x","ts":"2024-06-20T16:13:21+00:00"}"#).unwrap().ts.as_ms(), 1_718_900_001_000);
+        assert_eq!(
+            read(r#"{"type":"x","ts":"2024-06-20T16:13:21+00:00"}"#).unwrap().ts.as_ms(),
+            1_718_900_001_000
+        );
     }
 
     #[test]
     fn what_is_no_event_is_told() {
         let deep = format!(r#"{{"type":"x","payload":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         let array = r#"["x",null,null,{},null]"#;
-        for text in
-            [array, "", "x", "[]", "{}", r#"{"type":1}"#, r#"{"type":"a b"}"#, r#"{"type":"stream.refused"}"#, r#"{"type":"x"} y"#, &deep]
-        {
+        for text in [
+            array,
+            "",
+            "x",
+            "[]",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"a b"}"#,
+            r#"{"type":"stream.refused"}"#,
+            r#"{"type":"x"} y"#,
+            &deep,
+        ] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -1,7 +1,8 @@
 //! Entries as backends keep them, made into what readers are given.
 //!
-//! Invariants: what is no event is passed over and told, and what follows it follows what was before it, so no reader
-//! takes it for a gap; a page stays within its limit, but for its first entry.
+//! Invariants: what is no event is passed over and told, and what follows it follows what was
+//! before it, so no reader takes it for a gap; a page stays within its limit, but for its first
+//! entry.
 
 use std::{fmt, sync::Arc};
 
@@ -84,9 +85,12 @@ pub async fn read_page<E, Reading: Future<Output = Result<StoredPage, E>>>(
     }
 }
 
-/// What of a part of a topic are events. `instead` is what the next entry follows, where what it says that it follows was
-/// passed over.
-#[expect(clippy::option_option, reason = "nothing was passed over; or something was, behind a position that may be unknown")]
+/// What of a part of a topic are events. `instead` is what the next entry follows, where what it
+/// says that it follows was passed over.
+#[expect(
+    clippy::option_option,
+    reason = "nothing was passed over; or something was, behind a position that may be unknown"
+)]
 fn events_of(
     topic: &Topic,
     stored: Vec<StoredEntry>,
@@ -95,7 +99,9 @@ fn events_of(
 ) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::with_capacity(stored.len());
     for StoredEntry { id, prev, event } in stored {
-        let prev = instead.take().unwrap_or_else(|| prev.or_else(|| entries.last().map(|last| last.id.into())));
+        let prev = instead
+            .take()
+            .unwrap_or_else(|| prev.or_else(|| entries.last().map(|last| last.id.into())));
         match event {
             Ok(event) => entries.push(Entry { id, prev, event: event.into() }),
             Err(reason) => {
@@ -121,31 +127,49 @@ mod tests {
     }
 
     fn stored(number: u64, prev: Option<u64>, is_event: bool) -> StoredEntry {
-        let event = if is_event { Ok((*testing::event("{}")).clone()) } else { Err(Malformed::Missing) };
+        let event =
+            if is_event { Ok((*testing::event("{}")).clone()) } else { Err(Malformed::Missing) };
         StoredEntry { id: id(number), prev: prev.map(|prev| id(prev).into()), event }
     }
 
     fn prevs(stored: Vec<StoredEntry>) -> Vec<(u64, Option<u64>)> {
         let events = events_of(&topic(), stored, &mut None, |_| {});
-        events.into_iter().map(|entry| (entry.id.major(), entry.prev.and_then(|prev| Some(prev.id()?.major())))).collect()
+        events
+            .into_iter()
+            .map(|entry| (entry.id.major(), entry.prev.and_then(|prev| Some(prev.id()?.major()))))
+            .collect()
     }
 
     #[test]
     fn an_entry_that_does_not_say_what_it_follows_follows_what_stands_before_it() {
-        let read = prevs(vec![stored(1, None, true), stored(2, None, true), stored(3, Some(2), true)]);
+        let read =
+            prevs(vec![stored(1, None, true), stored(2, None, true), stored(3, Some(2), true)]);
         assert_eq!(read, [(1, None), (2, Some(1)), (3, Some(2))]);
     }
 
     #[test]
     fn what_follows_a_malformed_entry_follows_what_was_before_it() {
-        let read = prevs(vec![stored(2, Some(1), true), stored(3, None, false), stored(4, Some(3), false), stored(5, Some(4), true)]);
+        let read = prevs(vec![
+            stored(2, Some(1), true),
+            stored(3, None, false),
+            stored(4, Some(3), false),
+            stored(5, Some(4), true),
+        ]);
         assert_eq!(read, [(2, Some(1)), (5, Some(2))]);
-        let read = prevs(vec![stored(2, None, false), stored(3, Some(2), true), stored(4, Some(3), true)]);
-        assert_eq!(read, [(3, None), (4, Some(3))], "where nobody knows what was before, nothing is claimed");
+        let read =
+            prevs(vec![stored(2, None, false), stored(3, Some(2), true), stored(4, Some(3), true)]);
+        assert_eq!(
+            read,
+            [(3, None), (4, Some(3))],
+            "where nobody knows what was before, nothing is claimed"
+        );
     }
 
     #[test]
     fn a_removed_entry_leaves_its_trace() {
-        assert_eq!(prevs(vec![stored(2, Some(1), true), stored(5, Some(4), true)]), [(2, Some(1)), (5, Some(4))]);
+        assert_eq!(
+            prevs(vec![stored(2, Some(1), true), stored(5, Some(4), true)]),
+            [(2, Some(1)), (5, Some(4))]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The sweep: what is over its time is removed, little by little.
 //!
-//! Invariants: one process at a time does it, which keeps its turn with each batch, so that one that hangs keeps nobody from it;
-//! between batches it rests for longer than it worked.
+//! Invariants: one process at a time does it, which keeps its turn with each batch, so that one
+//! that hangs keeps nobody from it; between batches it rests for longer than it worked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,8 @@ pub trait Sweep: Send + Sync + 'static {
     /// Gives the turn back, where it is this holder's.
     async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError>;
 
-    /// Removes what is over its time in bounded batches. Before each of them [`Turn::next_batch`] has to say `true`.
+    /// Removes what is over its time in bounded batches. Before each of them [`Turn::next_batch`]
+    /// has to say `true`.
     async fn remove(&self, turn: &mut Turn<'_>) -> Result<(), BackendError>;
 }
 
@@ -44,7 +45,8 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Rests after the batch before, and keeps the turn. `false` where another process has it: then nothing is to be done.
+    /// Rests after the batch before, and keeps the turn. `false` where another process has it: then
+    /// nothing is to be done.
     ///
     /// # Errors
     /// Those of the backend.
@@ -70,7 +72,12 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// Begins to sweep every so often, in a task of this name. It ends when this is dropped.
-    pub fn start(context: &BackendContext, task: &'static str, every: Duration, sweep: Arc<dyn Sweep>) -> Self {
+    pub fn start(
+        context: &BackendContext,
+        task: &'static str,
+        every: Duration,
+        sweep: Arc<dyn Sweep>,
+    ) -> Self {
         let entropy = Arc::clone(&context.entropy);
         let sweeping = sweep_again_and_again(Arc::clone(&sweep), Arc::clone(&entropy), every);
         Self { sweep, entropy, _sweeping: context.tasks.spawn_vital(task, sweeping.boxed()) }
@@ -90,7 +97,8 @@ async fn sweep_again_and_again(sweep: Arc<dyn Sweep>, entropy: Arc<dyn Entropy>,
     let mut next = Instant::now() + share_of(every, entropy.next_u64());
     loop {
         sleep_until(next).await;
-        // A backend that is away is noticed and reported by those who need it; what is over its time is there the next time.
+        // A backend that is away is noticed and reported by those who need it; what is over its
+        // time is there the next time.
         if let Err(error) = in_turn(&*sweep, entropy.uuid()).await {
             tracing::debug!(%error, "the sweep was cut short");
         }
@@ -146,13 +154,24 @@ mod tests {
     async fn one_process_sweeps_at_a_time_and_rests_between_batches() {
         let batches = Arc::new(Batches { left: Mutex::new(3), ..Batches::default() });
         let every = Duration::from_hours(1);
-        let start = || Sweeper::start(&testing::backend_context(), "test sweep", every, Arc::clone(&batches) as _);
+        let start = || {
+            Sweeper::start(
+                &testing::backend_context(),
+                "test sweep",
+                every,
+                Arc::clone(&batches) as _,
+            )
+        };
         let (one, other) = (start(), start());
         let (swept, left_alone) = tokio::join!(one.sweep(), other.sweep());
         swept.and(left_alone).unwrap();
         let began = batches.began.lock().unwrap().clone();
         let pauses: Vec<Duration> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert_eq!(pauses, [Duration::from_secs(3); 2], "two seconds of rest for each second of work, by one of them");
+        assert_eq!(
+            pauses,
+            [Duration::from_secs(3); 2],
+            "two seconds of rest for each second of work, by one of them"
+        );
         assert_eq!(*batches.turn.lock().unwrap(), None, "the turn was given back");
         *batches.left.lock().unwrap() = 1;
         sleep(2 * every).await;

@@ -1,7 +1,7 @@
 //! How long to wait before the server is asked again.
 //!
-//! Invariant: a delay that the server asked for is never cut short, and no two clients that were cut off together come
-//! back together.
+//! Invariant: a delay that the server asked for is never cut short, and no two clients that were
+//! cut off together come back together.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const ASKED_MIN: Duration = Duration::from_millis(100);
 const ASKED_MAX: Duration = Duration::from_hours(1);
 
-/// Pauses that double with each failure, each of them at random between half of its length and all of it.
+/// Pauses that double with each failure, each of them at random between half of its length and all
+/// of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pauses(Backoff);
 
@@ -40,7 +41,8 @@ impl Pauses {
     }
 }
 
-/// A delay that the server asked for, within reason, and up to an eighth more, so that not all come at once.
+/// A delay that the server asked for, within reason, and up to an eighth more, so that not all come
+/// at once.
 pub(super) fn as_asked(delay: Duration) -> Duration {
     let delay = delay.clamp(ASKED_MIN, ASKED_MAX);
     delay + share_of(delay / 8, SystemEntropy.next_u64())

@@ -26,7 +26,9 @@ pub(super) fn parse(text: &str) -> Result<Duration, InvalidDuration> {
         return Err(InvalidDuration);
     }
     let number: u64 = digits.parse().map_err(|_| InvalidDuration)?;
-    let seconds = number.checked_mul(seconds_per_unit).filter(|seconds| (1..=DAYS_MAX * SECONDS_PER_DAY).contains(seconds));
+    let seconds = number
+        .checked_mul(seconds_per_unit)
+        .filter(|seconds| (1..=DAYS_MAX * SECONDS_PER_DAY).contains(seconds));
     seconds.map(Duration::from_secs).ok_or(InvalidDuration)
 }
 
@@ -36,14 +38,37 @@ mod tests {
 
     #[test]
     fn a_number_and_a_unit_are_a_duration() {
-        for (text, seconds) in [("90s", 90), ("30m", 1800), ("1h", 3600), ("7d", 604_800), ("3650d", 315_360_000), ("007s", 7)] {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("30m", 1800),
+            ("1h", 3600),
+            ("7d", 604_800),
+            ("3650d", 315_360_000),
+            ("007s", 7),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_not() {
-        for text in ["", "s", "90", "0s", "0d", "-1s", "+1s", "1.5h", "1 h", "1w", "1h30m", "3651d", "99999999999999999999s", "1é", "é"] {
+        for text in [
+            "",
+            "s",
+            "90",
+            "0s",
+            "0d",
+            "-1s",
+            "+1s",
+            "1.5h",
+            "1 h",
+            "1w",
+            "1h30m",
+            "3651d",
+            "99999999999999999999s",
+            "1é",
+            "é",
+        ] {
             assert_eq!(parse(text), Err(InvalidDuration), "{text}");
         }
     }

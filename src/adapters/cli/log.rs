@@ -1,8 +1,9 @@
 //! The log of a server: its lines, on standard error.
 //!
-//! Invariant: no value can forge a field, a line or the direction of a text, whichever way it was recorded. In text lines a value that is
-//! not plain stands in quotes, as JSON writes strings; so does a message that could be taken for fields. In both formats
-//! characters that a terminal would obey are escaped (`printable`).
+//! Invariant: no value can forge a field, a line or the direction of a text, whichever way it was
+//! recorded. In text lines a value that is not plain stands in quotes, as JSON writes strings; so
+//! does a message that could be taken for fields. In both formats characters that a terminal would
+//! obey are escaped (`printable`).
 
 use std::{
     error::Error,
@@ -29,7 +30,8 @@ use crate::adapters::{
     traces::Traces,
 };
 
-/// A driver that logs each attempt to connect. What it meets is logged once by who uses it. The settings may ask for it all the same.
+/// A driver that logs each attempt to connect. What it meets is logged once by who uses it. The
+/// settings may ask for it all the same.
 const QUIET: &str = "async_nats=off";
 
 /// Logs from now on.
@@ -38,15 +40,24 @@ pub(super) fn start(log: &LogSettings, traces: Option<&Traces>) -> Result<(), Bo
     match traces {
         // A filter for all is cheaper than one for each layer: what nobody wants is not even made.
         None => tracing_subscriber::registry().with(filter).with(lines(log.format)).init(),
-        Some(traces) => tracing_subscriber::registry().with(lines(log.format).with_filter(filter)).with(traces.layer()).init(),
+        Some(traces) => tracing_subscriber::registry()
+            .with(lines(log.format).with_filter(filter))
+            .with(traces.layer())
+            .init(),
     }
     Ok(())
 }
 
-fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
+    format: LogFormat,
+) -> Box<dyn Layer<S> + Send + Sync> {
     let lines = tracing_subscriber::fmt::layer();
     match format {
-        LogFormat::Text => lines.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).fmt_fields(TextFields).boxed(),
+        LogFormat::Text => lines
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .fmt_fields(TextFields)
+            .boxed(),
         LogFormat::Json => lines.json().with_writer(|| JsonLines(io::stderr())).boxed(),
     }
 }
@@ -109,20 +120,25 @@ impl Visit for Text<'_> {
             return;
         }
         let value = format!("{value:?}");
-        let is_bare = if field.name() == "message" { is_plain_message(&value) } else { is_plain(&value) };
+        let is_bare =
+            if field.name() == "message" { is_plain_message(&value) } else { is_plain(&value) };
         self.write(field, &value, is_bare);
     }
 }
 
 /// Whether a value can't be taken for anything but one value.
 fn is_plain(value: &str) -> bool {
-    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/@+,".contains(&byte))
+    !value.is_empty()
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/@+,".contains(&byte))
 }
 
-/// Whether nothing in a message can be taken for a field, and nothing is harmful: a field's `=` follows its name at once.
+/// Whether nothing in a message can be taken for a field, and nothing is harmful: a field's `=`
+/// follows its name at once.
 fn is_plain_message(message: &str) -> bool {
     let has_field = message.as_bytes().windows(2).any(|pair| pair[1] == b'=' && pair[0] != b' ');
-    !has_field && !message.starts_with(['"', '=']) && message.chars().all(|char| escaped(char).is_none())
+    !has_field
+        && !message.starts_with(['"', '='])
+        && message.chars().all(|char| escaped(char).is_none())
 }
 
 /// A text as a JSON string that shows no harmful character.
@@ -149,7 +165,9 @@ mod tests {
 
     #[test]
     fn a_message_is_bare_unless_it_could_be_taken_for_fields() {
-        for plain in ["stream over", "auth.mode is `none`: set auth.mode = \"jwt\"", "it's 1, 2 or more", ""] {
+        for plain in
+            ["stream over", "auth.mode is `none`: set auth.mode = \"jwt\"", "it's 1, 2 or more", ""]
+        {
             assert!(is_plain_message(plain), "{plain}");
         }
         for other in ["over user=admin", "\"over\"", "two\nlines", "turned \u{202e} around", "=x"] {

@@ -1,6 +1,7 @@
 //! The command line.
 //!
-//! Invariant: what a command prints on standard output is its result; everything else goes to standard error.
+//! Invariant: what a command prints on standard output is its result; everything else goes to
+//! standard error.
 
 mod backoff;
 mod duration;
@@ -21,8 +22,8 @@ use std::{error::Error, ffi::OsString, path::Path, process::ExitCode};
 use clap::{Parser, Subcommand, builder::OsStringValueParser};
 
 use self::{
-    journal::JournalOptions, pipe::PipeOptions, printable::tell, publish::PublishOptions, serve::ServeOptions, tail::TailOptions,
-    token::TokenOptions,
+    journal::JournalOptions, pipe::PipeOptions, printable::tell, publish::PublishOptions,
+    serve::ServeOptions, tail::TailOptions, token::TokenOptions,
 };
 use super::config::Settings;
 
@@ -80,14 +81,17 @@ impl CommandLine {
             Command::Tail(options) => return tail::tail(&options).await,
             Command::Publish(options) => return publish::publish(&options).await,
             Command::Pipe(options) => return pipe::pipe(&options).await,
-            Command::Journal(options) => return journal::journal(&options, &Settings::load(config)?.settings).await,
+            Command::Journal(options) => {
+                return journal::journal(&options, &Settings::load(config)?.settings).await;
+            }
             Command::Token(options) => token::token(&options, config)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// An error with its causes, in one line. Some errors tell their cause themselves: nothing is said twice.
+/// An error with its causes, in one line. Some errors tell their cause themselves: nothing is said
+/// twice.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,7 +1,7 @@
 //! Standard output, which may be slow, and may be closed by whoever reads it.
 //!
-//! Invariant: nobody waits for a reader that doesn't read but who writes to it: a signal is heard at any time, and the
-//! program can end. What [`Output::write`] has returned for is written.
+//! Invariant: nobody waits for a reader that doesn't read but who writes to it: a signal is heard
+//! at any time, and the program can end. What [`Output::write`] has returned for is written.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,8 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-/// A thread that writes. It is no task of the runtime, because the runtime waits at its end for writes that have begun.
+/// A thread that writes. It is no task of the runtime, because the runtime waits at its end for
+/// writes that have begun.
 #[derive(Debug)]
 pub(super) struct Output {
     jobs: mpsc::Sender<Job>,

@@ -1,8 +1,9 @@
 //! Text from outside, on its way to a terminal.
 //!
-//! Invariant: no character gets through that a terminal would obey, or that would make text look like other text:
-//! control characters (C0, DEL, C1), line and paragraph separators, and marks that turn the direction of text around.
-//! They are written as JSON writes them, `\u001b`, so that JSON stays the same JSON.
+//! Invariant: no character gets through that a terminal would obey, or that would make text look
+//! like other text: control characters (C0, DEL, C1), line and paragraph separators, and marks that
+//! turn the direction of text around. They are written as JSON writes them, `\u001b`, so that JSON
+//! stays the same JSON.
 
 use std::{
     fmt::{self, Write as _},
@@ -29,7 +30,8 @@ pub(super) fn escaped(char: char) -> Option<String> {
 }
 
 fn is_harmful(char: char) -> bool {
-    // U+061C, U+200E and U+200F are marks of direction, as are the two ranges; U+2028 and U+2029 separate lines.
+    // U+061C, U+200E and U+200F are marks of direction, as are the two ranges; U+2028 and U+2029
+    // separate lines.
     char.is_control()
         || matches!(char, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -48,7 +50,8 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
         let text = "a\u{1b}[2J\u{7}\u{7f}\u{9b}31m\u{202e}b\u{2066}\u{2028}\u{0}\r\n\té😀";
-        let expected = r"a\u001b[2J\u0007\u007f\u009b31m\u202eb\u2066\u2028\u0000\u000d\u000a\u0009é😀";
+        let expected =
+            r"a\u001b[2J\u0007\u007f\u009b31m\u202eb\u2066\u2028\u0000\u000d\u000a\u0009é😀";
         assert_eq!(Printable(text).to_string(), expected);
     }
 

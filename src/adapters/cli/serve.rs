@@ -22,9 +22,12 @@ pub(super) struct ServeOptions {
     memory: bool,
 }
 
-/// Serves until SIGTERM or SIGINT, or until a background task fails, then drains. A second signal ends it at once. It succeeds only after a
-/// signal, and a drain that was over in time.
-pub(super) async fn serve(options: ServeOptions, loaded: Loaded) -> Result<ExitCode, Box<dyn Error>> {
+/// Serves until SIGTERM or SIGINT, or until a background task fails, then drains. A second signal
+/// ends it at once. It succeeds only after a signal, and a drain that was over in time.
+pub(super) async fn serve(
+    options: ServeOptions,
+    loaded: Loaded,
+) -> Result<ExitCode, Box<dyn Error>> {
     let Loaded { mut settings, warnings, .. } = loaded;
     if options.memory {
         settings.keep_in_memory();
@@ -45,7 +48,11 @@ pub(super) async fn serve(options: ServeOptions, loaded: Loaded) -> Result<ExitC
         _ = interrupt.recv() => false,
         () = server.failed() => true,
     };
-    tracing::info!(connections = server.connections(), seconds = settings.server.drain.as_secs(), "draining");
+    tracing::info!(
+        connections = server.connections(),
+        seconds = settings.server.drain.as_secs(),
+        "draining"
+    );
     // Nothing where a second signal did not wait for it.
     let cut_off = tokio::select! {
         cut_off = server.drain() => Some(cut_off),
@@ -66,7 +73,10 @@ fn report_end(cut_off: Option<usize>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some(cut_off) => {
-            tracing::error!(cut_off, "stopped late: streams or requests were not over in server.drain_seconds, and were cut off");
+            tracing::error!(
+                cut_off,
+                "stopped late: streams or requests were not over in server.drain_seconds, and were cut off"
+            );
         }
         None => tracing::error!("stopped by a second signal, before the drain was over"),
     }
@@ -82,7 +92,8 @@ fn start_traces(telemetry: &TelemetrySettings) -> Result<Option<Traces>, TracesE
     telemetry.otlp_endpoint.as_ref().map(options).map(Traces::start).transpose()
 }
 
-/// Each connection takes a file descriptor, and the usual limit is far below what one process can serve.
+/// Each connection takes a file descriptor, and the usual limit is far below what one process can
+/// serve.
 fn allow_many_connections(connections_max: Option<usize>) {
     /// For listeners, backends and the log.
     const OTHER_FILES: u64 = 64;
@@ -93,7 +104,9 @@ fn allow_many_connections(connections_max: Option<usize>) {
             return;
         }
     };
-    let Some(connections_max) = connections_max.and_then(|max| u64::try_from(max).ok()) else { return };
+    let Some(connections_max) = connections_max.and_then(|max| u64::try_from(max).ok()) else {
+        return;
+    };
     if files_max < connections_max.saturating_add(OTHER_FILES) {
         tracing::warn!(
             files_max,

@@ -1,7 +1,7 @@
 //! Where the server is, and who asks: what all commands that talk to a server have in common.
 //!
-//! Invariants: a token is shown to nobody but the server that was named, so redirects are not followed; what a server
-//! sends is read up to a bound.
+//! Invariants: a token is shown to nobody but the server that was named, so redirects are not
+//! followed; what a server sends is read up to a bound.
 
 use std::{convert::Infallible, error::Error, str::FromStr, time::Duration};
 
@@ -27,7 +27,8 @@ pub(super) struct ServerAccess {
     /// The server. A path is kept, for a server that a proxy has put under one.
     #[arg(long, env = "REJOIN_URL", value_name = "URL", default_value = DEFAULT_URL, hide_env_values = true)]
     url: ServerUrl,
-    /// The token, or the publisher's key. Better in the environment: others can see a command's arguments.
+    /// The token, or the publisher's key. Better in the environment: others can see a command's
+    /// arguments.
     #[arg(long, env = "REJOIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<Secret>,
 }
@@ -43,7 +44,8 @@ pub(super) enum InvalidUrl {
     Credentials,
 }
 
-/// The URL as far as it could be read. The parser of the command line, where it refuses a value, shows all of it.
+/// The URL as far as it could be read. The parser of the command line, where it refuses a value,
+/// shows all of it.
 #[derive(Clone, Debug)]
 struct ServerUrl(Result<Url, InvalidUrl>);
 
@@ -57,7 +59,9 @@ impl FromStr for ServerUrl {
 }
 
 fn base_url(text: &str) -> Result<Url, InvalidUrl> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let mut url = url.ok_or(InvalidUrl::Malformed)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(InvalidUrl::Credentials);
@@ -74,7 +78,9 @@ pub(super) enum AccessError {
     #[error("--url or REJOIN_URL: {0}")]
     Url(#[from] InvalidUrl),
     /// A token is one line of visible characters.
-    #[error("the token holds characters that no token has: is something else in --token or REJOIN_TOKEN?")]
+    #[error(
+        "the token holds characters that no token has: is something else in --token or REJOIN_TOKEN?"
+    )]
     Token(#[from] InvalidHeaderValue),
     /// Such as no certificates to be found on the system.
     #[error("no HTTP client can be made")]
@@ -94,7 +100,9 @@ impl ServerAccess {
         let base = self.url.0.clone()?;
         let mut headers = HeaderMap::new();
         // An empty variable is as good as none, and a file's last line end comes along easily.
-        if let Some(token) = self.token.as_ref().map(|token| token.reveal().trim()).filter(|token| !token.is_empty()) {
+        if let Some(token) =
+            self.token.as_ref().map(|token| token.reveal().trim()).filter(|token| !token.is_empty())
+        {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -197,12 +205,23 @@ mod tests {
     fn a_path_in_the_url_is_kept() {
         assert_eq!(url_of_events("http://h:1", &[]), "http://h:1/api/events");
         assert_eq!(url_of_events("http://h:1/", &[]), "http://h:1/api/events");
-        assert_eq!(url_of_events("https://h/a/b/?x=1#y", &[("k", "a,b c")]), "https://h/a/b/api/events?k=a%2Cb+c");
+        assert_eq!(
+            url_of_events("https://h/a/b/?x=1#y", &[("k", "a,b c")]),
+            "https://h/a/b/api/events?k=a%2Cb+c"
+        );
     }
 
     #[test]
     fn what_is_no_servers_url_is_refused() {
-        for text in ["", "h:1", "127.0.0.1:8080", "localhost:8080", "ftp://h", "http://", "file:///etc/passwd"] {
+        for text in [
+            "",
+            "h:1",
+            "127.0.0.1:8080",
+            "localhost:8080",
+            "ftp://h",
+            "http://",
+            "file:///etc/passwd",
+        ] {
             assert_eq!(base_url(text), Err(InvalidUrl::Malformed), "{text}");
         }
         assert_eq!(base_url("http://u:p@h"), Err(InvalidUrl::Credentials));

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::server_access;
 
-/// Longest answer that is read, and how long that may take. A proxy's error page may be long, and is not shown.
+/// Longest answer that is read, and how long that may take. A proxy's error page may be long, and
+/// is not shown.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,19 +35,27 @@ impl ServerProblem {
     /// Reads the answer.
     pub(super) async fn of(response: Response) -> Self {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let retry_after = header(header::RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after = header(header::RETRY_AFTER)
+            .and_then(|text| text.trim().parse().ok())
+            .map(Duration::from_secs);
         let location = header(header::LOCATION).map(str::to_owned);
         let status = response.status();
-        let body = tokio::time::timeout(BODY_TIMEOUT, server_access::body(response, BODY_BYTES_MAX)).await;
-        let said = body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body).ok());
+        let body =
+            tokio::time::timeout(BODY_TIMEOUT, server_access::body(response, BODY_BYTES_MAX)).await;
+        let said =
+            body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body).ok());
         Self { status, retry_after, said, location }
     }
 
-    /// Whether the same request may succeed later: the server, or a proxy before it, is overburdened or away.
+    /// Whether the same request may succeed later: the server, or a proxy before it, is
+    /// overburdened or away.
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
         )
     }
 }
@@ -57,15 +66,23 @@ impl fmt::Display for ServerProblem {
             (Some(said), _) => {
                 let Said { message, code, field } = said.as_ref();
                 f.write_str(message)?;
-                if let Some(field) = field.as_ref().filter(|field| !message.contains(field.as_str())) {
+                if let Some(field) =
+                    field.as_ref().filter(|field| !message.contains(field.as_str()))
+                {
                     write!(f, " (in `{field}`)")?;
                 }
                 write!(f, " ({} {code})", self.status.as_u16())
             }
             (None, Some(location)) if self.status.is_redirection() => {
-                write!(f, "the server points to {location}: if you trust that, use it as --url ({})", self.status.as_u16())
+                write!(
+                    f,
+                    "the server points to {location}: if you trust that, use it as --url ({})",
+                    self.status.as_u16()
+                )
             }
-            (None, _) => write!(f, "the answer was {}, not from Rejoin: is --url right?", self.status),
+            (None, _) => {
+                write!(f, "the answer was {}, not from Rejoin: is --url right?", self.status)
+            }
         }
     }
 }
@@ -87,7 +104,10 @@ mod tests {
     #[tokio::test]
     async fn the_servers_own_words_are_shown() {
         let body = r#"{"success":false,"message":"`type`: missing","code":"invalid_field","field":"type"}"#;
-        assert_eq!(problem(422, &[], body).await.to_string(), "`type`: missing (422 invalid_field)");
+        assert_eq!(
+            problem(422, &[], body).await.to_string(),
+            "`type`: missing (422 invalid_field)"
+        );
         let body = r#"{"message":"bad","code":"c","field":"payload"}"#;
         assert_eq!(problem(422, &[], body).await.to_string(), "bad (in `payload`) (422 c)");
     }
@@ -95,10 +115,16 @@ mod tests {
     #[tokio::test]
     async fn what_another_program_says_is_not() {
         let shown = problem(502, &[], "<html>Bad Gateway</html>").await;
-        assert_eq!(shown.to_string(), "the answer was 502 Bad Gateway, not from Rejoin: is --url right?");
+        assert_eq!(
+            shown.to_string(),
+            "the answer was 502 Bad Gateway, not from Rejoin: is --url right?"
+        );
         assert!(shown.may_pass());
         let shown = problem(301, &[("location", "https://h/")], "").await;
-        assert_eq!(shown.to_string(), "the server points to https://h/: if you trust that, use it as --url (301)");
+        assert_eq!(
+            shown.to_string(),
+            "the server points to https://h/: if you trust that, use it as --url (301)"
+        );
         assert!(!shown.may_pass());
     }
 

@@ -1,6 +1,7 @@
 //! `rejoin token`: makes development tokens, publishers' keys and secrets.
 //!
-//! Invariant: what is secret goes to standard output and nowhere else, alone, so that it can be put where it belongs.
+//! Invariant: what is secret goes to standard output and nowhere else, alone, so that it can be put
+//! where it belongs.
 
 use std::{collections::BTreeSet, error::Error, io::Write, path::Path, time::Duration};
 
@@ -57,7 +58,8 @@ pub(super) struct TokenOptions {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Other {
-    /// Make a publisher's key: the key on standard output, what the settings need on standard error.
+    /// Make a publisher's key: the key on standard output, what the settings need on standard
+    /// error.
     Key(KeyOptions),
     /// Make a secret for auth.jwt.secret.
     Secret,
@@ -81,7 +83,9 @@ enum TokenError {
          or into REJOIN_AUTH__JWT__SECRET, for the server and for this command"
     )]
     NoSecret,
-    #[error("{0} is set, so tokens are issued by the holder of the private key; to make some here, set auth.jwt.secret instead")]
+    #[error(
+        "{0} is set, so tokens are issued by the holder of the private key; to make some here, set auth.jwt.secret instead"
+    )]
     OthersSign(&'static str),
     #[error("category `{0}` is unknown; the valid ones are: {1}")]
     UnknownCategory(Category, String),
@@ -98,7 +102,8 @@ fn key_name(text: &str) -> Result<String, InvalidKeyName> {
 }
 
 fn scope_parser() -> impl TypedValueParser<Value = Scope> {
-    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|name| Scope::find(&name).ok_or("no scope"))
+    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str))
+        .try_map(|name| Scope::find(&name).ok_or("no scope"))
 }
 
 /// Makes what was asked for.
@@ -115,14 +120,23 @@ pub(super) fn token(options: &TokenOptions, config: Option<&Path>) -> Result<(),
     Ok(output::print(&format!("{made}\n"))?)
 }
 
-fn development_token(options: &TokenOptions, settings: &Settings) -> Result<String, Box<dyn Error>> {
+fn development_token(
+    options: &TokenOptions,
+    settings: &Settings,
+) -> Result<String, Box<dyn Error>> {
     let auth = &settings.auth;
     let secret = auth.jwt.secret.as_ref().map(Secret::reveal);
-    let secret =
-        secret.ok_or_else(|| auth.jwt.key_sources().next().map_or(TokenError::NoSecret, |other| TokenError::OthersSign(other.key())))?;
+    let secret = secret.ok_or_else(|| {
+        auth.jwt
+            .key_sources()
+            .next()
+            .map_or(TokenError::NoSecret, |other| TokenError::OthersSign(other.key()))
+    })?;
     check_categories(&options.categories, &settings.categories)?;
     if auth.mode == AuthMode::None {
-        tell("note: auth.mode is \"none\", in which the server looks at no token; set it to \"jwt\"");
+        tell(
+            "note: auth.mode is \"none\", in which the server looks at no token; set it to \"jwt\"",
+        );
     }
     let categories: BTreeSet<Category> = options.categories.iter().cloned().collect();
     let request = TokenRequest {
@@ -147,10 +161,12 @@ fn check_categories(categories: &[Category], registry: &Registry) -> Result<(), 
     }
 }
 
-/// The key's entry in the settings, with comments only around it, so that all of it can go into the file.
+/// The key's entry in the settings, with comments only around it, so that all of it can go into the
+/// file.
 fn settings_of_key(options: &KeyOptions, sha256: &str) -> String {
     let scopes: BTreeSet<Scope> = options.scopes.iter().copied().collect();
-    let scopes: Vec<String> = scopes.into_iter().map(|scope| format!("\"{}\"", scope.as_str())).collect();
+    let scopes: Vec<String> =
+        scopes.into_iter().map(|scope| format!("\"{}\"", scope.as_str())).collect();
     // A JSON string is a TOML string.
     let name = serde_json::Value::from(options.name.as_str()).to_string();
     format!(

@@ -1,4 +1,5 @@
-//! What a setting may be: how its text in the environment is understood, what passes, and how that is said.
+//! What a setting may be: how its text in the environment is understood, what passes, and how that
+//! is said.
 //!
 //! Invariant: what passes here fits the field of the settings that it is for.
 
@@ -99,15 +100,18 @@ pub(super) const fn urls(what: &'static str, is_scheme: fn(&str) -> bool) -> All
 }
 
 impl Allowed {
-    /// Understands an environment variable's text. A text that makes no sense comes back as a text, for
-    /// [`Allowed::accepts`] to refuse: only the kind decides what a text means, so that a secret of digits stays a text.
+    /// Understands an environment variable's text. A text that makes no sense comes back as a text,
+    /// for [`Allowed::accepts`] to refuse: only the kind decides what a text means, so that a
+    /// secret of digits stays a text.
     pub(super) fn parse(&self, text: &str) -> Value {
         let understood = match self {
             Self::Flag => flag(text.trim()).map(Value::from),
             Self::Number { .. } => text.trim().parse::<u64>().ok().map(Value::from),
             Self::Ratio => text.trim().parse::<f64>().ok().map(Value::from),
             Self::Text { .. } | Self::Secret | Self::Url { .. } | Self::Urls { .. } => None,
-            Self::Texts { .. } if !text.trim_start().starts_with('[') => Some(comma_separated(text)),
+            Self::Texts { .. } if !text.trim_start().starts_with('[') => {
+                Some(comma_separated(text))
+            }
             Self::Texts { .. } | Self::Tables { .. } => toml_value(text),
         };
         understood.unwrap_or_else(|| Value::from(text))
@@ -117,13 +121,25 @@ impl Allowed {
     pub(super) fn accepts(&self, value: &Value) -> bool {
         match self {
             Self::Flag => value.to_bool().is_some(),
-            Self::Number { min, max } => integer(value).is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
-            Self::Ratio => value.deserialize::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio)),
-            Self::Text { accepts, .. } | Self::Url { accepts, .. } => value.as_str().is_some() && accepts(value),
-            Self::Secret => value.as_str().is_some_and(|text| text.is_empty() || !text.trim().is_empty()),
-            Self::Urls { is_scheme, .. } => value.as_str().is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), *is_scheme))),
+            Self::Number { min, max } => integer(value)
+                .is_some_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number)),
+            Self::Ratio => {
+                value.deserialize::<f64>().is_ok_and(|ratio| (0.0..=1.0).contains(&ratio))
+            }
+            Self::Text { accepts, .. } | Self::Url { accepts, .. } => {
+                value.as_str().is_some() && accepts(value)
+            }
+            Self::Secret => {
+                value.as_str().is_some_and(|text| text.is_empty() || !text.trim().is_empty())
+            }
+            Self::Urls { is_scheme, .. } => value
+                .as_str()
+                .is_some_and(|urls| urls.split(',').all(|url| is_url(url.trim(), *is_scheme))),
             Self::Texts { accepts, .. } => {
-                value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some())) && accepts(value)
+                value
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(|item| item.as_str().is_some()))
+                    && accepts(value)
             }
             Self::Tables { check, .. } => value.as_array().is_some() && check(value).is_ok(),
         }
@@ -133,7 +149,9 @@ impl Allowed {
     pub(super) fn masked(&self, value: &Value) -> Value {
         match (self, value.as_str()) {
             (Self::Secret, Some(text)) if !text.is_empty() => Value::from(MASK),
-            (Self::Url { .. } | Self::Urls { .. }, Some(urls)) if !urls.is_empty() => Value::from(shown(urls)),
+            (Self::Url { .. } | Self::Urls { .. }, Some(urls)) if !urls.is_empty() => {
+                Value::from(shown(urls))
+            }
             _ => value.clone(),
         }
     }
@@ -146,7 +164,10 @@ impl fmt::Display for Allowed {
             Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Ratio => f.write_str("a number from 0.0 to 1.0"),
             Self::Secret => {
-                write!(f, "a text of at least {SECRET_BYTES_MIN} bytes, {SECRET_DISTINCT_BYTES_MIN} of them different, not blank; or empty")
+                write!(
+                    f,
+                    "a text of at least {SECRET_BYTES_MIN} bytes, {SECRET_DISTINCT_BYTES_MIN} of them different, not blank; or empty"
+                )
             }
             Self::Text { what, .. }
             | Self::Url { what, .. }
@@ -167,7 +188,8 @@ pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
 
 /// Only the beginning is looked at: what a backend's driver makes of the rest is its own business.
 fn is_url(url: &str, is_scheme: fn(&str) -> bool) -> bool {
-    url.split_once("://").is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty() && !is_ambiguous(url))
+    url.split_once("://")
+        .is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty() && !is_ambiguous(url))
 }
 
 /// The spellings that are found in `.env` files, and no others: [`FLAGS`] says so.

@@ -124,7 +124,8 @@ pub enum KeySource<'a> {
 
 impl KeySource<'_> {
     /// Every key that can be one.
-    pub(super) const KEYS: [&'static str; 4] = ["auth.jwt.secret", "auth.jwt.public_key_file", "auth.jwt.jwks_file", "auth.jwt.jwks_url"];
+    pub(super) const KEYS: [&'static str; 4] =
+        ["auth.jwt.secret", "auth.jwt.public_key_file", "auth.jwt.jwks_file", "auth.jwt.jwks_url"];
 
     /// The key by which it was set.
     pub const fn key(&self) -> &'static str {
@@ -138,7 +139,8 @@ impl KeySource<'_> {
 }
 
 impl JwtSettings {
-    /// What signatures are checked with. There is exactly one in mode `jwt`, and any number in mode `none`, where none is used.
+    /// What signatures are checked with. There is exactly one in mode `jwt`, and any number in mode
+    /// `none`, where none is used.
     pub fn key_sources(&self) -> impl Iterator<Item = KeySource<'_>> {
         let secret = self.secret.as_ref().map(KeySource::Secret);
         let public_key_file = self.public_key_file.as_deref().map(KeySource::PublicKeyFile);
@@ -224,15 +226,19 @@ fn key_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.eq_ignore_ascii_case(SHA256_OF_NOTHING) {
-        return Err(D::Error::custom("the SHA-256 of the key; this one is of the empty text, which is no key"));
+        return Err(D::Error::custom(
+            "the SHA-256 of the key; this one is of the empty text, which is no key",
+        ));
     }
-    hex(text.as_bytes()).ok_or_else(|| D::Error::custom("the SHA-256 of the key, 64 hexadecimal digits"))
+    hex(text.as_bytes())
+        .ok_or_else(|| D::Error::custom("the SHA-256 of the key, 64 hexadecimal digits"))
 }
 
 fn hex(text: &[u8]) -> Option<[u8; 32]> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, rest) = text.as_chunks::<2>();
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
     if rest.is_empty() { bytes?.try_into().ok() } else { None }
 }
 

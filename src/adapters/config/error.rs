@@ -1,6 +1,7 @@
 //! What can be wrong with settings.
 //!
-//! Invariant: every message names the key, where its value came from, and what is allowed; none shows a secret.
+//! Invariant: every message names the key, where its value came from, and what is allowed; none
+//! shows a secret.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -75,7 +76,9 @@ pub enum ConfigError {
         mode_origin: Origin,
     },
     /// Mode `jwt` without a key to check tokens with, or with several.
-    #[error("`auth.mode` is \"jwt\" ({mode_origin}), which needs exactly one of {allowed}, but {found} set")]
+    #[error(
+        "`auth.mode` is \"jwt\" ({mode_origin}), which needs exactly one of {allowed}, but {found} set"
+    )]
     KeySources {
         /// Where the mode came from.
         mode_origin: Origin,
@@ -108,7 +111,9 @@ pub enum ConfigError {
         allowed: &'static str,
     },
     /// Two static keys of one name: the log couldn't tell them apart.
-    #[error("`auth.keys` ({origin}) has two keys of the name \"{name}\": each needs a name of its own")]
+    #[error(
+        "`auth.keys` ({origin}) has two keys of the name \"{name}\": each needs a name of its own"
+    )]
     DuplicateKeyName {
         /// The name.
         name: String,
@@ -123,7 +128,8 @@ pub enum ConfigError {
         /// What is wrong with them.
         source: InvalidRegistry,
     },
-    /// A value passed its check and still has no place in the settings, as a number that this machine's words can't hold.
+    /// A value passed its check and still has no place in the settings, as a number that this
+    /// machine's words can't hold.
     #[error("the settings don't fit this machine: {0}")]
     Extract(#[from] Box<figment::Error>),
 }

@@ -17,7 +17,9 @@ pub(super) fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 }
 
 /// A number of hours; none of them for no limit.
-pub(super) fn hours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn hours<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let hours: Option<u64> = not_zero(deserializer)?;
     Ok(hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600))))
 }
@@ -31,13 +33,17 @@ pub(super) fn not_zero<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default 
 }
 
 /// An address; nothing when it is empty.
-pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
 }
 
 /// A text that means nothing when it is empty.
-pub(super) fn not_empty<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn not_empty<'de, D: Deserializer<'de>, T: From<String>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok((!text.is_empty()).then(|| T::from(text)))
 }

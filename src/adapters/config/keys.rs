@@ -5,15 +5,19 @@ use super::{
     auth::{AuthSettings, JwtSettings},
     section::{Key, Section},
     settings::{
-        DiskSettings, EventsSettings, HubSettings, LimitsSettings, LogSettings, MemorySettings, MessagesSettings, NatsSettings,
-        PostgresSettings, RedisSettings, ServerSettings, SseSettings, TelemetrySettings,
+        DiskSettings, EventsSettings, HubSettings, LimitsSettings, LogSettings, MemorySettings,
+        MessagesSettings, NatsSettings, PostgresSettings, RedisSettings, ServerSettings,
+        SseSettings, TelemetrySettings,
     },
     validators,
 };
 use crate::domain::category::{CATEGORY_BYTES_MAX, Category};
 
 /// What a category may be.
-const PATTERNS: Allowed = texts("a list of event types, or beginnings of event types followed by `*`, each once", validators::patterns);
+const PATTERNS: Allowed = texts(
+    "a list of event types, or beginnings of event types followed by `*`, each once",
+    validators::patterns,
+);
 
 /// The section whose keys are the operator's own, with those that are there by default.
 pub(super) static CATEGORIES: Section = Section {
@@ -64,7 +68,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
 /// What the key of that name may be, if there is one.
 pub(super) fn allowed(name: &str) -> Option<&'static Allowed> {
     match name.split_once('.') {
-        Some((section, category)) if section == CATEGORIES.name => Category::parse(category).is_ok().then_some(&PATTERNS),
+        Some((section, category)) if section == CATEGORIES.name => {
+            Category::parse(category).is_ok().then_some(&PATTERNS)
+        }
         _ => all().find(|key| key.name == name).map(|key| &key.allowed),
     }
 }
@@ -80,7 +86,9 @@ pub(super) fn known_beside(name: &str) -> Vec<String> {
     loop {
         section = section.rsplit_once('.').map_or("", |(outer, _)| outer);
         if section == CATEGORIES.name {
-            return vec![format!("names of 1 to {CATEGORY_BYTES_MAX} characters of a-z, 0-9, '_' and '-'")];
+            return vec![format!(
+                "names of 1 to {CATEGORY_BYTES_MAX} characters of a-z, 0-9, '_' and '-'"
+            )];
         }
         if section.is_empty() || is_section(section) {
             break;

@@ -55,13 +55,22 @@ impl Layer {
                 let start = error.span().map_or(0, |span| span.start);
                 let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
                 let hint = if has_bare_word(text, line) { BARE_WORD } else { "" };
-                Err(ConfigError::Syntax { origin, line, message: error.message().replace('\n', ", ") + hint })
+                Err(ConfigError::Syntax {
+                    origin,
+                    line,
+                    message: error.message().replace('\n', ", ") + hint,
+                })
             }
         }
     }
 
     /// The value of an environment variable, for a key that there is.
-    pub(super) fn variable(variable: &str, key: &str, allowed: &Allowed, text: &str) -> Result<Self, ConfigError> {
+    pub(super) fn variable(
+        variable: &str,
+        key: &str,
+        allowed: &Allowed,
+        text: &str,
+    ) -> Result<Self, ConfigError> {
         let origin = Origin::Environment(variable.to_owned());
         let value = allowed.parse(without_line_end(text));
         check_value(key, &value, allowed, &origin)?;
@@ -75,10 +84,12 @@ const BARE_WORD: &str = " (a truth value is true or false; a text stands in quot
 
 fn has_bare_word(text: &str, line: usize) -> bool {
     let value = text.lines().nth(line.saturating_sub(1)).and_then(|line| line.split_once('='));
-    value.is_some_and(|(_, value)| value.trim_start().starts_with(|c: char| c.is_ascii_alphabetic()))
+    value
+        .is_some_and(|(_, value)| value.trim_start().starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// A text without the one line end that a file's last line has: it is no part of a secret that was made of a file.
+/// A text without the one line end that a file's last line has: it is no part of a secret that was
+/// made of a file.
 pub(super) fn without_line_end(text: &str) -> &str {
     text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text)
 }
@@ -89,7 +100,10 @@ fn drop_line_ends(section: &str, values: &mut Dict) {
         let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
         match (keys::allowed(&key), value) {
             (None, Value::Dict(_, values)) => drop_line_ends(&key, values),
-            (Some(Allowed::Secret | Allowed::Url { .. } | Allowed::Urls { .. }), Value::String(_, text)) => {
+            (
+                Some(Allowed::Secret | Allowed::Url { .. } | Allowed::Urls { .. }),
+                Value::String(_, text),
+            ) => {
                 text.truncate(without_line_end(text).len());
             }
             _ => {}
@@ -117,15 +131,24 @@ fn check_section(section: &str, values: &Dict, origin: &Origin) -> Result<(), Co
         let key = if section.is_empty() { name } else { format!("{section}.{name}") };
         match (keys::allowed(&key), value) {
             (Some(allowed), _) => check_value(&key, value, allowed, origin)?,
-            (None, Value::Dict(_, values)) if keys::is_section(&key) => check_section(&key, values, origin)?,
-            (None, _) if keys::is_section(&key) => return Err(bad_value(key, origin, "a single value".to_owned(), "a table")),
+            (None, Value::Dict(_, values)) if keys::is_section(&key) => {
+                check_section(&key, values, origin)?;
+            }
+            (None, _) if keys::is_section(&key) => {
+                return Err(bad_value(key, origin, "a single value".to_owned(), "a table"));
+            }
             (None, _) => return Err(unknown_key(key, origin.clone())),
         }
     }
     Ok(())
 }
 
-fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> Result<(), ConfigError> {
+fn check_value(
+    key: &str,
+    value: &Value,
+    allowed: &Allowed,
+    origin: &Origin,
+) -> Result<(), ConfigError> {
     if allowed.accepts(value) {
         return Ok(());
     }
@@ -136,20 +159,37 @@ fn check_value(key: &str, value: &Value, allowed: &Allowed, origin: &Origin) -> 
         // A key may have been put here instead of its hash.
         Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { .. } => MASK.to_owned(),
         Allowed::Url { .. } => listing::text(&allowed.masked(value)),
-        Allowed::Flag | Allowed::Number { .. } | Allowed::Ratio | Allowed::Text { .. } | Allowed::Texts { .. } => listing::text(value),
+        Allowed::Flag
+        | Allowed::Number { .. }
+        | Allowed::Ratio
+        | Allowed::Text { .. }
+        | Allowed::Texts { .. } => listing::text(value),
     };
     match (allowed, origin) {
-        (Allowed::Flag, Origin::Environment(_)) => Err(bad_value(key.to_owned(), origin, found, FLAGS)),
+        (Allowed::Flag, Origin::Environment(_)) => {
+            Err(bad_value(key.to_owned(), origin, found, FLAGS))
+        }
         _ => Err(bad_value(key.to_owned(), origin, found, allowed)),
     }
 }
 
-fn bad_value(key: String, origin: &Origin, found: String, allowed: &(impl ToString + ?Sized)) -> ConfigError {
+fn bad_value(
+    key: String,
+    origin: &Origin,
+    found: String,
+    allowed: &(impl ToString + ?Sized),
+) -> ConfigError {
     ConfigError::BadValue { key, origin: origin.clone(), found, allowed: allowed.to_string() }
 }
 
 /// What is wrong in a list of tables, with its place in the list.
-fn table_error(key: &str, value: &Value, allowed: &Allowed, error: &Error, origin: &Origin) -> ConfigError {
+fn table_error(
+    key: &str,
+    value: &Value,
+    allowed: &Allowed,
+    error: &Error,
+    origin: &Origin,
+) -> ConfigError {
     let mut place = key.to_owned();
     let mut culprit = Some(value);
     for part in &error.path {
@@ -166,12 +206,23 @@ fn table_error(key: &str, value: &Value, allowed: &Allowed, error: &Error, origi
     match &error.kind {
         Kind::UnknownField(_, known) => ConfigError::UnknownKey {
             known: known.iter().map(|name| (*name).to_owned()).collect(),
-            suggestion: nearest(error.path.last().map_or("", String::as_str), known.iter().copied()).map(str::to_owned),
+            suggestion: nearest(
+                error.path.last().map_or("", String::as_str),
+                known.iter().copied(),
+            )
+            .map(str::to_owned),
             key: place,
             origin: origin.clone(),
         },
-        Kind::MissingField(name) => bad_value(place, origin, format!("without `{name}`"), "a table { name, sha256, scopes }"),
-        Kind::Message(allowed) | Kind::InvalidType(_, allowed) => bad_value(place, origin, found, allowed),
+        Kind::MissingField(name) => bad_value(
+            place,
+            origin,
+            format!("without `{name}`"),
+            "a table { name, sha256, scopes }",
+        ),
+        Kind::Message(allowed) | Kind::InvalidType(_, allowed) => {
+            bad_value(place, origin, found, allowed)
+        }
         _ => bad_value(place, origin, found, allowed),
     }
 }

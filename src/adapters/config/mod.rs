@@ -1,14 +1,15 @@
 //! The settings: one document put together of layers, checked, and typed.
 //!
-//! Layers, each overriding the one before: the defaults, as `config/default.toml` has them; a file; the environment.
+//! Layers, each overriding the one before: the defaults, as `config/default.toml` has them; a file;
+//! the environment.
 //!
-//! Invariants: a [`Settings`] that exists has passed every rule, so that nothing inward of here checks a setting again;
-//! an unknown key or a bad value stops the start, also where a later layer would override it; a variable that only begins as
-//! ours do is warned of; of every value it is known
-//! where it came from; no secret is ever printed.
+//! Invariants: a [`Settings`] that exists has passed every rule, so that nothing inward of here
+//! checks a setting again; an unknown key or a bad value stops the start, also where a later layer
+//! would override it; a variable that only begins as ours do is warned of; of every value it is
+//! known where it came from; no secret is ever printed.
 //!
-//! Each key is declared once, with `section!`: its name, field, type, default, bounds and description. Merging, and the
-//! memory of what came from where, is figment's.
+//! Each key is declared once, with `section!`: its name, field, type, default, bounds and
+//! description. Merging, and the memory of what came from where, is figment's.
 
 mod allowed;
 mod auth;
@@ -45,9 +46,9 @@ pub use self::{
     origin::Origin,
     reference::reference,
     settings::{
-        Backend, CorsOrigins, DiskSettings, DiskSync, EventsSettings, HubSettings, LimitsSettings, LogFormat, LogSettings, MemorySettings,
-        MessagesSettings, NatsSettings, NatsStorage, PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings,
-        TelemetrySettings,
+        Backend, CorsOrigins, DiskSettings, DiskSync, EventsSettings, HubSettings, LimitsSettings,
+        LogFormat, LogSettings, MemorySettings, MessagesSettings, NatsSettings, NatsStorage,
+        PostgresSettings, RedisSettings, ServerSettings, Settings, SseSettings, TelemetrySettings,
     },
 };
 
@@ -63,7 +64,8 @@ pub struct Loaded {
 }
 
 impl Settings {
-    /// The defaults, and a text over them, without the environment: for programs that start a server of their own.
+    /// The defaults, and a text over them, without the environment: for programs that start a
+    /// server of their own.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -71,7 +73,8 @@ impl Settings {
         assemble(Some((Path::new("settings"), text)), [])
     }
 
-    /// Has what would be kept on disk be kept in memory instead: nothing is left behind when the process ends.
+    /// Has what would be kept on disk be kept in memory instead: nothing is left behind when the
+    /// process ends.
     pub fn keep_in_memory(&mut self) {
         for backend in [&mut self.events.backend, &mut self.messages.backend] {
             if *backend == Backend::Disk {
@@ -80,7 +83,8 @@ impl Settings {
         }
     }
 
-    /// Loads the settings: the defaults, then the file if there is one, then this process's environment.
+    /// Loads the settings: the defaults, then the file if there is one, then this process's
+    /// environment.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -88,7 +92,8 @@ impl Settings {
         match file {
             None => assemble(None, std::env::vars_os()),
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
                 assemble(Some((path, &text)), std::env::vars_os())
             }
         }
@@ -96,7 +101,10 @@ impl Settings {
 }
 
 /// Puts the layers together. File and environment are arguments, so that tests depend on neither.
-fn assemble(file: Option<(&Path, &str)>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, ConfigError> {
+fn assemble(
+    file: Option<(&Path, &str)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
     let mut figment = Figment::from(Layer::default_values()?);
     if let Some((path, text)) = file {
         figment = figment.merge(Layer::parse(Origin::File(path.to_owned()), text)?);
@@ -108,6 +116,7 @@ fn assemble(file: Option<(&Path, &str)>, environment: impl IntoIterator<Item = (
     rules::check_categories(&figment)?;
     let settings: Settings = figment.extract().map_err(Box::new)?;
     rules::check(&settings, &figment)?;
-    let warnings = environment.warning.into_iter().chain(warnings::of(&settings, &figment)).collect();
+    let warnings =
+        environment.warning.into_iter().chain(warnings::of(&settings, &figment)).collect();
     Ok(Loaded { settings, listing: Listing::of(&figment), warnings })
 }

@@ -1,10 +1,14 @@
 //! What a mistyped name may have meant.
 
-/// The known name that is most like the wanted one, if any is like it: almost the same letters, whatever stands between
-/// them, or the same last part in another section.
-pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+/// The known name that is most like the wanted one, if any is like it: almost the same letters,
+/// whatever stands between them, or the same last part in another section.
+pub(super) fn nearest<'a>(
+    wanted: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
     let wanted_letters = letters(wanted);
-    let (distance, name) = known.clone().map(|name| (distance(&wanted_letters, &letters(name)), name)).min()?;
+    let (distance, name) =
+        known.clone().map(|name| (distance(&wanted_letters, &letters(name)), name)).min()?;
     if distance <= (wanted_letters.len() / 4).max(1) {
         return Some(name);
     }
@@ -41,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_mistake_finds_what_was_meant() {
-        let known = ["sse.keepalive_seconds", "sse.retry_ms", "events.backend", "events.stream_maxlen"];
+        let known =
+            ["sse.keepalive_seconds", "sse.retry_ms", "events.backend", "events.stream_maxlen"];
         for (wanted, meant) in [
             ("sse.keepalive_secs", Some("sse.keepalive_seconds")),
             ("sse.KeepAliveSeconds", Some("sse.keepalive_seconds")),
@@ -57,7 +62,13 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (left, right, expected) in [("", "", 0), ("a", "", 1), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
+        for (left, right, expected) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("abc", "abc", 0),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+        ] {
             assert_eq!(distance(&letters(left), &letters(right)), expected, "{left} {right}");
         }
     }

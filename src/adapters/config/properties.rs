@@ -10,7 +10,16 @@ use super::{assemble, keys};
 fn name() -> impl Strategy<Value = String> {
     let known: Vec<String> = keys::all()
         .flat_map(|key| key.name.split('.').chain([key.name]))
-        .chain(["categories", "name", "sha256", "scopes", "x", "\"\"", "\"server.listen\"", "\"\\u0000\""])
+        .chain([
+            "categories",
+            "name",
+            "sha256",
+            "scopes",
+            "x",
+            "\"\"",
+            "\"server.listen\"",
+            "\"\\u0000\"",
+        ])
         .map(str::to_owned)
         .collect();
     prop_oneof![9 => proptest::sample::select(known), 1 => "[a-zA-Z_.]{1,12}"]
@@ -31,9 +40,11 @@ fn value() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+            proptest::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
             proptest::collection::vec((name(), inner), 0..3).prop_map(|fields| {
-                let fields: Vec<String> = fields.into_iter().map(|(name, value)| format!("{name} = {value}")).collect();
+                let fields: Vec<String> =
+                    fields.into_iter().map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("{{ {} }}", fields.join(", "))
             }),
         ]
@@ -49,7 +60,8 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 fn load(text: &str, environment: Vec<(String, String)>) {
-    let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment =
+        environment.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     match assemble(Some((Path::new("arbitrary.toml"), text)), environment) {
         Ok(loaded) => assert!(!loaded.listing.to_string().is_empty()),
         Err(error) => assert!(!error.to_string().is_empty()),

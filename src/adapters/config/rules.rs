@@ -13,17 +13,20 @@ use super::{
 };
 use crate::domain::{category::InvalidRegistry, secret::weakness};
 
-/// Checks that the categories of all layers go together. It comes before the settings are typed, which would hide whose
-/// mistake it is.
+/// Checks that the categories of all layers go together. It comes before the settings are typed,
+/// which would hide whose mistake it is.
 pub(super) fn check_categories(figment: &Figment) -> Result<(), ConfigError> {
-    let categories: BTreeMap<String, Vec<String>> = figment.extract_inner(keys::CATEGORIES.name).map_err(Box::new)?;
+    let categories: BTreeMap<String, Vec<String>> =
+        figment.extract_inner(keys::CATEGORIES.name).map_err(Box::new)?;
     let Err(source) = build_registry(&categories) else { return Ok(()) };
     let culprits = match &source {
         InvalidRegistry::Name(name) => vec![name],
         InvalidRegistry::Pattern { category, .. } => vec![category],
         InvalidRegistry::Ambiguous { first, second, .. } => vec![first, second],
     };
-    let origins = culprits.into_iter().map(|name| format!("{name}: {}", Origin::of(figment, &format!("{}.{name}", keys::CATEGORIES.name))));
+    let origins = culprits.into_iter().map(|name| {
+        format!("{name}: {}", Origin::of(figment, &format!("{}.{name}", keys::CATEGORIES.name)))
+    });
     Err(ConfigError::Categories { origins: origins.collect::<Vec<_>>().join(", "), source })
 }
 
@@ -36,7 +39,10 @@ pub(super) fn check(settings: &Settings, figment: &Figment) -> Result<(), Config
     }
     let mut names = BTreeSet::new();
     match settings.auth.keys.iter().find(|key| !names.insert(&key.name)) {
-        Some(key) => Err(ConfigError::DuplicateKeyName { name: key.name.clone(), origin: Origin::of(figment, "auth.keys") }),
+        Some(key) => Err(ConfigError::DuplicateKeyName {
+            name: key.name.clone(),
+            origin: Origin::of(figment, "auth.keys"),
+        }),
         None => Ok(()),
     }
 }
@@ -46,12 +52,19 @@ fn check_open(settings: &Settings, figment: &Figment) -> Result<(), ConfigError>
         return Ok(());
     }
     let server = &settings.server;
-    let listeners = [("server.listen", Some(server.listen)), ("server.ops_listen", server.ops_listen)];
+    let listeners =
+        [("server.listen", Some(server.listen)), ("server.ops_listen", server.ops_listen)];
     for (key, address) in listeners {
         // An IPv4 address may be written as an IPv6 one.
-        if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) {
+        if let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback())
+        {
             let address_origin = Origin::of(figment, key);
-            return Err(ConfigError::Insecure { key, address, address_origin, mode_origin: Origin::of(figment, "auth.mode") });
+            return Err(ConfigError::Insecure {
+                key,
+                address,
+                address_origin,
+                mode_origin: Origin::of(figment, "auth.mode"),
+            });
         }
     }
     Ok(())
@@ -61,9 +74,10 @@ fn check_open(settings: &Settings, figment: &Figment) -> Result<(), ConfigError>
 fn check_secret(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> {
     let jwt = &settings.auth.jwt;
     match jwt.secret.as_ref().map(Secret::reveal).and_then(weakness) {
-        Some(weakness) if !jwt.allow_weak_secret => {
-            Err(ConfigError::WeakSecret { origin: Origin::of(figment, "auth.jwt.secret"), weakness })
-        }
+        Some(weakness) if !jwt.allow_weak_secret => Err(ConfigError::WeakSecret {
+            origin: Origin::of(figment, "auth.jwt.secret"),
+            weakness,
+        }),
         _ => Ok(()),
     }
 }
@@ -72,12 +86,18 @@ fn check_jwt(settings: &Settings, figment: &Figment) -> Result<(), ConfigError> 
     let jwt = &settings.auth.jwt;
     let sources: Vec<KeySource<'_>> = jwt.key_sources().collect();
     let [source] = sources.as_slice() else {
-        let found: Vec<String> =
-            sources.iter().map(|source| format!("`{}` ({})", source.key(), Origin::of(figment, source.key()))).collect();
+        let found: Vec<String> = sources
+            .iter()
+            .map(|source| format!("`{}` ({})", source.key(), Origin::of(figment, source.key())))
+            .collect();
         return Err(ConfigError::KeySources {
             mode_origin: Origin::of(figment, "auth.mode"),
             allowed: KeySource::KEYS.map(|key| format!("`{key}`")).join(", "),
-            found: if found.is_empty() { "none is".to_owned() } else { format!("{} are", found.join(" and ")) },
+            found: if found.is_empty() {
+                "none is".to_owned()
+            } else {
+                format!("{} are", found.join(" and "))
+            },
         });
     };
     // A public key taken for a secret would let anybody sign.

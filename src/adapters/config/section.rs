@@ -1,7 +1,7 @@
 //! How a section of the settings is declared: once, with all that is to be known of each key.
 //!
-//! Invariant: a field of a settings struct, its key's name, default, bounds and description come of one declaration;
-//! `config/default.toml` and `docs/settings.md` are printed from it.
+//! Invariant: a field of a settings struct, its key's name, default, bounds and description come of
+//! one declaration; `config/default.toml` and `docs/settings.md` are printed from it.
 
 use super::allowed::Allowed;
 
@@ -36,8 +36,8 @@ impl Key {
     }
 }
 
-/// Declares a section: the struct that its settings are read into, and as its constant `SECTION` what the rest of this
-/// module knows about it.
+/// Declares a section: the struct that its settings are read into, and as its constant `SECTION`
+/// what the rest of this module knows about it.
 ///
 /// ```text
 /// section! {
@@ -54,7 +54,8 @@ impl Key {
 /// }
 /// ```
 ///
-/// `as` stands where the key's name has a unit and the field's type makes it needless (`drain_seconds`, a `Duration`).
+/// `as` stands where the key's name has a unit and the field's type makes it needless
+/// (`drain_seconds`, a `Duration`).
 macro_rules! section {
     (
         $(#[doc = $about:literal])*

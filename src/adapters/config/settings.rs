@@ -16,9 +16,11 @@ use super::{
 };
 use crate::domain::category::{InvalidRegistry, Registry};
 
-const BACKEND: Allowed = text("\"memory\", \"disk\", \"redis\", \"nats\" or \"postgres\"", fits::<Backend>);
-const LIMITS_BACKEND: Allowed =
-    text("\"memory\", \"redis\", \"nats\" or \"postgres\"", |value| fits::<Backend>(value) && value.as_str() != Some(Backend::Disk.name()));
+const BACKEND: Allowed =
+    text("\"memory\", \"disk\", \"redis\", \"nats\" or \"postgres\"", fits::<Backend>);
+const LIMITS_BACKEND: Allowed = text("\"memory\", \"redis\", \"nats\" or \"postgres\"", |value| {
+    fits::<Backend>(value) && value.as_str() != Some(Backend::Disk.name())
+});
 
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -403,7 +405,8 @@ section! {
     }
 }
 
-/// What an adapter talks to. Backends of the contract that this version lacks are refused when settings are read.
+/// What an adapter talks to. Backends of the contract that this version lacks are refused when
+/// settings are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
@@ -460,27 +463,41 @@ impl<'de> Deserialize<'de> for CorsOrigins {
         if texts == ["*"] {
             return Ok(Self::Any);
         }
-        let origins: Option<Vec<HeaderValue>> = texts.iter().map(|text| cors_origin(text)).collect();
+        let origins: Option<Vec<HeaderValue>> =
+            texts.iter().map(|text| cors_origin(text)).collect();
         origins.map(Self::Only).ok_or_else(|| D::Error::custom("not an origin"))
     }
 }
 
-/// An origin as browsers send it: scheme, host, and the port unless it is the scheme's own; no path, not even `/`.
+/// An origin as browsers send it: scheme, host, and the port unless it is the scheme's own; no
+/// path, not even `/`.
 fn cors_origin(text: &str) -> Option<HeaderValue> {
     let (scheme, host) = text.split_once("://")?;
-    let allowed_in_host = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'*' | b',');
+    let allowed_in_host = |b: u8| {
+        b.is_ascii_graphic()
+            && !b.is_ascii_uppercase()
+            && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'*' | b',')
+    };
     let scheme_is_good = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.'));
+        && scheme.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.')
+        });
     if !scheme_is_good || host.is_empty() || !host.bytes().all(allowed_in_host) {
         return None;
     }
     HeaderValue::from_str(text).ok()
 }
 
-/// The registry of `[categories]`. A category without patterns is none: that is how a layer removes one.
-pub(super) fn build_registry(categories: &BTreeMap<String, Vec<String>>) -> Result<Registry, InvalidRegistry> {
+/// The registry of `[categories]`. A category without patterns is none: that is how a layer removes
+/// one.
+pub(super) fn build_registry(
+    categories: &BTreeMap<String, Vec<String>>,
+) -> Result<Registry, InvalidRegistry> {
     Registry::build(
-        categories.iter().filter(|(_, patterns)| !patterns.is_empty()).map(|(name, patterns)| (name.as_str(), patterns.as_slice())),
+        categories
+            .iter()
+            .filter(|(_, patterns)| !patterns.is_empty())
+            .map(|(name, patterns)| (name.as_str(), patterns.as_slice())),
     )
 }
 

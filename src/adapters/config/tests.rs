@@ -20,7 +20,8 @@ const POSTGRES_FILE: &str = include_str!("../../../config/postgres.toml");
 const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
-    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let environment =
+        environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     assemble(Some((Path::new("rejoin.toml"), text)), environment)
 }
 
@@ -53,7 +54,8 @@ fn the_default_file_has_every_key_and_nothing_else() {
     found.retain(|key| !key.starts_with("categories."));
     let known: BTreeSet<String> = keys::all().map(|key| key.name.to_owned()).collect();
     assert_eq!(found, known);
-    // Fields have no defaults of their own and know no other key: that this loads shows that they are the same, too.
+    // Fields have no defaults of their own and know no other key: that this loads shows that they
+    // are the same, too.
     settings("", &[]);
 }
 
@@ -65,7 +67,11 @@ fn the_default_file_says_of_every_key_what_it_does_and_may_be() {
         let lines: Vec<&str> = body.lines().collect();
         let at = lines.iter().position(|line| line.starts_with(&format!("{name} = "))).unwrap();
         let comment = lines[at - 1];
-        assert!(comment.starts_with("# ") && !lines[..at].iter().any(|line| line.starts_with('[')), "{}", key.name);
+        assert!(
+            comment.starts_with("# ") && !lines[..at].iter().any(|line| line.starts_with('[')),
+            "{}",
+            key.name
+        );
         assert!(comment.contains(key.legacy.unwrap_or("")), "{}", key.name);
         if let allowed::Allowed::Number { min, max } = key.allowed {
             assert!(comment.contains(&format!("{min} to {max}")), "{}", key.name);
@@ -85,8 +91,12 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.events.replay_max_age, Some(Duration::from_hours(48)));
     assert_eq!(settings.events.replay_budget_requests_per_window, Some(30));
     assert_eq!((settings.auth.mode, settings.auth.jwt.secret), (AuthMode::None, None));
-    assert_eq!((settings.auth.jwt.leeway, settings.auth.jwt.require_exp), (Duration::from_secs(5), true));
-    let names: Vec<&str> = settings.categories.names().map(crate::domain::category::Category::as_str).collect();
+    assert_eq!(
+        (settings.auth.jwt.leeway, settings.auth.jwt.require_exp),
+        (Duration::from_secs(5), true)
+    );
+    let names: Vec<&str> =
+        settings.categories.names().map(crate::domain::category::Category::as_str).collect();
     assert_eq!(names, ["ai", "data_sync", "import", "portfolio", "provider", "security"]);
 }
 
@@ -126,9 +136,15 @@ fn the_legacy_names_are_those_of_the_contract() {
         ],
     );
     assert!(!settings.sse.push_enabled);
-    assert_eq!((settings.sse.keepalive, settings.sse.max_concurrent_per_user), (Duration::from_secs(1), None));
+    assert_eq!(
+        (settings.sse.keepalive, settings.sse.max_concurrent_per_user),
+        (Duration::from_secs(1), None)
+    );
     assert_eq!((settings.events.stream_maxlen, settings.events.replay_max_per_request), (3, 4));
-    assert_eq!((settings.events.replay_max_age, settings.events.replay_budget_requests_per_window), (None, None));
+    assert_eq!(
+        (settings.events.replay_max_age, settings.events.replay_budget_requests_per_window),
+        (None, None)
+    );
     assert_eq!(settings.events.replay_budget_window, Duration::from_secs(7));
 }
 
@@ -157,9 +173,17 @@ fn a_variable_means_what_its_key_says() {
         ("n", false),
         ("N", false),
     ] {
-        assert_eq!(settings("", &[("ENABLE_SSE_PUSH", spelling)]).sse.push_enabled, expected, "{spelling}");
+        assert_eq!(
+            settings("", &[("ENABLE_SSE_PUSH", spelling)]).sse.push_enabled,
+            expected,
+            "{spelling}"
+        );
     }
-    for secret in ["12345678901234567890123456789012", "true-or-false-true-or-false-true", "[a,b]{c=1}\"quoted\"  with spaces  "] {
+    for secret in [
+        "12345678901234567890123456789012",
+        "true-or-false-true-or-false-true",
+        "[a,b]{c=1}\"quoted\"  with spaces  ",
+    ] {
         let settings = settings("", &[("REJOIN_AUTH__JWT__SECRET", secret)]);
         assert_eq!(settings.auth.jwt.secret.unwrap().reveal(), secret);
     }
@@ -167,13 +191,24 @@ fn a_variable_means_what_its_key_says() {
         assert_eq!(settings("", &[("REJOIN_LOG__LEVEL", level)]).log.level, level);
     }
     for issuer in ["true", "1", "1.5", "[]", "{}", "'x'"] {
-        assert_eq!(settings("", &[("REJOIN_AUTH__JWT__ISSUER", issuer)]).auth.jwt.issuer.unwrap(), issuer);
+        assert_eq!(
+            settings("", &[("REJOIN_AUTH__JWT__ISSUER", issuer)]).auth.jwt.issuer.unwrap(),
+            issuer
+        );
     }
-    for list in ["http://a,https://b:1", " http://a , https://b:1 ,", "[\"http://a\", 'https://b:1']"] {
-        let CorsOrigins::Only(origins) = settings("", &[("REJOIN_SERVER__CORS_ORIGINS", list)]).server.cors_origins else { unreachable!() };
+    for list in
+        ["http://a,https://b:1", " http://a , https://b:1 ,", "[\"http://a\", 'https://b:1']"]
+    {
+        let CorsOrigins::Only(origins) =
+            settings("", &[("REJOIN_SERVER__CORS_ORIGINS", list)]).server.cors_origins
+        else {
+            unreachable!()
+        };
         assert_eq!(origins, ["http://a", "https://b:1"]);
     }
-    let keys = format!("[{{ name = \"ci\", sha256 = \"{HASH}\", scopes = [\"admin\", \"events:publish\"] }}]");
+    let keys = format!(
+        "[{{ name = \"ci\", sha256 = \"{HASH}\", scopes = [\"admin\", \"events:publish\"] }}]"
+    );
     let key = settings("", &[("REJOIN_AUTH__KEYS", &keys)]).auth.keys.remove(0);
     assert_eq!((key.sha256[1], key.sha256[31]), (0x11, 0xff));
     assert_eq!(key.scopes, BTreeSet::from([Scope::Admin, Scope::EventsPublish]));
@@ -181,9 +216,13 @@ fn a_variable_means_what_its_key_says() {
 
 #[test]
 fn categories_join_replace_and_remove() {
-    let settings =
-        settings("[categories]\nai = [\"llm.*\"]\nportfolio = []\nmine = [\"x\"]", &[("REJOIN_CATEGORIES__DATA_SYNC", "a.*,b.*")]);
-    let category = |text: &str| settings.categories.category_of(&EventType::parse(text).unwrap()).map(ToString::to_string);
+    let settings = settings(
+        "[categories]\nai = [\"llm.*\"]\nportfolio = []\nmine = [\"x\"]",
+        &[("REJOIN_CATEGORIES__DATA_SYNC", "a.*,b.*")],
+    );
+    let category = |text: &str| {
+        settings.categories.category_of(&EventType::parse(text).unwrap()).map(ToString::to_string)
+    };
     assert_eq!(category("llm.done").as_deref(), Some("ai"));
     assert_eq!(category("ai.done"), None);
     assert_eq!(category("b.done").as_deref(), Some("data_sync"));
@@ -194,15 +233,20 @@ fn categories_join_replace_and_remove() {
 
 #[test]
 fn the_listing_is_an_account_for_people() {
-    let listing = load("[log]\nlevel = \"debug\"", &[("REJOIN_CATEGORIES__AI", "a,b")]).unwrap().listing;
+    let listing =
+        load("[log]\nlevel = \"debug\"", &[("REJOIN_CATEGORIES__AI", "a,b")]).unwrap().listing;
     let text = listing.to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), keys::all().count() + 6);
     assert!(
-        lines[0].starts_with("server.listen  ") && lines[0].ends_with("= \"127.0.0.1:8080\"                          # default"),
+        lines[0].starts_with("server.listen  ")
+            && lines[0].ends_with("= \"127.0.0.1:8080\"                          # default"),
         "{text}"
     );
-    assert!(text.contains("= [\"a\", \"b\"]") && text.contains("# environment REJOIN_CATEGORIES__AI"), "{text}");
+    assert!(
+        text.contains("= [\"a\", \"b\"]") && text.contains("# environment REJOIN_CATEGORIES__AI"),
+        "{text}"
+    );
     assert_eq!(line(&listing, "log.level").origin, Origin::File("rejoin.toml".into()));
     // Every line is TOML.
     Toml::from_str::<Dict>(&text).unwrap();
@@ -221,7 +265,9 @@ fn a_process_loads_its_file_and_its_environment() {
         let settings = Settings::load(Some(&path)).map_err(|error| error.to_string())?.settings;
         assert_eq!((settings.server.listen.port(), settings.log.format), (1, LogFormat::Json));
         let missing = jail.directory().join("missing.toml");
-        assert!(matches!(Settings::load(Some(&missing)), Err(ConfigError::Read { path, .. }) if path == missing));
+        assert!(
+            matches!(Settings::load(Some(&missing)), Err(ConfigError::Read { path, .. }) if path == missing)
+        );
         assert!(Settings::load(None).is_ok());
         Ok(())
     });
@@ -231,7 +277,10 @@ fn a_process_loads_its_file_and_its_environment() {
 fn each_ready_file_chooses_its_backend_for_everything() {
     for (file, backend) in [(REDIS_FILE, Backend::Redis), (POSTGRES_FILE, Backend::Postgres)] {
         let settings = settings(file, &[]);
-        assert_eq!([settings.events.backend, settings.messages.backend, settings.limits.backend], [backend; 3]);
+        assert_eq!(
+            [settings.events.backend, settings.messages.backend, settings.limits.backend],
+            [backend; 3]
+        );
     }
 }
 
@@ -250,7 +299,8 @@ fn a_password_in_a_url_is_never_shown() {
     assert!(!refusal("", &[("REJOIN_REDIS__URL", "http://user:pass@host")]).contains("pass@"));
     // Its parts can't be told apart: the password may end with the host of that name.
     for odd in ["?", "#", "/", "\\"] {
-        let message = refusal("", &[("REJOIN_REDIS__URL", &format!("redis://user:hush{odd}hush@host"))]);
+        let message =
+            refusal("", &[("REJOIN_REDIS__URL", &format!("redis://user:hush{odd}hush@host"))]);
         assert!(message.contains("percent-encoded") && !message.contains("hush"), "{message}");
     }
     for key in ["auth.jwt.jwks_url", "telemetry.otlp_endpoint"] {
@@ -259,7 +309,11 @@ fn a_password_in_a_url_is_never_shown() {
         assert_eq!(line(&loaded.listing, key).value, "\"https://host/path?********\"");
         assert!(!format!("{:?}", loaded.settings).contains("hush"));
         let message = refusal("", &[(&variable, "https://hush:hush@host/path")]);
-        assert!(message.contains("`https://********@host/path`") || message.contains("\"https://********@host/path\""), "{message}");
+        assert!(
+            message.contains("`https://********@host/path`")
+                || message.contains("\"https://********@host/path\""),
+            "{message}"
+        );
         assert!(!message.contains("hush"), "{message}");
     }
 }
@@ -278,17 +332,37 @@ fn what_other_programs_write_for_a_backends_scheme_is_understood() {
                 "postgres+asyncpg",
                 "postgresql+pg8000",
             ][..],
-            &["mysql", "postgresql+", "postgres+a b", "mysql+psycopg", "jdbc:postgresql", "Postgres"][..],
+            &[
+                "mysql",
+                "postgresql+",
+                "postgres+a b",
+                "mysql+psycopg",
+                "jdbc:postgresql",
+                "Postgres",
+            ][..],
         ),
         (
             "redis.url",
-            &["redis", "rediss", "redis+tls", "redis+ssl", "valkey", "valkeys", "unix", "redis+unix", "valkey+unix"],
+            &[
+                "redis",
+                "rediss",
+                "redis+tls",
+                "redis+ssl",
+                "valkey",
+                "valkeys",
+                "unix",
+                "redis+unix",
+                "valkey+unix",
+            ],
             &["http", "redis+sentinel", "redis+cluster", "sentinel", "redis+"],
         ),
     ] {
         let variable = keys::variable(key);
         for scheme in schemes {
-            assert!(load("", &[(&variable, &format!("{scheme}://u:p%40@h/0"))]).is_ok(), "{scheme}");
+            assert!(
+                load("", &[(&variable, &format!("{scheme}://u:p%40@h/0"))]).is_ok(),
+                "{scheme}"
+            );
         }
         for scheme in strangers {
             let message = refusal("", &[(&variable, &format!("{scheme}://u:p@h/0"))]);

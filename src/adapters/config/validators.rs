@@ -9,7 +9,9 @@ use super::allowed::fits;
 use crate::{adapters::shown_url::is_ambiguous, domain::category::Registry};
 
 pub(super) fn patterns(value: &Value) -> bool {
-    value.deserialize::<Vec<String>>().is_ok_and(|patterns| Registry::build([("any", patterns.as_slice())]).is_ok())
+    value
+        .deserialize::<Vec<String>>()
+        .is_ok_and(|patterns| Registry::build([("any", patterns.as_slice())]).is_ok())
 }
 
 /// A name that needs no quotes, and leaves room for a suffix.
@@ -23,9 +25,11 @@ pub(super) fn schema(value: &Value) -> bool {
     })
 }
 
-/// What NATS takes in the name of a stream, and as a token of a subject, without need of escapes anywhere.
+/// What NATS takes in the name of a stream, and as a token of a subject, without need of escapes
+/// anywhere.
 fn is_nats_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 pub(super) fn stream_name(value: &Value) -> bool {
@@ -42,14 +46,28 @@ pub(super) fn domain(value: &Value) -> bool {
 
 /// The driver's own, and what other programs write for the same: `+tls` and `+ssl` for TLS.
 pub(super) fn redis_scheme(scheme: &str) -> bool {
-    const SCHEMES: [&str; 9] = ["redis", "rediss", "redis+tls", "redis+ssl", "valkey", "valkeys", "redis+unix", "valkey+unix", "unix"];
+    const SCHEMES: [&str; 9] = [
+        "redis",
+        "rediss",
+        "redis+tls",
+        "redis+ssl",
+        "valkey",
+        "valkeys",
+        "redis+unix",
+        "valkey+unix",
+        "unix",
+    ];
     SCHEMES.contains(&scheme)
 }
 
-/// `postgres` or `postgresql`, alone or as SQLAlchemy writes it: with the driver that another program uses.
+/// `postgres` or `postgresql`, alone or as SQLAlchemy writes it: with the driver that another
+/// program uses.
 pub(super) fn postgres_scheme(scheme: &str) -> bool {
     let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, "any"));
-    let is_name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let is_name = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
     matches!(dialect, "postgres" | "postgresql") && is_name(driver)
 }
 
@@ -73,15 +91,27 @@ pub(super) fn cookie(value: &Value) -> bool {
 
 pub(super) fn http_url(value: &Value) -> bool {
     // A password in it would be shown by `rejoin config`.
-    let is_plain = |authority: &http::uri::Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
-    let good = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(is_plain);
-    value.as_str().is_some_and(|text| text.is_empty() || (!is_ambiguous(text) && text.parse().is_ok_and(|uri| good(&uri))))
+    let is_plain = |authority: &http::uri::Authority| {
+        !authority.host().is_empty() && !authority.as_str().contains('@')
+    };
+    let good = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some_and(is_plain)
+    };
+    value.as_str().is_some_and(|text| {
+        text.is_empty() || (!is_ambiguous(text) && text.parse().is_ok_and(|uri| good(&uri)))
+    })
 }
 
 pub(super) fn directives(value: &Value) -> bool {
-    // A filter takes any other single word for the name of a module, so that a mistyped level would log nothing.
-    let is_explicit =
-        |part: &str| part.contains(['=', '[', ']']) || (!part.trim().is_empty() && part.trim().parse::<LevelFilter>().is_ok());
-    // tracing-subscriber 0.3.23 panics on a directive with white space before a letter that takes several bytes.
-    value.as_str().is_some_and(|text| text.is_ascii() && text.split(',').all(is_explicit) && EnvFilter::try_new(text).is_ok())
+    // A filter takes any other single word for the name of a module, so that a mistyped level would
+    // log nothing.
+    let is_explicit = |part: &str| {
+        part.contains(['=', '[', ']'])
+            || (!part.trim().is_empty() && part.trim().parse::<LevelFilter>().is_ok())
+    };
+    // tracing-subscriber 0.3.23 panics on a directive with white space before a letter that takes
+    // several bytes.
+    value.as_str().is_some_and(|text| {
+        text.is_ascii() && text.split(',').all(is_explicit) && EnvFilter::try_new(text).is_ok()
+    })
 }

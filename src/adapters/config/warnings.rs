@@ -1,4 +1,5 @@
-//! What does not stop the start, and is better known: one line each, for the log and for `rejoin config`.
+//! What does not stop the start, and is better known: one line each, for the log and for `rejoin
+//! config`.
 
 use figment::Figment;
 
@@ -15,7 +16,9 @@ const HEEDED_BY_MODE_NONE: [&str; 2] = ["auth.mode", "auth.allow_insecure"];
 
 /// What the operator should know of settings that have passed every rule.
 pub(super) fn of(settings: &Settings, figment: &Figment) -> impl Iterator<Item = String> {
-    [ignored(settings, figment), every_origin(settings, figment), weak_secret(settings, figment)].into_iter().flatten()
+    [ignored(settings, figment), every_origin(settings, figment), weak_secret(settings, figment)]
+        .into_iter()
+        .flatten()
 }
 
 /// Settings that say how tokens are checked, where none is.
@@ -23,8 +26,12 @@ fn ignored(settings: &Settings, figment: &Figment) -> Option<String> {
     if settings.auth.mode != AuthMode::None {
         return None;
     }
-    let of_auth = keys::all().map(|key| key.name).filter(|name| name.starts_with("auth.") && !HEEDED_BY_MODE_NONE.contains(name));
-    let set = of_auth.map(|name| (name, Origin::of(figment, name))).filter(|(_, origin)| *origin != Origin::Default);
+    let of_auth = keys::all()
+        .map(|key| key.name)
+        .filter(|name| name.starts_with("auth.") && !HEEDED_BY_MODE_NONE.contains(name));
+    let set = of_auth
+        .map(|name| (name, Origin::of(figment, name)))
+        .filter(|(_, origin)| *origin != Origin::Default);
     let names: Vec<String> = set.map(|(name, origin)| format!("`{name}` ({origin})")).collect();
     (!names.is_empty()).then(|| {
         format!(
@@ -36,7 +43,8 @@ fn ignored(settings: &Settings, figment: &Figment) -> Option<String> {
 
 /// Every page that a browser has open could then read and publish as user `local`.
 fn every_origin(settings: &Settings, figment: &Figment) -> Option<String> {
-    let is_open = settings.auth.mode == AuthMode::None && settings.server.cors_origins == CorsOrigins::Any;
+    let is_open =
+        settings.auth.mode == AuthMode::None && settings.server.cors_origins == CorsOrigins::Any;
     is_open.then(|| {
         format!(
             "`server.cors_origins` is [\"*\"] ({}) and `auth.mode` is \"none\": every page that a browser on this machine has open may read, \

@@ -53,7 +53,8 @@ impl Archive for DiskLog {
 
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {
         let restore = move |store: &Store| {
-            let restore_all = |rows: &mut Draft| parts.iter().map(|part| restore(rows, part)).collect();
+            let restore_all =
+                |rows: &mut Draft| parts.iter().map(|part| restore(rows, part)).collect();
             store.write(restore_all, |_| {})
         };
         with_store(&self.store, "restore topics", None, restore).await
@@ -100,7 +101,12 @@ fn restore(rows: &mut Draft, part: &Part) -> Result<Restored, Failure> {
         (Some(Fit::First | Fit::Next), _) => {
             rows.put(
                 keys::COMMON,
-                Common { next_number: common.next_number + 1, origin: common.origin.min(part.origin), ..common }.encode(),
+                Common {
+                    next_number: common.next_number + 1,
+                    origin: common.origin.min(part.origin),
+                    ..common
+                }
+                .encode(),
             );
             TopicRow { number: common.next_number, entries: 0, floor: part.after, head: part.after }
         }
@@ -109,7 +115,10 @@ fn restore(rows: &mut Draft, part: &Part) -> Result<Restored, Failure> {
     for entry in &part.entries {
         if topic.entries == 0 {
             topic.floor = topic.head;
-            rows.put(keys::age(Timestamp::from_ms(entry.id.major()), topic.number), part.user.as_str().to_owned());
+            rows.put(
+                keys::age(Timestamp::from_ms(entry.id.major()), topic.number),
+                part.user.as_str().to_owned(),
+            );
         }
         let text = stored_event::encode(&topic_name, &entry.event);
         rows.put(keys::entry(topic.number, entry.id), keys::entry_value(topic.head, &text));

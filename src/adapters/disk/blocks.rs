@@ -1,11 +1,12 @@
 //! The file under the table of rows, in blocks with checksums.
 //!
-//! redb checks its own checksums only where it repairs a file after a crash, and may panic on a page that was altered. Here each block is
-//! checked whenever it is read, so that damage is an error at once and never a wrong answer.
+//! redb checks its own checksums only where it repairs a file after a crash, and may panic on a
+//! page that was altered. Here each block is checked whenever it is read, so that damage is an
+//! error at once and never a wrong answer.
 //!
-//! Invariants: block 0 is redb's header, which has checksums of its own and is written in parts; every other block of the file has its
-//! checksum right behind it, so that a write that is torn harms the blocks that it writes and no other; a block of zeros that was
-//! never written is whole.
+//! Invariants: block 0 is redb's header, which has checksums of its own and is written in parts;
+//! every other block of the file has its checksum right behind it, so that a write that is torn
+//! harms the blocks that it writes and no other; a block of zeros that was never written is whole.
 
 use std::{io, sync::Arc};
 
@@ -35,13 +36,20 @@ const fn place(number: u64) -> u64 {
 }
 
 fn damaged(number: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("block {number} is damaged: its checksum is wrong"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("block {number} is damaged: its checksum is wrong"),
+    )
 }
 
 /// The number of the block at an offset where one begins.
 fn number_of(offset: u64, len: usize) -> io::Result<u64> {
     let whole = offset.is_multiple_of(BLOCK as u64) && len.is_multiple_of(BLOCK);
-    if whole { Ok(offset / BLOCK as u64) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "only whole blocks are kept")) }
+    if whole {
+        Ok(offset / BLOCK as u64)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "only whole blocks are kept"))
+    }
 }
 
 impl Blocks {
@@ -49,7 +57,9 @@ impl Blocks {
         let count = out.len() / BLOCK;
         let mut stored = vec![0; count * STRIDE];
         self.0.read_at(place(first), &mut stored)?;
-        for ((number, block), stored) in (first..).zip(out.chunks_exact_mut(BLOCK)).zip(stored.chunks_exact(STRIDE)) {
+        for ((number, block), stored) in
+            (first..).zip(out.chunks_exact_mut(BLOCK)).zip(stored.chunks_exact(STRIDE))
+        {
             let (content, sum) = stored.split_at(BLOCK);
             block.copy_from_slice(content);
             let is_new = || stored.iter().all(|byte| *byte == 0);

@@ -36,7 +36,9 @@ pub(super) enum Failure {
     #[error("the table failed: {0}")]
     Table(#[source] Box<redb::Error>),
     /// Another version wrote it.
-    #[error("it has format {0}, and this version of Rejoin knows {FORMAT}: use the version that wrote it")]
+    #[error(
+        "it has format {0}, and this version of Rejoin knows {FORMAT}: use the version that wrote it"
+    )]
     OtherFormat(u64),
     /// A row can't be read.
     #[error(transparent)]
@@ -68,9 +70,15 @@ impl Failure {
     }
 
     /// As callers are told it.
-    pub(super) fn into_backend_error(self, context: &'static str, topic: Option<&Topic>) -> BackendError {
+    pub(super) fn into_backend_error(
+        self,
+        context: &'static str,
+        topic: Option<&Topic>,
+    ) -> BackendError {
         let kind = match (&self, topic) {
-            (Self::Damaged(_), Some(topic)) => return BackendError::damaged(context, topic.clone(), self),
+            (Self::Damaged(_), Some(topic)) => {
+                return BackendError::damaged(context, topic.clone(), self);
+            }
             (Self::Full, _) => BackendErrorKind::Full,
             (Self::Unsafe(_), _) => BackendErrorKind::Disconnected,
             _ => BackendErrorKind::Unavailable,

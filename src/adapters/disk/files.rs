@@ -1,7 +1,8 @@
-//! What the store asks of a file system: one directory, its files, and when what was written is safe.
+//! What the store asks of a file system: one directory, its files, and when what was written is
+//! safe.
 //!
-//! Invariant: nothing else here touches the file system, so that tests can put a disk of their own under the store, one that forgets
-//! whatever was not synced.
+//! Invariant: nothing else here touches the file system, so that tests can put a disk of their own
+//! under the store, one that forgets whatever was not synced.
 
 use std::{
     fmt::Debug,
@@ -84,7 +85,8 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Waits until what was written stays so over a loss of power.
     ///
     /// # Errors
-    /// Those of the file system. What had been written since the last sync may be lost, though it can still be read.
+    /// Those of the file system. What had been written since the last sync may be lost, though it
+    /// can still be read.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -116,14 +118,21 @@ pub enum DirectoryError {
 }
 
 impl RealDirectory {
-    /// Takes a directory for this process alone. It is made where it is not there, readable by its owner only.
+    /// Takes a directory for this process alone. It is made where it is not there, readable by its
+    /// owner only.
     ///
     /// # Errors
     /// It is another process's, or can't be used.
     pub fn take(path: &Path) -> Result<Self, DirectoryError> {
         let unusable = |source| DirectoryError::Unusable { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join(LOCK)).map_err(unusable)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(DirectoryError::InUse(path.to_owned())),
@@ -138,7 +147,14 @@ impl Directory for RealDirectory {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.path.join(name))?))
+        Ok(Arc::new(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(self.path.join(name))?,
+        ))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -192,5 +208,8 @@ impl DiskFile for File {
 
 /// Whether the file system has no room.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
 }

@@ -1,7 +1,8 @@
 //! Users' topics on disk.
 //!
-//! Invariants: an entry's `prev` is the entry before it, so that a page whose entries don't follow each other is damage and no answer;
-//! ids follow a clock that never goes back, over restarts too, as far as anything was written.
+//! Invariants: an entry's `prev` is the entry before it, so that a page whose entries don't follow
+//! each other is damage and no answer; ids follow a clock that never goes back, over restarts too,
+//! as far as anything was written.
 
 use std::{
     sync::{
@@ -47,7 +48,8 @@ use crate::{
     },
 };
 
-/// Topics are trimmed when they have an eighth more entries than they may keep, but at most so many more.
+/// Topics are trimmed when they have an eighth more entries than they may keep, but at most so many
+/// more.
 const TRIM_SLACK_MAX: usize = 128;
 
 /// How many entries over its bound a topic may keep.
@@ -70,7 +72,11 @@ pub(super) struct DiskLog {
 }
 
 impl DiskLog {
-    pub(super) fn new(store: Arc<Store>, tasks: Vec<Task>, context: &BackendContext) -> Result<Self, Failure> {
+    pub(super) fn new(
+        store: Arc<Store>,
+        tasks: Vec<Task>,
+        context: &BackendContext,
+    ) -> Result<Self, Failure> {
         let log = Self {
             store,
             retention: context.retention,
@@ -86,7 +92,8 @@ impl DiskLog {
                 if let Some(common) = rows.get(keys::COMMON)? {
                     return Ok(Common::decode(&common)?);
                 }
-                let common = Common { origin: EventId::timed(now.as_ms(), 0), latest: now, next_number: 1 };
+                let common =
+                    Common { origin: EventId::timed(now.as_ms(), 0), latest: now, next_number: 1 };
                 rows.put(keys::COMMON, common.encode());
                 Ok(common)
             },
@@ -114,9 +121,14 @@ impl DiskLog {
         Ok((prev, Entry { id, prev: Some(prev.into()), event: Arc::new(event) }))
     }
 
-    pub(super) fn event(&self, text: &[u8], at_ms: u64) -> Result<crate::domain::event::Event, Failure> {
+    pub(super) fn event(
+        &self,
+        text: &[u8],
+        at_ms: u64,
+    ) -> Result<crate::domain::event::Event, Failure> {
         let event = stored_event::decode(text, Timestamp::from_ms(at_ms), &self.registry);
-        event.map_err(|malformed| Damage::new(format!("an event can't be read: {malformed}")).into())
+        event
+            .map_err(|malformed| Damage::new(format!("an event can't be read: {malformed}")).into())
     }
 
     /// Writes nothing of importance, and waits until it is safe.
@@ -135,7 +147,9 @@ impl DiskLog {
 
 /// What all topics have in common.
 pub(super) fn common_of(rows: &impl Rows) -> Result<Common, Failure> {
-    let common = rows.get(keys::COMMON)?.ok_or_else(|| Damage::new("the row of the journal's origin is missing"))?;
+    let common = rows
+        .get(keys::COMMON)?
+        .ok_or_else(|| Damage::new("the row of the journal's origin is missing"))?;
     Ok(Common::decode(&common)?)
 }
 
@@ -151,20 +165,31 @@ fn behind(topic: u64, id: EventId) -> Vec<u8> {
 }
 
 /// The position before the oldest entry that was appended since then, and that entry's id.
-pub(super) fn oldest_since(rows: &impl Rows, topic: &TopicRow, cutoff: Timestamp) -> Result<Option<(EventId, EventId)>, Failure> {
+pub(super) fn oldest_since(
+    rows: &impl Rows,
+    topic: &TopicRow,
+    cutoff: Timestamp,
+) -> Result<Option<(EventId, EventId)>, Failure> {
     if topic.entries == 0 || topic.head.major() < cutoff.as_ms() {
         return Ok(None);
     }
     let from = topic.floor.max(EventId::timed(cutoff.as_ms(), 0));
-    // What is at the floor may be there still, though it is gone; and no id of that time is before its first.
-    let first = rows.range(&behind(topic.number, from), &keys::behind_entries(topic.number))?.next();
+    // What is at the floor may be there still, though it is gone; and no id of that time is before
+    // its first.
+    let first =
+        rows.range(&behind(topic.number, from), &keys::behind_entries(topic.number))?.next();
     let (key, value) = first.ok_or_else(|| Damage::new("a topic's entries are missing"))??;
     let (prev, _) = keys::entry_of(&value)?;
     Ok(Some((prev, keys::id_of_entry(&key)?)))
 }
 
 /// A topic's extent.
-fn bounds_of(rows: &impl Rows, topic: Option<&TopicRow>, now: Timestamp, cutoff: Timestamp) -> Result<Bounds, Failure> {
+fn bounds_of(
+    rows: &impl Rows,
+    topic: Option<&TopicRow>,
+    now: Timestamp,
+    cutoff: Timestamp,
+) -> Result<Bounds, Failure> {
     let origin = common_of(rows)?.origin;
     let told = EventId::timed(now.as_ms(), 0);
     let of = |floor: EventId, oldest, head: EventId| Bounds {
@@ -181,7 +206,8 @@ fn bounds_of(rows: &impl Rows, topic: Option<&TopicRow>, now: Timestamp, cutoff:
     })
 }
 
-/// Removes the oldest entries of a topic: those of which `goes` says so, up to the first that stays. Tells the last that went.
+/// Removes the oldest entries of a topic: those of which `goes` says so, up to the first that
+/// stays. Tells the last that went.
 pub(super) fn remove_oldest(
     rows: &mut Draft,
     topic: &mut TopicRow,
@@ -189,7 +215,10 @@ pub(super) fn remove_oldest(
     entries_max: usize,
 ) -> Result<(), Failure> {
     let (from, mut gone) = (behind(topic.number, topic.floor), 0);
-    for row in rows.range(&behind(topic.number, topic.floor), &keys::behind_entries(topic.number))?.take(entries_max) {
+    for row in rows
+        .range(&behind(topic.number, topic.floor), &keys::behind_entries(topic.number))?
+        .take(entries_max)
+    {
         let (key, _) = row?;
         let id = keys::id_of_entry(&key)?;
         if !goes(id) {
@@ -215,7 +244,8 @@ pub(super) struct DiskJournal {
 impl DiskJournal {
     pub(super) fn new(log: Arc<DiskLog>, context: &BackendContext) -> Self {
         let writer = Arc::new(Appender(Arc::clone(&log)));
-        let appends = GroupCommit::start(&*context.tasks, "disk event appends", writer, CALL_TIMEOUT);
+        let appends =
+            GroupCommit::start(&*context.tasks, "disk event appends", writer, CALL_TIMEOUT);
         Self { log, appends }
     }
 }
@@ -224,7 +254,8 @@ impl DiskJournal {
 #[derive(Clone)]
 struct AppendJob(Arc<[Encoded]>);
 
-/// An event, and the text that is kept of it: made where the publisher waits, not where all of them do.
+/// An event, and the text that is kept of it: made where the publisher waits, not where all of them
+/// do.
 struct Encoded {
     append: Append,
     text: String,
@@ -252,7 +283,10 @@ struct Appender(Arc<DiskLog>);
 
 #[async_trait]
 impl Write<AppendJob> for Appender {
-    async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
+    async fn write(
+        &self,
+        jobs: &[AppendJob],
+    ) -> Result<Vec<Vec<Result<Appended, BackendError>>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append events", None, move |store| {
             let all: Vec<&Encoded> = jobs.iter().flat_map(|job| &*job.0).collect();
@@ -266,7 +300,11 @@ impl Write<AppendJob> for Appender {
             let answers = store.write(|rows| log.append_all(rows, &all), tell)?;
             let told = |(one, answer): (&&Encoded, Answer)| match answer {
                 Ok((appended, _)) => Ok(appended),
-                Err(damage) => Err(BackendError::damaged("append events", Topic::User(one.append.user.clone()), damage)),
+                Err(damage) => Err(BackendError::damaged(
+                    "append events",
+                    Topic::User(one.append.user.clone()),
+                    damage,
+                )),
             };
             let mut told = all.iter().zip(answers).map(told);
             Ok(jobs.iter().map(|job| told.by_ref().take(job.0.len()).collect()).collect())
@@ -291,7 +329,8 @@ impl DiskLog {
         Ok(answers)
     }
 
-    /// Reads all that it needs before it changes anything, so that a topic that is damaged stays as it is.
+    /// Reads all that it needs before it changes anything, so that a topic that is damaged stays as
+    /// it is.
     fn append_one(
         &self,
         rows: &mut Draft,
@@ -301,7 +340,12 @@ impl DiskLog {
     ) -> Result<(Appended, Option<Entry>), Failure> {
         let Append { user, event, idempotency_key } = append;
         let known = topic_of(rows, user)?;
-        let mut topic = known.unwrap_or(TopicRow { number: common.next_number, entries: 0, floor: common.origin, head: common.origin });
+        let mut topic = known.unwrap_or(TopicRow {
+            number: common.next_number,
+            entries: 0,
+            floor: common.origin,
+            head: common.origin,
+        });
         let seen_key = idempotency_key.as_ref().map(|key| keys::seen_key(topic.number, key));
         if let Some(seen_key) = &seen_key
             && let Some(seen) = rows.get(seen_key)?
@@ -322,7 +366,10 @@ impl DiskLog {
         rows.put(keys::entry(topic.number, id), keys::entry_value(prev, text));
         if topic.entries == 0 {
             topic.floor = prev;
-            rows.put(keys::age(Timestamp::from_ms(id.major()), topic.number), user.as_str().to_owned());
+            rows.put(
+                keys::age(Timestamp::from_ms(id.major()), topic.number),
+                user.as_str().to_owned(),
+            );
         }
         topic.entries += 1;
         topic.head = id;
@@ -334,10 +381,19 @@ impl DiskLog {
         if known.is_none() {
             common.next_number += 1;
         }
-        Ok((Appended { id, duplicate: false }, Some(Entry { id, prev: Some(prev.into()), event: Arc::clone(event) })))
+        Ok((
+            Appended { id, duplicate: false },
+            Some(Entry { id, prev: Some(prev.into()), event: Arc::clone(event) }),
+        ))
     }
 
-    fn read_page(&self, rows: &impl Rows, user: &UserId, after: Position, limit: PageLimit) -> Result<Page, Failure> {
+    fn read_page(
+        &self,
+        rows: &impl Rows,
+        user: &UserId,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, Failure> {
         let now = self.now();
         let cutoff = self.cutoff(now);
         let topic = topic_of(rows, user)?;
@@ -347,13 +403,19 @@ impl DiskLog {
         };
         // What lies before the floor is gone.
         let from = after.max(floor);
-        let from_key = from.id().map_or_else(|| keys::entry(topic.number, EventId::timed(0, 0)).to_vec(), |id| behind(topic.number, id));
+        let from_key = from.id().map_or_else(
+            || keys::entry(topic.number, EventId::timed(0, 0)).to_vec(),
+            |id| behind(topic.number, id),
+        );
         let (mut entries, mut bytes, mut is_all) = (Vec::<Entry>::new(), 0, true);
         for row in rows.range(&from_key, &keys::behind_entries(topic.number))? {
             let (prev, entry) = self.entry(&row?)?;
-            let follows = entries.last().map_or(Position::from(prev) <= from, |last| last.id == prev);
+            let follows =
+                entries.last().map_or(Position::from(prev) <= from, |last| last.id == prev);
             if !follows {
-                return Err(Damage::new(format!("the entries before {} are missing", entry.id)).into());
+                return Err(
+                    Damage::new(format!("the entries before {} are missing", entry.id)).into()
+                );
             }
             bytes += entry.event.cost_bytes();
             entries.push(entry);
@@ -364,7 +426,9 @@ impl DiskLog {
             }
         }
         if is_all && entries.last().map_or(from, |last| last.id.into()) < bounds.head {
-            return Err(Damage::new(format!("the entries before {} are missing", topic.head)).into());
+            return Err(
+                Damage::new(format!("the entries before {} are missing", topic.head)).into()
+            );
         }
         Ok(Page::of(entries, limit, bounds))
     }
@@ -376,7 +440,10 @@ impl DiskLog {
             Some((prev, _)) if prev == topic.floor => Ok(topic.entries),
             Some((_, oldest)) => {
                 let mut count = 0;
-                for row in rows.range(&keys::entry(topic.number, oldest), &keys::behind_entries(topic.number))? {
+                for row in rows.range(
+                    &keys::entry(topic.number, oldest),
+                    &keys::behind_entries(topic.number),
+                )? {
                     row?;
                     count += 1;
                 }
@@ -388,11 +455,16 @@ impl DiskLog {
 
 #[async_trait]
 impl Journal for DiskJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.call("append events", AppendJob(batch.into_iter().map(Encoded::new).collect())).await
+        self.appends
+            .call("append events", AppendJob(batch.into_iter().map(Encoded::new).collect()))
+            .await
     }
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
@@ -413,13 +485,21 @@ impl Journal for DiskJournal {
             rows.put(keys::topic(&user), topic.encode());
             Ok(())
         };
-        with_store(&self.log.store, "purge a topic", Some(&topic), move |store| store.write(purge, |()| {})).await
+        with_store(&self.log.store, "purge a topic", Some(&topic), move |store| {
+            store.write(purge, |()| {})
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl TopicLog for DiskJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.log.read(topic, after, limit).await
     }
 
@@ -433,7 +513,12 @@ impl TopicLog for DiskJournal {
 }
 
 impl DiskLog {
-    pub(super) async fn read(self: &Arc<Self>, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         let (log, of) = (Arc::clone(self), topic.clone());
         let read = move |store: &Store| {
             store.read(|rows| match &of {

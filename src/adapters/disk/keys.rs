@@ -1,7 +1,8 @@
 //! Which rows there are: their keys and values.
 //!
-//! Invariants: keys are made here and nowhere else; each kind begins with a letter of its own; a user id or an idempotency key stands
-//! last in a key, so that none can reach into another's rows; numbers stand with the highest byte first, so that keys have their order.
+//! Invariants: keys are made here and nowhere else; each kind begins with a letter of its own; a
+//! user id or an idempotency key stands last in a key, so that none can reach into another's rows;
+//! numbers stand with the highest byte first, so that keys have their order.
 //!
 //! | key | value |
 //! | --- | --- |
@@ -58,7 +59,10 @@ pub(super) fn behind_topic(user: &str) -> Bytes {
 
 /// The user in a topic's key.
 pub(super) fn user_of_topic(key: &[u8]) -> Result<UserId, Damage> {
-    let user = key.get(1..).and_then(|user| std::str::from_utf8(user).ok()).and_then(|user| UserId::parse(user).ok());
+    let user = key
+        .get(1..)
+        .and_then(|user| std::str::from_utf8(user).ok())
+        .and_then(|user| UserId::parse(user).ok());
     user.ok_or_else(|| Damage::new("the key of a topic can't be read"))
 }
 
@@ -73,7 +77,9 @@ pub(super) fn behind_entries(topic: u64) -> Bytes {
 
 /// The id in an entry's key.
 pub(super) fn id_of_entry(key: &[u8]) -> Result<EventId, Damage> {
-    let number = |at: usize| key.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    let number = |at: usize| {
+        key.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+    };
     let id = (key.len() == 25).then(|| Some(EventId::timed(number(9)?, number(17)?))).flatten();
     id.ok_or_else(|| Damage::new("the key of an entry can't be read"))
 }
@@ -108,7 +114,9 @@ pub(super) fn behind_message(id: MessageId) -> Bytes {
 /// The message in its key.
 pub(super) fn id_of_message(key: &[u8]) -> Result<MessageId, Damage> {
     let bytes: Option<[u8; 16]> = key.get(1..).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes))).ok_or_else(|| Damage::new("the key of a message can't be read"))
+    bytes
+        .map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes)))
+        .ok_or_else(|| Damage::new("the key of a message can't be read"))
 }
 
 pub(super) fn message_event(message: u64, sequence_no: u64) -> Bytes {
@@ -142,7 +150,9 @@ pub(super) fn silence(seen_at: Timestamp, id: MessageId) -> Bytes {
 /// The message in such a key.
 pub(super) fn message_of_silence(key: &[u8]) -> Result<MessageId, Damage> {
     let bytes: Option<[u8; 16]> = key.get(9..).and_then(|bytes| bytes.try_into().ok());
-    bytes.map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes))).ok_or_else(|| Damage::new("the key of a message can't be read"))
+    bytes
+        .map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes)))
+        .ok_or_else(|| Damage::new("the key of a message can't be read"))
 }
 
 /// The time or number that stands behind the letter of a key.
@@ -182,7 +192,8 @@ struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
     fn number(&mut self) -> Result<u64, Damage> {
-        let (number, rest) = self.0.split_first_chunk().ok_or_else(|| Damage::new("a row is too short"))?;
+        let (number, rest) =
+            self.0.split_first_chunk().ok_or_else(|| Damage::new("a row is too short"))?;
         self.0 = rest;
         Ok(u64::from_be_bytes(*number))
     }
@@ -210,7 +221,11 @@ impl Common {
 
     pub(super) fn decode(value: &[u8]) -> Result<Self, Damage> {
         let mut reader = Reader(value);
-        Ok(Self { origin: reader.id()?, latest: Timestamp::from_ms(reader.number()?), next_number: reader.number()? })
+        Ok(Self {
+            origin: reader.id()?,
+            latest: Timestamp::from_ms(reader.number()?),
+            next_number: reader.number()?,
+        })
     }
 }
 
@@ -231,7 +246,12 @@ impl TopicRow {
 
     pub(super) fn decode(value: &[u8]) -> Result<Self, Damage> {
         let mut reader = Reader(value);
-        Ok(Self { number: reader.number()?, entries: reader.number()?, floor: reader.id()?, head: reader.id()? })
+        Ok(Self {
+            number: reader.number()?,
+            entries: reader.number()?,
+            floor: reader.id()?,
+            head: reader.id()?,
+        })
     }
 }
 
@@ -266,7 +286,15 @@ pub(super) struct MessageRow {
 
 impl MessageRow {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Message { owner, epoch, next_sequence_no, stop_requested, end, created_at, producer_seen_at } = &self.message;
+        let Message {
+            owner,
+            epoch,
+            next_sequence_no,
+            stop_requested,
+            end,
+            created_at,
+            producer_seen_at,
+        } = &self.message;
         let (terminal, ended_ms) = match end {
             None => (0, 0),
             Some(End { terminal: Terminal::End, at }) => (1, at.as_ms()),
@@ -293,7 +321,16 @@ impl MessageRow {
         for number in &mut numbers {
             *number = reader.number()?;
         }
-        let [number, epoch, next_sequence_no, stop_requested, terminal, ended_ms, created_ms, seen_ms] = numbers;
+        let [
+            number,
+            epoch,
+            next_sequence_no,
+            stop_requested,
+            terminal,
+            ended_ms,
+            created_ms,
+            seen_ms,
+        ] = numbers;
         let at = Timestamp::from_ms(ended_ms);
         let end = match terminal {
             0 => None,

@@ -1,6 +1,8 @@
-//! Rows that drafts have asked for by their keys, so that they need not be looked for again: a topic that is written to is written to again.
+//! Rows that drafts have asked for by their keys, so that they need not be looked for again: a
+//! topic that is written to is written to again.
 //!
-//! Invariants: what is known of a row is what the latest write left; a bounded number of small rows is known.
+//! Invariants: what is known of a row is what the latest write left; a bounded number of small rows
+//! is known.
 
 use std::{
     collections::{BTreeMap, HashMap},

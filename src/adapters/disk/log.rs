@@ -1,13 +1,14 @@
 //! The log of changes: what makes an acknowledged write safe before it has its place in the table.
 //!
-//! Invariants: a record that was synced is read again whole, or the damage is told; a record of a write that failed is never taken up
-//! again once a later one succeeded, since the segment behind says where the one before it ends; a segment is removed only when the
-//! table holds all of it.
+//! Invariants: a record that was synced is read again whole, or the damage is told; a record of a
+//! write that failed is never taken up again once a later one succeeded, since the segment behind
+//! says where the one before it ends; a segment is removed only when the table holds all of it.
 //!
-//! A segment is a head (which store's it is, its number, where the segment before it ends, whether each record is synced before the next
-//! one is written) and records (length, segment, checksum, changes). A file may have been a segment before: behind its last record stand
-//! those of that one, which their numbers tell apart. A sync of what is written over old content is about twice as fast as one of a file
-//! that grows.
+//! A segment is a head (which store's it is, its number, where the segment before it ends, whether
+//! each record is synced before the next one is written) and records (length, segment, checksum,
+//! changes). A file may have been a segment before: behind its last record stand those of that one,
+//! which their numbers tell apart. A sync of what is written over old content is about twice as
+//! fast as one of a file that grows.
 
 use std::{io, sync::Arc};
 
@@ -20,8 +21,8 @@ const HEAD_MAGIC: &[u8; 8] = b"rejoinL1";
 const HEAD_BYTES: usize = 48;
 const RECORD_MAGIC: &[u8; 4] = b"rec1";
 const RECORD_HEAD_BYTES: usize = 20;
-/// The name of a file that was a segment, and may become one again. One that a process left behind is removed: whether its new name was
-/// safe, nobody knows.
+/// The name of a file that was a segment, and may become one again. One that a process left behind
+/// is removed: whether its new name was safe, nobody knows.
 const SPARE: &str = "log-spare";
 
 /// The name of a segment's file.
@@ -68,7 +69,11 @@ impl Log {
     ///
     /// # Errors
     /// Those of the file system. A part of a segment that may be left is no harm to the next try.
-    pub(super) fn begin(directory: Arc<dyn Directory>, owner: Owner, behind: LogPlace) -> io::Result<Self> {
+    pub(super) fn begin(
+        directory: Arc<dyn Directory>,
+        owner: Owner,
+        behind: LogPlace,
+    ) -> io::Result<Self> {
         let segment = behind.segment + 1;
         let name = name_of(segment);
         let there = directory.names()?;
@@ -101,7 +106,8 @@ impl Log {
         self.safe
     }
 
-    /// Whether records that were acknowledged may be gone. Those who have them still add them again, and say so.
+    /// Whether records that were acknowledged may be gone. Those who have them still add them
+    /// again, and say so.
     pub(super) const fn has_lost(&self) -> bool {
         self.has_lost
     }
@@ -182,7 +188,8 @@ pub(super) struct Found {
     pub(super) records: Vec<Vec<u8>>,
     /// Behind the last of them.
     pub(super) end: LogPlace,
-    /// Bytes at the end that are no whole record: of a write that was cut short, or of one that was damaged since.
+    /// Bytes at the end that are no whole record: of a write that was cut short, or of one that was
+    /// damaged since.
     pub(super) torn_bytes: u64,
 }
 
@@ -191,7 +198,8 @@ pub(super) struct Found {
 /// # Errors
 /// Those of the file system.
 pub(super) fn segments(directory: &dyn Directory) -> io::Result<Vec<u64>> {
-    let mut segments: Vec<u64> = directory.names()?.iter().filter_map(|name| number_in(name)).collect();
+    let mut segments: Vec<u64> =
+        directory.names()?.iter().filter_map(|name| number_in(name)).collect();
     segments.sort_unstable();
     Ok(segments)
 }
@@ -221,7 +229,8 @@ pub(super) fn remove_before(directory: &dyn Directory, first: u64) -> io::Result
     }
 }
 
-/// Takes the segments out of use that are before that one, which the table holds. One of them is spare from now on.
+/// Takes the segments out of use that are before that one, which the table holds. One of them is
+/// spare from now on.
 ///
 /// # Errors
 /// Those of the file system; to try again is harmless.
@@ -242,16 +251,30 @@ pub(super) fn retire_before(directory: &dyn Directory, first: u64) -> io::Result
 ///
 /// # Errors
 /// Something that was safe is missing or damaged.
-pub(super) fn read(directory: &dyn Directory, store_id: u64, first: u64, safe: LogPlace) -> Result<Found, Failure> {
-    let mut found = Found { records: Vec::new(), end: LogPlace { segment: first.saturating_sub(1), offset: 0 }, torn_bytes: 0 };
-    let there: Vec<u64> = segments(directory)?.into_iter().filter(|segment| *segment >= first).collect();
+pub(super) fn read(
+    directory: &dyn Directory,
+    store_id: u64,
+    first: u64,
+    safe: LogPlace,
+) -> Result<Found, Failure> {
+    let mut found = Found {
+        records: Vec::new(),
+        end: LogPlace { segment: first.saturating_sub(1), offset: 0 },
+        torn_bytes: 0,
+    };
+    let there: Vec<u64> =
+        segments(directory)?.into_iter().filter(|segment| *segment >= first).collect();
     for (at, segment) in there.iter().enumerate() {
         let is_last = at + 1 == there.len();
         if *segment != first + at as u64 {
             return Err(Damage::new(format!("{} is missing", name_of(first + at as u64))).into());
         }
         let file = directory.open(&name_of(*segment))?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(|_| Damage::new("a segment of the log is too long"))?];
+        let mut bytes = vec![
+            0;
+            usize::try_from(file.len()?)
+                .map_err(|_| Damage::new("a segment of the log is too long"))?
+        ];
         file.read_at(0, &mut bytes)?;
         let Some(head) = head_of(&bytes, store_id, *segment) else {
             // It was about to be made: nothing was acknowledged of it.
@@ -267,7 +290,11 @@ pub(super) fn read(directory: &dyn Directory, store_id: u64, first: u64, safe: L
     }
     if found.end < safe {
         let LogPlace { segment, offset } = safe;
-        return Err(Damage::new(format!("the log ends before byte {offset} of {}, which was acknowledged", name_of(segment))).into());
+        return Err(Damage::new(format!(
+            "the log ends before byte {offset} of {}, which was acknowledged",
+            name_of(segment)
+        ))
+        .into());
     }
     Ok(found)
 }
@@ -278,20 +305,26 @@ impl Found {
         self.torn_bytes = 0;
         match self.end.cmp(&end) {
             std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Less => Err(Damage::new(format!("a record of {} is damaged", name_of(end.segment)))),
+            std::cmp::Ordering::Less => {
+                Err(Damage::new(format!("a record of {} is damaged", name_of(end.segment))))
+            }
             std::cmp::Ordering::Greater => {
                 while self.end > end
                     && let Some(last) = self.records.pop()
                 {
                     self.end.offset -= (RECORD_HEAD_BYTES + last.len()) as u64;
                 }
-                if self.end == end { Ok(()) } else { Err(Damage::new(format!("{} is damaged", name_of(end.segment)))) }
+                if self.end == end {
+                    Ok(())
+                } else {
+                    Err(Damage::new(format!("{} is damaged", name_of(end.segment))))
+                }
             }
         }
     }
 
-    /// Takes the records of a segment. `ends_whole` if no whole one may follow one that is not: each was written after the one before
-    /// was synced.
+    /// Takes the records of a segment. `ends_whole` if no whole one may follow one that is not:
+    /// each was written after the one before was synced.
     fn take(&mut self, bytes: &[u8], segment: u64, ends_whole: bool) -> Result<(), Damage> {
         let mut offset = HEAD_BYTES;
         while let Some(changes) = record_at(bytes, segment, offset) {
@@ -301,7 +334,10 @@ impl Found {
         self.end = LogPlace { segment, offset: offset as u64 };
         self.torn_bytes = torn_bytes(bytes, segment, offset);
         if ends_whole && has_record(bytes, segment, offset) {
-            return Err(Damage::new(format!("the record at byte {offset} of {} is damaged", name_of(segment))));
+            return Err(Damage::new(format!(
+                "the record at byte {offset} of {} is damaged",
+                name_of(segment)
+            )));
         }
         Ok(())
     }
@@ -317,7 +353,8 @@ struct Head {
 fn head_of(bytes: &[u8], store_id: u64, segment: u64) -> Option<Head> {
     let head = bytes.get(..HEAD_BYTES)?;
     let number = |at: usize| head[at..at + 8].try_into().map(u64::from_be_bytes).ok();
-    let is_whole = head.starts_with(HEAD_MAGIC) && number(40)? == u64::from(crc32fast::hash(&head[..40]));
+    let is_whole =
+        head.starts_with(HEAD_MAGIC) && number(40)? == u64::from(crc32fast::hash(&head[..40]));
     let is_its_own = is_whole && number(8)? == store_id && number(16)? == segment;
     is_its_own.then_some(Head { previous_end: number(24)?, syncs_each: number(32)? != 0 })
 }
@@ -331,7 +368,8 @@ fn record_at(bytes: &[u8], segment: u64, offset: usize) -> Option<&[u8]> {
     let number = |at: usize| head[at..at + 4].try_into().map(u32::from_be_bytes).ok();
     let begins = offset + RECORD_HEAD_BYTES;
     let changes = bytes.get(begins..begins.checked_add(usize::try_from(number(4)?).ok()?)?)?;
-    (number(16)? == checksum(LogPlace { segment, offset: offset as u64 }, changes)).then_some(changes)
+    (number(16)? == checksum(LogPlace { segment, offset: offset as u64 }, changes))
+        .then_some(changes)
 }
 
 /// How many bytes stand there of a record of that segment that is not whole.
@@ -350,6 +388,7 @@ fn torn_bytes(bytes: &[u8], segment: u64, offset: usize) -> u64 {
 /// Whether a whole record stands anywhere from there on.
 fn has_record(bytes: &[u8], segment: u64, from: usize) -> bool {
     let rest = bytes.get(from..).unwrap_or_default();
-    let begins = rest.windows(RECORD_MAGIC.len()).enumerate().filter(|(_, window)| window == RECORD_MAGIC);
+    let begins =
+        rest.windows(RECORD_MAGIC.len()).enumerate().filter(|(_, window)| window == RECORD_MAGIC);
     begins.into_iter().any(|(at, _)| record_at(bytes, segment, from + at).is_some())
 }

@@ -1,9 +1,11 @@
 //! The mark beside the store: what the store must still hold.
 //!
-//! A store that was lost, cut or replaced by an older copy can look whole, or like a new one. The mark tells.
+//! A store that was lost, cut or replaced by an older copy can look whole, or like a new one. The
+//! mark tells.
 //!
-//! Invariants: the mark is never ahead of what is safe; of the two places in which it is kept one is always whole; what is only noted
-//! (how far the log is safe) may be lost with the power, and says less then, but nothing wrong.
+//! Invariants: the mark is never ahead of what is safe; of the two places in which it is kept one
+//! is always whole; what is only noted (how far the log is safe) may be lost with the power, and
+//! says less then, but nothing wrong.
 
 use std::{io, sync::Arc};
 
@@ -88,16 +90,24 @@ impl Mark {
             *slot = numbers_of(&bytes);
         }
         let [checkpoints @ .., noted, noted_too] = slots;
-        let Some([serial, format, store_id, generation, first_segment]) = checkpoints.into_iter().flatten().max() else {
+        let Some([serial, format, store_id, generation, first_segment]) =
+            checkpoints.into_iter().flatten().max()
+        else {
             return Ok(Found::Unreadable);
         };
         if format != FORMAT {
             return Err(Failure::OtherFormat(format));
         }
         let checkpoint = Checkpoint { store_id, generation, first_segment };
-        let noted = [noted, noted_too].into_iter().flatten().filter(|[_, _, noted_id, ..]| *noted_id == store_id);
+        let noted = [noted, noted_too]
+            .into_iter()
+            .flatten()
+            .filter(|[_, _, noted_id, ..]| *noted_id == store_id);
         let noted = noted.max();
-        let safe = noted.map_or_else(LogPlace::default, |[_, _, _, segment, offset]| LogPlace { segment, offset });
+        let safe = noted.map_or_else(LogPlace::default, |[_, _, _, segment, offset]| LogPlace {
+            segment,
+            offset,
+        });
         let serial = serial.max(noted.map_or(0, |[serial, ..]| serial));
         Ok(Found::Mark(Self { file, checkpoint, serial }, safe))
     }
@@ -116,13 +126,17 @@ impl Mark {
         let Checkpoint { store_id, generation, first_segment } = checkpoint;
         // Of the two that are there the older one.
         let place = generation % 2;
-        self.file.write_at(place * PLACE_BYTES, &slot([self.serial, FORMAT, store_id, generation, first_segment]))?;
+        self.file.write_at(
+            place * PLACE_BYTES,
+            &slot([self.serial, FORMAT, store_id, generation, first_segment]),
+        )?;
         self.file.sync()?;
         self.checkpoint = checkpoint;
         Ok(())
     }
 
-    /// Notes how far the log is safe. It is not synced: the note outlives this process, not a loss of power.
+    /// Notes how far the log is safe. It is not synced: the note outlives this process, not a loss
+    /// of power.
     ///
     /// # Errors
     /// Those of the file system; to try again is harmless.
@@ -130,7 +144,10 @@ impl Mark {
         self.serial += 1;
         let LogPlace { segment, offset } = safe;
         let place = 2 + self.serial % 2;
-        self.file.write_at(place * PLACE_BYTES, &slot([self.serial, FORMAT, self.checkpoint.store_id, segment, offset]))
+        self.file.write_at(
+            place * PLACE_BYTES,
+            &slot([self.serial, FORMAT, self.checkpoint.store_id, segment, offset]),
+        )
     }
 }
 
@@ -147,7 +164,8 @@ fn slot(numbers: [u64; NUMBERS]) -> Vec<u8> {
 
 fn numbers_of(slot: &[u8; SLOT_BYTES]) -> Option<[u64; NUMBERS]> {
     let (content, checksum) = slot.split_at(SLOT_BYTES - 8);
-    let is_whole = content.starts_with(MAGIC) && checksum == u64::from(crc32fast::hash(content)).to_be_bytes();
+    let is_whole =
+        content.starts_with(MAGIC) && checksum == u64::from(crc32fast::hash(content)).to_be_bytes();
     let mut numbers = [0; NUMBERS];
     for (number, bytes) in numbers.iter_mut().zip(content[8..].chunks_exact(8)) {
         *number = u64::from_be_bytes(bytes.try_into().ok()?);

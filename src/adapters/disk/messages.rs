@@ -1,7 +1,8 @@
 //! Messages on disk.
 //!
-//! Invariant: a message's events stand under a number that is its own and given once, so that those of one that is removed are never
-//! read again, and another one of the same id begins anew beside them.
+//! Invariant: a message's events stand under a number that is its own and given once, so that those
+//! of one that is removed are never read again, and another one of the same id begins anew beside
+//! them.
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
@@ -25,7 +26,10 @@ use crate::{
         cursor::Bounds,
         event::{Entry, Event},
         idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened, append_batch},
+        message::{
+            AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed,
+            OpenRefusal, Opened, append_batch,
+        },
         page::{Page, PageLimit},
         position::{EventId, Position},
         timestamp::Timestamp,
@@ -43,7 +47,8 @@ pub(super) struct DiskMessages {
 impl DiskMessages {
     pub(super) fn new(log: Arc<DiskLog>, context: &BackendContext) -> Self {
         let writer = Arc::new(Appender(Arc::clone(&log)));
-        let appends = GroupCommit::start(&*context.tasks, "disk message appends", writer, CALL_TIMEOUT);
+        let appends =
+            GroupCommit::start(&*context.tasks, "disk message appends", writer, CALL_TIMEOUT);
         Self { log, appends }
     }
 }
@@ -82,7 +87,10 @@ type Done = Result<(Answers, Vec<Entry>), Damage>;
 
 #[async_trait]
 impl Write<MessageJob> for Appender {
-    async fn write(&self, jobs: &[MessageJob]) -> Result<Vec<Result<Answers, BackendError>>, BackendError> {
+    async fn write(
+        &self,
+        jobs: &[MessageJob],
+    ) -> Result<Vec<Result<Answers, BackendError>>, BackendError> {
         let (jobs, log) = (jobs.to_vec(), Arc::clone(&self.0));
         with_store(&self.0.store, "append to messages", None, move |store| {
             let draft = |rows: &mut Draft| {
@@ -103,7 +111,11 @@ impl Write<MessageJob> for Appender {
             let all = store.write(draft, tell)?;
             let told = |(job, done): (&MessageJob, Done)| match done {
                 Ok((answers, _)) => Ok(answers),
-                Err(damage) => Err(BackendError::damaged("append to a message", Topic::Message(job.id), damage)),
+                Err(damage) => Err(BackendError::damaged(
+                    "append to a message",
+                    Topic::Message(job.id),
+                    damage,
+                )),
             };
             Ok(jobs.iter().zip(all).map(told).collect())
         })
@@ -112,7 +124,11 @@ impl Write<MessageJob> for Appender {
 }
 
 impl DiskLog {
-    fn append_job(&self, rows: &mut Draft, job: &MessageJob) -> Result<(Answers, Vec<Entry>), Failure> {
+    fn append_job(
+        &self,
+        rows: &mut Draft,
+        job: &MessageJob,
+    ) -> Result<(Answers, Vec<Entry>), Failure> {
         let now = self.now();
         let mut target = message_of(rows, job.id)?.map(|row| Appending {
             id: job.id,
@@ -125,7 +141,9 @@ impl DiskLog {
             failed: Cell::new(None),
         });
         let answers = append_batch(target.as_mut(), job.epoch, job.batch.iter().cloned(), now);
-        let Some(Appending { row, rows, entries, failed, .. }) = target else { return Ok((answers, Vec::new())) };
+        let Some(Appending { row, rows, entries, failed, .. }) = target else {
+            return Ok((answers, Vec::new()));
+        };
         if let Some(failure) = failed.into_inner() {
             return Err(failure);
         }
@@ -135,13 +153,22 @@ impl DiskLog {
         Ok((answers, entries))
     }
 
-    pub(super) fn read_message(&self, rows: &impl Rows, id: MessageId, after: Position, limit: PageLimit) -> Result<Page, Failure> {
+    pub(super) fn read_message(
+        &self,
+        rows: &impl Rows,
+        id: MessageId,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, Failure> {
         let Some(row) = message_of(rows, id)? else {
             return Ok(Page { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) });
         };
         let first = after.id().map_or(0, |id| id.major().saturating_add(1));
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        let range = rows.range(&keys::message_event(row.number, first), &keys::behind_message_events(row.number))?;
+        let range = rows.range(
+            &keys::message_event(row.number, first),
+            &keys::behind_message_events(row.number),
+        )?;
         for (number, found) in (first..row.message.next_sequence_no).zip(range) {
             let (key, value) = found?;
             if keys::number_of_event(&key)? != number {
@@ -156,7 +183,11 @@ impl DiskLog {
             }
         }
         if first + (entries.len() as u64) < row.message.next_sequence_no {
-            return Err(Damage::new(format!("events of the message are missing from {} on", first + entries.len() as u64)).into());
+            return Err(Damage::new(format!(
+                "events of the message are missing from {} on",
+                first + entries.len() as u64
+            ))
+            .into());
         }
         Ok(Page::of(entries, limit, row.message.bounds()))
     }
@@ -181,7 +212,10 @@ impl DiskLog {
             Ok(Some(Ok(Observed::at(now, row.message))))
         };
         let topic = Topic::Message(id);
-        with_store(&self.store, "change a message", Some(&topic), move |store| store.write(write, |_| {})).await
+        with_store(&self.store, "change a message", Some(&topic), move |store| {
+            store.write(write, |_| {})
+        })
+        .await
     }
 }
 
@@ -207,7 +241,9 @@ impl Appending<'_> {
     }
 
     fn number_seen(&self, key: &IdempotencyKey) -> Result<Option<u64>, Failure> {
-        let Some(seen) = self.rows.get(&keys::message_key(self.row.number, key))? else { return Ok(None) };
+        let Some(seen) = self.rows.get(&keys::message_key(self.row.number, key))? else {
+            return Ok(None);
+        };
         let (number, seen_at) = keys::seen_of(&seen)?;
         Ok((self.now.since(seen_at) < self.window).then_some(number.major()))
     }
@@ -229,7 +265,9 @@ impl AppendTarget for Appending<'_> {
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
         let stored = self.asked(self.event_at(sequence_no));
-        stored.is_some_and(|stored| stored.event_type == event.event_type && stored.payload == event.payload)
+        stored.is_some_and(|stored| {
+            stored.event_type == event.event_type && stored.payload == event.payload
+        })
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {
@@ -256,7 +294,11 @@ pub(super) fn remove(rows: &mut Draft, id: MessageId) -> Result<bool, Failure> {
 
 /// Has a message go on at a number, for tests of what happens at the last one.
 #[cfg(any(test, feature = "testing"))]
-pub(super) async fn continue_at(log: &Arc<DiskLog>, id: MessageId, next_sequence_no: u64) -> Result<(), BackendError> {
+pub(super) async fn continue_at(
+    log: &Arc<DiskLog>,
+    id: MessageId,
+    next_sequence_no: u64,
+) -> Result<(), BackendError> {
     let change = move |message: &mut Message, _| {
         message.next_sequence_no = next_sequence_no;
         Ok::<(), std::convert::Infallible>(())
@@ -266,12 +308,22 @@ pub(super) async fn continue_at(log: &Arc<DiskLog>, id: MessageId, next_sequence
 
 #[async_trait]
 impl Messages for DiskMessages {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         let (log, owner) = (Arc::clone(&self.log), owner.clone());
         let open = move |rows: &mut Draft| {
             let now = log.now();
             let known = message_of(rows, id)?;
-            let opened = match Message::open(known.as_ref().map(|row| row.message.clone()), &owner, takeover, now) {
+            let opened = match Message::open(
+                known.as_ref().map(|row| row.message.clone()),
+                &owner,
+                takeover,
+                now,
+            ) {
                 Ok(opened) => opened,
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -279,15 +331,24 @@ impl Messages for DiskMessages {
                 row.number
             } else {
                 let common = common_of(rows)?;
-                rows.put(keys::COMMON, Common { next_number: common.next_number + 1, latest: now, ..common }.encode());
+                rows.put(
+                    keys::COMMON,
+                    Common { next_number: common.next_number + 1, latest: now, ..common }.encode(),
+                );
                 rows.put(keys::silence(now, id), "");
                 common.next_number
             };
-            rows.put(keys::message(id), MessageRow { number, message: opened.observed.message.clone() }.encode());
+            rows.put(
+                keys::message(id),
+                MessageRow { number, message: opened.observed.message.clone() }.encode(),
+            );
             Ok(Ok(opened))
         };
         let topic = Topic::Message(id);
-        with_store(&self.log.store, "open a message", Some(&topic), move |store| store.write(open, |_| {})).await
+        with_store(&self.log.store, "open a message", Some(&topic), move |store| {
+            store.write(open, |_| {})
+        })
+        .await
     }
 
     async fn append(
@@ -302,7 +363,11 @@ impl Messages for DiskMessages {
         self.appends.call("append to a message", MessageJob { id, epoch, batch }).await?
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let heard = self.log.change(id, move |message, now| message.heartbeat(epoch, now)).await?;
         Ok(heard.unwrap_or(Err(AppendRefusal::Unknown)))
     }
@@ -338,7 +403,11 @@ impl Messages for DiskMessages {
         with_store(&self.log.store, "delete a message", Some(&topic), delete).await
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         let log = Arc::clone(&self.log);
         let sweep = move |store: &Store| {
             let seen_before = log.now().minus(silent_for);
@@ -346,7 +415,11 @@ impl Messages for DiskMessages {
             while removed < messages_max {
                 let looked = store.write(
                     |rows| look_at_silent(rows, seen_before, messages_max - removed),
-                    |(gone, _)| gone.iter().for_each(|id| log.listeners.grown(&Topic::Message(*id))),
+                    |(gone, _)| {
+                        for id in gone {
+                            log.listeners.grown(&Topic::Message(*id));
+                        }
+                    },
                 )?;
                 removed += looked.0.len();
                 if !looked.1 {
@@ -359,9 +432,13 @@ impl Messages for DiskMessages {
     }
 }
 
-/// Looks at messages whose producers may have been silent since before that time, and removes those that were. Tells which, and whether
-/// there may be more.
-fn look_at_silent(rows: &mut Draft, seen_before: Timestamp, messages_max: usize) -> Result<(Vec<MessageId>, bool), Failure> {
+/// Looks at messages whose producers may have been silent since before that time, and removes those
+/// that were. Tells which, and whether there may be more.
+fn look_at_silent(
+    rows: &mut Draft,
+    seen_before: Timestamp,
+    messages_max: usize,
+) -> Result<(Vec<MessageId>, bool), Failure> {
     let (from, to) = keys::until(b's', seen_before);
     let due: Vec<_> = rows.range(&from, &to)?.take(messages_max).collect::<Result<_, _>>()?;
     let mut gone = Vec::new();
@@ -382,7 +459,12 @@ fn look_at_silent(rows: &mut Draft, seen_before: Timestamp, messages_max: usize)
 
 #[async_trait]
 impl TopicLog for DiskMessages {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.log.read(topic, after, limit).await
     }
 

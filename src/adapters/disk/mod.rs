@@ -1,19 +1,25 @@
-//! The backend on this machine's disk: nothing else needs to run, and nothing is lost in a restart, a crash or a loss of power.
+//! The backend on this machine's disk: nothing else needs to run, and nothing is lost in a restart,
+//! a crash or a loss of power.
 //!
-//! - **Acknowledged** means: written to a log and synced to the disk (`disk.sync = "always"`), so that a crash of the process or the
-//!   machine loses nothing. With `"interval"` the log is synced about every second: a crash of the process loses nothing, one of the
-//!   machine up to that second. A sync that fails is an error of every write that waited for it.
-//! - **Truncation** is exact. A topic's row keeps its head and its floor for as long as the store lives, also when all its entries are
-//!   gone; each entry keeps its `prev`.
-//! - **Origin** is the time at which the store was made. The **head** of an empty topic is its last id or now, whichever is later.
+//! - **Acknowledged** means: written to a log and synced to the disk (`disk.sync = "always"`), so
+//!   that a crash of the process or the machine loses nothing. With `"interval"` the log is synced
+//!   about every second: a crash of the process loses nothing, one of the machine up to that
+//!   second. A sync that fails is an error of every write that waited for it.
+//! - **Truncation** is exact. A topic's row keeps its head and its floor for as long as the store
+//!   lives, also when all its entries are gone; each entry keeps its `prev`.
+//! - **Origin** is the time at which the store was made. The **head** of an empty topic is its last
+//!   id or now, whichever is later.
 //! - **Idempotency keys** are kept on disk for their window, and survive a restart.
 //! - **Messages** are never trimmed: one is whole, or gone.
-//! - **What it needs**: a directory of its own on a local file system (`disk.path`), for one process at a time.
-//! - **A full disk**: writes are answered by 503 with the reason, reads go on, and writes succeed again when there is room.
-//! - **Damage** is told, never passed over: each block of the table and each record of the log has a checksum, each entry names the one
-//!   before it, and a mark beside the store says what it must still hold. A store that holds less is not opened.
-//! - **Memory**: what was written last (64 MiB at most, about) and what was read last (`disk.cache_bytes`). A topic that nobody uses costs
-//!   none.
+//! - **What it needs**: a directory of its own on a local file system (`disk.path`), for one
+//!   process at a time.
+//! - **A full disk**: writes are answered by 503 with the reason, reads go on, and writes succeed
+//!   again when there is room.
+//! - **Damage** is told, never passed over: each block of the table and each record of the log has
+//!   a checksum, each entry names the one before it, and a mark beside the store says what it must
+//!   still hold. A store that holds less is not opened.
+//! - **Memory**: what was written last (64 MiB at most, about) and what was read last
+//!   (`disk.cache_bytes`). A topic that nobody uses costs none.
 //!
 //! One process serves it, so that leases, budgets and the feed are in its memory.
 
@@ -50,7 +56,9 @@ pub use self::{failure::Damage, journal::trim_slack_entries, mark::FORMAT};
 #[cfg(any(test, feature = "testing"))]
 use crate::domain::topic::MessageId;
 use crate::{
-    adapters::backend_kit::{BackendContext, Ports, feed::local::LocalFeed, limits::LocalLimits, sweep::Sweeper},
+    adapters::backend_kit::{
+        BackendContext, Ports, feed::local::LocalFeed, limits::LocalLimits, sweep::Sweeper,
+    },
     ports::backend_error::BackendError,
 };
 
@@ -138,7 +146,8 @@ impl Disk {
     /// Opens the store, or makes one.
     ///
     /// # Errors
-    /// Its directory is another process's or can't be used, or the store is damaged. Nothing is changed then.
+    /// Its directory is another process's or can't be used, or the store is damaged. Nothing is
+    /// changed then.
     pub fn open(options: &DiskOptions, context: &BackendContext) -> Result<Self, OpenError> {
         let directory = Arc::new(RealDirectory::take(&options.path)?);
         Self::open_in(directory, options, context)
@@ -148,10 +157,19 @@ impl Disk {
     ///
     /// # Errors
     /// The store is damaged, or the file system fails.
-    pub fn open_in(directory: Arc<dyn Directory>, options: &DiskOptions, context: &BackendContext) -> Result<Self, OpenError> {
+    pub fn open_in(
+        directory: Arc<dyn Directory>,
+        options: &DiskOptions,
+        context: &BackendContext,
+    ) -> Result<Self, OpenError> {
         let path = options.path.display().to_string();
-        let of_store = StoreOptions::new(options.sync == SyncPolicy::Always, options.cache_bytes, context.entropy.next_u64());
-        let opened = Store::open(directory, of_store).map_err(|failure| OpenError::of(&path, failure))?;
+        let of_store = StoreOptions::new(
+            options.sync == SyncPolicy::Always,
+            options.cache_bytes,
+            context.entropy.next_u64(),
+        );
+        let opened =
+            Store::open(directory, of_store).map_err(|failure| OpenError::of(&path, failure))?;
         if opened.torn_bytes > 0 {
             tracing::warn!(
                 path,
@@ -161,14 +179,26 @@ impl Disk {
             );
         }
         if opened.lacked_mark {
-            tracing::warn!(path, "the store had no mark beside it, which says what the store must hold; a new one was made");
+            tracing::warn!(
+                path,
+                "the store had no mark beside it, which says what the store must hold; a new one was made"
+            );
         }
         let store = Arc::new(opened.store);
-        let mut tasks = vec![context.tasks.spawn_vital("disk checkpoints", checkpoint_again_and_again(Arc::clone(&store)).boxed())];
+        let mut tasks = vec![context.tasks.spawn_vital(
+            "disk checkpoints",
+            checkpoint_again_and_again(Arc::clone(&store)).boxed(),
+        )];
         if options.sync == SyncPolicy::Interval {
-            tasks.push(context.tasks.spawn_vital("disk syncs", sync_again_and_again(Arc::clone(&store)).boxed()));
+            tasks.push(
+                context
+                    .tasks
+                    .spawn_vital("disk syncs", sync_again_and_again(Arc::clone(&store)).boxed()),
+            );
         }
-        let log = Arc::new(DiskLog::new(store, tasks, context).map_err(|failure| OpenError::of(&path, failure))?);
+        let log = Arc::new(
+            DiskLog::new(store, tasks, context).map_err(|failure| OpenError::of(&path, failure))?,
+        );
         let sweep = Arc::new(DiskSweep(Arc::clone(&log)));
         Ok(Self {
             journal: Arc::new(DiskJournal::new(Arc::clone(&log), context)),
@@ -220,9 +250,11 @@ async fn checkpoint_again_and_again(store: Arc<Store>) {
     let mut is_behind = false;
     loop {
         store.wanted.notified().await;
-        while let Err(error) = with_store(&store, "write the table", None, Store::checkpoint).await {
+        while let Err(error) = with_store(&store, "write the table", None, Store::checkpoint).await
+        {
             if !is_behind {
-                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                let source =
+                    std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::error!(%error, source, "what was written can't be moved into the table; it stays in the log");
             }
             is_behind = true;

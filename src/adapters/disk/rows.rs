@@ -1,6 +1,8 @@
-//! Rows as they are read: the table of rows, and over it what has changed since and is not in the table yet.
+//! Rows as they are read: the table of rows, and over it what has changed since and is not in the
+//! table yet.
 //!
-//! Invariant: what a [`View`] shows does not change while it is held, whatever is written meanwhile.
+//! Invariant: what a [`View`] shows does not change while it is held, whatever is written
+//! meanwhile.
 
 use std::{
     cell::RefCell,
@@ -39,11 +41,13 @@ const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Changeset {
     /// Rows that are put (`Some`) or removed (`None`).
     pub(super) rows: BTreeMap<Bytes, Option<Bytes>>,
-    /// Rows from one key on, up to another one, that nobody reads or writes ever again: they may go at any time.
+    /// Rows from one key on, up to another one, that nobody reads or writes ever again: they may go
+    /// at any time.
     pub(super) discarded: Vec<(Bytes, Bytes)>,
 }
 
-/// Changes in memory, each with the number of the write that made it. Those of earlier writes stay, for views that were there before.
+/// Changes in memory, each with the number of the write that made it. Those of earlier writes stay,
+/// for views that were there before.
 #[derive(Default)]
 pub(super) struct Changes {
     rows: SkipMap<(Bytes, Reverse<u64>), Option<Bytes>>,
@@ -80,7 +84,11 @@ impl Changes {
     }
 
     /// The latest changes up to a write, in the order of their keys.
-    pub(super) fn range(&self, bounds: (Bound<Bytes>, Bound<Bytes>), write: u64) -> impl Iterator<Item = Change> {
+    pub(super) fn range(
+        &self,
+        bounds: (Bound<Bytes>, Bound<Bytes>),
+        write: u64,
+    ) -> impl Iterator<Item = Change> {
         let (from, to) = bounds;
         let from = from.map(|key| (key, Reverse(u64::MAX)));
         let to = to.map(|key| (key, Reverse(u64::MAX)));
@@ -96,7 +104,8 @@ impl Changes {
     }
 }
 
-/// Changes that go into the table together, in parts: a small one is faster to look into than a large one.
+/// Changes that go into the table together, in parts: a small one is faster to look into than a
+/// large one.
 #[derive(Clone, Default)]
 pub(super) struct Batch {
     full: Vec<Arc<Changes>>,
@@ -169,7 +178,12 @@ pub(super) trait Rows {
 
 impl View {
     fn layers(&self, from: &[u8], to: &[u8]) -> Result<Vec<Layer<'_>>, Failure> {
-        let bounds = || (Bound::Included(Bytes::copy_from_slice(from)), Bound::Excluded(Bytes::copy_from_slice(to)));
+        let bounds = || {
+            (
+                Bound::Included(Bytes::copy_from_slice(from)),
+                Bound::Excluded(Bytes::copy_from_slice(to)),
+            )
+        };
         let mut layers: Vec<Layer<'_>> = Vec::with_capacity(self.changes.len() + 2);
         for changes in &self.changes {
             layers.push(layer(changes.range(bounds(), self.write).map(Ok)));
@@ -235,7 +249,8 @@ impl Rows for Draft {
     }
 
     fn range(&self, from: &[u8], to: &[u8]) -> Result<Merged<'_>, Failure> {
-        let changed = self.changes.rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+        let changed =
+            self.changes.rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
         let mut layers = vec![layer(changed.map(|(key, value)| Ok((key.clone(), value.clone()))))];
         layers.extend(self.view.layers(from, to)?);
         Ok(Merged(layers))
@@ -261,14 +276,18 @@ impl Iterator for Merged<'_> {
                 match layer.peek() {
                     // It is handed out at once.
                     Some(Err(_)) => return layer.next().and_then(Result::err).map(Err),
-                    Some(Ok((key, _))) if first.is_none_or(|first| key < first) => first = Some(key),
+                    Some(Ok((key, _))) if first.is_none_or(|first| key < first) => {
+                        first = Some(key);
+                    }
                     Some(Ok(_)) | None => {}
                 }
             }
             let key = first?.clone();
             let mut value = None;
             for layer in &mut self.0 {
-                if let Some(Ok((_, changed))) = layer.next_if(|change| change.as_ref().is_ok_and(|(other, _)| *other == key)) {
+                if let Some(Ok((_, changed))) =
+                    layer.next_if(|change| change.as_ref().is_ok_and(|(other, _)| *other == key))
+                {
                     value.get_or_insert(changed);
                 }
             }
@@ -287,8 +306,12 @@ const DISCARDED: u8 = 2;
 impl Changeset {
     /// What they cost in memory, about.
     fn cost_bytes(&self) -> usize {
-        let rows = self.rows.iter().map(|(key, value)| CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len));
-        rows.chain(self.discarded.iter().map(|(from, to)| CHANGE_BYTES + from.len() + to.len())).sum()
+        let rows = self
+            .rows
+            .iter()
+            .map(|(key, value)| CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len));
+        rows.chain(self.discarded.iter().map(|(from, to)| CHANGE_BYTES + from.len() + to.len()))
+            .sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,9 +1,10 @@
-//! The store: a log that makes writes safe, what they changed in memory, and a table on disk that takes the changes over in the
-//! background.
+//! The store: a log that makes writes safe, what they changed in memory, and a table on disk that
+//! takes the changes over in the background.
 //!
-//! Invariants: one write at a time; a write is seen by nobody before the log holds it safely; what is in the table is in the log no
-//! more, and the other way round nothing is in neither; memory holds two batches of changes at most, one that grows and one that is
-//! on its way into the table; the mark says what must be found at the next start.
+//! Invariants: one write at a time; a write is seen by nobody before the log holds it safely; what
+//! is in the table is in the log no more, and the other way round nothing is in neither; memory
+//! holds two batches of changes at most, one that grows and one that is on its way into the table;
+//! the mark says what must be found at the next start.
 
 use std::{
     sync::{
@@ -29,14 +30,16 @@ use crate::ports::archive::Compacted;
 
 /// The name of the table's file.
 const TABLE: &str = "rejoin.redb";
-/// The rows that are the store's own: which store it is, how many checkpoints it has had, and the first segment of the log that is not
-/// in the table.
+/// The rows that are the store's own: which store it is, how many checkpoints it has had, and the
+/// first segment of the log that is not in the table.
 const OWN_ROW: &[u8] = b"!store";
-/// Changes that are kept in memory before they go into the table, in bytes: what a start after a crash has to read.
+/// Changes that are kept in memory before they go into the table, in bytes: what a start after a
+/// crash has to read.
 const CHANGES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a write waits for the changes before to be in the table.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
-/// A checkpoint needs this much room on the disk, about, for each byte of changes, and this much in any case.
+/// A checkpoint needs this much room on the disk, about, for each byte of changes, and this much in
+/// any case.
 const ROOM_FACTOR: u64 = 3;
 const ROOM_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
@@ -118,13 +121,19 @@ impl Store {
     ///
     /// # Errors
     /// It is damaged, or the file system fails.
-    pub(super) fn open(directory: Arc<dyn Directory>, options: StoreOptions) -> Result<Opened, Failure> {
+    pub(super) fn open(
+        directory: Arc<dyn Directory>,
+        options: StoreOptions,
+    ) -> Result<Opened, Failure> {
         let found = mark::Mark::read(&*directory)?;
         let has_log = !log::segments(&*directory)?.is_empty();
         let has_table = directory.names()?.iter().any(|name| name == TABLE);
         let is_new = matches!(found, mark::Found::Nothing) && !has_log;
         if !has_table && !is_new {
-            return Err(Damage::new(format!("{TABLE} is missing, and what is beside it says that it was there")).into());
+            return Err(Damage::new(format!(
+                "{TABLE} is missing, and what is beside it says that it was there"
+            ))
+            .into());
         }
         let table = open_table(&*directory, &options, is_new)?;
         let held = checkpoint_in(&table)?;
@@ -134,18 +143,30 @@ impl Store {
                 (mark, noted, false)
             }
             (mark::Found::Nothing | mark::Found::Unreadable, None) if !has_log => {
-                let checkpoint = Checkpoint { store_id: options.new_store_id, generation: 0, first_segment: 1 };
+                let checkpoint =
+                    Checkpoint { store_id: options.new_store_id, generation: 0, first_segment: 1 };
                 record_checkpoint(&table, checkpoint)?;
                 directory.sync()?;
                 (Mark::create(&*directory, checkpoint)?, LogPlace::default(), false)
             }
             // It was just made: the start before ended between the two.
-            (mark::Found::Nothing | mark::Found::Unreadable, Some(held)) if held.generation == 0 && !has_log => {
+            (mark::Found::Nothing | mark::Found::Unreadable, Some(held))
+                if held.generation == 0 && !has_log =>
+            {
                 (Mark::create(&*directory, held)?, LogPlace::default(), false)
             }
-            (mark::Found::Nothing, Some(held)) => (Mark::create(&*directory, held)?, LogPlace::default(), true),
-            (mark::Found::Unreadable, Some(_)) => return Err(Damage::new(format!("{} is damaged", mark::NAME)).into()),
-            (_, None) => return Err(Damage::new(format!("{TABLE} is empty, and what is beside it says that it was not")).into()),
+            (mark::Found::Nothing, Some(held)) => {
+                (Mark::create(&*directory, held)?, LogPlace::default(), true)
+            }
+            (mark::Found::Unreadable, Some(_)) => {
+                return Err(Damage::new(format!("{} is damaged", mark::NAME)).into());
+            }
+            (_, None) => {
+                return Err(Damage::new(format!(
+                    "{TABLE} is empty, and what is beside it says that it was not"
+                ))
+                .into());
+            }
         };
         Self::with_log(directory, options, table, mark, noted, lacked_mark)
     }
@@ -166,7 +187,11 @@ impl Store {
         let mut writes = 0;
         for record in found.records {
             writes += 1;
-            growing.growing().take(writes, &Changeset::decode(record).ok_or_else(|| Damage::new("a record of the log can't be read"))?);
+            growing.growing().take(
+                writes,
+                &Changeset::decode(record)
+                    .ok_or_else(|| Damage::new("a record of the log can't be read"))?,
+            );
         }
         let owner = Owner { store_id, syncs_each: options.syncs_each };
         let log = Log::begin(Arc::clone(&directory), owner, found.end)?;
@@ -206,11 +231,17 @@ impl Store {
         }
     }
 
-    /// Writes what `draft` changes, in one step, and calls `told` when it can be seen, before any later write is.
+    /// Writes what `draft` changes, in one step, and calls `told` when it can be seen, before any
+    /// later write is.
     ///
     /// # Errors
-    /// Those of `draft`, which may be called twice, or nothing was written, or only the log's end is in doubt.
-    pub(super) fn write<T>(&self, draft: impl Fn(&mut Draft) -> Result<T, Failure>, told: impl FnOnce(&T)) -> Result<T, Failure> {
+    /// Those of `draft`, which may be called twice, or nothing was written, or only the log's end
+    /// is in doubt.
+    pub(super) fn write<T>(
+        &self,
+        draft: impl Fn(&mut Draft) -> Result<T, Failure>,
+        told: impl FnOnce(&T),
+    ) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
         self.make_room(&mut writer)?;
         let known = std::mem::take(&mut writer.known);
@@ -270,7 +301,8 @@ impl Store {
         Ok(())
     }
 
-    /// Logs again what a failed sync may have lost. What of it is not on its way into the table is among the changes that grow.
+    /// Logs again what a failed sync may have lost. What of it is not on its way into the table is
+    /// among the changes that grow.
     fn log_again(&self, writer: &mut Writer, growing: &Batch) -> Result<(), Failure> {
         writer.log.append(&growing.all().encode()).map_err(Failure::of_write)?;
         self.sync_log(writer)?;
@@ -278,7 +310,8 @@ impl Store {
         Ok(())
     }
 
-    /// Has the changes in memory leave for the table where they have grown enough, and waits where those before are not there yet.
+    /// Has the changes in memory leave for the table where they have grown enough, and waits where
+    /// those before are not there yet.
     fn make_room(&self, writer: &mut Writer) -> Result<(), Failure> {
         let mut layers = lock(&self.layers);
         if layers.growing.bytes() < self.options.changes_bytes_max {
@@ -289,9 +322,15 @@ impl Store {
                 return Ok(());
             }
             if self.is_behind.load(Ordering::Relaxed) {
-                return Err(if self.has_free_bytes(ROOM_BYTES_MIN) { Failure::Behind } else { Failure::Full });
+                return Err(if self.has_free_bytes(ROOM_BYTES_MIN) {
+                    Failure::Behind
+                } else {
+                    Failure::Full
+                });
             }
-            let waited = self.settled.wait_timeout_while(layers, BEHIND_MAX, |layers| layers.leaving.is_some());
+            let waited = self
+                .settled
+                .wait_timeout_while(layers, BEHIND_MAX, |layers| layers.leaving.is_some());
             layers = waited.unwrap_or_else(PoisonError::into_inner).0;
             if layers.leaving.is_some() {
                 return Err(Failure::Behind);
@@ -333,7 +372,9 @@ impl Store {
     /// Those of the file system; to try again is harmless.
     pub(super) fn checkpoint(&self) -> Result<(), Failure> {
         let _moving = lock(&self.moving);
-        let Some((leaving, first_segment)) = lock(&self.layers).leaving.clone() else { return Ok(()) };
+        let Some((leaving, first_segment)) = lock(&self.layers).leaving.clone() else {
+            return Ok(());
+        };
         let write = || {
             self.check_room(leaving.bytes())?;
             let table = lock(&self.layers).table()?;
@@ -380,8 +421,8 @@ impl Store {
         Ok(Blocks(self.directory.open(TABLE)?).check()?)
     }
 
-    /// Moves all changes into the table, and gives back the room in its file that nothing needs any more. Nothing else can be done
-    /// meanwhile.
+    /// Moves all changes into the table, and gives back the room in its file that nothing needs any
+    /// more. Nothing else can be done meanwhile.
     ///
     /// # Errors
     /// Those of the file system, or somebody is reading; to try again is harmless.
@@ -390,14 +431,15 @@ impl Store {
         let bytes_before = self.sizes()?.0;
         let _moving = lock(&self.moving);
         let mut layers = lock(&self.layers);
-        let mut table = match Arc::try_unwrap(layers.table.take().ok_or(redb::StorageError::PreviousIo)?) {
-            Ok(table) => table,
-            // Nobody else keeps it for longer than these locks are held.
-            Err(shared) => {
-                layers.table = Some(shared);
-                return Err(Failure::Behind);
-            }
-        };
+        let mut table =
+            match Arc::try_unwrap(layers.table.take().ok_or(redb::StorageError::PreviousIo)?) {
+                Ok(table) => table,
+                // Nobody else keeps it for longer than these locks are held.
+                Err(shared) => {
+                    layers.table = Some(shared);
+                    return Err(Failure::Behind);
+                }
+            };
         let compacted = table.compact();
         layers.table = Some(Arc::new(table));
         compacted?;
@@ -422,16 +464,25 @@ impl Store {
     }
 }
 
-fn open_table(directory: &dyn Directory, options: &StoreOptions, is_new: bool) -> Result<Database, Failure> {
+fn open_table(
+    directory: &dyn Directory,
+    options: &StoreOptions,
+    is_new: bool,
+) -> Result<Database, Failure> {
     let file = match directory.open(TABLE) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_new => directory.create(TABLE)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_new => {
+            directory.create(TABLE)?
+        }
         opened => opened?,
     };
     if is_new && !has_begun(&*file)? {
         // What an earlier start left of it.
         file.set_len(0)?;
     } else if file.len()? == 0 {
-        return Err(Damage::new(format!("{TABLE} is empty, and what is beside it says that it was not")).into());
+        return Err(Damage::new(format!(
+            "{TABLE} is empty, and what is beside it says that it was not"
+        ))
+        .into());
     }
     Ok(Builder::new().set_cache_size(options.cache_bytes).create_with_backend(Blocks(file))?)
 }
@@ -463,22 +514,35 @@ fn check(mark: Checkpoint, held: Checkpoint) -> Result<(), Damage> {
         return Err(Damage::new(format!("{TABLE} and {} are of different stores", mark::NAME)));
     }
     if mark.generation > held.generation || mark.first_segment > held.first_segment {
-        let what = format!("{TABLE} is older than its mark: it has had {} checkpoints of {}", held.generation, mark.generation);
+        let what = format!(
+            "{TABLE} is older than its mark: it has had {} checkpoints of {}",
+            held.generation, mark.generation
+        );
         return Err(Damage::new(what));
     }
     Ok(())
 }
 
-fn put_checkpoint(rows: &mut redb::Table<'_, &[u8], &[u8]>, checkpoint: Checkpoint) -> Result<(), Failure> {
+fn put_checkpoint(
+    rows: &mut redb::Table<'_, &[u8], &[u8]>,
+    checkpoint: Checkpoint,
+) -> Result<(), Failure> {
     let Checkpoint { store_id, generation, first_segment } = checkpoint;
-    let row: Vec<u8> = [store_id, generation, first_segment].iter().flat_map(|number| number.to_be_bytes()).collect();
+    let row: Vec<u8> = [store_id, generation, first_segment]
+        .iter()
+        .flat_map(|number| number.to_be_bytes())
+        .collect();
     rows.insert(OWN_ROW, row.as_slice())?;
     Ok(())
 }
 
-/// Writes a table in one step that is safe when this returns: in two phases, so that a sync that fails leaves the state before, and with
-/// all that an opening after a crash needs, so that it reads little.
-fn commit(table: &Database, write: impl FnOnce(&mut redb::Table<'_, &[u8], &[u8]>) -> Result<(), Failure>) -> Result<(), Failure> {
+/// Writes a table in one step that is safe when this returns: in two phases, so that a sync that
+/// fails leaves the state before, and with all that an opening after a crash needs, so that it
+/// reads little.
+fn commit(
+    table: &Database,
+    write: impl FnOnce(&mut redb::Table<'_, &[u8], &[u8]>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut transaction = table.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_two_phase_commit(true);
@@ -492,14 +556,21 @@ fn record_checkpoint(table: &Database, checkpoint: Checkpoint) -> Result<(), Fai
 }
 
 /// Writes changes into the table, which then holds all of the log before that segment.
-fn write_table(table: &Database, changes: &Batch, first_segment: u64) -> Result<Checkpoint, Failure> {
-    let held = checkpoint_in(table)?.ok_or_else(|| Damage::new(format!("{TABLE} has lost its first row")))?;
+fn write_table(
+    table: &Database,
+    changes: &Batch,
+    first_segment: u64,
+) -> Result<Checkpoint, Failure> {
+    let held = checkpoint_in(table)?
+        .ok_or_else(|| Damage::new(format!("{TABLE} has lost its first row")))?;
     let checkpoint = Checkpoint { generation: held.generation + 1, first_segment, ..held };
     commit(table, |rows| {
         let Changeset { rows: all, discarded } = changes.all();
         for (key, value) in &all {
             match value {
-                Some(value) if !rows::is_in(&discarded, key) => drop(rows.insert(&key[..], &value[..])?),
+                Some(value) if !rows::is_in(&discarded, key) => {
+                    drop(rows.insert(&key[..], &value[..])?);
+                }
                 Some(_) => {}
                 None => drop(rows.remove(&key[..])?),
             }

@@ -1,4 +1,5 @@
-//! What is over its time is removed, little by little: entries over the age limit, and idempotency keys behind their window.
+//! What is over its time is removed, little by little: entries over the age limit, and idempotency
+//! keys behind their window.
 //!
 //! Invariant: a batch is small, so that no append waits long behind it.
 
@@ -29,8 +30,8 @@ pub(super) struct DiskSweep(pub(super) Arc<DiskLog>);
 /// Most topics or keys that are looked at in one batch.
 const STEPS_MAX: usize = 100;
 
-/// Removes what is over its time of one topic, or one key, or a part of it. Tells how many rows it removed; `None` if there is
-/// nothing left.
+/// Removes what is over its time of one topic, or one key, or a part of it. Tells how many rows it
+/// removed; `None` if there is nothing left.
 type Step = fn(&DiskLog, &mut Draft) -> Result<Option<usize>, Failure>;
 
 #[async_trait]
@@ -50,7 +51,8 @@ impl Sweep for DiskSweep {
             let mut has_more = true;
             while has_more && turn.next_batch().await? {
                 let log = Arc::clone(&self.0);
-                let remove = move |store: &Store| store.write(|rows| log.remove_batch(rows, step), |_| {});
+                let remove =
+                    move |store: &Store| store.write(|rows| log.remove_batch(rows, step), |_| {});
                 has_more = with_store(&self.0.store, "sweep the disk", None, remove).await?;
             }
         }
@@ -80,7 +82,9 @@ impl DiskLog {
         }
         let cutoff = self.cutoff(self.now());
         let (from, to) = keys::until(b'a', cutoff);
-        let Some((key, user)) = rows.range(&from, &to)?.next().transpose()? else { return Ok(None) };
+        let Some((key, user)) = rows.range(&from, &to)?.next().transpose()? else {
+            return Ok(None);
+        };
         // A row that names nobody is of no use.
         let user = std::str::from_utf8(&user).ok().and_then(|text| UserId::parse(text).ok());
         let topic = user.as_ref().map(|user| topic_of(rows, user)).transpose()?.flatten();
@@ -95,7 +99,10 @@ impl DiskLog {
         if removed < ROWS_MAX as u64 {
             rows.remove(key);
             if let Some((_, oldest)) = oldest_since(rows, &topic, Timestamp::default())? {
-                rows.put(keys::age(Timestamp::from_ms(oldest.major()), topic.number), user.as_str().to_owned());
+                rows.put(
+                    keys::age(Timestamp::from_ms(oldest.major()), topic.number),
+                    user.as_str().to_owned(),
+                );
             }
         }
         Ok(Some(usize::try_from(removed).unwrap_or(ROWS_MAX)))

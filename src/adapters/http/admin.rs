@@ -83,7 +83,10 @@ description::refusals! {
 )]
 async fn status(Caller(operator): Caller<Operator>, State(api): State<Api>) -> Response {
     let state = api.administration.process(&operator);
-    let users = state.users.into_iter().map(|(user, connections)| ConnectedView { user_id: user.to_string(), connections });
+    let users = state
+        .users
+        .into_iter()
+        .map(|(user, connections)| ConnectedView { user_id: user.to_string(), connections });
     let view = StatusView {
         success: true,
         version: env!("CARGO_PKG_VERSION"),
@@ -104,8 +107,16 @@ async fn status(Caller(operator): Caller<Operator>, State(api): State<Api>) -> R
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The user's state.", body = UserView), UserRefusals),
 )]
-async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, NamedUser(user): NamedUser) -> Result<Response, Problem> {
-    let state = api.administration.user(&operator, &user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+async fn user(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+    NamedUser(user): NamedUser,
+) -> Result<Response, Problem> {
+    let state = api
+        .administration
+        .user(&operator, &user)
+        .await
+        .map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let view = UserView {
         success: true,
         user_id: user.to_string(),
@@ -127,8 +138,15 @@ async fn user(Caller(operator): Caller<Operator>, State(api): State<Api>, NamedU
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "Removed. Clients that had not read them get `backlog.truncated`.", body = Done), UserRefusals),
 )]
-async fn purge(Caller(operator): Caller<Operator>, State(api): State<Api>, NamedUser(user): NamedUser) -> Result<Response, Problem> {
-    api.administration.purge(&operator, &user).await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+async fn purge(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+    NamedUser(user): NamedUser,
+) -> Result<Response, Problem> {
+    api.administration
+        .purge(&operator, &user)
+        .await
+        .map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     Ok(private(Json(Done { success: true, connections: None })))
 }
 
@@ -152,8 +170,8 @@ const BACKEND_AWAY: &str = "the backend can't be reached at the moment: try agai
 
 /// A user's events as they come, for an operator who looks on.
 ///
-/// The stream is that of the user's clients. It takes no connection slot of theirs and nothing of their replay budget, and it stays
-/// when their connections are closed.
+/// The stream is that of the user's clients. It takes no connection slot of theirs and nothing of
+/// their replay budget, and it stays when their connections are closed.
 #[utoipa::path(
     get, path = "/api/admin/users/{id}/events/stream", tag = "operate", operation_id = "look_on", params(UserName, UserEventsQuery),
     security(("bearer" = ["admin"])),
@@ -173,7 +191,11 @@ async fn follow(State(api): State<Api>, user: UserName, request: Request) -> Res
     security(("bearer" = ["admin"])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), MessageRefusals),
 )]
-async fn message(Caller(operator): Caller<Operator>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
+async fn message(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+) -> Result<Response, Problem> {
     let observed = api.producing.view(operator.principal(), id).await?;
     Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
 }

@@ -1,4 +1,5 @@
-//! How the bytes of a body are written: UTF-8, and not compressed. What is not gets an answer that says so.
+//! How the bytes of a body are written: UTF-8, and not compressed. What is not gets an answer that
+//! says so.
 
 use axum::http::{HeaderMap, header};
 
@@ -13,14 +14,20 @@ const CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
 /// Refuses what the headers say can't be read.
 pub(super) fn check(headers: &HeaderMap, content_type: &str) -> Result<(), Problem> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    if let Some(coding) = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+    let mut codings = codings
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    if let Some(coding) =
+        codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    {
         return Err(compressed(&String::from_utf8_lossy(coding)));
     }
     match charset(content_type) {
-        Some(charset) if !CHARSETS.iter().any(|known| known.eq_ignore_ascii_case(charset)) => Err(unsupported(format!(
-            "the charset `{charset}` is not supported: send UTF-8, and `charset=utf-8` or no charset in `Content-Type`"
-        ))),
+        Some(charset) if !CHARSETS.iter().any(|known| known.eq_ignore_ascii_case(charset)) => {
+            Err(unsupported(format!(
+                "the charset `{charset}` is not supported: send UTF-8, and `charset=utf-8` or no charset in `Content-Type`"
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -43,17 +50,22 @@ pub(super) fn explain(text: &[u8]) -> Option<Problem> {
 }
 
 fn charset(content_type: &str) -> Option<&str> {
-    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut parameters =
+        content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let (_, charset) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
     Some(charset.trim().trim_matches('"'))
 }
 
 fn compressed(coding: &str) -> Problem {
-    unsupported(format!("the body is compressed ({coding}), which is not supported: send it as it is, without `Content-Encoding`"))
+    unsupported(format!(
+        "the body is compressed ({coding}), which is not supported: send it as it is, without `Content-Encoding`"
+    ))
 }
 
 fn utf16() -> Problem {
-    unsupported("the body is not UTF-8, but UTF-16 or UTF-32 by its first bytes: send UTF-8".to_owned())
+    unsupported(
+        "the body is not UTF-8, but UTF-16 or UTF-32 by its first bytes: send UTF-8".to_owned(),
+    )
 }
 
 fn unsupported(message: String) -> Problem {
@@ -76,25 +88,42 @@ mod tests {
 
     #[test]
     fn promise_11_an_encoding_that_can_not_be_read_is_named() {
-        for codings in [&["gzip"][..], &["deflate"], &["br"], &["zstd"], &["identity, GZIP"], &["identity", "x-gzip"]] {
+        for codings in [
+            &["gzip"][..],
+            &["deflate"],
+            &["br"],
+            &["zstd"],
+            &["identity, GZIP"],
+            &["identity", "x-gzip"],
+        ] {
             let message = refusal(codings, "application/json").unwrap();
             let named = codings.last().unwrap().rsplit(", ").next().unwrap();
-            assert!(message.contains(named) && message.contains("without `Content-Encoding`"), "{message}");
+            assert!(
+                message.contains(named) && message.contains("without `Content-Encoding`"),
+                "{message}"
+            );
         }
         for charset in ["utf-16", "ISO-8859-1", "\"utf-16le\""] {
             let message = refusal(&[], &format!("application/json; charset={charset}")).unwrap();
-            assert!(message.contains(charset.trim_matches('"')) && message.contains("send UTF-8"), "{message}");
+            assert!(
+                message.contains(charset.trim_matches('"')) && message.contains("send UTF-8"),
+                "{message}"
+            );
         }
-        for content_type in
-            ["application/json", "application/json;charset=UTF-8", "application/json; a=b; Charset=\"utf-8\"", "a; charset=us-ascii"]
-        {
+        for content_type in [
+            "application/json",
+            "application/json;charset=UTF-8",
+            "application/json; a=b; Charset=\"utf-8\"",
+            "a; charset=us-ascii",
+        ] {
             assert_eq!(refusal(&["identity", ""], content_type), None, "{content_type}");
         }
     }
 
     #[test]
     fn promise_11_bytes_that_are_no_utf8_text_are_recognised() {
-        let utf16 = |order: fn(u16) -> [u8; 2]| "{}".encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        let utf16 =
+            |order: fn(u16) -> [u8; 2]| "{}".encode_utf16().flat_map(order).collect::<Vec<u8>>();
         for (bytes, named) in [
             (b"\x1f\x8b\x08\0".to_vec(), "gzip"),
             (b"\x28\xb5\x2f\xfd\0".to_vec(), "zstd"),

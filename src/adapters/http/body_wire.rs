@@ -1,7 +1,8 @@
 //! A stream's frames as the body of a response that hyper sends over HTTP/2.
 //!
-//! Invariant: at most one write waits between the stream's task and hyper, so a client that doesn't read stops the task,
-//! whose timers go on: hyper itself asks a body for nothing while its client reads nothing.
+//! Invariant: at most one write waits between the stream's task and hyper, so a client that doesn't
+//! read stops the task, whose timers go on: hyper itself asks a body for nothing while its client
+//! reads nothing.
 
 use std::{convert::Infallible, io};
 
@@ -13,7 +14,8 @@ use tokio::sync::mpsc;
 use super::slow_client::WriteTimeout;
 use crate::{app::streaming::Wire, domain::frame::Frame};
 
-/// What is handed to hyper at once: a client that takes this much within the write timeout has not stalled.
+/// What is handed to hyper at once: a client that takes this much within the write timeout has not
+/// stalled.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) struct BodyWire {
@@ -25,7 +27,9 @@ impl BodyWire {
     /// The wire, and the body at its other end.
     pub(super) fn new(write_timeout: WriteTimeout) -> (Self, Body) {
         let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
-        let chunks = stream::poll_fn(move |context| receiver.poll_recv(context).map(|bytes| bytes.map(Ok::<_, Infallible>)));
+        let chunks = stream::poll_fn(move |context| {
+            receiver.poll_recv(context).map(|bytes| bytes.map(Ok::<_, Infallible>))
+        });
         (Self { sender, write_timeout }, Body::from_stream(chunks))
     }
 }
@@ -44,7 +48,9 @@ impl Wire for BodyWire {
         };
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
-            let taken = async { self.sender.send(piece).await.map_err(|_| io::ErrorKind::BrokenPipe.into()) };
+            let taken = async {
+                self.sender.send(piece).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+            };
             self.write_timeout.step(taken).await?;
         }
         Ok(())
@@ -103,6 +109,9 @@ mod tests {
         let (mut wire, _body) = BodyWire::new(WriteTimeout::new(TIMEOUT));
         let began = Instant::now();
         let stalled = wire.write(&[frame(100 * 1024)]).await.unwrap_err();
-        assert_eq!((stalled.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, TIMEOUT.as_secs()));
+        assert_eq!(
+            (stalled.kind(), began.elapsed().as_secs()),
+            (io::ErrorKind::TimedOut, TIMEOUT.as_secs())
+        );
     }
 }

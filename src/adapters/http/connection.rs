@@ -1,10 +1,12 @@
-//! One connection: requests go to the router; an accepted event stream on HTTP/1.1 leaves hyper and owns its socket.
+//! One connection: requests go to the router; an accepted event stream on HTTP/1.1 leaves hyper and
+//! owns its socket.
 //!
-//! Why: hyper's buffers are most of what an idle connection costs, and hyper asks a body for nothing while the peer does
-//! not read. The stream's own task needs neither buffers nor hyper's leave for its timers (`docs/decisions/`).
+//! Why: hyper's buffers are most of what an idle connection costs, and hyper asks a body for
+//! nothing while the peer does not read. The stream's own task needs neither buffers nor hyper's
+//! leave for its timers (`docs/decisions/`).
 //!
-//! Invariants: a connection that waits for its client does so for a bounded time, and holds up no stop; an answer can be
-//! read by a client that sends its whole request first.
+//! Invariants: a connection that waits for its client does so for a bounded time, and holds up no
+//! stop; an answer can be read by a client that sends its whole request first.
 
 mod activity;
 mod answer;
@@ -48,7 +50,8 @@ use crate::{
 
 /// The first byte of a connection that is accepted during a drain must come within this time.
 const FIRST_BYTE_WHILE_DRAINING: Duration = Duration::from_secs(1);
-/// A connection over the limit has this time for a request, and to take its answer: there are few places for such.
+/// A connection over the limit has this time for a request, and to take its answer: there are few
+/// places for such.
 const TIMEOUT_OVER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What all connections have in common.
@@ -74,21 +77,37 @@ impl Arrival {
 
 impl Connections {
     /// Serves a connection, to its end or to that of the stream that it became.
-    pub(super) async fn serve(self: Arc<Self>, mut socket: TcpStream, arrival: Arrival, place: Place) {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        mut socket: TcpStream,
+        arrival: Arrival,
+        place: Place,
+    ) {
         let Some(first) = self.first_bytes(&mut socket, &arrival).await else { return };
         if first.speak_http2() {
             self.http2(socket, first, &arrival).await;
-        } else if let Some(Departed { socket, head, framing, subscription }) = self.http1(socket, first, &arrival).await {
-            let wire = SocketWire::new(socket, head, framing, WriteTimeout::new(self.options.write_timeout), place);
-            // A task of its own is no larger than the stream needs; this one had to have room for hyper.
+        } else if let Some(Departed { socket, head, framing, subscription }) =
+            self.http1(socket, first, &arrival).await
+        {
+            let wire = SocketWire::new(
+                socket,
+                head,
+                framing,
+                WriteTimeout::new(self.options.write_timeout),
+                place,
+            );
+            // A task of its own is no larger than the stream needs; this one had to have room for
+            // hyper.
             self.lifecycle.spawn(stream(subscription, wire));
         }
     }
 
-    /// What the client says first, if it does so in time: a connection that has said nothing does not hold up a stop.
+    /// What the client says first, if it does so in time: a connection that has said nothing does
+    /// not hold up a stop.
     async fn first_bytes(&self, socket: &mut TcpStream, arrival: &Arrival) -> Option<FirstBytes> {
         let draining = self.lifecycle.is_draining();
-        let timeout = if draining { FIRST_BYTE_WHILE_DRAINING } else { self.request_timeout(arrival) };
+        let timeout =
+            if draining { FIRST_BYTE_WHILE_DRAINING } else { self.request_timeout(arrival) };
         tokio::select! {
             biased;
             first = FirstBytes::read(socket) => first.ok(),
@@ -105,18 +124,25 @@ impl Connections {
         arrival.shortened(self.options.write_timeout)
     }
 
-    /// Whether a connection is for one request alone: who comes while the process drains is answered, if only to be told so.
+    /// Whether a connection is for one request alone: who comes while the process drains is
+    /// answered, if only to be told so.
     fn answers_once(&self, arrival: &Arrival) -> bool {
         arrival.over_limit || self.lifecycle.is_draining()
     }
 
     fn deadline(&self, activity: Arc<Activity>, arrival: &Arrival) -> Deadline {
-        let keep_alive = if self.answers_once(arrival) { Duration::ZERO } else { self.options.keep_alive };
+        let keep_alive =
+            if self.answers_once(arrival) { Duration::ZERO } else { self.options.keep_alive };
         Deadline::new(activity, arrival.at, self.request_timeout(arrival), keep_alive)
     }
 
     /// Answers a request. What is left of its body then is read behind the answer.
-    async fn answer(&self, request: Request<Incoming>, exchange: &Exchange, over_limit: bool) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        exchange: &Exchange,
+        over_limit: bool,
+    ) -> Response<Body> {
         let router = if over_limit { &self.routes.over_limit } else { &self.routes.all };
         let (head, body) = request.into_parts();
         if body.is_end_stream() {
@@ -135,7 +161,8 @@ impl Connections {
                 }
             }
             Ok(rest) => {
-                let may_never_come = waits_for_leave || response.status() == StatusCode::REQUEST_TIMEOUT;
+                let may_never_come =
+                    waits_for_leave || response.status() == StatusCode::REQUEST_TIMEOUT;
                 if http1 && (may_never_come || !rest.is_brief()) {
                     close_after(&mut response);
                 }
@@ -160,7 +187,11 @@ impl Connections {
         self.lifecycle.spawn(async move { ending.run_until_cancelled(waiting).await });
     }
 
-    fn stream_as_body(&self, response: Response<Body>, subscription: Box<Subscription>) -> Response<Body> {
+    fn stream_as_body(
+        &self,
+        response: Response<Body>,
+        subscription: Box<Subscription>,
+    ) -> Response<Body> {
         let (wire, body) = BodyWire::new(WriteTimeout::new(self.options.write_timeout));
         self.lifecycle.spawn(stream(subscription, wire));
         response.map(|_| body)

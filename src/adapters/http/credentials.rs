@@ -1,7 +1,8 @@
 //! Where a request carries its token.
 //!
-//! Invariant: a cookie or a query parameter counts for reading only, and only where the settings say so. What changes
-//! something needs the header, which no other site's page can make a browser send.
+//! Invariant: a cookie or a query parameter counts for reading only, and only where the settings
+//! say so. What changes something needs the header, which no other site's page can make a browser
+//! send.
 
 use axum::http::{HeaderMap, header};
 
@@ -14,15 +15,26 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The token of a subscribe request: a browser's `EventSource` can't set headers.
-pub(super) fn of_reader<'a>(headers: &'a HeaderMap, access_token: Option<&'a str>, options: &ApiOptions) -> Option<&'a str> {
+pub(super) fn of_reader<'a>(
+    headers: &'a HeaderMap,
+    access_token: Option<&'a str>,
+    options: &ApiOptions,
+) -> Option<&'a str> {
     let in_cookie = || options.cookie.as_deref().and_then(|name| cookie(headers, name));
     let in_query = || access_token.filter(|token| options.query_token && !token.is_empty());
     bearer(headers).or_else(in_cookie).or_else(in_query)
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    let mut values = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(key, _)| *key == name).map(|(_, value)| value);
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'));
+    let mut values = pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value);
     values.next().map(|value| value.trim_matches('"')).filter(|value| !value.is_empty())
 }
 
@@ -57,7 +69,10 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others() {
-        let headers = headers(&[(header::COOKIE, "a=1; tok=x"), (header::COOKIE, "session=\"the.token\"; b")]);
+        let headers = headers(&[
+            (header::COOKIE, "a=1; tok=x"),
+            (header::COOKIE, "session=\"the.token\"; b"),
+        ]);
         assert_eq!(cookie(&headers, "session"), Some("the.token"));
         assert_eq!(cookie(&headers, "tok"), Some("x"));
         assert_eq!(cookie(&headers, "to"), None);

@@ -1,9 +1,10 @@
 //! What is refused before any route sees it, by a request's head alone.
 //!
-//! Invariants: a request has one host, and one `Authorization` at most. Where nobody is asked for a token, what keeps others out is that
-//! only this machine reaches the server, and a browser on it would run their errands: so a host must be one that no DNS server can
-//! make mean this machine (DNS rebinding), and a page that changes or administers something must come from here or be named in the
-//! settings.
+//! Invariants: a request has one host, and one `Authorization` at most. Where nobody is asked for a
+//! token, what keeps others out is that only this machine reaches the server, and a browser on it
+//! would run their errands: so a host must be one that no DNS server can make mean this machine
+//! (DNS rebinding), and a page that changes or administers something must come from here or be
+//! named in the settings.
 
 use std::sync::Arc;
 
@@ -32,7 +33,10 @@ struct Rules {
 
 impl Guard {
     pub(super) fn of(options: &ApiOptions) -> Self {
-        Self(Arc::new(Rules { local_only: options.local_only, origins: options.cors_origins.clone() }))
+        Self(Arc::new(Rules {
+            local_only: options.local_only,
+            origins: options.cors_origins.clone(),
+        }))
     }
 
     fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -44,7 +48,10 @@ impl Guard {
             )
         })?;
         if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
-            return Err(Problem::new(Code::InvalidAuthorization, "a request has one `Authorization` at most: send one token"));
+            return Err(Problem::new(
+                Code::InvalidAuthorization,
+                "a request has one `Authorization` at most: send one token",
+            ));
         }
         if !self.0.local_only {
             return Ok(());
@@ -58,13 +65,15 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether no page asks, or one that may. What is no page of a browser sends no `Origin`; a file, and a page that hides where it
-    /// comes from, send `null`.
+    /// Whether no page asks, or one that may. What is no page of a browser sends no `Origin`; a
+    /// file, and a page that hides where it comes from, send `null`.
     fn is_own(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
             (None, _) => true,
-            (Some(origin), None) => self.0.origins.iter().any(|own| own == "*" || own == origin) || is_loopback(origin),
+            (Some(origin), None) => {
+                self.0.origins.iter().any(|own| own == "*" || own == origin) || is_loopback(origin)
+            }
             (Some(_), Some(_)) => false,
         }
     }
@@ -82,7 +91,10 @@ fn changes_or_administers(request: &Request) -> bool {
 }
 
 fn is_loopback(origin: &HeaderValue) -> bool {
-    let host = origin.to_str().ok().and_then(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")));
+    let host = origin
+        .to_str()
+        .ok()
+        .and_then(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")));
     host.and_then(Host::parse).is_some_and(Host::is_loopback)
 }
 
@@ -94,8 +106,16 @@ pub(super) async fn enforce(State(guard): State<Guard>, request: Request, next: 
     }
 }
 
-/// The same for what the layer of CORS answers itself. All else is refused inside of it, so that a page which may call can read why it
-/// was refused.
-pub(super) async fn enforce_on_preflight(guard: State<Guard>, request: Request, next: Next) -> Response {
-    if request.method() == Method::OPTIONS { enforce(guard, request, next).await } else { next.run(request).await }
+/// The same for what the layer of CORS answers itself. All else is refused inside of it, so that a
+/// page which may call can read why it was refused.
+pub(super) async fn enforce_on_preflight(
+    guard: State<Guard>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() == Method::OPTIONS {
+        enforce(guard, request, next).await
+    } else {
+        next.run(request).await
+    }
 }

@@ -47,7 +47,10 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Response, Problem> 
     if api.lifecycle.is_draining() {
         return Err(Problem::draining());
     }
-    let (users, messages) = tokio::join!(api.sources.users.probe(PROBE_TIMEOUT), api.sources.messages.probe(PROBE_TIMEOUT));
+    let (users, messages) = tokio::join!(
+        api.sources.users.probe(PROBE_TIMEOUT),
+        api.sources.messages.probe(PROBE_TIMEOUT)
+    );
     match users.and(messages) {
         Ok(()) => Ok(Json(Health { success: true, status: "ready" }).into_response()),
         Err(_) => Err(Problem::backend_unavailable("the event backend does not answer")),

@@ -1,7 +1,7 @@
 //! The host that a request is for, as RFC 9112, section 3.2, and RFC 9113, section 8.3.1, have it.
 //!
-//! Invariant: there is one host, or the request is refused: servers and proxies that read different ones out of a request can be
-//! played off against each other.
+//! Invariant: there is one host, or the request is refused: servers and proxies that read different
+//! ones out of a request can be played off against each other.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,8 +18,13 @@ pub(super) struct Host<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidHost;
 
-/// The host of a request: that of its target where it has one, else its `Host`. HTTP/1.0 may come without.
-pub(super) fn of<'a>(version: Version, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<Host<'a>>, InvalidHost> {
+/// The host of a request: that of its target where it has one, else its `Host`. HTTP/1.0 may come
+/// without.
+pub(super) fn of<'a>(
+    version: Version,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<Option<Host<'a>>, InvalidHost> {
     let parse = |text: &'a str| Host::parse(text).ok_or(InvalidHost);
     let mut in_headers = headers.get_all(header::HOST).iter();
     let in_header = match (in_headers.next(), in_headers.next()) {
@@ -29,8 +34,11 @@ pub(super) fn of<'a>(version: Version, uri: &'a Uri, headers: &'a HeaderMap) -> 
     };
     let in_target = uri.authority().map(|authority| parse(authority.as_str())).transpose()?;
     match (in_target, in_header) {
-        // HTTP/1.1 needs both, and the target counts; in HTTP/2 the target is all that is needed, but they must not differ.
-        (Some(target), Some(header)) if version >= Version::HTTP_2 && !target.is_same(header) => Err(InvalidHost),
+        // HTTP/1.1 needs both, and the target counts; in HTTP/2 the target is all that is needed,
+        // but they must not differ.
+        (Some(target), Some(header)) if version >= Version::HTTP_2 && !target.is_same(header) => {
+            Err(InvalidHost)
+        }
         (Some(_), None) if version == Version::HTTP_11 => Err(InvalidHost),
         (None, None) if version >= Version::HTTP_11 => Err(InvalidHost),
         (target, header) => Ok(target.or(header)),
@@ -41,7 +49,11 @@ impl<'a> Host<'a> {
     /// A host, and a port behind it if there is one.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         // What is in brackets may hold colons.
-        let name_end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let name_end = if text.starts_with('[') {
+            text.find(']')? + 1
+        } else {
+            text.find(':').unwrap_or(text.len())
+        };
         let (name, port) = text.split_at(name_end);
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
@@ -50,20 +62,27 @@ impl<'a> Host<'a> {
             _ => return None,
         };
         let is_good = match name.strip_prefix('[') {
-            Some(address) => address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+            Some(address) => {
+                address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+            }
             None => is_name(name),
         };
         is_good.then_some(Self { name, port })
     }
 
-    /// Whether it can only mean the machine that asks: a browser resolves such a name by itself, so that no DNS server can make it
-    /// mean another.
+    /// Whether it can only mean the machine that asks: a browser resolves such a name by itself, so
+    /// that no DNS server can make it mean another.
     pub(super) fn is_loopback(self) -> bool {
         let address = match self.name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
             Some(address) => address.parse().map(IpAddr::V6).ok(),
             None => self.plain_name().parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
         };
-        let is_localhost = || self.plain_name().rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"));
+        let is_localhost = || {
+            self.plain_name()
+                .rsplit('.')
+                .next()
+                .is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
+        };
         address.map_or_else(is_localhost, |address| address.to_canonical().is_loopback())
     }
 
@@ -82,7 +101,10 @@ fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
         let good = match byte {
-            b'%' => bytes.next().is_some_and(|b| b.is_ascii_hexdigit()) && bytes.next().is_some_and(|b| b.is_ascii_hexdigit()),
+            b'%' => {
+                bytes.next().is_some_and(|b| b.is_ascii_hexdigit())
+                    && bytes.next().is_some_and(|b| b.is_ascii_hexdigit())
+            }
             _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
         };
         if !good {
@@ -196,7 +218,11 @@ mod tests {
             for host in &hosts {
                 headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
             }
-            assert_eq!(of(version, &target.parse().unwrap(), &headers), expected, "{version:?} {target} {hosts:?}");
+            assert_eq!(
+                of(version, &target.parse().unwrap(), &headers),
+                expected,
+                "{version:?} {target} {hosts:?}"
+            );
         }
     }
 }

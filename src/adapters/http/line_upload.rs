@@ -1,6 +1,7 @@
 //! A request's body as lines, while it arrives.
 //!
-//! Invariant: what waits here is what one read of the body brought; a line that is too long is told of without being held.
+//! Invariant: what waits here is what one read of the body brought; a line that is too long is told
+//! of without being held.
 
 use std::{
     collections::VecDeque,
@@ -58,7 +59,12 @@ pub(super) enum Next {
 }
 
 impl LineUpload {
-    pub(super) fn new(body: Body, line_bytes_max: usize, lifecycle: Lifecycle, expires_at: Option<Instant>) -> Self {
+    pub(super) fn new(
+        body: Body,
+        line_bytes_max: usize,
+        lifecycle: Lifecycle,
+        expires_at: Option<Instant>,
+    ) -> Self {
         Self {
             body: body.into_data_stream().boxed(),
             splitter: LineSplitter::new(line_bytes_max),
@@ -80,14 +86,17 @@ impl LineUpload {
         while self.waiting.is_empty() && self.ended.is_none() {
             self.receive().await;
         }
-        if self.expires_at.is_some_and(|at| at <= tokio::time::Instant::now().into_std()) && self.ended != Some(Ended::Draining) {
+        if self.expires_at.is_some_and(|at| at <= tokio::time::Instant::now().into_std())
+            && self.ended != Some(Ended::Draining)
+        {
             // Lines that have arrived and were not taken yet are as late as those behind them.
             self.waiting.clear();
             self.ended = Some(Ended::Expired);
         }
         if !self.waiting.is_empty() {
             let first_line = self.next_line();
-            let batch: Vec<Line> = self.waiting.drain(..self.waiting.len().min(LINES_PER_BATCH)).collect();
+            let batch: Vec<Line> =
+                self.waiting.drain(..self.waiting.len().min(LINES_PER_BATCH)).collect();
             self.lines_taken += batch.len() as u64;
             return Next::Lines(first_line, batch);
         }
@@ -99,7 +108,8 @@ impl LineUpload {
         }
     }
 
-    /// Reads what is left of the body, and throws it away: for so long at the most, and up to a bound in bytes.
+    /// Reads what is left of the body, and throws it away: for so long at the most, and up to a
+    /// bound in bytes.
     pub(super) async fn discard(&mut self, within: Duration) {
         let discarding = async {
             let mut bytes_left = DISCARDED_BYTES_MAX;

@@ -1,7 +1,8 @@
 //! Which methods a path takes.
 //!
-//! Invariants: HEAD is answered as GET would be, without a body, except where GET opens a stream; every 405 has an `Allow`
-//! with what the path takes. Both follow from the description of what is routed.
+//! Invariants: HEAD is answered as GET would be, without a body, except where GET opens a stream;
+//! every 405 has an `Allow` with what the path takes. Both follow from the description of what is
+//! routed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,7 +16,8 @@ use utoipa::openapi::{OpenApi, PathItem, RefOr, path::Operation};
 
 use super::problem::Problem;
 
-/// What each described path takes, by its template. A path that is not described is left to the router.
+/// What each described path takes, by its template. A path that is not described is left to the
+/// router.
 #[derive(Clone)]
 pub(super) struct Methods(Arc<HashMap<String, Taken>>);
 
@@ -26,7 +28,11 @@ struct Taken {
 
 impl Methods {
     pub(super) fn of(openapi: &OpenApi) -> Self {
-        let taken = openapi.paths.paths.iter().filter_map(|(path, item)| Some((path.clone(), Taken::of(item)?)));
+        let taken = openapi
+            .paths
+            .paths
+            .iter()
+            .filter_map(|(path, item)| Some((path.clone(), Taken::of(item)?)));
         Self(Arc::new(taken.collect()))
     }
 }
@@ -41,7 +47,8 @@ impl Taken {
             ("PUT", item.put.is_some()),
             ("DELETE", item.delete.is_some()),
         ];
-        let names: Vec<&str> = methods.into_iter().filter_map(|(name, taken)| taken.then_some(name)).collect();
+        let names: Vec<&str> =
+            methods.into_iter().filter_map(|(name, taken)| taken.then_some(name)).collect();
         Some(Self { head, allow: HeaderValue::from_str(&names.join(", ")).ok()? })
     }
 }
@@ -52,11 +59,17 @@ fn is_stream(operation: &Operation) -> bool {
 }
 
 /// Refuses a HEAD that would open a stream, and adds `Allow` to every 405.
-pub(super) async fn enforce(State(methods): State<Methods>, request: Request, next: Next) -> Response {
+pub(super) async fn enforce(
+    State(methods): State<Methods>,
+    request: Request,
+    next: Next,
+) -> Response {
     let path = request.extensions().get::<MatchedPath>().cloned();
     let taken = path.and_then(|path| methods.0.get(path.as_str()));
     let mut response = match taken {
-        Some(taken) if request.method() == Method::HEAD && !taken.head => Problem::method_not_allowed().into_response(),
+        Some(taken) if request.method() == Method::HEAD && !taken.head => {
+            Problem::method_not_allowed().into_response()
+        }
         _ => next.run(request).await,
     };
     if let Some(taken) = taken

@@ -1,6 +1,7 @@
 //! `GET /metrics`: all numbers, as Prometheus reads them.
 //!
-//! Invariant: clients that take the answer slowly, or not at all, share one text a second, however many they are.
+//! Invariant: clients that take the answer slowly, or not at all, share one text a second, however
+//! many they are.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -24,7 +25,8 @@ use super::Api;
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     api.subscriptions.publish_gauges();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.text())
+        .into_response()
 }
 
 /// The text of all metrics.
@@ -60,11 +62,14 @@ impl MetricsText {
     fn text(&self) -> Bytes {
         // A text is put in its place whole.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let rendered = last.upgrade().filter(|rendered| rendered.at.elapsed() < Self::SHARED_FOR).unwrap_or_else(|| {
-            let rendered = Arc::new(Rendered { text: (self.render)(), at: Instant::now() });
-            *last = Arc::downgrade(&rendered);
-            rendered
-        });
+        let rendered = last
+            .upgrade()
+            .filter(|rendered| rendered.at.elapsed() < Self::SHARED_FOR)
+            .unwrap_or_else(|| {
+                let rendered = Arc::new(Rendered { text: (self.render)(), at: Instant::now() });
+                *last = Arc::downgrade(&rendered);
+                rendered
+            });
         Bytes::from_owner(Share(rendered))
     }
 }

@@ -1,7 +1,8 @@
 //! HTTP: requests in, use cases called, answers and streams out.
 //!
-//! Invariants: what comes from outside is parsed into the domain's types here, and refused here; every error becomes an
-//! answer in one place (`problem`); nothing here decides who gets which event.
+//! Invariants: what comes from outside is parsed into the domain's types here, and refused here;
+//! every error becomes an answer in one place (`problem`); nothing here decides who gets which
+//! event.
 
 mod admin;
 mod body_encoding;
@@ -58,8 +59,8 @@ pub use self::{
 };
 use crate::{
     app::{
-        administration::Administration, lifecycle::Lifecycle, producing::Producing, publishing::Publisher, signals::Signals,
-        sources::Sources, subscriptions::Subscriptions,
+        administration::Administration, lifecycle::Lifecycle, producing::Producing,
+        publishing::Publisher, signals::Signals, sources::Sources, subscriptions::Subscriptions,
     },
     ports::{authenticator::Authenticator, entropy::Entropy},
 };
@@ -104,7 +105,8 @@ pub struct ApiOptions {
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.
     pub cors_origins: Vec<HeaderValue>,
-    /// Whether nobody is asked for a token, so that only this machine's own host names and pages may call.
+    /// Whether nobody is asked for a token, so that only this machine's own host names and pages
+    /// may call.
     pub local_only: bool,
     /// The cookie that may carry the token of a subscribe request.
     pub cookie: Option<String>,
@@ -119,13 +121,15 @@ pub struct ApiOptions {
 pub struct Routes {
     /// What is there.
     pub all: Router,
-    /// What a connection gets that comes when there are as many as may be: how the server is, and that there is no room.
+    /// What a connection gets that comes when there are as many as may be: how the server is, and
+    /// that there is no room.
     pub over_limit: Router,
 }
 
 /// The routes of both listeners.
 pub struct Listeners {
-    /// What applications and clients use, and what operators use unless they have a listener of their own.
+    /// What applications and clients use, and what operators use unless they have a listener of
+    /// their own.
     pub public: Routes,
     /// What operators use.
     pub ops: Routes,
@@ -135,8 +139,11 @@ pub struct Listeners {
 pub fn routes(api: Api, ops_apart: bool) -> Listeners {
     let metrics = || OpenApiRouter::new().routes(routes!(metrics::metrics));
     let public = public_routes().merge(common_routes());
-    let (public, public_health) =
-        if ops_apart { (public, health_routes()) } else { (public.merge(ops_routes()), health_routes().merge(metrics())) };
+    let (public, public_health) = if ops_apart {
+        (public, health_routes())
+    } else {
+        (public.merge(ops_routes()), health_routes().merge(metrics()))
+    };
     let listener = |all, health, api: Api| Routes {
         all: finish(all, api.clone(), Problem::not_found),
         over_limit: finish(health, api, Problem::server_full),
@@ -147,7 +154,8 @@ pub fn routes(api: Api, ops_apart: bool) -> Listeners {
     }
 }
 
-/// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their own.
+/// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their
+/// own.
 pub fn description() -> String {
     description::text(public_routes().merge(ops_routes()).merge(common_routes()).into_openapi())
 }
@@ -160,7 +168,10 @@ fn public_routes() -> OpenApiRouter<Api> {
 }
 
 fn ops_routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(description::blank()).merge(admin::routes()).merge(console::routes()).routes(routes!(metrics::metrics))
+    OpenApiRouter::with_openapi(description::blank())
+        .merge(admin::routes())
+        .merge(console::routes())
+        .routes(routes!(metrics::metrics))
 }
 
 fn common_routes() -> OpenApiRouter<Api> {
@@ -193,16 +204,23 @@ fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> R
 }
 
 async fn never_sniff(mut response: Response) -> Response {
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        // Whatever the page asks for: `*` would not cover `Authorization`, and a list would not cover what tracing adds.
+        // Whatever the page asks for: `*` would not cover `Authorization`, and a list would not
+        // cover what tracing adds.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            HeaderName::from_static("x-request-id"),
+        ])
         .max_age(Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);

@@ -1,7 +1,8 @@
 //! Many events in one request: a line each, and a line of result for each, as they come.
 //!
-//! Invariants: lines are published in their order; a line that is too long is refused without being held; when the
-//! backend fails the answer ends with that, so that nothing behind it overtakes what a retry will send again.
+//! Invariants: lines are published in their order; a line that is too long is refused without being
+//! held; when the backend fails the answer ends with that, so that nothing behind it overtakes what
+//! a retry will send again.
 
 use std::ops::ControlFlow;
 
@@ -40,19 +41,31 @@ pub(super) struct PublishLines {
 }
 
 impl Worker for PublishLines {
-    async fn take(&mut self, first_line: u64, lines: &[Line], results: &mut Results) -> ControlFlow<()> {
+    async fn take(
+        &mut self,
+        first_line: u64,
+        lines: &[Line],
+        results: &mut Results,
+    ) -> ControlFlow<()> {
         let mut publications = Vec::with_capacity(lines.len());
         let parsed: Vec<Result<(), Problem>> = (first_line..)
             .zip(lines)
-            .map(|(number, line)| self.parse(number, line).map(|publication| publications.push(publication)))
+            .map(|(number, line)| {
+                self.parse(number, line).map(|publication| publications.push(publication))
+            })
             .collect();
-        let (published, failure) = match self.api.publisher.publish_all(&self.publisher, publications).await {
-            Ok(published) => (published, None),
-            Err(error) => (Vec::new(), Some(Problem::from(error))),
-        };
+        let (published, failure) =
+            match self.api.publisher.publish_all(&self.publisher, publications).await {
+                Ok(published) => (published, None),
+                Err(error) => (Vec::new(), Some(Problem::from(error))),
+            };
         let mut published = published.into_iter().map(|published| published.map_err(Problem::from));
         for (line, parsed) in (first_line..).zip(parsed) {
-            match parsed.and_then(|()| published.next().unwrap_or_else(|| Err(failure.clone().unwrap_or_else(Problem::internal)))) {
+            match parsed.and_then(|()| {
+                published
+                    .next()
+                    .unwrap_or_else(|| Err(failure.clone().unwrap_or_else(Problem::internal)))
+            }) {
                 Ok(published) => {
                     let (_, receipt) = Receipt::of(&published);
                     results.taken(line, receipt.is_duplicate(), receipt);

@@ -1,7 +1,7 @@
 //! The one place where errors become HTTP answers.
 //!
-//! Invariant: every error is `{"success": false, "message", "code"}`, its code is stable, its message says what to do,
-//! and `Retry-After` is there where waiting helps (promise 11).
+//! Invariant: every error is `{"success": false, "message", "code"}`, its code is stable, its
+//! message says what to do, and `Retry-After` is there where waiting helps (promise 11).
 
 use std::time::Duration;
 
@@ -68,7 +68,13 @@ pub(super) struct ProblemBody<'a> {
 
 impl Problem {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None, retry_after: None, expected_sequence_no: None }
+        Self {
+            code,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            expected_sequence_no: None,
+        }
     }
 
     fn retry_after(self, delay: Duration) -> Self {
@@ -86,7 +92,9 @@ impl Problem {
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
-        let message = format!("an event has at most {bytes_max} bytes: send a reference to large content instead of the content");
+        let message = format!(
+            "an event has at most {bytes_max} bytes: send a reference to large content instead of the content"
+        );
         Self::new(Code::EventTooLarge, message)
     }
 
@@ -101,7 +109,9 @@ impl Problem {
 
     /// The end of an upload, with what its client can do to have the next one taken.
     pub(super) fn results_not_read(advice: &str) -> Self {
-        let message = format!("the results were not read, so this line and those behind it were not taken: send them again, and {advice}");
+        let message = format!(
+            "the results were not read, so this line and those behind it were not taken: send them again, and {advice}"
+        );
         Self::new(Code::ResultsNotRead, message)
     }
 
@@ -118,7 +128,10 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(Code::MethodNotAllowed, "method not allowed for this path: see the HTTP API's documentation")
+        Self::new(
+            Code::MethodNotAllowed,
+            "method not allowed for this path: see the HTTP API's documentation",
+        )
     }
 
     pub(super) fn internal() -> Self {
@@ -169,7 +182,13 @@ impl Problem {
 
     pub(super) fn body(&self) -> ProblemBody<'_> {
         let Self { message, code, field, expected_sequence_no, .. } = self;
-        ProblemBody { success: false, message, code: code.as_str(), field: *field, expected_sequence_no: *expected_sequence_no }
+        ProblemBody {
+            success: false,
+            message,
+            code: code.as_str(),
+            field: *field,
+            expected_sequence_no: *expected_sequence_no,
+        }
     }
 
     /// The same as an event in a stream, for clients that can't see a status.
@@ -196,7 +215,11 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
         }
         if self.status() == StatusCode::UNAUTHORIZED {
-            let challenge = if self.code == Code::MissingCredentials { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+            let challenge = if self.code == Code::MissingCredentials {
+                "Bearer"
+            } else {
+                "Bearer error=\"invalid_token\""
+            };
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -226,7 +249,9 @@ impl From<AuthError> for Problem {
             AuthError::Missing => Self::new(Code::MissingCredentials, message),
             AuthError::Expired => Self::new(Code::TokenExpired, message),
             AuthError::Invalid(_) => Self::new(Code::InvalidToken, message),
-            AuthError::Unavailable { retry_after } => Self::new(Code::AuthUnavailable, message).retry_after(retry_after),
+            AuthError::Unavailable { retry_after } => {
+                Self::new(Code::AuthUnavailable, message).retry_after(retry_after)
+            }
         }
     }
 }
@@ -241,8 +266,12 @@ impl From<PublishError> for Problem {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Backend(ref cause) => Self::backend(cause, error.to_string()),
-            PublishError::NoRoom(NoRoom::TooLarge { .. }) => Self::new(Code::EventTooLarge, error.to_string()),
-            PublishError::NoRoom(NoRoom::Full) => Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER),
+            PublishError::NoRoom(NoRoom::TooLarge { .. }) => {
+                Self::new(Code::EventTooLarge, error.to_string())
+            }
+            PublishError::NoRoom(NoRoom::Full) => {
+                Self::new(Code::BroadcastsFull, error.to_string()).retry_after(BACKEND_RETRY_AFTER)
+            }
         }
     }
 }
@@ -252,17 +281,29 @@ impl From<ProduceError> for Problem {
         let message = error.to_string();
         match error {
             ProduceError::Forbidden(forbidden) => forbidden.into(),
-            ProduceError::NoSuchMessage | ProduceError::Append(AppendRefusal::Unknown) => Self::no_such_message(message),
-            ProduceError::Open(OpenRefusal::Another) => Self::new(Code::MessageOwnedByAnother, message),
-            ProduceError::Open(OpenRefusal::Complete) | ProduceError::Append(AppendRefusal::Complete) => {
+            ProduceError::NoSuchMessage | ProduceError::Append(AppendRefusal::Unknown) => {
+                Self::no_such_message(message)
+            }
+            ProduceError::Open(OpenRefusal::Another) => {
+                Self::new(Code::MessageOwnedByAnother, message)
+            }
+            ProduceError::Open(OpenRefusal::Complete)
+            | ProduceError::Append(AppendRefusal::Complete) => {
                 Self::new(Code::MessageComplete, message)
             }
-            ProduceError::Append(AppendRefusal::Fenced { .. }) => Self::new(Code::ProducerFenced, message),
-            ProduceError::Append(AppendRefusal::Conflict { .. }) => Self::new(Code::SequenceConflict, message),
-            ProduceError::Append(AppendRefusal::Gap { expected_sequence_no }) => {
-                Self { expected_sequence_no: Some(expected_sequence_no), ..Self::new(Code::SequenceGap, message) }
+            ProduceError::Append(AppendRefusal::Fenced { .. }) => {
+                Self::new(Code::ProducerFenced, message)
             }
-            ProduceError::Append(AppendRefusal::TooLarge) => Self::new(Code::MessageTooLarge, message),
+            ProduceError::Append(AppendRefusal::Conflict { .. }) => {
+                Self::new(Code::SequenceConflict, message)
+            }
+            ProduceError::Append(AppendRefusal::Gap { expected_sequence_no }) => Self {
+                expected_sequence_no: Some(expected_sequence_no),
+                ..Self::new(Code::SequenceGap, message)
+            },
+            ProduceError::Append(AppendRefusal::TooLarge) => {
+                Self::new(Code::MessageTooLarge, message)
+            }
             ProduceError::Backend(cause) => Self::backend(&cause, message),
         }
     }
@@ -275,8 +316,12 @@ impl From<Refusal> for Problem {
             Refusal::Forbidden(forbidden) => forbidden.into(),
             Refusal::NoSuchMessage => Self::no_such_message(message),
             Refusal::CategoryNotAllowed(_) => Self::new(Code::CategoryNotAllowed, message),
-            Refusal::TooManyConnections(refused) => Self::new(Code::TooManyConnections, message).retry_after(refused.retry_after),
-            Refusal::ReplayBudgetExhausted(exhausted) => Self::new(Code::ReplayBudgetExhausted, message).retry_after(exhausted.retry_after),
+            Refusal::TooManyConnections(refused) => {
+                Self::new(Code::TooManyConnections, message).retry_after(refused.retry_after)
+            }
+            Refusal::ReplayBudgetExhausted(exhausted) => {
+                Self::new(Code::ReplayBudgetExhausted, message).retry_after(exhausted.retry_after)
+            }
             Refusal::Backend(cause) => Self::backend(&cause, message),
         }
     }

@@ -1,15 +1,16 @@
 //! What can go wrong, by the names that programs rely on.
 //!
-//! Invariant: a code is stable, and has one status. `docs/http-api.md` tells them all, and a test holds the two together.
+//! Invariant: a code is stable, and has one status. `docs/http-api.md` tells them all, and a test
+//! holds the two together.
 
 use axum::http::StatusCode;
 
 macro_rules! codes {
-    ($(#[doc = $meaning:literal] $name:ident = $text:literal, $status:ident;)*) => {
+    ($($(#[doc = $meaning:literal])+ $name:ident = $text:literal, $status:ident;)*) => {
         /// What is wrong with a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Code {
-            $(#[doc = $meaning] $name,)*
+            $($(#[doc = $meaning])+ $name,)*
         }
 
         impl Code {
@@ -33,7 +34,7 @@ macro_rules! codes {
             /// What it says, in a sentence.
             pub fn meaning(self) -> &'static str {
                 match self {
-                    $(Self::$name => $meaning.trim_ascii_start(),)*
+                    $(Self::$name => concat!($($meaning),+).trim_ascii_start(),)*
                 }
             }
         }
@@ -67,7 +68,8 @@ codes! {
     InvalidProducerEpoch = "invalid_producer_epoch", BAD_REQUEST;
     /// The message's id is not a UUID with its dashes.
     InvalidMessageId = "invalid_message_id", BAD_REQUEST;
-    /// The user's id, in the path or as `user_id` in the query, is not 1 to 256 bytes of percent-encoded UTF-8 without control characters.
+    /// The user's id, in the path or as `user_id` in the query, is not 1 to 256 bytes of
+    /// percent-encoded UTF-8 without control characters.
     InvalidUserId = "invalid_user_id", BAD_REQUEST;
     /// `after` is not the id of an event.
     InvalidAfter = "invalid_after", BAD_REQUEST;
@@ -83,9 +85,11 @@ codes! {
     Forbidden = "forbidden", FORBIDDEN;
     /// The token does not grant that category.
     CategoryNotAllowed = "category_not_allowed", FORBIDDEN;
-    /// No tokens are checked (`auth.mode` is `none`), and the request's host is no name of this machine.
+    /// No tokens are checked (`auth.mode` is `none`), and the request's host is no name of this
+    /// machine.
     HostNotAllowed = "host_not_allowed", FORBIDDEN;
-    /// No tokens are checked (`auth.mode` is `none`), and a page of another origin asks to change or administer something.
+    /// No tokens are checked (`auth.mode` is `none`), and a page of another origin asks to change
+    /// or administer something.
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND;
@@ -105,7 +109,8 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of `hub.broadcasts_max_bytes`.
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of
+    /// `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.
     MessageTooLarge = "message_too_large", PAYLOAD_TOO_LARGE;
@@ -123,7 +128,8 @@ codes! {
     ReplayBudgetExhausted = "replay_budget_exhausted", TOO_MANY_REQUESTS;
     /// Something went wrong on the server; its log has more.
     InternalError = "internal_error", INTERNAL_SERVER_ERROR;
-    /// What the backend holds of this user or message is damaged, or another program's; a retry does not help.
+    /// What the backend holds of this user or message is damaged, or another program's; a retry
+    /// does not help.
     TopicDamaged = "topic_damaged", INTERNAL_SERVER_ERROR;
     /// The backend can't be reached.
     BackendUnavailable = "backend_unavailable", SERVICE_UNAVAILABLE;
@@ -133,7 +139,8 @@ codes! {
     BroadcastsFull = "broadcasts_full", SERVICE_UNAVAILABLE;
     /// The keys to check tokens with can't be fetched.
     AuthUnavailable = "auth_unavailable", SERVICE_UNAVAILABLE;
-    /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz` and `/metrics` are answered.
+    /// There are as many connections as `server.max_connections` allows: only `/healthz`, `/readyz`
+    /// and `/metrics` are answered.
     ServerFull = "server_full", SERVICE_UNAVAILABLE;
     /// The process is shutting down.
     Draining = "draining", SERVICE_UNAVAILABLE;

@@ -36,8 +36,8 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<bool>)]
     broadcast: Option<&'a RawValue>,
-    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own, and `error` and `open` would call
-    /// the handlers of a browser's own events.
+    /// What happened. Types that begin with `backlog.` or `stream.` are the server's own, and
+    /// `error` and `open` would call the handlers of a browser's own events.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.|(?:error|open)$)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
@@ -55,7 +55,9 @@ pub(super) struct Fields<'a> {
 }
 
 /// A payload of `null` is one: what is missing is something else.
-pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Box<RawValue>>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
 
@@ -79,7 +81,11 @@ pub(super) fn parse_for(
     registry: &Registry,
 ) -> Result<Publication, Problem> {
     let fields: Fields<'_> = fields(body)?;
-    let named = [("user_id", fields.user_id), ("user_ids", fields.user_ids), ("broadcast", fields.broadcast)];
+    let named = [
+        ("user_id", fields.user_id),
+        ("user_ids", fields.user_ids),
+        ("broadcast", fields.broadcast),
+    ];
     if let Some((field, _)) = named.into_iter().find(|(_, value)| value.is_some()) {
         return Err(Problem::invalid_field(field, "the path names the recipient: leave this out"));
     }
@@ -111,10 +117,12 @@ pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Proble
         ));
     }
     serde_json::from_slice(text).map_err(|error| match error.classify() {
-        JsonErrorCategory::Data => Problem::unprocessable(format!("the body is not of the right form: {error}")),
-        _ => {
-            body_encoding::explain(text).unwrap_or_else(|| Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")))
+        JsonErrorCategory::Data => {
+            Problem::unprocessable(format!("the body is not of the right form: {error}"))
         }
+        _ => body_encoding::explain(text).unwrap_or_else(|| {
+            Problem::new(Code::InvalidJson, format!("the body is not valid JSON: {error}"))
+        }),
     })
 }
 
@@ -124,7 +132,9 @@ fn recipients(fields: &Fields<'_>, recipients_max: usize) -> Result<Recipients, 
         None => false,
     };
     match (fields.user_id, fields.user_ids, broadcast) {
-        (Some(raw), None, false) => Ok(Recipients::User(user_id("user_id", &value::<String>("user_id", raw, "a string")?)?)),
+        (Some(raw), None, false) => {
+            Ok(Recipients::User(user_id("user_id", &value::<String>("user_id", raw, "a string")?)?))
+        }
         (None, Some(raw), false) => {
             let names: Vec<String> = value("user_ids", raw, "a list of strings")?;
             if names.is_empty() || names.len() > recipients_max {
@@ -133,12 +143,19 @@ fn recipients(fields: &Fields<'_>, recipients_max: usize) -> Result<Recipients, 
                     format!("an event has 1 to {recipients_max} recipients, not {}", names.len()),
                 ));
             }
-            let users: Result<Vec<UserId>, Problem> = names.iter().map(|name| user_id("user_ids", name)).collect();
+            let users: Result<Vec<UserId>, Problem> =
+                names.iter().map(|name| user_id("user_ids", name)).collect();
             users.map(Recipients::Users)
         }
         (None, None, true) => Ok(Recipients::Everybody),
-        (None, None, false) => Err(Problem::invalid_field("user_id", "missing: give `user_id`, `user_ids` or `\"broadcast\": true`")),
-        _ => Err(Problem::invalid_field("user_id", "give only one of `user_id`, `user_ids` and `\"broadcast\": true`")),
+        (None, None, false) => Err(Problem::invalid_field(
+            "user_id",
+            "missing: give `user_id`, `user_ids` or `\"broadcast\": true`",
+        )),
+        _ => Err(Problem::invalid_field(
+            "user_id",
+            "give only one of `user_id`, `user_ids` and `\"broadcast\": true`",
+        )),
     }
 }
 
@@ -152,32 +169,50 @@ pub(super) fn event_type(
     parse: impl Fn(&str) -> Result<EventType, InvalidEventType>,
 ) -> Result<EventType, Problem> {
     let raw = raw.ok_or_else(|| Problem::invalid_field("type", "missing"))?;
-    parse(&value::<String>("type", raw, "a string")?).map_err(|reason| Problem::invalid_field("type", reason))
+    parse(&value::<String>("type", raw, "a string")?)
+        .map_err(|reason| Problem::invalid_field("type", reason))
 }
 
 fn category(raw: Option<&RawValue>, registry: &Registry) -> Result<Option<Category>, Problem> {
-    let Some(name) = raw.map(|raw| value::<Option<String>>("category", raw, "a string")).transpose()?.flatten() else { return Ok(None) };
+    let Some(name) =
+        raw.map(|raw| value::<Option<String>>("category", raw, "a string")).transpose()?.flatten()
+    else {
+        return Ok(None);
+    };
     let known = registry.find(&name).cloned();
     known.map(Some).ok_or_else(|| {
         let valid: Vec<&str> = registry.names().map(Category::as_str).collect();
-        Problem::invalid_field("category", format!("unknown; the valid ones are: {}", valid.join(", ")))
+        Problem::invalid_field(
+            "category",
+            format!("unknown; the valid ones are: {}", valid.join(", ")),
+        )
     })
 }
 
 fn scope(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
     let Some(raw) = raw else { return Ok(Json::empty_object()) };
     let scope = Json::from_raw(raw).map_err(|reason| Problem::invalid_field("scope", reason))?;
-    if scope.is_object() { Ok(scope) } else { Err(Problem::invalid_field("scope", must_be("an object"))) }
+    if scope.is_object() {
+        Ok(scope)
+    } else {
+        Err(Problem::invalid_field("scope", must_be("an object")))
+    }
 }
 
 pub(super) fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
     match raw {
-        Some(raw) => Json::from_raw(raw).map_err(|reason| Problem::invalid_field("payload", reason)),
+        Some(raw) => {
+            Json::from_raw(raw).map_err(|reason| Problem::invalid_field("payload", reason))
+        }
         None => Ok(Json::empty_object()),
     }
 }
 
-pub(super) fn value<T: DeserializeOwned>(field: &'static str, raw: &RawValue, expected: &'static str) -> Result<T, Problem> {
+pub(super) fn value<T: DeserializeOwned>(
+    field: &'static str,
+    raw: &RawValue,
+    expected: &'static str,
+) -> Result<T, Problem> {
     serde_json::from_str(raw.get()).map_err(|_| Problem::invalid_field(field, must_be(expected)))
 }
 
@@ -214,13 +249,17 @@ mod tests {
         assert!(array.message.contains("application/x-ndjson"), "{}", array.message);
         let compressed = parse(b"\x1f\x8b\x08\0rubbish", None, 3, &registry()).unwrap_err();
         assert_eq!(compressed.code, Code::UnsupportedEncoding);
-        assert!(read("\u{feff}{\"user_id\":\"u\",\"type\":\"t\"}").is_ok(), "the mark of UTF-8 is passed over");
+        assert!(
+            read("\u{feff}{\"user_id\":\"u\",\"type\":\"t\"}").is_ok(),
+            "the mark of UTF-8 is passed over"
+        );
     }
 
     #[test]
     fn the_payload_is_any_value_and_null_is_one() {
         for payload in ["null", "1", "\"x\"", "[]", "{}"] {
-            let publication = read(&format!(r#"{{"user_id":"u","type":"t","payload":{payload}}}"#)).unwrap();
+            let publication =
+                read(&format!(r#"{{"user_id":"u","type":"t","payload":{payload}}}"#)).unwrap();
             assert_eq!(publication.payload.as_str(), payload);
         }
         assert_eq!(read(r#"{"user_id":"u","type":"t"}"#).unwrap().payload.as_str(), "{}");
@@ -228,7 +267,11 @@ mod tests {
 
     #[test]
     fn promise_11_a_wrong_field_is_named() {
-        let deep = format!(r#"{{"user_id":"u","type":"t","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            r#"{{"user_id":"u","type":"t","payload":{}{}}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         let cases = [
             ("{", 400, None),
             ("", 400, None),
@@ -263,7 +306,12 @@ mod tests {
         for (body, status, field) in cases {
             let problem = read(body).unwrap_err();
             let shown = &body[..body.len().min(80)];
-            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{shown}: {}", problem.message);
+            assert_eq!(
+                (problem.status().as_u16(), problem.field),
+                (status, field),
+                "{shown}: {}",
+                problem.message
+            );
         }
     }
 

@@ -28,9 +28,10 @@ description::refusals! {
 
 /// Publish an event, or a stream of them.
 ///
-/// With `application/x-ndjson` the body is a stream of events, one a line, and the answer a stream of results, one for each, as they
-/// come. A line that is refused leaves the others alone; when the backend fails, the answer ends with that. A client that sends
-/// everything before it reads sends `results=failures`.
+/// With `application/x-ndjson` the body is a stream of events, one a line, and the answer a stream
+/// of results, one for each, as they come. A line that is refused leaves the others alone; when the
+/// backend fails, the answer ends with that. A client that sends everything before it reads sends
+/// `results=failures`.
 #[utoipa::path(
     post, path = "/api/events", tag = "user events", operation_id = "publish", params(Idempotency, Results),
     security(("bearer" = ["events:publish"])),
@@ -54,10 +55,20 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Problem> {
     match request_body::media_type(request.headers())? {
-        MediaType::Json => publish_one(&api, &publisher, request.into_body(), idempotency_key).await,
+        MediaType::Json => {
+            publish_one(&api, &publisher, request.into_body(), idempotency_key).await
+        }
         MediaType::Ndjson => {
-            let upload = Upload { body: request.into_body(), wanted, expires_at: api.publisher.expiry(&publisher) };
-            Ok(upload::answer(&api, upload, PublishLines { api: api.clone(), publisher, idempotency_key }))
+            let upload = Upload {
+                body: request.into_body(),
+                wanted,
+                expires_at: api.publisher.expiry(&publisher),
+            };
+            Ok(upload::answer(
+                &api,
+                upload,
+                PublishLines { api: api.clone(), publisher, idempotency_key },
+            ))
         }
     }
 }
@@ -95,7 +106,12 @@ async fn publish_one(
     idempotency_key: Option<IdempotencyKey>,
 ) -> Result<Response, Problem> {
     let body = request_body::whole(&api.options, body).await?;
-    let publication = publication::parse(&body, idempotency_key, api.options.recipients_max, api.publisher.registry())?;
+    let publication = publication::parse(
+        &body,
+        idempotency_key,
+        api.options.recipients_max,
+        api.publisher.registry(),
+    )?;
     let (status, receipt) = Receipt::of(&api.publisher.publish(publisher, publication).await?);
     Ok((status, Json(receipt)).into_response())
 }

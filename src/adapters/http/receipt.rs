@@ -37,7 +37,10 @@ impl Receipt {
         let text = |appended: &Appended| EventId::to_string(&appended.id);
         let (ids, duplicate) = match published {
             Published::One(appended) => (ReceiptIds::Id(Some(text(appended))), appended.duplicate),
-            Published::Each(each) => (ReceiptIds::Ids(each.iter().map(text).collect()), each.iter().all(|appended| appended.duplicate)),
+            Published::Each(each) => (
+                ReceiptIds::Ids(each.iter().map(text).collect()),
+                each.iter().all(|appended| appended.duplicate),
+            ),
             Published::Broadcast | Published::Discarded => (ReceiptIds::Id(None), false),
         };
         let status = match published {

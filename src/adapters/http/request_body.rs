@@ -18,11 +18,15 @@ pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Pro
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Problem::too_large(bytes_max));
     }
-    let arrival = tokio::time::timeout(options.request_timeout, Limited::new(body, bytes_max).collect());
-    let body = arrival
-        .await
-        .map_err(|_| Problem::request_timeout())?
-        .map_err(|error| if error.is::<LengthLimitError>() { Problem::too_large(bytes_max) } else { Problem::incomplete_body() })?;
+    let arrival =
+        tokio::time::timeout(options.request_timeout, Limited::new(body, bytes_max).collect());
+    let body = arrival.await.map_err(|_| Problem::request_timeout())?.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Problem::too_large(bytes_max)
+        } else {
+            Problem::incomplete_body()
+        }
+    })?;
     Ok(body.to_bytes())
 }
 
@@ -35,10 +39,11 @@ pub(super) enum MediaType {
     Ndjson,
 }
 
-/// What the body holds, by what its headers say. A type has to be named: a browser sends `text/plain` and forms across
-/// sites without asking, but neither of these.
+/// What the body holds, by what its headers say. A type has to be named: a browser sends
+/// `text/plain` and forms across sites without asking, but neither of these.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let media_type = match essence.as_str() {
         "application/json" => MediaType::Json,
@@ -51,5 +56,9 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
 
 /// Refuses all but a single JSON value.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    if media_type(headers)? == MediaType::Json { Ok(()) } else { Err(Problem::unsupported_media_type()) }
+    if media_type(headers)? == MediaType::Json {
+        Ok(())
+    } else {
+        Err(Problem::unsupported_media_type())
+    }
 }

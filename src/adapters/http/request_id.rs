@@ -1,6 +1,7 @@
 //! Each request has an id, which its answer and its lines in the log carry.
 //!
-//! Invariant: an id that comes from outside is short and visible, so that it can't forge a line of the log.
+//! Invariant: an id that comes from outside is short and visible, so that it can't forge a line of
+//! the log.
 
 use std::sync::Arc;
 
@@ -21,7 +22,11 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const ID_BYTES_MAX: usize = 128;
 
 /// Gives the request an id, unless it brings a good one along, and the answer the same.
-pub(super) async fn with_request_id(State(entropy): State<Arc<dyn Entropy>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn with_request_id(
+    State(entropy): State<Arc<dyn Entropy>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = match request.headers().get(HEADER).filter(|id| is_good(id)) {
         Some(id) => id.clone(),
         None => made(&*entropy),

@@ -1,8 +1,9 @@
 //! The listener: connections in, each with a task of its own.
 //!
-//! Invariants: there are never more connections than allowed, but for a few that are told so, or how the server is; a peer
-//! that vanishes is noticed by the kernel within the write timeout of the first byte that it does not acknowledge; each time that
-//! a limit turns a connection away is counted, and logged once a minute.
+//! Invariants: there are never more connections than allowed, but for a few that are told so, or
+//! how the server is; a peer that vanishes is noticed by the kernel within the write timeout of the
+//! first byte that it does not acknowledge; each time that a limit turns a connection away is
+//! counted, and logged once a minute.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,7 +41,8 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
 }
 
-/// Listens. As many connections as the system grants may wait to be accepted: all of a server's clients may come at once.
+/// Listens. As many connections as the system grants may wait to be accepted: all of a server's
+/// clients may come at once.
 ///
 /// # Errors
 /// The address can't be had.
@@ -78,7 +80,11 @@ async fn accept_all(listener: TcpListener, mut places: Places, connections: Arc<
                 let at = Instant::now();
                 tune(&socket, connections.options.write_timeout);
                 let (place, over_limit) = places.fill(vacancy);
-                connections.lifecycle.spawn(Arc::clone(&connections).serve(socket, Arrival { at, over_limit }, place));
+                connections.lifecycle.spawn(Arc::clone(&connections).serve(
+                    socket,
+                    Arrival { at, over_limit },
+                    place,
+                ));
             }
             // A connection that broke before it was accepted is its client's trouble.
             Err(error) if is_of_one_connection(&error) => {}
@@ -91,7 +97,12 @@ async fn accept_all(listener: TcpListener, mut places: Places, connections: Arc<
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
 }
 
 /// How many more connections there may be.
@@ -118,11 +129,13 @@ enum Vacancy {
 }
 
 impl Places {
-    /// How many connections may be over the limit at once. Further ones wait in the kernel's queue, not for long.
+    /// How many connections may be over the limit at once. Further ones wait in the kernel's queue,
+    /// not for long.
     const OVER_LIMIT: usize = 32;
 
     fn new(max_connections: Option<usize>, signals: Arc<Signals>) -> Self {
-        let usual_max = max_connections.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        let usual_max =
+            max_connections.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Self {
             usual: Arc::new(Semaphore::new(usual_max)),
             usual_max,
@@ -144,7 +157,8 @@ impl Places {
         }
     }
 
-    /// The place of a connection that has come, and whether it is over the limit: another may have gone since.
+    /// The place of a connection that has come, and whether it is over the limit: another may have
+    /// gone since.
     fn fill(&mut self, vacancy: Vacancy) -> (Place, bool) {
         let (permit, over_limit) = match vacancy {
             Vacancy::Usual(permit) => (permit, false),
@@ -157,7 +171,10 @@ impl Places {
             self.signals.limit_reached(ConnectionLimit::Connections);
             if self.connections_log.is_due() {
                 let max_connections = self.usual_max;
-                tracing::warn!(max_connections, "there are as many connections as server.max_connections allows: further ones get 503");
+                tracing::warn!(
+                    max_connections,
+                    "there are as many connections as server.max_connections allows: further ones get 503"
+                );
             }
         }
         (Place { _permit: permit, _counted: self.signals.connection_opened() }, over_limit)

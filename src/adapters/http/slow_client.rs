@@ -1,5 +1,6 @@
-//! The rule for slow clients, the same on HTTP/1.1 and HTTP/2: a client of which nothing is taken for the write timeout
-//! has stalled. As long as it takes something within that time, however little, it may be slow.
+//! The rule for slow clients, the same on HTTP/1.1 and HTTP/2: a client of which nothing is taken
+//! for the write timeout has stalled. As long as it takes something within that time, however
+//! little, it may be slow.
 
 use std::{future::Future, io, time::Duration};
 
@@ -17,6 +18,8 @@ impl WriteTimeout {
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] where the client takes nothing, and those of the step.
     pub(super) async fn step<T>(self, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        tokio::time::timeout(self.0, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(self.0, step)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }

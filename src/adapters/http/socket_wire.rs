@@ -1,9 +1,10 @@
 //! A stream's frames on an HTTP/1 connection that has left hyper.
 //!
-//! Invariants: it holds nothing but the socket; what is being written is borrowed from the stream's task. Its task is the
-//! only one that waits for the socket, by `poll_read_ready` and `poll_write_ready`: they keep one waker each, and replace
-//! the one that hyper's task has left there, which would keep that task's memory for as long as the stream lasts.
-//! A client that has nothing more to send, or far too much, is gone.
+//! Invariants: it holds nothing but the socket; what is being written is borrowed from the stream's
+//! task. Its task is the only one that waits for the socket, by `poll_read_ready` and
+//! `poll_write_ready`: they keep one waker each, and replace the one that hyper's task has left
+//! there, which would keep that task's memory for as long as the stream lasts. A client that has
+//! nothing more to send, or far too much, is gone.
 
 use std::{
     future::poll_fn,
@@ -69,14 +70,22 @@ struct Progress {
 }
 
 impl SocketWire {
-    pub(super) const fn new(socket: TcpStream, head: Bytes, framing: Framing, write_timeout: WriteTimeout, place: Place) -> Self {
+    pub(super) const fn new(
+        socket: TcpStream,
+        head: Bytes,
+        framing: Framing,
+        write_timeout: WriteTimeout,
+        place: Place,
+    ) -> Self {
         Self { socket, head, framing, unrequested_bytes: 0, write_timeout, _place: place }
     }
 
     /// Hands the kernel as much as it takes at once.
     fn try_write(&self, head: &[u8], frames: &[Frame], progress: Progress) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let pieces = std::iter::once(head).chain(frames.iter().map(|frame| self.framing.bytes(frame))).skip(progress.pieces);
+        let pieces = std::iter::once(head)
+            .chain(frames.iter().map(|frame| self.framing.bytes(frame)))
+            .skip(progress.pieces);
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(if count == 0 { &piece[progress.bytes..] } else { piece });
@@ -85,8 +94,8 @@ impl SocketWire {
         self.socket.try_write_vectored(&slices[..count])
     }
 
-    /// Reads what the client sends after its request: there is nothing that it could ask for. `false` if it is gone, or sends
-    /// without end.
+    /// Reads what the client sends after its request: there is nothing that it could ask for.
+    /// `false` if it is gone, or sends without end.
     fn discard_received(&mut self) -> bool {
         match self.socket.try_read(&mut [0; 4_096]) {
             Ok(0) => false,
@@ -101,7 +110,9 @@ impl SocketWire {
 
 impl Progress {
     fn advance(&mut self, head: &[u8], frames: &[Frame], framing: Framing, mut written: usize) {
-        let lengths = std::iter::once(head.len()).chain(frames.iter().map(|frame| framing.bytes(frame).len())).skip(self.pieces);
+        let lengths = std::iter::once(head.len())
+            .chain(frames.iter().map(|frame| framing.bytes(frame).len()))
+            .skip(self.pieces);
         for length in lengths {
             let left = length - self.bytes;
             if written < left {
@@ -123,7 +134,9 @@ impl Wire for SocketWire {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => progress.advance(&head, frames, self.framing, written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.write_timeout.step(poll_fn(|context| self.socket.poll_write_ready(context))).await?;
+                    self.write_timeout
+                        .step(poll_fn(|context| self.socket.poll_write_ready(context)))
+                        .await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -132,7 +145,9 @@ impl Wire for SocketWire {
     }
 
     async fn gone(&mut self) {
-        while poll_fn(|context| self.socket.poll_read_ready(context)).await.is_ok() && self.discard_received() {}
+        while poll_fn(|context| self.socket.poll_read_ready(context)).await.is_ok()
+            && self.discard_received()
+        {}
     }
 
     async fn finish(mut self) {

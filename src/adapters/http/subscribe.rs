@@ -1,5 +1,5 @@
-//! `GET /api/events`, and the other calls that answer with a stream: from the request to the stream, or to a refusal that
-//! the client can see.
+//! `GET /api/events`, and the other calls that answer with a stream: from the request to the
+//! stream, or to a refusal that the client can see.
 
 use std::{
     convert::Infallible,
@@ -38,7 +38,8 @@ const PUSH_DISABLED_RETRY_MS: u64 = 60_000;
 /// After how long a client comes back that was refused for a reason that waiting does not change.
 const PERMANENT_REFUSAL_RETRY_MS: u64 = 60_000;
 
-/// An accepted stream, on its way through the response's extensions to the connection, which drives it.
+/// An accepted stream, on its way through the response's extensions to the connection, which drives
+/// it.
 #[derive(Clone)]
 struct Handoff(Arc<Mutex<Option<Box<Subscription>>>>);
 
@@ -107,18 +108,24 @@ pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Par
     let call = StreamCall::of(api, request, Format::Envelope);
     let opened = async {
         let principal = call.reader().await?;
-        let (cursor, style) = (call.query.message_cursor(call.headers), call.query.style(call.default_format)?);
+        let (cursor, style) =
+            (call.query.message_cursor(call.headers), call.query.style(call.default_format)?);
         Ok(api.subscriptions.open_message(&principal, id, cursor, style).await?)
     };
     call.answer(opened).await
 }
 
-/// An operator's stream of a user's events. Its token is in the header: what a cookie or the query may carry is for reading
-/// one's own.
-pub(super) async fn subscribe_for_operator(api: &Api, user: &UserName, request: &Parts) -> Response {
+/// An operator's stream of a user's events. Its token is in the header: what a cookie or the query
+/// may carry is for reading one's own.
+pub(super) async fn subscribe_for_operator(
+    api: &Api,
+    user: &UserName,
+    request: &Parts,
+) -> Response {
     let call = StreamCall::of(api, request, Format::Envelope);
     let opened = async {
-        let operator = Operator::try_from(call.principal(credentials::bearer(call.headers)).await?)?;
+        let operator =
+            Operator::try_from(call.principal(credentials::bearer(call.headers)).await?)?;
         let user = user.id()?;
         Ok(api.subscriptions.open_for_operator(&operator, &user, call.user_request()?).await?)
     };
@@ -136,7 +143,12 @@ struct StreamCall<'a> {
 
 impl<'a> StreamCall<'a> {
     fn of(api: &'a Api, request: &'a Parts, default_format: Format) -> Self {
-        Self { api, query: EventsQuery::of(&request.uri), headers: &request.headers, default_format }
+        Self {
+            api,
+            query: EventsQuery::of(&request.uri),
+            headers: &request.headers,
+            default_format,
+        }
     }
 
     async fn reader(&self) -> Result<Principal, Problem> {
@@ -163,15 +175,18 @@ impl<'a> StreamCall<'a> {
             Ok(Subscribed::Stream(mut subscription)) => {
                 subscription.log_opening(request_id::of(self.headers));
                 // The connection puts the stream in its place.
-                let mut response = event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
+                let mut response =
+                    event_stream(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()));
                 response.extensions_mut().insert(Handoff(Arc::new(Mutex::new(Some(subscription)))));
                 response
             }
-            Ok(Subscribed::PushDisabled) => {
-                event_stream(Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into())
-            }
+            Ok(Subscribed::PushDisabled) => event_stream(
+                Frame::farewell(None, Some(PUSH_DISABLED_RETRY_MS), "push disabled").body().into(),
+            ),
             // A browser's `EventSource` would take a status for a reason to give up.
-            Ok(Subscribed::Draining { retry_ms }) => event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into()),
+            Ok(Subscribed::Draining { retry_ms }) => {
+                event_stream(Frame::farewell(None, Some(retry_ms), "draining").body().into())
+            }
             // The one status that makes an `EventSource` stop, for good and without an error.
             Ok(Subscribed::MessageOver) => StatusCode::NO_CONTENT.into_response(),
             Err(problem) => {

@@ -1,7 +1,8 @@
 //! A request as a span of a trace: its caller's, if it names one.
 //!
-//! Invariants: no user's id and no token is in a span; a span ends with the head of its answer, so that a stream keeps none
-//! open, and an upload's when the upload does. Where no traces are sent, a span is one look at a flag.
+//! Invariants: no user's id and no token is in a span; a span ends with the head of its answer, so
+//! that a stream keeps none open, and an upload's when the upload does. Where no traces are sent, a
+//! span is one look at a flag.
 
 use axum::{
     extract::{MatchedPath, Request},

@@ -1,9 +1,10 @@
 //! An upload: lines come in, results go out, at the same time.
 //!
-//! Invariants: it runs on a task of its own, so that it goes on while the client does not read, as long as there is nothing
-//! to be read; what waits for the client is the results of two batches at the most. A client that does not take its results
-//! gets the reason when it reads at last: until then the rest of its body is read and thrown away, since most clients read
-//! only when they have sent everything.
+//! Invariants: it runs on a task of its own, so that it goes on while the client does not read, as
+//! long as there is nothing to be read; what waits for the client is the results of two batches at
+//! the most. A client that does not take its results gets the reason when it reads at last: until
+//! then the rest of its body is read and thrown away, since most clients read only when they have
+//! sent everything.
 
 use std::{
     convert::Infallible,
@@ -30,16 +31,23 @@ use super::{
 };
 use crate::app::lifecycle::Lifecycle;
 
-/// How long a client may take none of its results, at the most. Several HTTP clients give up sending after 5 seconds
-/// without progress, and would never read why the server stopped.
+/// How long a client may take none of its results, at the most. Several HTTP clients give up
+/// sending after 5 seconds without progress, and would never read why the server stopped.
 const STALLED_AFTER_MAX: Duration = Duration::from_secs(3);
 
 /// What is done with the lines of an upload.
 pub(super) trait Worker: Send + 'static {
-    /// Takes lines, the first of which has this number, and writes their results. Tells whether more are taken.
-    fn take(&mut self, first_line: u64, lines: &[Line], results: &mut Results) -> impl Future<Output = ControlFlow<()>> + Send;
+    /// Takes lines, the first of which has this number, and writes their results. Tells whether
+    /// more are taken.
+    fn take(
+        &mut self,
+        first_line: u64,
+        lines: &[Line],
+        results: &mut Results,
+    ) -> impl Future<Output = ControlFlow<()>> + Send;
 
-    /// Waits for something to report between lines, and writes it. It may be cancelled at any moment.
+    /// Waits for something to report between lines, and writes it. It may be cancelled at any
+    /// moment.
     fn report_between(&mut self, _results: &mut Results) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
@@ -54,7 +62,11 @@ pub(super) struct Upload {
 }
 
 /// Has `worker` take the lines while the answer is being sent.
-pub(super) fn answer(api: &Api, Upload { body, wanted, expires_at }: Upload, worker: impl Worker) -> Response {
+pub(super) fn answer(
+    api: &Api,
+    Upload { body, wanted, expires_at }: Upload,
+    worker: impl Worker,
+) -> Response {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
     let task = Task {
         lines: LineUpload::new(body, api.options.max_body_bytes, api.lifecycle.clone(), expires_at),
@@ -71,7 +83,9 @@ pub(super) fn answer(api: &Api, Upload { body, wanted, expires_at }: Upload, wor
         // Each result is worth having at once.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    let results = stream::poll_fn(move |context| receiver.poll_recv(context).map(|bytes| bytes.map(Ok::<_, Infallible>)));
+    let results = stream::poll_fn(move |context| {
+        receiver.poll_recv(context).map(|bytes| bytes.map(Ok::<_, Infallible>))
+    });
     (StatusCode::OK, headers, Body::from_stream(results)).into_response()
 }
 
@@ -132,9 +146,11 @@ impl Task {
             let _ = sender.reserve().await;
         };
         let ended = async {
-            let (mut delivered, mut discarded) = (pin!(delivered), pin!(lines.discard(write_timeout)));
+            let (mut delivered, mut discarded) =
+                (pin!(delivered), pin!(lines.discard(write_timeout)));
             tokio::select! {
-                // What has been taken is in some buffer: the client may still be sending, and read later.
+                // What has been taken is in some buffer: the client may still be sending, and read
+                // later.
                 () = delivered.as_mut() => if stalled { discarded.await },
                 () = discarded.as_mut() => drop(tokio::time::timeout(write_timeout, delivered).await),
             }
@@ -154,6 +170,8 @@ impl Task {
 fn not_read(wanted: Wanted) -> Problem {
     Problem::results_not_read(match wanted {
         Wanted::All => "read them while you send, or send the upload with `?results=failures`",
-        Wanted::Failures => "too many lines fail: read the failures while you send, or send fewer lines at once",
+        Wanted::Failures => {
+            "too many lines fail: read the failures while you send, or send fewer lines at once"
+        }
     })
 }

@@ -1,4 +1,5 @@
-//! What is answered to an upload: a result for each line, or only those of the lines that failed, and a summary.
+//! What is answered to an upload: a result for each line, or only those of the lines that failed,
+//! and a summary.
 
 use axum::body::Bytes;
 use serde::Serialize;
@@ -85,13 +86,18 @@ impl Results {
     pub(super) fn refused(&mut self, line: u64, problem: &Problem) {
         self.summary.lines += 1;
         self.summary.failed += 1;
-        let refused: LineResult<'_, ()> = LineResult::Refused { line, status: problem.status().as_u16(), problem: problem.body() };
+        let refused: LineResult<'_, ()> = LineResult::Refused {
+            line,
+            status: problem.status().as_u16(),
+            problem: problem.body(),
+        };
         self.write(&refused);
     }
 
     /// Writes a line of its own.
     pub(super) fn write(&mut self, value: &impl Serialize) {
-        serde_json::to_writer(&mut self.waiting, value).expect("strings and numbers always serialise, and a vector takes all");
+        serde_json::to_writer(&mut self.waiting, value)
+            .expect("strings and numbers always serialise, and a vector takes all");
         self.waiting.push(b'\n');
     }
 
@@ -123,6 +129,9 @@ mod tests {
         let text = String::from_utf8(results.take().to_vec()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with(r#"{"line":3,"status":404,"success":false"#), "{text}");
-        assert_eq!(lines[1..], [r#"{"success":false,"lines":3,"taken":2,"duplicates":1,"failed":1}"#]);
+        assert_eq!(
+            lines[1..],
+            [r#"{"success":false,"lines":3,"taken":2,"duplicates":1,"failed":1}"#]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The keys that publishers gave, for as long as a repeat is recognised.
 //!
-//! Invariant: a key is known for the window, or until the keys' bytes reach their bound; the oldest go first.
+//! Invariant: a key is known for the window, or until the keys' bytes reach their bound; the oldest
+//! go first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -38,7 +39,9 @@ impl<K: RepeatKey> SeenKeys<K> {
 
     /// What a key costs.
     pub(super) fn cost_bytes(key: &K) -> usize {
-        cost::table_place::<(K, EventId)>() + cost::queue_place::<(Timestamp, K)>() + key.text_bytes()
+        cost::table_place::<(K, EventId)>()
+            + cost::queue_place::<(Timestamp, K)>()
+            + key.text_bytes()
     }
 
     /// The id that the key got, if it is still known.

@@ -1,8 +1,9 @@
 //! The journal in memory.
 //!
-//! Invariants: ids come from a clock that never goes back, counters begin at 1, so `<ms>-0` is before every entry of its
-//! millisecond and can be told as the head of an empty topic; the byte count is what the topics and their logs cost, and together
-//! with that of the keys it never stays over its bound.
+//! Invariants: ids come from a clock that never goes back, counters begin at 1, so `<ms>-0` is
+//! before every entry of its millisecond and can be told as the head of an empty topic; the byte
+//! count is what the topics and their logs cost, and together with that of the keys it never stays
+//! over its bound.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -83,7 +84,9 @@ impl RepeatKey for (UserId, IdempotencyKey) {
 
 /// What a topic costs beside its log.
 fn topic_bytes(user: &UserId) -> usize {
-    cost::table_place::<(UserId, Box<Log>)>() + cost::tree_place::<(TimedId, UserId)>() + cost::shared_text(user.as_str())
+    cost::table_place::<(UserId, Box<Log>)>()
+        + cost::tree_place::<(TimedId, UserId)>()
+        + cost::shared_text(user.as_str())
 }
 
 impl MemoryJournal {
@@ -107,7 +110,8 @@ impl MemoryJournal {
 
     /// The state as of now: time has moved on, and what is over the age limit is gone.
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock was held is a bug that has been reported; the state is changed in whole steps.
+        // A panic while the lock was held is a bug that has been reported; the state is changed in
+        // whole steps.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now = state.now.max(self.clock.now());
         let cutoff = TimedId::at(retained_since(state.now, self.options.replay_max_age));
@@ -122,7 +126,10 @@ impl MemoryJournal {
         Arc::clone(&self.state().listeners)
     }
 
-    pub(super) fn with_messages<T>(&self, act: impl FnOnce(&mut MessageStore, Context<'_>) -> T) -> T {
+    pub(super) fn with_messages<T>(
+        &self,
+        act: impl FnOnce(&mut MessageStore, Context<'_>) -> T,
+    ) -> T {
         let mut state = self.state();
         let State { now, messages, listeners, .. } = &mut *state;
         act(messages, Context { now: *now, listeners })
@@ -154,7 +161,13 @@ impl State {
         }
     }
 
-    fn append(&mut self, user: UserId, event: Arc<Event>, idempotency_key: Option<IdempotencyKey>, options: &MemoryOptions) -> Appended {
+    fn append(
+        &mut self,
+        user: UserId,
+        event: Arc<Event>,
+        idempotency_key: Option<IdempotencyKey>,
+        options: &MemoryOptions,
+    ) -> Appended {
         let seen_key = idempotency_key.map(|key| (user.clone(), key));
         if let Some(key) = &seen_key
             && let Some(id) = self.seen_keys.find(self.now, key)
@@ -177,9 +190,14 @@ impl State {
         Appended { id: entry.id, duplicate: false }
     }
 
-    /// Changes a topic's log, one that starts there where the topic has none, and counts what it costs now. Gives the user back with
-    /// the one text that all share that name the topic.
-    fn change<T>(&mut self, user: UserId, starting_after: TimedId, change: impl FnOnce(&mut Log) -> T) -> (UserId, T) {
+    /// Changes a topic's log, one that starts there where the topic has none, and counts what it
+    /// costs now. Gives the user back with the one text that all share that name the topic.
+    fn change<T>(
+        &mut self,
+        user: UserId,
+        starting_after: TimedId,
+        change: impl FnOnce(&mut Log) -> T,
+    ) -> (UserId, T) {
         let place = self.logs.entry(user);
         let user = place.key().clone();
         let log = place.or_insert_with(|| {
@@ -247,16 +265,22 @@ impl State {
             log.pop_oldest();
         }
         self.bytes += log.bytes();
-        // The empty log stays until its last id is over age: it knows the floor better than `forgotten` does.
+        // The empty log stays until its last id is over age: it knows the floor better than
+        // `forgotten` does.
         self.by_age.insert((log.age_key(), user.clone()));
     }
 }
 
 #[async_trait]
 impl Journal for MemoryJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut state = self.state();
-        let append = |Append { user, event, idempotency_key }| Ok(state.append(user, event, idempotency_key, &self.options));
+        let append = |Append { user, event, idempotency_key }| {
+            Ok(state.append(user, event, idempotency_key, &self.options))
+        };
         Ok(batch.into_iter().map(append).collect())
     }
 
@@ -288,7 +312,12 @@ impl Archive for MemoryJournal {
 
 #[async_trait]
 impl TopicLog for MemoryJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         let state = self.state();
         if let Topic::Message(id) = topic {
             return Ok(state.messages.read(*id, after, limit));

@@ -1,7 +1,8 @@
 //! One topic's entries in memory.
 //!
-//! Invariants: the entries follow each other without a gap, and `floor` is the position right before the first of them, so that each
-//! one's `prev` is known without being kept; `bytes` is what the log costs, with the spare room of its queue.
+//! Invariants: the entries follow each other without a gap, and `floor` is the position right
+//! before the first of them, so that each one's `prev` is known without being kept; `bytes` is what
+//! the log costs, with the spare room of its queue.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -63,15 +64,23 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn starting_after(position: TimedId) -> Self {
         // Many topics have one entry.
-        Self { entries: VecDeque::with_capacity(1), floor: position, head: position, event_bytes: 0 }
+        Self {
+            entries: VecDeque::with_capacity(1),
+            floor: position,
+            head: position,
+            event_bytes: 0,
+        }
     }
 
     /// What the log costs.
     pub(super) fn bytes(&self) -> usize {
-        cost::allocated(size_of::<Self>()) + cost::allocated(self.entries.capacity() * size_of::<Kept>()) + self.event_bytes
+        cost::allocated(size_of::<Self>())
+            + cost::allocated(self.entries.capacity() * size_of::<Kept>())
+            + self.event_bytes
     }
 
-    /// The id that sorts this topic among the others by age: the oldest entry's, or the last id if none is left.
+    /// The id that sorts this topic among the others by age: the oldest entry's, or the last id if
+    /// none is left.
     pub(super) fn age_key(&self) -> TimedId {
         self.entries.front().map_or(self.head, |oldest| oldest.id)
     }
@@ -109,7 +118,13 @@ impl Log {
 
     pub(super) fn bounds(&self, origin: TimedId) -> Bounds {
         let oldest = self.entries.front().map(|oldest| oldest.id.into());
-        Bounds { origin: origin.into(), floor: Some(self.floor.into()), oldest, head: self.head.into(), shares_positions: false }
+        Bounds {
+            origin: origin.into(),
+            floor: Some(self.floor.into()),
+            oldest,
+            head: self.head.into(),
+            shares_positions: false,
+        }
     }
 
     pub(super) fn read(&self, after: Position, limit: PageLimit, bounds: Bounds) -> Page {

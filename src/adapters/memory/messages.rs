@@ -1,6 +1,7 @@
 //! Messages in memory.
 //!
-//! Invariant: the byte count is what the messages cost, and never stays over its bound: the message whose producer has been silent for longest goes first, whole.
+//! Invariant: the byte count is what the messages cost, and never stays over its bound: the message
+//! whose producer has been silent for longest goes first, whole.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +18,10 @@ use crate::{
         cursor::Bounds,
         event::{Entry, Event},
         idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened, append_batch},
+        message::{
+            AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed,
+            OpenRefusal, Opened, append_batch,
+        },
         page::{Page, PageLimit},
         position::{EventId, Position},
         timestamp::Timestamp,
@@ -66,7 +70,8 @@ impl AppendTarget for Appending<'_> {
     }
 
     fn has_room_for(&self, append: &MessageAppend) -> bool {
-        let cost = cost::event(&append.event) + append.idempotency_key.as_ref().map_or(0, SeenKeys::cost_bytes);
+        let cost = cost::event(&append.event)
+            + append.idempotency_key.as_ref().map_or(0, SeenKeys::cost_bytes);
         self.stored.bytes() + cost <= self.bytes_max
     }
 
@@ -85,7 +90,13 @@ impl AppendTarget for Appending<'_> {
 
 impl MessageStore {
     pub(super) fn new(bytes_max: usize, idempotency_window: Duration) -> Self {
-        Self { bytes_max, bytes: 0, idempotency_window, messages: HashMap::new(), by_silence: BTreeSet::new() }
+        Self {
+            bytes_max,
+            bytes: 0,
+            idempotency_window,
+            messages: HashMap::new(),
+            by_silence: BTreeSet::new(),
+        }
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> {
@@ -101,7 +112,13 @@ impl MessageStore {
         self.messages.get(&id).map_or_else(nothing, |stored| stored.read(after, limit))
     }
 
-    fn open(&mut self, context: &Context<'_>, id: MessageId, owner: &UserId, takeover: bool) -> Result<Opened, OpenRefusal> {
+    fn open(
+        &mut self,
+        context: &Context<'_>,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Opened, OpenRefusal> {
         let existing = self.messages.get(&id).map(|stored| stored.message.clone());
         let opened = Message::open(existing, owner, takeover, context.now)?;
         let message = opened.observed.message.clone();
@@ -140,7 +157,8 @@ impl MessageStore {
         self.messages.get(&id).map(|stored| Observed::at(now, stored.message.clone()))
     }
 
-    /// Changes a message, counts what it costs now, and keeps it in its place by its producer's silence.
+    /// Changes a message, counts what it costs now, and keeps it in its place by its producer's
+    /// silence.
     fn change<T>(&mut self, id: MessageId, change: impl FnOnce(&mut Stored) -> T) -> Option<T> {
         let stored = self.messages.get_mut(&id)?;
         let (seen_before, bytes_before) = (stored.message.producer_seen_at, stored.bytes());
@@ -165,10 +183,13 @@ impl MessageStore {
         true
     }
 
-    /// Removes whole messages until the rest fits, but not the one that is being added to: that fits by itself.
+    /// Removes whole messages until the rest fits, but not the one that is being added to: that
+    /// fits by itself.
     fn make_room(&mut self, kept: MessageId, listeners: &Listeners) {
         while self.bytes > self.bytes_max {
-            let Some((_, id)) = self.by_silence.iter().find(|(_, id)| *id != kept).copied() else { return };
+            let Some((_, id)) = self.by_silence.iter().find(|(_, id)| *id != kept).copied() else {
+                return;
+            };
             self.remove(id, listeners);
         }
     }
@@ -176,7 +197,12 @@ impl MessageStore {
 
 #[async_trait]
 impl Messages for MemoryJournal {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         Ok(self.with_messages(|messages, context| messages.open(&context, id, owner, takeover)))
     }
 
@@ -189,9 +215,15 @@ impl Messages for MemoryJournal {
         Ok(self.with_messages(|messages, context| messages.append(&context, id, epoch, batch)))
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         Ok(self.with_messages(|messages, context| {
-            messages.change(id, |stored| stored.message.heartbeat(epoch, context.now)).ok_or(AppendRefusal::Unknown)??;
+            messages
+                .change(id, |stored| stored.message.heartbeat(epoch, context.now))
+                .ok_or(AppendRefusal::Unknown)??;
             messages.observe(context.now, id).ok_or(AppendRefusal::Unknown)
         }))
     }
@@ -211,10 +243,18 @@ impl Messages for MemoryJournal {
         Ok(self.with_messages(|messages, context| messages.remove(id, context.listeners)))
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         Ok(self.with_messages(|messages, context| {
             let seen_before = context.now.minus(silent_for);
-            let over = messages.by_silence.iter().take_while(|(seen_at, _)| *seen_at < seen_before).take(messages_max);
+            let over = messages
+                .by_silence
+                .iter()
+                .take_while(|(seen_at, _)| *seen_at < seen_before)
+                .take(messages_max);
             let over: Vec<MessageId> = over.map(|(_, id)| *id).collect();
             for id in &over {
                 messages.remove(*id, context.listeners);

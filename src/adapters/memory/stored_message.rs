@@ -1,7 +1,7 @@
 //! One message in memory: a vector of events.
 //!
-//! Invariant: an event stands in the vector at the place that its number says; what the message costs is counted with the spare room
-//! of the vector.
+//! Invariant: an event stands in the vector at the place that its number says; what the message
+//! costs is counted with the spare room of the vector.
 
 use std::sync::Arc;
 
@@ -48,7 +48,9 @@ impl Stored {
             + cost::shared_text(self.message.owner.as_str())
             + cost::allocated(self.events.capacity() * size_of::<Arc<Event>>())
             + self.event_bytes
-            + self.seen_keys.as_ref().map_or(0, |keys| cost::allocated(size_of_val(&**keys)) + FIRST_KEYS_BYTES + keys.bytes())
+            + self.seen_keys.as_ref().map_or(0, |keys| {
+                cost::allocated(size_of_val(&**keys)) + FIRST_KEYS_BYTES + keys.bytes()
+            })
     }
 
     /// Appends an event, whose number comes next.
@@ -59,7 +61,9 @@ impl Stored {
 
     pub(super) fn read(&self, after: Position, limit: PageLimit) -> Page {
         // One that is further than there can be has nothing after it.
-        let start = after.id().map_or(0, |id| usize::try_from(id.major().saturating_add(1)).unwrap_or(usize::MAX));
+        let start = after
+            .id()
+            .map_or(0, |id| usize::try_from(id.major().saturating_add(1)).unwrap_or(usize::MAX));
         let entries = self.events.iter().zip(0..).skip(start).map(|(event, number)| {
             let id = EventId::sequence(number);
             Entry { id, prev: Some(Position::before(id)), event: Arc::clone(event) }
@@ -70,7 +74,9 @@ impl Stored {
     /// Whether an event of that type and payload has been appended under that number.
     pub(super) fn holds(&self, number: u64, event: &Event) -> bool {
         let stored = usize::try_from(number).ok().and_then(|place| self.events.get(place));
-        stored.is_some_and(|stored| stored.event_type == event.event_type && stored.payload == event.payload)
+        stored.is_some_and(|stored| {
+            stored.event_type == event.event_type && stored.payload == event.payload
+        })
     }
 }
 

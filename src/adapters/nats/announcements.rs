@@ -42,7 +42,11 @@ impl NatsAnnouncements {
             return Some(Announcement::CloseConnections(user));
         }
         let event = stored_event::decode(&stored.payload, Timestamp::default(), &self.registry);
-        let event = event.inspect_err(|reason| tracing::warn!(%reason, "a broadcast is no event, and is passed over")).ok()?;
+        let event = event
+            .inspect_err(
+                |reason| tracing::warn!(%reason, "a broadcast is no event, and is passed over"),
+            )
+            .ok()?;
         Some(Announcement::Broadcast(Arc::new(event)))
     }
 
@@ -52,7 +56,9 @@ impl NatsAnnouncements {
         let from = incarnation.sequence(after).saturating_add(1);
         let end = incarnation.position(state.last_seq);
         // Before the first one that is there, or of another incarnation.
-        let some_are_gone = after != Position::Start && end >= after && (from < state.first_seq || after < incarnation.position(0));
+        let some_are_gone = after != Position::Start
+            && end >= after
+            && (from < state.first_seq || after < incarnation.position(0));
         let mut found = Vec::new();
         let mut from = from.max(state.first_seq).max(1);
         if from <= state.last_seq {
@@ -70,7 +76,9 @@ impl NatsAnnouncements {
             bytes += next.payload.len();
             found.push(next);
         }
-        let announcements = found.iter().map(|stored| (incarnation.position(stored.sequence), self.announcement(stored)));
+        let announcements = found
+            .iter()
+            .map(|stored| (incarnation.position(stored.sequence), self.announcement(stored)));
         Ok(AnnouncementPage { announcements: announcements.collect(), end, some_are_gone })
     }
 }
@@ -92,7 +100,11 @@ impl AnnouncementLog for NatsAnnouncements {
                 answer => answer.map(|_| true),
             }
         };
-        if bounded(CONTEXT, written).await? { Ok(()) } else { Err(BackendError::new(BackendErrorKind::BroadcastsFull, CONTEXT)) }
+        if bounded(CONTEXT, written).await? {
+            Ok(())
+        } else {
+            Err(BackendError::new(BackendErrorKind::BroadcastsFull, CONTEXT))
+        }
     }
 
     async fn end(&self) -> Result<Position, BackendError> {

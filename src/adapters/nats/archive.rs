@@ -1,6 +1,7 @@
 //! NATS as a whole.
 //!
-//! Topics are listed by the subjects of the streams. A stream numbers what it takes itself, so that what is restored has new ids.
+//! Topics are listed by the subjects of the streams. A stream numbers what it takes itself, so that
+//! what is restored has new ids.
 
 use std::sync::Arc;
 
@@ -42,12 +43,18 @@ impl Archive for NatsArchive {
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {
         let mut restored = Vec::with_capacity(parts.len());
         for part in parts {
-            if part.is_first && self.journal.bounds(&Topic::User(part.user.clone())).await?.oldest.is_some() {
+            if part.is_first
+                && self.journal.bounds(&Topic::User(part.user.clone())).await?.oldest.is_some()
+            {
                 restored.push(Restored::Another);
                 continue;
             }
             let append = |event| Append { user: part.user.clone(), event, idempotency_key: None };
-            for appended in self.journal.append(part.entries.into_iter().map(|entry| append(entry.event)).collect()).await? {
+            for appended in self
+                .journal
+                .append(part.entries.into_iter().map(|entry| append(entry.event)).collect())
+                .await?
+            {
                 appended?;
             }
             restored.push(Restored::Renumbered);
@@ -57,7 +64,11 @@ impl Archive for NatsArchive {
 }
 
 /// Names of a stream's subjects. A place is how many were listed.
-async fn list<T>(store: &Store, from: Option<&ListPlace>, name: impl Fn(&str) -> Option<T>) -> Result<Listing<T>, BackendError> {
+async fn list<T>(
+    store: &Store,
+    from: Option<&ListPlace>,
+    name: impl Fn(&str) -> Option<T>,
+) -> Result<Listing<T>, BackendError> {
     let offset = from.and_then(|place| place.0.parse().ok()).unwrap_or(0);
     let listed = bounded("list a stream's subjects", store.subjects(offset)).await?;
     let count = listed.subjects.len() as u64;

@@ -1,7 +1,8 @@
 //! Which sequences a subject's entries have.
 //!
-//! Invariant: however many messages of other subjects lie between, it takes a few reads to find any of them. Only where another
-//! program's messages have broken the chain is the stream looked through.
+//! Invariant: however many messages of other subjects lie between, it takes a few reads to find any
+//! of them. Only where another program's messages have broken the chain is the stream looked
+//! through.
 
 use std::collections::BTreeMap;
 
@@ -24,15 +25,22 @@ pub(super) struct Span<'a> {
 }
 
 impl Store {
-    /// The sequences behind one, lowest first, at most so many. Nothing, where one that should be there is gone by now: then all is to
-    /// be looked at anew.
-    pub(super) async fn sequences_after(&self, span: Span<'_>, after: u64, max: usize) -> Result<Option<Vec<u64>>, Failure> {
+    /// The sequences behind one, lowest first, at most so many. Nothing, where one that should be
+    /// there is gone by now: then all is to be looked at anew.
+    pub(super) async fn sequences_after(
+        &self,
+        span: Span<'_>,
+        after: u64,
+        max: usize,
+    ) -> Result<Option<Vec<u64>>, Failure> {
         let Span { subject, oldest, last } = span;
         let after = after.max(oldest.saturating_sub(1));
         if last.sequence <= after {
             return Ok(Some(Vec::new()));
         }
-        let Some(trail) = last.trail() else { return self.scan(subject, after, max).await.map(Some) };
+        let Some(trail) = last.trail() else {
+            return self.scan(subject, after, max).await.map(Some);
+        };
         let mut known: BTreeMap<u64, u64> = trail.sequences().collect();
         known.insert(trail.number(), last.sequence);
         // Down, until what is wanted lies behind what is known.
@@ -52,19 +60,32 @@ impl Store {
                 return self.scan(subject, after, max).await.map(Some);
             }
         }
-        let first = known.iter().rev().find(|(_, sequence)| **sequence <= after).or_else(|| known.first_key_value());
+        let first = known
+            .iter()
+            .rev()
+            .find(|(_, sequence)| **sequence <= after)
+            .or_else(|| known.first_key_value());
         let first = first.map_or(0, |(number, _)| *number);
         let enough = first.saturating_add(max as u64);
         // What lies between two that are known is told by the second.
-        let numbers: Vec<(u64, u64)> =
-            known.range(first..=enough.saturating_add(NEAR)).map(|(number, sequence)| (*number, *sequence)).collect();
-        let tellers: Vec<u64> = numbers.windows(2).filter(|pair| pair[1].0 > pair[0].0 + 1).map(|pair| pair[1].1).collect();
+        let numbers: Vec<(u64, u64)> = known
+            .range(first..=enough.saturating_add(NEAR))
+            .map(|(number, sequence)| (*number, *sequence))
+            .collect();
+        let tellers: Vec<u64> = numbers
+            .windows(2)
+            .filter(|pair| pair[1].0 > pair[0].0 + 1)
+            .map(|pair| pair[1].1)
+            .collect();
         if !self.learn(subject, &tellers, &mut known).await? {
             return Ok(None);
         }
-        let wanted: Vec<(u64, u64)> = known.range(first..).map(|(number, sequence)| (*number, *sequence)).collect();
-        let wanted: Vec<(u64, u64)> = wanted.into_iter().filter(|(_, sequence)| *sequence > after).take(max).collect();
-        let is_whole = wanted.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1 && pair[1].1 > pair[0].1);
+        let wanted: Vec<(u64, u64)> =
+            known.range(first..).map(|(number, sequence)| (*number, *sequence)).collect();
+        let wanted: Vec<(u64, u64)> =
+            wanted.into_iter().filter(|(_, sequence)| *sequence > after).take(max).collect();
+        let is_whole =
+            wanted.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1 && pair[1].1 > pair[0].1);
         if is_whole {
             Ok(Some(wanted.into_iter().map(|(_, sequence)| sequence).collect()))
         } else {
@@ -73,7 +94,12 @@ impl Store {
     }
 
     /// Adds what some entries tell. `false`, where one of them is gone.
-    async fn learn(&self, subject: &str, sequences: &[u64], known: &mut BTreeMap<u64, u64>) -> Result<bool, Failure> {
+    async fn learn(
+        &self,
+        subject: &str,
+        sequences: &[u64],
+        known: &mut BTreeMap<u64, u64>,
+    ) -> Result<bool, Failure> {
         if sequences.is_empty() {
             return Ok(true);
         }

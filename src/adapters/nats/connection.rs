@@ -1,15 +1,19 @@
 //! A connection to NATS, and calls over it.
 //!
-//! Invariants: whoever makes calls bounds them in time, all that belong to one answer together; nothing is sent where there is no connection, so
-//! that nothing is done later than its caller was told; who waits for an answer is told when the connection breaks or the server
-//! denies the request.
+//! Invariants: whoever makes calls bounds them in time, all that belong to one answer together;
+//! nothing is sent where there is no connection, so that nothing is done later than its caller was
+//! told; who waits for an answer is told when the connection breaks or the server denies the
+//! request.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, connection::State};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr,
+    connection::State,
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -21,7 +25,8 @@ use super::{
 };
 use crate::{adapters::backend_kit::reconnect, ports::entropy::Entropy};
 
-/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be answered within 5 seconds.
+/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be
+/// answered within 5 seconds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server that answers neither this nor the next is given up.
@@ -40,7 +45,8 @@ struct Reports {
     reason: Option<String>,
     /// A listener was too slow for what it hears, and has lost some of it.
     overruns: u64,
-    /// Whether it is the connection whose troubles are logged: another one of the process meets the same.
+    /// Whether it is the connection whose troubles are logged: another one of the process meets the
+    /// same.
     is_logged: bool,
 }
 
@@ -74,11 +80,16 @@ impl Address {
     /// # Errors
     /// The settings make no sense, or a file that they name can't be read.
     pub(super) fn of(options: &NatsOptions) -> Result<Self, NatsSetupError> {
-        let servers: Result<Vec<ServerAddr>, _> = options.url.split(',').map(|url| url.trim().parse()).collect();
+        let servers: Result<Vec<ServerAddr>, _> =
+            options.url.split(',').map(|url| url.trim().parse()).collect();
         let read = |setting: &'static str, path: &Option<std::path::PathBuf>| {
             let Some(path) = path else { return Ok(None) };
             let read = std::fs::read_to_string(path);
-            read.map(Some).map_err(|source| NatsSetupError::File { setting, path: path.clone(), source })
+            read.map(Some).map_err(|source| NatsSetupError::File {
+                setting,
+                path: path.clone(),
+                source,
+            })
         };
         if let Some(path) = &options.tls_ca_file {
             read("nats.tls_ca_file", &Some(path.clone()))?;
@@ -87,20 +98,30 @@ impl Address {
             servers: servers.map_err(NatsSetupError::Url)?,
             credentials: read("nats.credentials_file", &options.credentials_file)?,
             nkey: read("nats.nkey_file", &options.nkey_file)?.map(|seed| seed.trim().to_owned()),
-            api: options.domain.as_ref().map_or_else(|| "$JS.API".into(), |domain| format!("$JS.{domain}.API").into()),
+            api: options
+                .domain
+                .as_ref()
+                .map_or_else(|| "$JS.API".into(), |domain| format!("$JS.{domain}.API").into()),
             options: options.clone(),
         })
     }
 
     fn connect_options(&self) -> Result<ConnectOptions, NatsSetupError> {
-        let mut options = ConnectOptions::new().name("rejoin").connection_timeout(CONNECT_TIMEOUT).ping_interval(PING_EVERY);
+        let mut options = ConnectOptions::new()
+            .name("rejoin")
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_EVERY);
         options = options.subscription_capacity(ANSWERS_MAX);
         if let Some(credentials) = &self.credentials {
             options = options.credentials(credentials).map_err(NatsSetupError::Credentials)?;
         } else if let Some(seed) = &self.nkey {
             options = options.nkey(seed.clone());
-        } else if let Some((user, password)) = self.servers.iter().find_map(|server| Some((server.username()?, server.password()))) {
-            let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+        } else if let Some((user, password)) =
+            self.servers.iter().find_map(|server| Some((server.username()?, server.password())))
+        {
+            let plain = |text: &str| {
+                percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+            };
             options = match password {
                 Some(password) => options.user_and_password(plain(user), plain(password)),
                 None => options.token(plain(user)),
@@ -114,25 +135,40 @@ impl Address {
 }
 
 impl Connection {
-    /// Begins to connect, and goes on for as long as the connection is used: it comes back by itself.
+    /// Begins to connect, and goes on for as long as the connection is used: it comes back by
+    /// itself.
     ///
     /// # Errors
     /// The settings make no sense.
-    pub(super) async fn lasting(address: &Address, entropy: Arc<dyn Entropy>) -> Result<Self, NatsSetupError> {
+    pub(super) async fn lasting(
+        address: &Address,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, NatsSetupError> {
         let delay = move |attempts: usize| reconnect::delay(attempts, entropy.next_u64());
-        let options = address.connect_options()?.retry_on_initial_connect().max_reconnects(None).reconnect_delay_callback(delay);
+        let options = address
+            .connect_options()?
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(delay);
         Self::connect(address, options, true).await.map_err(NatsSetupError::Connect)
     }
 
     /// Connects, for as long as the connection lasts.
     pub(super) async fn passing(address: &Address) -> Result<Self, Failure> {
-        let options = address.connect_options().map_err(|error| Failure::Away(Some(error.to_string())))?;
+        let options =
+            address.connect_options().map_err(|error| Failure::Away(Some(error.to_string())))?;
         // Each of them is tried once.
         let options = options.max_reconnects(address.servers.len());
-        Self::connect(address, options, false).await.map_err(|error| Failure::Away(Some(reason_of(&error))))
+        Self::connect(address, options, false)
+            .await
+            .map_err(|error| Failure::Away(Some(reason_of(&error))))
     }
 
-    async fn connect(address: &Address, options: ConnectOptions, is_logged: bool) -> Result<Self, async_nats::ConnectError> {
+    async fn connect(
+        address: &Address,
+        options: ConnectOptions,
+        is_logged: bool,
+    ) -> Result<Self, async_nats::ConnectError> {
         let (reporter, reports) = watch::channel(Reports { is_logged, ..Reports::default() });
         let reporter = Arc::new(reporter);
         let options = options.event_callback(move |event| {
@@ -172,8 +208,8 @@ impl Connection {
         self.client.max_payload()
     }
 
-    /// Waits until the connection was lost, or has lost something of what it hears, since it was made: though it may be back by
-    /// itself, it has not heard everything.
+    /// Waits until the connection was lost, or has lost something of what it hears, since it was
+    /// made: though it may be back by itself, it has not heard everything.
     pub(super) async fn lost(&mut self) {
         // An error would mean that the connection is gone for good.
         let _ = self.reports.wait_for(|reports| reports.lost > 0 || reports.overruns > 0).await;
@@ -181,11 +217,19 @@ impl Connection {
 
     /// Listens to a subject.
     pub(super) async fn listen(&self, subject: String) -> Result<async_nats::Subscriber, Failure> {
-        self.client.subscribe(subject).await.map_err(|error| Failure::MalformedReply(error.to_string()))
+        self.client
+            .subscribe(subject)
+            .await
+            .map_err(|error| Failure::MalformedReply(error.to_string()))
     }
 
     /// Sends what nobody answers.
-    pub(super) async fn send(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<(), Failure> {
+    pub(super) async fn send(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), Failure> {
         self.connected()?;
         let sent = self.client.publish_with_headers(subject, headers, payload).await;
         sent.map_err(|error| match error.kind() {
@@ -195,7 +239,12 @@ impl Connection {
     }
 
     /// Sends a request, and waits for its answer, however long that takes.
-    pub(super) async fn request(&self, subject: String, headers: Option<HeaderMap>, payload: Bytes) -> Result<Message, Failure> {
+    pub(super) async fn request(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Message, Failure> {
         self.connected()?;
         let mut reports = self.reports.clone();
         let mut request = Request::new().payload(payload).timeout(None);
@@ -215,20 +264,34 @@ impl Connection {
     }
 
     /// Asks JetStream, which answers with JSON.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, what: &str, question: &impl serde::Serialize) -> Result<T, Failure> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        question: &impl serde::Serialize,
+    ) -> Result<T, Failure> {
         read_answer(&self.ask_directly(what, question).await?.payload)
     }
 
     /// Asks JetStream, which answers with a message.
-    pub(super) async fn ask_directly(&self, what: &str, question: &impl serde::Serialize) -> Result<Message, Failure> {
-        let payload = serde_json::to_vec(question).map_err(|error| Failure::MalformedReply(error.to_string()))?;
+    pub(super) async fn ask_directly(
+        &self,
+        what: &str,
+        question: &impl serde::Serialize,
+    ) -> Result<Message, Failure> {
+        let payload = serde_json::to_vec(question)
+            .map_err(|error| Failure::MalformedReply(error.to_string()))?;
         self.request(format!("{}.{what}", self.api), None, payload.into()).await
     }
 
     /// Asks for several answers.
-    pub(super) async fn ask_for_several(&self, what: &str, question: &impl serde::Serialize) -> Result<Answers, Failure> {
+    pub(super) async fn ask_for_several(
+        &self,
+        what: &str,
+        question: &impl serde::Serialize,
+    ) -> Result<Answers, Failure> {
         self.connected()?;
-        let payload = serde_json::to_vec(question).map_err(|error| Failure::MalformedReply(error.to_string()))?;
+        let payload = serde_json::to_vec(question)
+            .map_err(|error| Failure::MalformedReply(error.to_string()))?;
         let (inbox, subject) = (self.client.new_inbox(), format!("{}.{what}", self.api));
         let coming = self.listen(inbox.clone()).await?;
         let sent = self.client.publish_with_reply(subject.clone(), inbox, payload.into()).await;
@@ -250,7 +313,11 @@ impl Connection {
     }
 
     fn connected(&self) -> Result<(), Failure> {
-        if self.client.connection_state() == State::Connected { Ok(()) } else { Err(Failure::Away(self.reason())) }
+        if self.client.connection_state() == State::Connected {
+            Ok(())
+        } else {
+            Err(Failure::Away(self.reason()))
+        }
     }
 }
 
@@ -278,7 +345,9 @@ async fn interrupted(reports: &mut watch::Receiver<Reports>, subject: &str) -> F
         if now.lost != lost {
             return Failure::Broken;
         }
-        if let Some(denied) = now.denied.as_deref().filter(|denied| denied.contains(&format!("\"{subject}\""))) {
+        if let Some(denied) =
+            now.denied.as_deref().filter(|denied| denied.contains(&format!("\"{subject}\"")))
+        {
             return Failure::Denied(denied.to_owned());
         }
     }

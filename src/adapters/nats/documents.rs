@@ -1,7 +1,8 @@
 //! Small documents, one for each subject, that processes change in turn.
 //!
-//! Invariants: a change is made to the very state that it was decided on, or not at all; then it is decided anew. That nothing is to
-//! change is decided on what the stream's leader has, never on what is remembered alone.
+//! Invariants: a change is made to the very state that it was decided on, or not at all; then it is
+//! decided anew. That nothing is to change is decided on what the stream's leader has, never on
+//! what is remembered alone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +39,11 @@ pub(super) enum Decision<A> {
 
 impl Documents {
     /// Decides on a document, and changes it.
-    pub(super) async fn change<D, A>(&self, subject: &str, mut decide: impl FnMut(&mut D) -> Decision<A> + Send) -> Result<A, Failure>
+    pub(super) async fn change<D, A>(
+        &self,
+        subject: &str,
+        mut decide: impl FnMut(&mut D) -> Decision<A> + Send,
+    ) -> Result<A, Failure>
     where
         D: Default + Serialize + DeserializeOwned + Send,
         A: Send,
@@ -60,7 +65,10 @@ impl Documents {
                     return Ok(answer);
                 }
             };
-            let content = Bytes::from(serde_json::to_vec(&document).map_err(|error| Failure::MalformedReply(error.to_string()))?);
+            let content = Bytes::from(
+                serde_json::to_vec(&document)
+                    .map_err(|error| Failure::MalformedReply(error.to_string()))?,
+            );
             let began = Instant::now();
             match self.write(subject, content.clone(), Some(sequence), expires_after).await {
                 Ok(sequence) => {
@@ -75,7 +83,10 @@ impl Documents {
     }
 
     /// A document, as the stream's leader has it.
-    pub(super) async fn read<D: Default + DeserializeOwned>(&self, subject: &str) -> Result<D, Failure> {
+    pub(super) async fn read<D: Default + DeserializeOwned>(
+        &self,
+        subject: &str,
+    ) -> Result<D, Failure> {
         read(&self.look(subject).await?.content)
     }
 
@@ -86,16 +97,29 @@ impl Documents {
 
     async fn look(&self, subject: &str) -> Result<Document, Failure> {
         let last = self.store.last(subject).await?;
-        Ok(last.map_or(Document { sequence: 0, content: Bytes::new() }, |last| Document { sequence: last.sequence, content: last.payload }))
+        Ok(last.map_or(Document { sequence: 0, content: Bytes::new() }, |last| Document {
+            sequence: last.sequence,
+            content: last.payload,
+        }))
     }
 
-    async fn write(&self, subject: &str, content: Bytes, expected: Option<u64>, expires_after: Duration) -> Result<u64, Failure> {
+    async fn write(
+        &self,
+        subject: &str,
+        content: Bytes,
+        expected: Option<u64>,
+        expires_after: Duration,
+    ) -> Result<u64, Failure> {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-TTL", format!("{}s", expires_after.as_secs_f64().ceil().max(1.0)));
         if let Some(expected) = expected {
             headers.insert(EXPECTED_LAST, expected.to_string());
         }
-        Ok(self.store.write(Write { subject: subject.to_owned(), headers, payload: content }).await?.seq)
+        Ok(self
+            .store
+            .write(Write { subject: subject.to_owned(), headers, payload: content })
+            .await?
+            .seq)
     }
 }
 
@@ -103,5 +127,6 @@ fn read<D: Default + DeserializeOwned>(content: &[u8]) -> Result<D, Failure> {
     if content.is_empty() {
         return Ok(D::default());
     }
-    serde_json::from_slice(content).map_err(|error| Failure::MalformedReply(format!("a document of limits: {error}")))
+    serde_json::from_slice(content)
+        .map_err(|error| Failure::MalformedReply(format!("a document of limits: {error}")))
 }

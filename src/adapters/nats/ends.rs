@@ -1,8 +1,9 @@
 //! What a process remembers of where subjects end, so that most writes need no read before.
 //!
-//! Invariants: a process writes to a subject by one task at a time; what is remembered is never trusted more than a write does that
-//! names the sequence it expects; a bounded number is remembered; a process that writes to a subject again and again leaves room for
-//! others. It would keep them out otherwise: it knows where the subject ends, and they have to look first.
+//! Invariants: a process writes to a subject by one task at a time; what is remembered is never
+//! trusted more than a write does that names the sequence it expects; a bounded number is
+//! remembered; a process that writes to a subject again and again leaves room for others. It would
+//! keep them out otherwise: it knows where the subject ends, and they have to look first.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,8 @@ use tokio::{
 
 use super::connection::lock;
 
-/// After so many writes in a row a process rests, for about as long as others need for a look and a write.
+/// After so many writes in a row a process rests, for about as long as others need for a look and a
+/// write.
 const WRITES_IN_A_ROW: u32 = 16;
 /// After so many, where it met others.
 const WRITES_IN_A_ROW_AMONG_OTHERS: u32 = 3;
@@ -43,7 +45,8 @@ struct Remembered<T> {
 pub(super) struct HeldEnd<T>(OwnedMutexGuard<Remembered<T>>);
 
 impl<T> Ends<T> {
-    /// Remembers at most so many. With more, those are forgotten that nobody writes to at this moment.
+    /// Remembers at most so many. With more, those are forgotten that nobody writes to at this
+    /// moment.
     pub(super) fn at_most(max: usize) -> Self {
         Self { max, remembered: Mutex::default() }
     }
@@ -56,7 +59,11 @@ impl<T> Ends<T> {
                 remembered.retain(|_, end| Arc::strong_count(end) > 1);
             }
             let nothing = || Remembered { end: None, writes_in_a_row: 0, rests_until: None };
-            Arc::clone(remembered.entry(subject.to_owned()).or_insert_with(|| Arc::new(tokio::sync::Mutex::new(nothing()))))
+            Arc::clone(
+                remembered
+                    .entry(subject.to_owned())
+                    .or_insert_with(|| Arc::new(tokio::sync::Mutex::new(nothing()))),
+            )
         };
         let mut end = end.lock_owned().await;
         if let Some(until) = end.rests_until {
@@ -72,9 +79,14 @@ impl<T> Ends<T> {
 }
 
 impl<T> HeldEnd<T> {
-    /// Something was written, which took so long. `met_others` if another process was faster before.
+    /// Something was written, which took so long. `met_others` if another process was faster
+    /// before.
     pub(super) fn wrote(&mut self, took: Duration, met_others: bool) {
-        self.0.writes_in_a_row = if met_others { WRITES_IN_A_ROW - WRITES_IN_A_ROW_AMONG_OTHERS } else { self.0.writes_in_a_row } + 1;
+        self.0.writes_in_a_row = if met_others {
+            WRITES_IN_A_ROW - WRITES_IN_A_ROW_AMONG_OTHERS
+        } else {
+            self.0.writes_in_a_row
+        } + 1;
         self.0.rests_until = Some(Instant::now() + (took * REST_FACTOR).min(REST_MAX));
     }
 }
@@ -106,7 +118,10 @@ mod tests {
             *ends.of(&n.to_string()).await = Some(n);
         }
         assert!(lock(&ends.remembered).len() <= REMEMBERED_MAX);
-        assert!(tokio::time::timeout(Duration::from_millis(1), ends.of("held")).await.is_err(), "it is still held");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), ends.of("held")).await.is_err(),
+            "it is still held"
+        );
         drop(held);
         assert_eq!(*ends.of("held").await, None);
     }
@@ -119,7 +134,11 @@ mod tests {
         for _ in 0..WRITES_IN_A_ROW {
             ends.of("hot").await.wrote(TOOK, false);
         }
-        assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for the rest but who comes behind it");
+        assert_eq!(
+            began.elapsed(),
+            Duration::ZERO,
+            "nobody waits for the rest but who comes behind it"
+        );
         ends.of("hot").await.wrote(TOOK, true);
         assert!(began.elapsed() >= TOOK * REST_FACTOR);
         let met = Instant::now();

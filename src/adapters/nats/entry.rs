@@ -16,14 +16,21 @@ use crate::{
 
 /// The header with the stream's incarnation and an entry's trail.
 const TRAIL: HeaderName = HeaderName::from_static("Rejoin-Trail");
-/// The header of what is written where a topic is purged: nothing of the topic is left before it but what its trail says.
+/// The header of what is written where a topic is purged: nothing of the topic is left before it
+/// but what its trail says.
 pub(super) const PURGED: HeaderName = HeaderName::from_static("Rejoin-Purged");
 /// The server's header with what a subject is expected to end at.
-pub(super) const EXPECTED_LAST: HeaderName = HeaderName::from_static("Nats-Expected-Last-Subject-Sequence");
+pub(super) const EXPECTED_LAST: HeaderName =
+    HeaderName::from_static("Nats-Expected-Last-Subject-Sequence");
 
-/// The headers of a write into an incarnation of a stream, at this place of its batch, where the subject is expected to end at a
-/// sequence.
-pub(super) fn headers(created_ms: u64, trail: &Trail, index: u64, expected_last: Option<u64>) -> HeaderMap {
+/// The headers of a write into an incarnation of a stream, at this place of its batch, where the
+/// subject is expected to end at a sequence.
+pub(super) fn headers(
+    created_ms: u64,
+    trail: &Trail,
+    index: u64,
+    expected_last: Option<u64>,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(TRAIL, format!("{created_ms} {}", trail.encode(index)));
     if let Some(last) = expected_last {

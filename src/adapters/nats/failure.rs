@@ -17,7 +17,9 @@ pub(super) enum Failure {
     #[error("NATS does not answer")]
     Silent,
     /// Nobody takes what was sent: there is no such stream, or its replicas have no leader.
-    #[error("no NATS server answers requests for this: JetStream is off, the stream is gone, or its replicas have no leader")]
+    #[error(
+        "no NATS server answers requests for this: JetStream is off, the stream is gone, or its replicas have no leader"
+    )]
     NoResponders,
     /// The account may not do this.
     #[error("NATS does not allow it: {0}")]
@@ -105,7 +107,8 @@ impl Failure {
 
     /// The same may well succeed a moment later.
     pub(super) fn is_momentary(&self) -> bool {
-        self.refused_as(&[code::DUPLICATE_IN_PROGRESS, code::INCOMPLETE_BATCH]) || self.refused_as(&code::TOO_MANY_BATCHES)
+        self.refused_as(&[code::DUPLICATE_IN_PROGRESS, code::INCOMPLETE_BATCH])
+            || self.refused_as(&code::TOO_MANY_BATCHES)
     }
 
     /// An event of a batch has been appended before, so that none was appended.
@@ -124,22 +127,35 @@ impl Failure {
             Self::Broken => BackendErrorKind::Disconnected,
             Self::Silent => BackendErrorKind::Timeout,
             Self::TooLarge => BackendErrorKind::TooLarge,
-            Self::Refused(error) if error.is(&[code::MESSAGE_TOO_LARGE]) => BackendErrorKind::TooLarge,
-            Self::Refused(error) if self.is_full() || error.is(&[code::ACCOUNT_IS_FULL, code::INSUFFICIENT_RESOURCES]) => {
+            Self::Refused(error) if error.is(&[code::MESSAGE_TOO_LARGE]) => {
+                BackendErrorKind::TooLarge
+            }
+            Self::Refused(error)
+                if self.is_full()
+                    || error.is(&[code::ACCOUNT_IS_FULL, code::INSUFFICIENT_RESOURCES]) =>
+            {
                 BackendErrorKind::Full
             }
             // Without a quorum, over the account's limits, too many at once: nothing was done.
             Self::Refused(error)
-                if error.code >= 429 || error.is(&[code::STREAM_NOT_FOUND]) || self.is_conflict() || self.is_momentary() =>
+                if error.code >= 429
+                    || error.is(&[code::STREAM_NOT_FOUND])
+                    || self.is_conflict()
+                    || self.is_momentary() =>
             {
                 BackendErrorKind::Unavailable
             }
-            Self::Denied(_) | Self::Refused(_) | Self::MalformedReply(_) => BackendErrorKind::Rejected,
+            Self::Denied(_) | Self::Refused(_) | Self::MalformedReply(_) => {
+                BackendErrorKind::Rejected
+            }
         }
     }
 
     /// The failure of a call, as its caller is told.
     pub(super) fn of_call(self, context: &'static str) -> BackendError {
-        BackendError { source: Some(self.to_string().into()), ..BackendError::new(self.kind(), context) }
+        BackendError {
+            source: Some(self.to_string().into()),
+            ..BackendError::new(self.kind(), context)
+        }
     }
 }

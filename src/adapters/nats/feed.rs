@@ -1,8 +1,9 @@
-//! How a process listens: on a connection of its own, to a subject for each topic and one for announcements, to which the server
-//! sends what it has just stored.
+//! How a process listens: on a connection of its own, to a subject for each topic and one for
+//! announcements, to which the server sends what it has just stored.
 //!
-//! Invariants: no consumer is made; on a connection that is said to be there, nothing that the streams' leaders store after a topic was
-//! listened to goes unheard; where a stream has another leader or was made anew, all is caught up.
+//! Invariants: no consumer is made; on a connection that is said to be there, nothing that the
+//! streams' leaders store after a topic was listened to goes unheard; where a stream has another
+//! leader or was made anew, all is caught up.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -54,7 +55,8 @@ pub(super) struct NatsSource {
 }
 
 type Told = (Arc<Topic>, Message);
-type OfTopic = TakeUntil<Map<Subscriber, Box<dyn FnMut(Message) -> Told + Send>>, oneshot::Receiver<()>>;
+type OfTopic =
+    TakeUntil<Map<Subscriber, Box<dyn FnMut(Message) -> Told + Send>>, oneshot::Receiver<()>>;
 
 /// A connection that listens.
 pub(super) struct Listening {
@@ -110,17 +112,21 @@ impl From<NotReady> for Ended {
 }
 
 impl NatsSource {
-    /// Comes to the leader of each stream on the way on which it sends what it stores, and back: behind all that was said to the server
-    /// before. What is sent can't be stored, since it expects what never is.
+    /// Comes to the leader of each stream on the way on which it sends what it stores, and back:
+    /// behind all that was said to the server before. What is sent can't be stored, since it
+    /// expects what never is.
     async fn pass_by_leaders(&self, connection: &Connection) -> Result<(), Ended> {
         let passing = self.heard.iter().map(|heard| async {
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Expected-Last-Sequence", u64::MAX.to_string());
-            let answer = connection.request(heard.nothing.clone(), Some(headers), Bytes::new()).await?;
+            let answer =
+                connection.request(heard.nothing.clone(), Some(headers), Bytes::new()).await?;
             match Ack::read(&answer.payload) {
                 Err(failure) if failure.is_conflict() => Ok(()),
                 Err(failure) => Err(Ended::Failure(failure)),
-                Ok(_) => Err(Ended::Failure(Failure::MalformedReply("what expects the impossible was stored".to_owned()))),
+                Ok(_) => Err(Ended::Failure(Failure::MalformedReply(
+                    "what expects the impossible was stored".to_owned(),
+                ))),
             }
         });
         join_all(passing).await.into_iter().collect()
@@ -132,7 +138,8 @@ impl NatsSource {
         for (heard, seen) in self.heard.iter().zip(&mut seen) {
             let info = self.streams.info(connection, &heard.name).await?;
             heard.incarnation.learn(&info);
-            *seen = (info.cluster.and_then(|cluster| cluster.leader), heard.incarnation.created_ms());
+            *seen =
+                (info.cluster.and_then(|cluster| cluster.leader), heard.incarnation.created_ms());
         }
         Ok(seen)
     }
@@ -140,10 +147,20 @@ impl NatsSource {
     fn entries(&self, topic: &Topic, message: Message) -> Option<Vec<Entry>> {
         let headers = message.headers?;
         let sequence = headers.get_last("Nats-Sequence")?.as_str().parse().ok()?;
-        let stored = Stored { subject: String::new(), sequence, time: Timestamp::default(), headers, payload: message.payload };
+        let stored = Stored {
+            subject: String::new(),
+            sequence,
+            time: Timestamp::default(),
+            headers,
+            payload: message.payload,
+        };
         let heard = &self.heard[usize::from(matches!(topic, Topic::Message(_)))];
         let entries = entries_of(topic, &stored, &heard.incarnation, &self.registry).into_iter();
-        entries.map(|StoredEntry { id, prev, event }| Some(Entry { id, prev, event: event.ok()?.into() })).collect()
+        entries
+            .map(|StoredEntry { id, prev, event }| {
+                Some(Entry { id, prev, event: event.ok()?.into() })
+            })
+            .collect()
     }
 }
 
@@ -159,22 +176,39 @@ impl FeedSource for NatsSource {
         let announcements = connection.listen(self.announcements.clone()).await?;
         self.pass_by_leaders(&connection).await?;
         let seen = self.look(&connection).await?;
-        Ok(Listening { connection, announcements, topics: SelectAll::new(), stops: HashMap::new(), seen: Some(seen) })
+        Ok(Listening {
+            connection,
+            announcements,
+            topics: SelectAll::new(),
+            stops: HashMap::new(),
+            seen: Some(seen),
+        })
     }
 
-    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn listen_to(
+        &mut self,
+        listening: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         for topic in topics {
             let subject = self.subjects.live(&self.subjects.topic(topic));
             let told = Arc::new(topic.clone());
-            let tell: Box<dyn FnMut(Message) -> Told + Send> = Box::new(move |message| (Arc::clone(&told), message));
+            let tell: Box<dyn FnMut(Message) -> Told + Send> =
+                Box::new(move |message| (Arc::clone(&told), message));
             let (stop, stopped) = oneshot::channel();
-            listening.topics.push(listening.connection.listen(subject).await?.map(tell).take_until(stopped));
+            listening
+                .topics
+                .push(listening.connection.listen(subject).await?.map(tell).take_until(stopped));
             listening.stops.insert(topic.clone(), stop);
         }
         self.pass_by_leaders(&listening.connection).await
     }
 
-    async fn stop_listening_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn stop_listening_to(
+        &mut self,
+        listening: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         for topic in topics {
             listening.stops.remove(topic);
         }
@@ -190,11 +224,18 @@ impl FeedSource for NatsSource {
         }
     }
 
-    async fn take(&mut self, _: &mut Listening, sound: Sound, reports: &FeedReports) -> Result<(), Ended> {
+    async fn take(
+        &mut self,
+        _: &mut Listening,
+        sound: Sound,
+        reports: &FeedReports,
+    ) -> Result<(), Ended> {
         match sound {
             Sound::Announcement => reports.announced(),
             Sound::OfTopic(topic, message) => match self.entries(&topic, message) {
-                Some(entries) => entries.into_iter().for_each(|entry| reports.grown((*topic).clone(), Some(entry))),
+                Some(entries) => entries
+                    .into_iter()
+                    .for_each(|entry| reports.grown((*topic).clone(), Some(entry))),
                 None => reports.grown((*topic).clone(), None),
             },
         }
@@ -205,12 +246,18 @@ impl FeedSource for NatsSource {
         self.pass_by_leaders(&listening.connection).await?;
         let seen = self.look(&listening.connection).await?;
         // While there is none, there is nothing to be heard either.
-        if listening.seen.replace(seen.clone()).is_none_or(|before| before == seen) { Ok(()) } else { Err(Ended::Changed) }
+        if listening.seen.replace(seen.clone()).is_none_or(|before| before == seen) {
+            Ok(())
+        } else {
+            Err(Ended::Changed)
+        }
     }
 
     fn lost(&mut self, was: FeedState, ended: Ended) {
         match ended {
-            Ended::NotReady(problem) if was != FeedState::Away => tracing::error!("can't use NATS: {problem}"),
+            Ended::NotReady(problem) if was != FeedState::Away => {
+                tracing::error!("can't use NATS: {problem}");
+            }
             ended => tracing::debug!(%ended, "the feed's connection is of no more use"),
         }
     }

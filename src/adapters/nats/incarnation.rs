@@ -1,7 +1,8 @@
 //! Which incarnation of a stream this is, and what the servers' time is.
 //!
-//! Invariant: ids of a stream that was made anew lie behind those of the one before, since they begin with the time at which it was
-//! made; a stream is never taken for another one for longer than until it is looked at the next time.
+//! Invariant: ids of a stream that was made anew lie behind those of the one before, since they
+//! begin with the time at which it was made; a stream is never taken for another one for longer
+//! than until it is looked at the next time.
 
 use std::sync::{
     Arc,
@@ -54,7 +55,8 @@ impl Incarnation {
         self.id(sequence).into()
     }
 
-    /// The sequence that a position stands behind: that of another incarnation before this is 0, and one after it none that there is.
+    /// The sequence that a position stands behind: that of another incarnation before this is 0,
+    /// and one after it none that there is.
     pub(super) fn sequence(&self, position: Position) -> u64 {
         match position.id() {
             Some(id) if id.major() == self.created_ms() => id.minor().unwrap_or(0),
@@ -67,7 +69,8 @@ impl Incarnation {
 /// For how long an answer with the time may be on its way.
 const ON_ITS_WAY_MS: u64 = 100;
 
-/// The time of the servers, as far as it is known: times of different processes can be compared by it.
+/// The time of the servers, as far as it is known: times of different processes can be compared by
+/// it.
 pub(super) struct ServersClock {
     clock: Arc<dyn Clock>,
     ahead_ms: AtomicI64,
@@ -84,7 +87,8 @@ impl ServersClock {
         Self { clock, ahead_ms: AtomicI64::new(0) }
     }
 
-    /// Takes over the time of a server, unless it differs by no more than it may have been on its way.
+    /// Takes over the time of a server, unless it differs by no more than it may have been on its
+    /// way.
     fn learn(&self, now: Timestamp) {
         let ahead = i128::from(now.as_ms()) - i128::from(self.clock.now().as_ms());
         let ahead = i64::try_from(ahead).unwrap_or(0);
@@ -94,6 +98,8 @@ impl ServersClock {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_ms(self.clock.now().as_ms().saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed)))
+        Timestamp::from_ms(
+            self.clock.now().as_ms().saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed)),
+        )
     }
 }

@@ -1,7 +1,8 @@
 //! Users' events: one stream, a subject for each user.
 //!
-//! Invariants: an entry is appended only behind the one that it says it follows; an id is told only of what the stream has
-//! acknowledged; events that are appended together are there together or not at all.
+//! Invariants: an entry is appended only behind the one that it says it follows; an id is told only
+//! of what the stream has acknowledged; events that are appended together are there together or not
+//! at all.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -50,7 +51,8 @@ use crate::{
 pub(super) const HEADERS_BYTES_MAX: usize = 2_048;
 /// How many topics' ends are looked up at the same time.
 const LOOKS_AT_ONCE: usize = 64;
-/// Within this, an append is answered. Those to one topic go one after another, so it may wait for others.
+/// Within this, an append is answered. Those to one topic go one after another, so it may wait for
+/// others.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a look is begun anew because what was looked at has changed.
 const LOOKS_MAX: usize = 10;
@@ -119,7 +121,10 @@ impl NatsJournal {
                 // Which one it is is not told: each by itself finds out.
                 let mut appended = Vec::with_capacity(wanted.len());
                 for one in wanted {
-                    appended.extend(self.append_until_nobody_interferes(std::slice::from_ref(one), &mut ends).await?);
+                    appended.extend(
+                        self.append_until_nobody_interferes(std::slice::from_ref(one), &mut ends)
+                            .await?,
+                    );
                 }
                 Ok(appended)
             }
@@ -127,7 +132,11 @@ impl NatsJournal {
         }
     }
 
-    async fn append_until_nobody_interferes(&self, wanted: &[Wanted<'_>], ends: &mut HeldEnds<'_>) -> Result<Vec<Appended>, Failure> {
+    async fn append_until_nobody_interferes(
+        &self,
+        wanted: &[Wanted<'_>],
+        ends: &mut HeldEnds<'_>,
+    ) -> Result<Vec<Appended>, Failure> {
         let mut tries = Tries::default();
         loop {
             let began = Instant::now();
@@ -144,17 +153,24 @@ impl NatsJournal {
         }
     }
 
-    async fn try_to_append(&self, wanted: &[Wanted<'_>], ends: &mut HeldEnds<'_>) -> Result<Vec<Appended>, Failure> {
+    async fn try_to_append(
+        &self,
+        wanted: &[Wanted<'_>],
+        ends: &mut HeldEnds<'_>,
+    ) -> Result<Vec<Appended>, Failure> {
         let subjects: HashSet<&str> = wanted.iter().map(|one| &*one.subject).collect();
         // Those that are not known are looked up together.
         let (mut looks, mut next) = (Vec::new(), HashMap::with_capacity(subjects.len()));
         for (subject, end) in ends.iter_mut().filter(|(subject, _)| subjects.contains(**subject)) {
             match end.take() {
                 Some(end) if end.is_certain => drop(next.insert(*subject, end)),
-                before => looks.push(async move { Ok::<_, Failure>((*subject, self.end_of(subject, before).await?)) }),
+                before => looks.push(async move {
+                    Ok::<_, Failure>((*subject, self.end_of(subject, before).await?))
+                }),
             }
         }
-        let looked: Vec<(&str, End)> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+        let looked: Vec<(&str, End)> =
+            stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
         next.extend(looked);
         for (subject, end) in ends.iter_mut() {
             if let Some(known) = next.get(subject) {
@@ -173,7 +189,11 @@ impl NatsJournal {
             }
             let after = end.next.next(Place::InBatch(index));
             trails.push((&*one.subject, std::mem::replace(&mut end.next, after)));
-            writes.push(Write { subject: one.subject.clone(), headers, payload: one.payload.clone().into() });
+            writes.push(Write {
+                subject: one.subject.clone(),
+                headers,
+                payload: one.payload.clone().into(),
+            });
         }
         let count = writes.len() as u64;
         // Until it is acknowledged nobody knows where the topics end.
@@ -191,19 +211,25 @@ impl NatsJournal {
                 **held = Some(End { next, ..end });
             }
         }
-        Ok((first..=ack.seq).map(|sequence| Appended { id: self.store.incarnation.id(sequence), duplicate: false }).collect())
+        Ok((first..=ack.seq)
+            .map(|sequence| Appended { id: self.store.incarnation.id(sequence), duplicate: false })
+            .collect())
     }
 
-    /// Where a topic ends now. What was known of it before shows where it did not always have nothing.
+    /// Where a topic ends now. What was known of it before shows where it did not always have
+    /// nothing.
     async fn end_of(&self, subject: &str, before: Option<End>) -> Result<End, Failure> {
         let last = self.store.last(subject).await?;
         let (last, next) = if let Some(message) = &last {
             (message.sequence, message.next_trail())
         } else {
-            // What it had is over its time, and with it everything in the stream that is older; or somebody has removed it.
+            // What it had is over its time, and with it everything in the stream that is older; or
+            // somebody has removed it.
             let over = self.store.info().await?.state.first_seq.saturating_sub(1);
             let created_ms = self.store.incarnation.created_ms();
-            let removed = before.filter(|before| before.created_ms == created_ms).map_or(0, |before| before.last);
+            let removed = before
+                .filter(|before| before.created_ms == created_ms)
+                .map_or(0, |before| before.last);
             (0, Trail::begin(over.max(removed)))
         };
         Ok(End { created_ms: self.store.incarnation.created_ms(), last, next, is_certain: true })
@@ -220,9 +246,14 @@ impl NatsJournal {
         Err(Failure::MalformedReply("the topic changes faster than it can be looked at".to_owned()))
     }
 
-    async fn look_once(&self, subject: &str, after: Option<Position>) -> Result<Option<Look>, Failure> {
+    async fn look_once(
+        &self,
+        subject: &str,
+        after: Option<Position>,
+    ) -> Result<Option<Look>, Failure> {
         let since = retained_since(self.clock.now(), self.retention.replay_max_age);
-        let (last, oldest) = tokio::try_join!(self.store.last(subject), self.oldest(subject, since))?;
+        let (last, oldest) =
+            tokio::try_join!(self.store.last(subject), self.oldest(subject, since))?;
         let Some(last) = last.filter(|last| !last.is_purge() && last.time >= since) else {
             return self.look_at_none(subject, after).await;
         };
@@ -240,7 +271,11 @@ impl NatsJournal {
     }
 
     /// The oldest entry that counts.
-    async fn oldest(&self, subject: &str, since: crate::domain::timestamp::Timestamp) -> Result<Option<Stored>, Failure> {
+    async fn oldest(
+        &self,
+        subject: &str,
+        since: crate::domain::timestamp::Timestamp,
+    ) -> Result<Option<Stored>, Failure> {
         let mut oldest = match self.retention.replay_max_age {
             Some(_) => self.store.first_since(subject, since).await?,
             None => self.store.first_from(subject, 1).await?,
@@ -252,14 +287,20 @@ impl NatsJournal {
     }
 
     /// The extent of a topic of which no entry counts: its head is the stream's.
-    async fn look_at_none(&self, subject: &str, after: Option<Position>) -> Result<Option<Look>, Failure> {
+    async fn look_at_none(
+        &self,
+        subject: &str,
+        after: Option<Position>,
+    ) -> Result<Option<Look>, Failure> {
         // In this order: what is appended after the head was told lies behind it.
         let info = self.store.info().await?;
         let since = retained_since(self.clock.now(), self.retention.replay_max_age);
         let last = self.store.last(subject).await?;
         let floor = match last {
             None => info.state.first_seq.saturating_sub(1),
-            Some(last) if last.is_purge() => last.trail().map_or(last.sequence, |trail| trail.follows()),
+            Some(last) if last.is_purge() => {
+                last.trail().map_or(last.sequence, |trail| trail.follows())
+            }
             Some(last) if last.time < since => last.sequence,
             Some(_) => return Ok(None),
         };
@@ -270,12 +311,19 @@ impl NatsJournal {
         Ok(Some(Look { bounds, found: None }))
     }
 
-    /// The floor for who stands at a position. Between the floor and the first entry behind it stand those who were told a head of the
-    /// stream while the topic had no entry: the message of another topic is there. Where it is gone, it may have been this topic's.
-    async fn floor(&self, floor: Option<u64>, after: Option<Position>, first: u64) -> Result<Option<Position>, Failure> {
+    /// The floor for who stands at a position. Between the floor and the first entry behind it
+    /// stand those who were told a head of the stream while the topic had no entry: the message of
+    /// another topic is there. Where it is gone, it may have been this topic's.
+    async fn floor(
+        &self,
+        floor: Option<u64>,
+        after: Option<Position>,
+        first: u64,
+    ) -> Result<Option<Position>, Failure> {
         let incarnation = &self.store.incarnation;
         let Some(floor) = floor else { return Ok(None) };
-        let stands_at = after.map(|after| incarnation.sequence(after)).filter(|at| floor < *at && *at < first);
+        let stands_at =
+            after.map(|after| incarnation.sequence(after)).filter(|at| floor < *at && *at < first);
         let floor = match stands_at {
             Some(at) if self.store.at(at).await?.is_none() => first - 1,
             _ => floor,
@@ -283,18 +331,33 @@ impl NatsJournal {
         Ok(Some(incarnation.position(floor)))
     }
 
-    async fn read_stored(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<StoredPage, Failure> {
+    async fn read_stored(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<StoredPage, Failure> {
         let subject = self.subjects.topic(topic);
         for _ in 0..LOOKS_MAX {
             let Look { bounds, found } = self.look(topic, Some(after)).await?;
-            let Some((oldest, last)) = found else { return Ok(StoredPage { entries: Vec::new(), more: false, bounds }) };
-            let (after, wanted) = (self.store.incarnation.sequence(after), limit.entries_max.max(1).saturating_add(1));
+            let Some((oldest, last)) = found else {
+                return Ok(StoredPage { entries: Vec::new(), more: false, bounds });
+            };
+            let (after, wanted) = (
+                self.store.incarnation.sequence(after),
+                limit.entries_max.max(1).saturating_add(1),
+            );
             let span = Span { subject: &subject, oldest, last: &last };
-            let Some(sequences) = self.store.sequences_after(span, after, wanted).await? else { continue };
+            let Some(sequences) = self.store.sequences_after(span, after, wanted).await? else {
+                continue;
+            };
             let messages = match &sequences[..] {
                 [only] if *only == last.sequence => vec![last],
                 sequences => {
-                    let found = self.store.messages(&subject, sequences, limit.bytes_max.saturating_add(1)).await?;
+                    let found = self
+                        .store
+                        .messages(&subject, sequences, limit.bytes_max.saturating_add(1))
+                        .await?;
                     if found.some_are_gone {
                         continue;
                     }
@@ -303,7 +366,10 @@ impl NatsJournal {
             };
             let more = messages.len() < sequences.len();
             let is_entry = |message: &&Stored| !message.is_purge();
-            let entries = messages.iter().filter(is_entry).map(|message| message.entry(&self.store.incarnation, &self.registry));
+            let entries = messages
+                .iter()
+                .filter(is_entry)
+                .map(|message| message.entry(&self.store.incarnation, &self.registry));
             return Ok(StoredPage { entries: entries.collect(), more, bounds });
         }
         Err(Failure::MalformedReply("the topic changes faster than it can be read".to_owned()))
@@ -317,7 +383,12 @@ impl NatsJournal {
         loop {
             let last = self.store.last(&subject).await?;
             let Some(last) = last.filter(|last| !last.is_purge()) else { return Ok(()) };
-            let mut headers = headers(self.store.incarnation.created_ms(), &Trail::begin(last.sequence), 0, Some(last.sequence));
+            let mut headers = headers(
+                self.store.incarnation.created_ms(),
+                &Trail::begin(last.sequence),
+                0,
+                Some(last.sequence),
+            );
             headers.insert(PURGED, "1");
             let write = Write { subject: subject.clone(), headers, payload: bytes::Bytes::new() };
             match self.store.write(write).await {
@@ -331,26 +402,47 @@ impl NatsJournal {
     async fn count(&self, topic: &Topic) -> Result<u64, Failure> {
         let Look { found, .. } = self.look(topic, None).await?;
         let Some((oldest, last)) = found else { return Ok(0) };
-        let numbers = self.store.at(oldest).await?.and_then(|oldest| Some((oldest.trail()?.number(), last.trail()?.number())));
+        let numbers = self
+            .store
+            .at(oldest)
+            .await?
+            .and_then(|oldest| Some((oldest.trail()?.number(), last.trail()?.number())));
         match numbers {
             Some((first, last)) if first <= last => Ok(last - first + 1),
             _ => {
                 let span = Span { subject: &self.subjects.topic(topic), oldest, last: &last };
-                Ok(self.store.sequences_after(span, 0, usize::MAX).await?.map_or(0, |sequences| sequences.len() as u64))
+                Ok(self
+                    .store
+                    .sequences_after(span, 0, usize::MAX)
+                    .await?
+                    .map_or(0, |sequences| sequences.len() as u64))
             }
         }
     }
 }
 
 /// Bounds a call in time.
-pub(super) async fn bounded<T>(context: &'static str, call: impl Future<Output = Result<T, Failure>>) -> Result<T, BackendError> {
-    timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(Failure::Silent)).map_err(|failure| failure.of_call(context))
+pub(super) async fn bounded<T>(
+    context: &'static str,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, BackendError> {
+    timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or(Err(Failure::Silent))
+        .map_err(|failure| failure.of_call(context))
 }
 
 #[async_trait]
 impl TopicLog for NatsJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        let read = read_page(topic, after, limit, &self.on_malformed, |from| self.read_stored(topic, from, limit));
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
+        let read = read_page(topic, after, limit, &self.on_malformed, |from| {
+            self.read_stored(topic, from, limit)
+        });
         bounded("read a topic", read).await
     }
 
@@ -365,10 +457,14 @@ impl TopicLog for NatsJournal {
 
 #[async_trait]
 impl Journal for NatsJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         const CONTEXT: &str = "append events";
         let room = self.store.connection.max_payload().saturating_sub(HEADERS_BYTES_MAX);
-        let mut answers: Vec<Option<Result<Appended, BackendError>>> = batch.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Result<Appended, BackendError>>> =
+            batch.iter().map(|_| None).collect();
         let (mut wanted, mut keys, mut repeats) = (Vec::new(), HashMap::new(), Vec::new());
         for (index, append) in batch.iter().enumerate() {
             let topic = Topic::User(append.user.clone());
@@ -387,7 +483,9 @@ impl Journal for NatsJournal {
             wanted.push(Wanted { index, subject: self.subjects.topic(&topic), append, payload });
         }
         for some in wanted.chunks(BATCH_MAX) {
-            let appended = timeout(APPEND_TIMEOUT, self.append_some(some)).await.unwrap_or(Err(Failure::Silent));
+            let appended = timeout(APPEND_TIMEOUT, self.append_some(some))
+                .await
+                .unwrap_or(Err(Failure::Silent));
             let appended = appended.map_err(|failure| failure.of_call(CONTEXT))?;
             for (wanted, appended) in some.iter().zip(appended) {
                 answers[wanted.index] = Some(Ok(appended));
@@ -397,7 +495,12 @@ impl Journal for NatsJournal {
             let first = answers[first].as_ref().and_then(|answer| answer.as_ref().ok()).copied();
             answers[index] = first.map(|first| Ok(Appended { duplicate: true, ..first }));
         }
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(BackendError::new(BackendErrorKind::Timeout, CONTEXT)))).collect())
+        Ok(answers
+            .into_iter()
+            .map(|answer| {
+                answer.unwrap_or_else(|| Err(BackendError::new(BackendErrorKind::Timeout, CONTEXT)))
+            })
+            .collect())
     }
 
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {

@@ -1,4 +1,5 @@
-//! Connection slots and replay budgets: a document for each user, which expires when nothing in it counts any more.
+//! Connection slots and replay budgets: a document for each user, which expires when nothing in it
+//! counts any more.
 //!
 //! Invariant: what is granted and when it ends is decided by the domain, by the servers' clock.
 
@@ -48,7 +49,8 @@ struct KeptLeases {
     held: Vec<(Uuid, u64)>,
 }
 
-/// A user's budget as it is kept: when replays were granted, and where a snapshot may go on until when.
+/// A user's budget as it is kept: when replays were granted, and where a snapshot may go on until
+/// when.
 #[derive(Default, Serialize, Deserialize)]
 struct KeptBudget {
     granted_at: Vec<u64>,
@@ -59,7 +61,11 @@ struct KeptBudget {
 
 impl KeptLeases {
     fn leases(&self) -> Leases {
-        Leases::of(self.held.iter().map(|(lease, ends_at)| (LeaseId(*lease), Timestamp::from_ms(*ends_at))))
+        Leases::of(
+            self.held
+                .iter()
+                .map(|(lease, ends_at)| (LeaseId(*lease), Timestamp::from_ms(*ends_at))),
+        )
     }
 
     fn keep(&mut self, leases: &Leases) {
@@ -73,9 +79,15 @@ impl KeptBudget {
     }
 
     fn continuations(&self) -> Continuations {
-        let position =
-            |text: &Option<String>| text.as_ref().map_or(Some(Position::Start), |text| Some(Position::After(text.parse().ok()?)));
-        Continuations::of(self.continuations.iter().filter_map(|(text, until)| Some((position(text)?, Timestamp::from_ms(*until)))))
+        let position = |text: &Option<String>| {
+            text.as_ref()
+                .map_or(Some(Position::Start), |text| Some(Position::After(text.parse().ok()?)))
+        };
+        Continuations::of(
+            self.continuations
+                .iter()
+                .filter_map(|(text, until)| Some((position(text)?, Timestamp::from_ms(*until)))),
+        )
     }
 
     fn keep_window(&mut self, window: &SlidingWindow) {
@@ -84,11 +96,14 @@ impl KeptBudget {
 
     fn keep_continuations(&mut self, continuations: &Continuations) {
         let text = |position: Position| position.id().map(|id| id.to_string());
-        self.continuations = continuations.allowed().map(|(position, until)| (text(position), until.as_ms())).collect();
+        self.continuations = continuations
+            .allowed()
+            .map(|(position, until)| (text(position), until.as_ms()))
+            .collect();
     }
 
-    /// The time, but not before what was granted last: processes know the servers' time about, and what one has granted just now is
-    /// not in the future for another.
+    /// The time, but not before what was granted last: processes know the servers' time about, and
+    /// what one has granted just now is not in the future for another.
     fn not_before_granted(&self, now: Timestamp) -> Timestamp {
         let last = self.granted_at.last().copied().map_or(now, Timestamp::from_ms);
         if last.since(now) <= TIMES_DIFFER_MAX { now.max(last) } else { now }
@@ -111,7 +126,8 @@ impl NatsLimits {
         kept_for: Duration,
         change: impl Fn(&mut Leases, LeaseId) + Sync,
     ) -> Result<(), BackendError> {
-        let mut of_users: std::collections::BTreeMap<&UserId, Vec<LeaseId>> = std::collections::BTreeMap::new();
+        let mut of_users: std::collections::BTreeMap<&UserId, Vec<LeaseId>> =
+            std::collections::BTreeMap::new();
         for (user, lease) in leases {
             of_users.entry(user).or_default().push(*lease);
         }
@@ -124,19 +140,30 @@ impl NatsLimits {
                     change(&mut leases, *lease);
                 }
                 kept.keep(&leases);
-                let left = leases.held().map(|(_, ends_at)| ends_at.since(self.clock.now())).max().unwrap_or_default();
+                let left = leases
+                    .held()
+                    .map(|(_, ends_at)| ends_at.since(self.clock.now()))
+                    .max()
+                    .unwrap_or_default();
                 Decision::Change((), left.max(kept_for))
             });
             bounded(context, changed).await
         };
-        let changes: Vec<_> = of_users.into_iter().map(|(user, of_user)| change_one(user, of_user)).collect();
+        let changes: Vec<_> =
+            of_users.into_iter().map(|(user, of_user)| change_one(user, of_user)).collect();
         stream::iter(changes).buffer_unordered(USERS_AT_ONCE).try_collect().await
     }
 }
 
 #[async_trait]
 impl ConnectionLeases for NatsLimits {
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError> {
         let subject = self.subjects.leases(user);
         let acquired = self.documents.change(&subject, |kept: &mut KeptLeases| {
             let (mut leases, now) = (kept.leases(), self.clock.now());
@@ -144,7 +171,8 @@ impl ConnectionLeases for NatsLimits {
                 return Decision::Keep(false);
             }
             kept.keep(&leases);
-            let longest = leases.held().map(|(_, ends_at)| ends_at.since(now)).max().unwrap_or_default();
+            let longest =
+                leases.held().map(|(_, ends_at)| ends_at.since(now)).max().unwrap_or_default();
             Decision::Change(true, longest)
         });
         bounded("acquire a lease", acquired).await
@@ -168,13 +196,23 @@ impl ConnectionLeases for NatsLimits {
 
 #[async_trait]
 impl ReplayBudget for NatsLimits {
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError> {
         let subject = self.subjects.budget(user);
         let taken = self.documents.change(&subject, |kept: &mut KeptBudget| {
-            let (mut granted, mut continuations, now) = (kept.window(), kept.continuations(), kept.not_before_granted(self.clock.now()));
+            let (mut granted, mut continuations, now) =
+                (kept.window(), kept.continuations(), kept.not_before_granted(self.clock.now()));
             if continuations.take(cursor, now) {
                 kept.keep_continuations(&continuations);
-                return Decision::Change(Ok(granted.left(now, limit, window)), kept.counts_for(window));
+                return Decision::Change(
+                    Ok(granted.left(now, limit, window)),
+                    kept.counts_for(window),
+                );
             }
             match granted.take(now, limit, window) {
                 Ok(left) => {
@@ -187,7 +225,12 @@ impl ReplayBudget for NatsLimits {
         bounded("ask for a replay", taken).await
     }
 
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError> {
         let subject = self.subjects.budget(user);
         let allowed = self.documents.change(&subject, |kept: &mut KeptBudget| {
             let (mut continuations, now) = (kept.continuations(), self.clock.now());
@@ -200,7 +243,8 @@ impl ReplayBudget for NatsLimits {
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
         let subject = self.subjects.budget(user);
-        let kept: KeptBudget = bounded("look at a replay budget", self.documents.read(&subject)).await?;
+        let kept: KeptBudget =
+            bounded("look at a replay budget", self.documents.read(&subject)).await?;
         Ok(kept.window().left(kept.not_before_granted(self.clock.now()), limit, window))
     }
 }

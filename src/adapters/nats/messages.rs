@@ -1,7 +1,7 @@
 //! Messages: one stream, a subject for each, with a record for each change.
 //!
-//! Invariants: what may be appended is decided by the domain on the very state that the record follows, or decided anew; a refusal is
-//! decided on what the stream's leader has.
+//! Invariants: what may be appended is decided by the domain on the very state that the record
+//! follows, or decided anew; a refusal is decided on what the stream's leader has.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -36,13 +36,18 @@ use crate::{
         cursor::Bounds,
         event::Event,
         idempotency_key::IdempotencyKey,
-        message::{AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened, append_batch},
+        message::{
+            AppendRefusal, AppendTarget, Message, MessageAppend, MessageAppended, Observed,
+            OpenRefusal, Opened, append_batch,
+        },
         page::{Page, PageLimit},
         position::Position,
         timestamp::Timestamp,
         topic::{MessageId, Topic, UserId},
     },
-    ports::{backend_error::BackendError, entropy::Entropy, messages::Messages, topic_log::TopicLog},
+    ports::{
+        backend_error::BackendError, entropy::Entropy, messages::Messages, topic_log::TopicLog,
+    },
 };
 
 /// How many records the sweep looks at together, and most of their bytes.
@@ -130,14 +135,20 @@ impl AppendTarget for Appending<'_> {
     }
 
     fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64> {
-        let now = (self.first..).zip(&self.change.appended).find(|(_, append)| append.idempotency_key.as_ref() == Some(key));
+        let now = (self.first..)
+            .zip(&self.change.appended)
+            .find(|(_, append)| append.idempotency_key.as_ref() == Some(key));
         now.map(|(number, _)| number).or_else(|| self.keys.get(key).map(|(number, _)| *number))
     }
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
-        let now = sequence_no.checked_sub(self.first).and_then(|index| self.change.appended.get(usize::try_from(index).ok()?));
+        let now = sequence_no
+            .checked_sub(self.first)
+            .and_then(|index| self.change.appended.get(usize::try_from(index).ok()?));
         let there = now.map(|append| &append.event).or_else(|| self.held.get(&sequence_no));
-        there.is_some_and(|there| there.event_type == event.event_type && there.payload == event.payload)
+        there.is_some_and(|there| {
+            there.event_type == event.event_type && there.payload == event.payload
+        })
     }
 
     fn has_room_for(&self, append: &MessageAppend) -> bool {
@@ -161,7 +172,9 @@ impl NatsMessages {
 
     async fn look(&self, subject: &str) -> Result<Known, Undecided> {
         Ok(match self.store.last(subject).await? {
-            None => Known { message: None, last: 0, next: Trail::begin(0), keys: Some(HashMap::new()) },
+            None => {
+                Known { message: None, last: 0, next: Trail::begin(0), keys: Some(HashMap::new()) }
+            }
             Some(last) => {
                 let message = Record::read(&last)?.message()?;
                 let keys = (message.next_sequence_no == 0).then(HashMap::new);
@@ -170,8 +183,8 @@ impl NatsMessages {
         })
     }
 
-    /// Decides on what there is, and carries it out, until nobody else interferes. `decide` gives its answer, and a change unless all
-    /// stays as it is.
+    /// Decides on what there is, and carries it out, until nobody else interferes. `decide` gives
+    /// its answer, and a change unless all stays as it is.
     async fn decide<T: Send>(
         &self,
         id: MessageId,
@@ -223,17 +236,31 @@ impl NatsMessages {
         self.store.connection.max_payload().saturating_sub(HEADERS_BYTES_MAX + STATE_BYTES_MAX)
     }
 
-    /// Writes a change: in one record, or in several together where its events are larger than one takes.
-    async fn carry_out(&self, id: MessageId, subject: &str, known: &mut Known, change: &Change, now: Timestamp) -> Result<(), Failure> {
+    /// Writes a change: in one record, or in several together where its events are larger than one
+    /// takes.
+    async fn carry_out(
+        &self,
+        id: MessageId,
+        subject: &str,
+        known: &mut Known,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let (topic, created_ms) = (Topic::Message(id), self.store.incarnation.created_ms());
         let first = change.message.next_sequence_no - change.appended.len() as u64;
         let (mut writes, mut next, mut counted) = (Vec::new(), known.next.clone(), first);
         for (index, events) in (0..).zip(self.records(&change.appended)) {
             counted += events.len() as u64;
             let is_last = counted == change.message.next_sequence_no;
-            let message = Message { next_sequence_no: counted, end: change.message.end.filter(|_| is_last), ..change.message.clone() };
-            let payload = Record::of(&message, &topic, events).and_then(|record| serde_json::to_vec(&record));
-            let payload = payload.map_err(|error| Failure::MalformedReply(error.to_string()))?.into();
+            let message = Message {
+                next_sequence_no: counted,
+                end: change.message.end.filter(|_| is_last),
+                ..change.message.clone()
+            };
+            let payload =
+                Record::of(&message, &topic, events).and_then(|record| serde_json::to_vec(&record));
+            let payload =
+                payload.map_err(|error| Failure::MalformedReply(error.to_string()))?.into();
             let headers = headers(created_ms, &next, index, (index == 0).then_some(known.last));
             next = next.next(Place::InBatch(index));
             writes.push(Write { subject: subject.to_owned(), headers, payload });
@@ -245,13 +272,16 @@ impl NatsMessages {
         known.message = Some(change.message.clone());
         if let Some(keys) = &mut known.keys {
             let numbered = (first..).zip(&change.appended);
-            keys.extend(numbered.filter_map(|(number, append)| Some((append.idempotency_key.clone()?, (number, now)))));
+            keys.extend(numbered.filter_map(|(number, append)| {
+                Some((append.idempotency_key.clone()?, (number, now)))
+            }));
         }
         known.keys.take_if(|keys| keys.len() > KEYS_REMEMBERED_MAX);
         Ok(())
     }
 
-    /// Events as records take them: as many in each as there is room for. One record without any where there are none.
+    /// Events as records take them: as many in each as there is room for. One record without any
+    /// where there are none.
     fn records<'a>(&self, mut left: &'a [MessageAppend]) -> Vec<&'a [MessageAppend]> {
         let mut records = Vec::new();
         loop {
@@ -272,10 +302,19 @@ impl NatsMessages {
     }
 
     /// The events under the numbers that a batch names, of those that are taken.
-    async fn held(&self, subject: &str, known: &Known, batch: &[MessageAppend]) -> Result<BTreeMap<u64, Arc<Event>>, Undecided> {
+    async fn held(
+        &self,
+        subject: &str,
+        known: &Known,
+        batch: &[MessageAppend],
+    ) -> Result<BTreeMap<u64, Arc<Event>>, Undecided> {
         let mut held = BTreeMap::new();
         let next = known.message.as_ref().map_or(0, |message| message.next_sequence_no);
-        let taken: HashSet<u64> = batch.iter().filter_map(|append| append.sequence_no).filter(|number| *number < next).collect();
+        let taken: HashSet<u64> = batch
+            .iter()
+            .filter_map(|append| append.sequence_no)
+            .filter(|number| *number < next)
+            .collect();
         for number in taken {
             if held.contains_key(&number) {
                 continue;
@@ -291,8 +330,15 @@ impl NatsMessages {
         Ok(held)
     }
 
-    /// Finds out which keys were used within the window, where a batch has any and nobody knows yet.
-    async fn learn_keys(&self, subject: &str, known: &mut Known, batch: &[MessageAppend], now: Timestamp) -> Result<(), Undecided> {
+    /// Finds out which keys were used within the window, where a batch has any and nobody knows
+    /// yet.
+    async fn learn_keys(
+        &self,
+        subject: &str,
+        known: &mut Known,
+        batch: &[MessageAppend],
+        now: Timestamp,
+    ) -> Result<(), Undecided> {
         if batch.iter().all(|append| append.idempotency_key.is_none()) {
             return Ok(());
         }
@@ -308,18 +354,28 @@ impl NatsMessages {
         Ok(())
     }
 
-    async fn keys_since(&self, subject: &str, since: Timestamp) -> Result<HashMap<IdempotencyKey, (u64, Timestamp)>, Undecided> {
+    async fn keys_since(
+        &self,
+        subject: &str,
+        since: Timestamp,
+    ) -> Result<HashMap<IdempotencyKey, (u64, Timestamp)>, Undecided> {
         let mut keys = HashMap::new();
-        let (last, oldest) = tokio::try_join!(self.store.last(subject), self.store.first_since(subject, since))?;
+        let (last, oldest) =
+            tokio::try_join!(self.store.last(subject), self.store.first_since(subject, since))?;
         let (Some(last), Some(oldest)) = (last, oldest) else { return Ok(keys) };
         let mut after = oldest.sequence - 1;
         loop {
             let span = Span { subject, oldest: oldest.sequence, last: &last };
-            let sequences = self.store.sequences_after(span, after, KEYS_AT_ONCE).await?.unwrap_or_default();
+            let sequences =
+                self.store.sequences_after(span, after, KEYS_AT_ONCE).await?.unwrap_or_default();
             let found = self.store.messages(subject, &sequences, KEYS_BYTES).await?;
-            let Some(end) = found.messages.last().map(|message| message.sequence) else { return Ok(keys) };
+            let Some(end) = found.messages.last().map(|message| message.sequence) else {
+                return Ok(keys);
+            };
             for stored in &found.messages {
-                keys.extend(Record::read(stored)?.keys().map(|(key, number)| (key, (number, stored.time))));
+                keys.extend(
+                    Record::read(stored)?.keys().map(|(key, number)| (key, (number, stored.time))),
+                );
             }
             after = end;
         }
@@ -327,7 +383,8 @@ impl NatsMessages {
 
     /// The record with the event of a number. Numbers rise with sequences.
     async fn record_with(&self, subject: &str, number: u64) -> Result<Option<Stored>, Undecided> {
-        let (first, last) = tokio::try_join!(self.store.first_from(subject, 1), self.store.last(subject))?;
+        let (first, last) =
+            tokio::try_join!(self.store.first_from(subject, 1), self.store.last(subject))?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
         let (mut low, mut high) = (first.sequence, last.sequence);
         for found in [last, first] {
@@ -338,7 +395,9 @@ impl NatsMessages {
         // It stands behind `low` and before `high`, where it stands at all.
         while low + 1 < high {
             let middle = low + (high - low) / 2;
-            let Some(found) = self.store.first_from(subject, middle).await?.filter(|found| found.sequence < high) else {
+            let Some(found) =
+                self.store.first_from(subject, middle).await?.filter(|found| found.sequence < high)
+            else {
                 high = middle;
                 continue;
             };
@@ -355,8 +414,14 @@ impl NatsMessages {
         Ok(None)
     }
 
-    async fn read_stored(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<StoredPage, Undecided> {
-        let nothing = || StoredPage { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) };
+    async fn read_stored(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<StoredPage, Undecided> {
+        let nothing =
+            || StoredPage { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) };
         let Topic::Message(id) = topic else { return Ok(nothing()) };
         let subject = self.subject(*id);
         loop {
@@ -368,17 +433,30 @@ impl NatsMessages {
                 return Ok(StoredPage { entries: Vec::new(), more: false, bounds });
             }
             let Some(first) = self.record_with(&subject, wanted).await? else { continue };
-            let (span, from) = (Span { subject: &subject, oldest: first.sequence, last: &last }, first.sequence - 1);
-            let Some(sequences) = self.store.sequences_after(span, from, limit.entries_max.max(1).saturating_add(1)).await? else {
+            let (span, from) = (
+                Span { subject: &subject, oldest: first.sequence, last: &last },
+                first.sequence - 1,
+            );
+            let Some(sequences) = self
+                .store
+                .sequences_after(span, from, limit.entries_max.max(1).saturating_add(1))
+                .await?
+            else {
                 continue;
             };
-            let found = self.store.messages(&subject, &sequences, limit.bytes_max.saturating_add(1)).await?;
+            let found = self
+                .store
+                .messages(&subject, &sequences, limit.bytes_max.saturating_add(1))
+                .await?;
             if found.some_are_gone {
                 continue;
             }
-            let entries = found.messages.iter().flat_map(|stored| entries_of(topic, stored, &self.store.incarnation, &self.registry));
+            let entries = found.messages.iter().flat_map(|stored| {
+                entries_of(topic, stored, &self.store.incarnation, &self.registry)
+            });
             let entries: Vec<_> = entries.filter(|entry| entry.id.major() >= wanted).collect();
-            let more = entries.last().is_none_or(|last| last.id.major() + 1 < message.next_sequence_no);
+            let more =
+                entries.last().is_none_or(|last| last.id.major() + 1 < message.next_sequence_no);
             return Ok(StoredPage { entries, more, bounds });
         }
     }
@@ -388,7 +466,10 @@ impl NatsMessages {
         *remembered = None;
         let purged = self.store.purge(subject, None).await?;
         // Without anything in it, it says that there is something new.
-        self.store.connection.send(self.subjects.live(subject), async_nats::HeaderMap::new(), bytes::Bytes::new()).await?;
+        self.store
+            .connection
+            .send(self.subjects.live(subject), async_nats::HeaderMap::new(), bytes::Bytes::new())
+            .await?;
         Ok(purged > 0)
     }
 
@@ -408,7 +489,11 @@ impl NatsMessages {
     }
 
     /// Removes what has been silent since a time, from the beginning of the stream on.
-    async fn remove_silent_since(&self, since: Timestamp, messages_max: usize) -> Result<usize, BackendError> {
+    async fn remove_silent_since(
+        &self,
+        since: Timestamp,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         const CONTEXT: &str = "remove silent messages";
         let (_, all) = self.subjects.messages();
         let (mut from, mut removed, mut known) = (1, 0, HashSet::new());
@@ -425,8 +510,12 @@ impl NatsMessages {
                     continue;
                 }
                 let last = bounded(CONTEXT, self.store.last(&record.subject)).await?;
-                let seen_at = last.as_ref().and_then(|last| Some(Record::read(last).ok()?.message().ok()?.producer_seen_at));
-                if seen_at.is_some_and(|seen_at| seen_at <= since) && bounded(CONTEXT, self.remove(&record.subject)).await? {
+                let seen_at = last.as_ref().and_then(|last| {
+                    Some(Record::read(last).ok()?.message().ok()?.producer_seen_at)
+                });
+                if seen_at.is_some_and(|seen_at| seen_at <= since)
+                    && bounded(CONTEXT, self.remove(&record.subject)).await?
+                {
                     removed += 1;
                 }
             }
@@ -442,20 +531,34 @@ async fn bounded_call<T>(
     call: impl Future<Output = Result<T, Undecided>>,
 ) -> Result<T, BackendError> {
     let called = tokio::time::timeout(super::CALL_TIMEOUT, call).await;
-    called.unwrap_or(Err(Undecided::Failure(Failure::Silent))).map_err(|undecided| undecided.of(context, id))
+    called
+        .unwrap_or(Err(Undecided::Failure(Failure::Silent)))
+        .map_err(|undecided| undecided.of(context, id))
 }
 
 #[async_trait]
 impl TopicLog for NatsMessages {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        let Topic::Message(id) = topic else { return Ok(Page { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) }) };
-        let read = read_page(topic, after, limit, &self.on_malformed, |from| self.read_stored(topic, from, limit));
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
+        let Topic::Message(id) = topic else {
+            return Ok(Page { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) });
+        };
+        let read = read_page(topic, after, limit, &self.on_malformed, |from| {
+            self.read_stored(topic, from, limit)
+        });
         bounded_call("read a message", *id, read).await
     }
 
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
         let Topic::Message(id) = topic else { return Ok(Bounds::of_message(0)) };
-        Ok(self.observe(*id).await?.map_or(Bounds::of_message(0), |observed| observed.message.bounds()))
+        Ok(self
+            .observe(*id)
+            .await?
+            .map_or(Bounds::of_message(0), |observed| observed.message.bounds()))
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
@@ -465,15 +568,22 @@ impl TopicLog for NatsMessages {
 
 #[async_trait]
 impl Messages for NatsMessages {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
-        let opened =
-            self.decide(id, &[], |target, now| match Message::open(target.map(|target| target.change.message), owner, takeover, now) {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+        let opened = self.decide(id, &[], |target, now| {
+            match Message::open(target.map(|target| target.change.message), owner, takeover, now) {
                 Err(refusal) => (Err(refusal), None),
                 Ok(opened) => {
-                    let change = Change { message: opened.observed.message.clone(), appended: Vec::new() };
+                    let change =
+                        Change { message: opened.observed.message.clone(), appended: Vec::new() };
                     (Ok(opened), Some(change))
                 }
-            });
+            }
+        });
         bounded_call("open a message", id, opened).await
     }
 
@@ -488,15 +598,22 @@ impl Messages for NatsMessages {
         }
         let appended = self.decide(id, &batch, |mut target, now| {
             let answers = append_batch(target.as_mut(), epoch, batch.iter().cloned(), now);
-            let change = target.map(|target| target.change).filter(|change| !change.appended.is_empty());
+            let change =
+                target.map(|target| target.change).filter(|change| !change.appended.is_empty());
             (answers, change)
         });
         bounded_call("append to a message", id, appended).await
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let beaten = self.change_state(id, |message, now| message.heartbeat(epoch, now));
-        Ok(bounded_call("take a heartbeat", id, beaten).await?.unwrap_or(Err(AppendRefusal::Unknown)))
+        Ok(bounded_call("take a heartbeat", id, beaten)
+            .await?
+            .unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
     async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
@@ -518,7 +635,11 @@ impl Messages for NatsMessages {
         bounded("delete a message", self.remove(&self.subject(id))).await
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         self.remove_silent_since(self.clock.now().minus(silent_for), messages_max).await
     }
 }

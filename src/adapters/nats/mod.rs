@@ -1,28 +1,38 @@
-//! NATS JetStream: a stream each for users' events, messages, announcements and limits, with a subject for each user and message.
+//! NATS JetStream: a stream each for users' events, messages, announcements and limits, with a
+//! subject for each user and message.
 //!
-//! - **Acknowledged** means: stored by the stream's leader, and with several replicas by most of them. The server hands it to the
-//!   operating system at once, and syncs it to disk every two minutes, unless its `sync_interval` says `always`: a killed server loses
-//!   nothing; a power cut may cost what was not synced yet on most replicas. Clients can't see that setting, so nobody is warned of it.
-//! - **Ids** are `<when the stream was made, in ms>-<its sequence>`: of a stream that was removed and made anew they lie behind all
-//!   before. **Origin** is that time with sequence 0. The **head** of a topic is its last entry; without one it is the stream's last
-//!   sequence.
-//! - **Prev** stands in a header of each entry, which is stored only if the subject still ends there. So it is exact.
-//! - **Truncation** is exact, but that a notice may come needlessly to a cursor that lies before the oldest entry of its topic, where what
-//!   stood in the stream at the cursor is gone: nobody can tell then whether it was the topic's own.
-//! - **Reads** ask the stream's leader where a topic begins and ends, and fetch its entries by their sequences, which the entries
-//!   themselves tell. Replicas that lag behind are not believed. No consumer is ever made.
-//! - **The feed**: the server republishes what it stores to a subject for each topic, which processes subscribe to while somebody
-//!   listens. A connection that was lost, a new leader and a stream that was made anew count as interruptions.
-//! - **Idempotency** of users' events is the server's (`Nats-Msg-Id`, for the stream's duplicate window). The server keeps those ids in
-//!   memory, and finds them again in the stream when it restarts: a key whose event was purged is then forgotten. Keys of messages
-//!   stand in their records.
-//! - Events that are published together are stored together or not at all, up to 1,000 of them; but for a repeat of some of
-//!   them, after which those that are new are stored one by one.
-//! - **Messages** are records under one subject, each with the whole state and the events that came with it, each stored only behind
-//!   the one that it was decided on.
-//! - **Times** are the servers': processes correct their clocks by what streams tell. Servers' clocks have to agree with each other.
+//! - **Acknowledged** means: stored by the stream's leader, and with several replicas by most of
+//!   them. The server hands it to the operating system at once, and syncs it to disk every two
+//!   minutes, unless its `sync_interval` says `always`: a killed server loses nothing; a power cut
+//!   may cost what was not synced yet on most replicas. Clients can't see that setting, so nobody
+//!   is warned of it.
+//! - **Ids** are `<when the stream was made, in ms>-<its sequence>`: of a stream that was removed
+//!   and made anew they lie behind all before. **Origin** is that time with sequence 0. The
+//!   **head** of a topic is its last entry; without one it is the stream's last sequence.
+//! - **Prev** stands in a header of each entry, which is stored only if the subject still ends
+//!   there. So it is exact.
+//! - **Truncation** is exact, but that a notice may come needlessly to a cursor that lies before
+//!   the oldest entry of its topic, where what stood in the stream at the cursor is gone: nobody
+//!   can tell then whether it was the topic's own.
+//! - **Reads** ask the stream's leader where a topic begins and ends, and fetch its entries by
+//!   their sequences, which the entries themselves tell. Replicas that lag behind are not believed.
+//!   No consumer is ever made.
+//! - **The feed**: the server republishes what it stores to a subject for each topic, which
+//!   processes subscribe to while somebody listens. A connection that was lost, a new leader and a
+//!   stream that was made anew count as interruptions.
+//! - **Idempotency** of users' events is the server's (`Nats-Msg-Id`, for the stream's duplicate
+//!   window). The server keeps those ids in memory, and finds them again in the stream when it
+//!   restarts: a key whose event was purged is then forgotten. Keys of messages stand in their
+//!   records.
+//! - Events that are published together are stored together or not at all, up to 1,000 of them; but
+//!   for a repeat of some of them, after which those that are new are stored one by one.
+//! - **Messages** are records under one subject, each with the whole state and the events that came
+//!   with it, each stored only behind the one that it was decided on.
+//! - **Times** are the servers': processes correct their clocks by what streams tell. Servers'
+//!   clocks have to agree with each other.
 //! - It needs NATS 2.12 or later with JetStream.
-//! - **A restart of a server** costs a delay: calls fail until it, or another leader, is there; the feed listens anew.
+//! - **A restart of a server** costs a delay: calls fail until it, or another leader, is there; the
+//!   feed listens anew.
 
 mod announcements;
 mod archive;
@@ -69,7 +79,8 @@ use crate::adapters::backend_kit::{
     feed::{DrivenFeed, FeedOptions},
 };
 
-/// Most users of whom it is remembered where their topics end, and what their limits are: about a KiB each.
+/// Most users of whom it is remembered where their topics end, and what their limits are: about a
+/// KiB each.
 const SUBJECTS_REMEMBERED_MAX: usize = 10_000;
 /// Most messages that are remembered, each with its keys of late.
 const MESSAGES_REMEMBERED_MAX: usize = 2_000;
@@ -79,14 +90,15 @@ const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where NATS is, and what it is to be used for.
 #[derive(Clone)]
 pub struct NatsOptions {
-    /// `nats://` or `tls://`, with user and password, or a token, where they are needed; several servers with commas between.
+    /// `nats://` or `tls://`, with user and password, or a token, where they are needed; several
+    /// servers with commas between.
     pub url: String,
     /// File with a user's JWT and key.
     pub credentials_file: Option<PathBuf>,
     /// File with the seed of an nkey.
     pub nkey_file: Option<PathBuf>,
-    /// PEM file of the authorities that sign the servers' certificates; those of the system where there is none. It makes TLS
-    /// required.
+    /// PEM file of the authorities that sign the servers' certificates; those of the system where
+    /// there is none. It makes TLS required.
     pub tls_ca_file: Option<PathBuf>,
     /// What the names of streams begin with.
     pub stream_prefix: String,
@@ -113,7 +125,9 @@ pub enum Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum NatsSetupError {
     /// The URL makes no sense.
-    #[error("nats.url is not usable: write nats://user:password@host:4222, or tls:// for TLS; of several servers with commas between")]
+    #[error(
+        "nats.url is not usable: write nats://user:password@host:4222, or tls:// for TLS; of several servers with commas between"
+    )]
     Url(#[source] io::Error),
     /// A file can't be read.
     #[error("can't read {setting} {path}")]
@@ -139,7 +153,9 @@ pub enum NatsSetupError {
 
 impl fmt::Debug for NatsOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsOptions").field("stream_prefix", &self.stream_prefix).finish_non_exhaustive()
+        f.debug_struct("NatsOptions")
+            .field("stream_prefix", &self.stream_prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,15 +166,26 @@ impl fmt::Debug for NatsOptions {
 pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Ports, NatsSetupError> {
     let address = Address::of(&options)?;
     let connection = Connection::lasting(&address, Arc::clone(&context.entropy)).await?;
-    let subjects = Arc::new(Subjects::new(options.stream_prefix.clone(), options.subject_prefix.clone()));
+    let subjects =
+        Arc::new(Subjects::new(options.stream_prefix.clone(), options.subject_prefix.clone()));
     let retention = context.retention;
-    let streams = Arc::new(Streams::new(&subjects, StreamOptions { replicas: options.replicas, storage: options.storage, retention }));
+    let streams = Arc::new(Streams::new(
+        &subjects,
+        StreamOptions { replicas: options.replicas, storage: options.storage, retention },
+    ));
     let clock = Arc::new(ServersClock::new(Arc::clone(&context.clock)));
     let store = |(name, _): (String, String)| {
         let incarnation = Arc::new(Incarnation::new(Arc::clone(&clock)));
-        Arc::new(Store { connection: connection.clone(), name, incarnation, streams: Arc::clone(&streams) })
+        Arc::new(Store {
+            connection: connection.clone(),
+            name,
+            incarnation,
+            streams: Arc::clone(&streams),
+        })
     };
-    let stores = [subjects.events(), subjects.messages(), subjects.announcements(), subjects.limits()].map(store);
+    let stores =
+        [subjects.events(), subjects.messages(), subjects.announcements(), subjects.limits()]
+            .map(store);
     let is_there = make_ready(&connection, &streams, &stores).await?;
     warn_of(&options);
     let [events, messages, announcements, limits] = stores;
@@ -176,15 +203,28 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
         announcements: subjects.live(&announcement),
         subjects: Arc::clone(&subjects),
     };
-    let log = NatsAnnouncements { store: announcements, subject: announcement, registry: Arc::clone(&context.registry) };
-    let feed_options = FeedOptions { task: "nats feed", announcements_task: "nats announcements", call_timeout: CALL_TIMEOUT };
+    let log = NatsAnnouncements {
+        store: announcements,
+        subject: announcement,
+        registry: Arc::clone(&context.registry),
+    };
+    let feed_options = FeedOptions {
+        task: "nats feed",
+        announcements_task: "nats announcements",
+        call_timeout: CALL_TIMEOUT,
+    };
     let feed = DrivenFeed::start(context, feed_options, source, log);
     if is_there {
         // What is announced from now on is heard.
         feed.began().await;
     }
-    let documents = Arc::new(Documents { store: limits, remembered: Ends::at_most(SUBJECTS_REMEMBERED_MAX) });
-    let limits = Arc::new(NatsLimits { documents: Arc::clone(&documents), subjects: Arc::clone(&subjects), clock: Arc::clone(&clock) });
+    let documents =
+        Arc::new(Documents { store: limits, remembered: Ends::at_most(SUBJECTS_REMEMBERED_MAX) });
+    let limits = Arc::new(NatsLimits {
+        documents: Arc::clone(&documents),
+        subjects: Arc::clone(&subjects),
+        clock: Arc::clone(&clock),
+    });
     let messages = NatsMessages {
         store: messages,
         subjects: Arc::clone(&subjects),
@@ -224,8 +264,13 @@ pub async fn open(options: NatsOptions, context: &BackendContext) -> Result<Port
     })
 }
 
-/// Has the streams made or checked, where a server can be reached. Where none can (`false`), the feed does it as soon as there is one.
-async fn make_ready(connection: &Connection, streams: &Streams, stores: &[Arc<Store>]) -> Result<bool, StreamProblem> {
+/// Has the streams made or checked, where a server can be reached. Where none can (`false`), the
+/// feed does it as soon as there is one.
+async fn make_ready(
+    connection: &Connection,
+    streams: &Streams,
+    stores: &[Arc<Store>],
+) -> Result<bool, StreamProblem> {
     if !connection.is_there_soon().await {
         let reason = connection.reason().unwrap_or_else(|| "no server answers".to_owned());
         tracing::warn!("NATS can't be reached yet: {reason}");
@@ -246,7 +291,10 @@ async fn make_ready(connection: &Connection, streams: &Streams, stores: &[Arc<St
         }
         Ok(()) => {
             let max_payload = connection.max_payload();
-            tracing::info!(max_payload, "events larger than max_payload of the NATS server are refused");
+            tracing::info!(
+                max_payload,
+                "events larger than max_payload of the NATS server are refused"
+            );
             Ok(true)
         }
     }

@@ -1,5 +1,5 @@
-//! A message as it is kept: records under its subject, of which each has the whole state of the message after it, and the events that
-//! came with it.
+//! A message as it is kept: records under its subject, of which each has the whole state of the
+//! message after it, and the events that came with it.
 //!
 //! Invariant: the last record alone says what the message is.
 
@@ -53,9 +53,18 @@ pub(super) enum NoRecord {
 
 impl Record {
     /// Of a message after these events, which are the last that it counts.
-    pub(super) fn of(message: &Message, topic: &Topic, events: &[MessageAppend]) -> serde_json::Result<Self> {
-        let keys: Vec<_> = events.iter().map(|append| append.idempotency_key.as_ref().map(|key| key.as_str().to_owned())).collect();
-        let kept = events.iter().map(|append| RawValue::from_string(stored_event::encode(topic, &append.event)));
+    pub(super) fn of(
+        message: &Message,
+        topic: &Topic,
+        events: &[MessageAppend],
+    ) -> serde_json::Result<Self> {
+        let keys: Vec<_> = events
+            .iter()
+            .map(|append| append.idempotency_key.as_ref().map(|key| key.as_str().to_owned()))
+            .collect();
+        let kept = events
+            .iter()
+            .map(|append| RawValue::from_string(stored_event::encode(topic, &append.event)));
         Ok(Self {
             owner: message.owner.as_str().to_owned(),
             epoch: message.epoch,
@@ -106,19 +115,35 @@ impl Record {
     }
 
     /// Its events, with their numbers.
-    pub(super) fn entries(&self, ts: Timestamp, registry: &Registry) -> impl Iterator<Item = StoredEntry> {
+    pub(super) fn entries(
+        &self,
+        ts: Timestamp,
+        registry: &Registry,
+    ) -> impl Iterator<Item = StoredEntry> {
         (self.first..).zip(&self.events).map(move |(number, event)| {
             let id = EventId::sequence(number);
-            StoredEntry { id, prev: Some(Position::before(id)), event: stored_event::decode(event.get().as_bytes(), ts, registry) }
+            StoredEntry {
+                id,
+                prev: Some(Position::before(id)),
+                event: stored_event::decode(event.get().as_bytes(), ts, registry),
+            }
         })
     }
 }
 
-/// The entries of what was heard or read of a topic: of a user's one, of a message's those of the record.
-pub(super) fn entries_of(topic: &Topic, stored: &Stored, incarnation: &Incarnation, registry: &Registry) -> Vec<StoredEntry> {
+/// The entries of what was heard or read of a topic: of a user's one, of a message's those of the
+/// record.
+pub(super) fn entries_of(
+    topic: &Topic,
+    stored: &Stored,
+    incarnation: &Incarnation,
+    registry: &Registry,
+) -> Vec<StoredEntry> {
     match topic {
         Topic::User(_) if stored.is_purge() => Vec::new(),
         Topic::User(_) => vec![stored.entry(incarnation, registry)],
-        Topic::Message(_) => Record::read(stored).map(|record| record.entries(stored.time, registry).collect()).unwrap_or_default(),
+        Topic::Message(_) => Record::read(stored)
+            .map(|record| record.entries(stored.time, registry).collect())
+            .unwrap_or_default(),
     }
 }

@@ -1,8 +1,9 @@
 //! A stream of JetStream, as what is kept in it is read and written.
 //!
-//! Invariants: what the stream's leader has acknowledged is read, also where replicas lag behind: where entries are, and what the last
-//! one is, is asked of the leader, and what a replica lacks as well; nothing is written that was not meant for what is there
-//! (each write names the subject's last sequence); no consumer is made.
+//! Invariants: what the stream's leader has acknowledged is read, also where replicas lag behind:
+//! where entries are, and what the last one is, is asked of the leader, and what a replica lacks as
+//! well; nothing is written that was not meant for what is there (each write names the subject's
+//! last sequence); no consumer is made.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,9 +28,11 @@ pub(super) const BATCH_MAX: usize = 1_000;
 const READS_AT_ONCE: usize = 16;
 /// Most bytes that one request may ask for.
 const BYTES_MAX: usize = 1 << 30;
-/// Sequences of a subject that lie this close together are read by one request, which passes over what lies between.
+/// Sequences of a subject that lie this close together are read by one request, which passes over
+/// what lies between.
 const NEAR_ENOUGH: u64 = 64;
-/// Longest pause between two tries of a write that others are in the way of. It is short: who is in the way rests now and then.
+/// Longest pause between two tries of a write that others are in the way of. It is short: who is in
+/// the way rests now and then.
 const PAUSE_AMONG_OTHERS_MAX_MS: u64 = 4;
 /// Longest pause between two tries of a write where the server has something to settle first.
 const PAUSE_MAX_MS: u64 = 128;
@@ -75,7 +78,8 @@ pub(super) struct Ack {
 
 impl Ack {
     pub(super) fn read(payload: &[u8]) -> Result<Self, Failure> {
-        let mut ack: Self = serde_json::from_slice(payload).map_err(|error| Failure::MalformedReply(error.to_string()))?;
+        let mut ack: Self = serde_json::from_slice(payload)
+            .map_err(|error| Failure::MalformedReply(error.to_string()))?;
         ack.error.take().map_or(Ok(ack), |error| Err(Failure::Refused(error)))
     }
 }
@@ -174,12 +178,20 @@ impl Store {
     }
 
     /// The first message of some subjects at or behind a sequence.
-    pub(super) async fn first_from(&self, subject: &str, sequence: u64) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn first_from(
+        &self,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<Option<Stored>, Failure> {
         self.ask_leader(json!({ "seq": sequence.max(1), "next_by_subj": subject })).await
     }
 
     /// The first message of a subject that the server took at a time or later.
-    pub(super) async fn first_since(&self, subject: &str, since: Timestamp) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn first_since(
+        &self,
+        subject: &str,
+        since: Timestamp,
+    ) -> Result<Option<Stored>, Failure> {
         self.ask_leader(json!({ "start_time": since, "next_by_subj": subject })).await
     }
 
@@ -193,7 +205,10 @@ impl Store {
         match self.with_stream(|| self.connection.ask::<LeadersAnswer>(&what, &question)).await {
             Ok(LeadersAnswer { message }) => {
                 let message = message.read()?;
-                if message.created_ms().is_some_and(|created_ms| created_ms != self.incarnation.created_ms()) {
+                if message
+                    .created_ms()
+                    .is_some_and(|created_ms| created_ms != self.incarnation.created_ms())
+                {
                     self.info().await?;
                 }
                 Ok(Some(message))
@@ -203,12 +218,19 @@ impl Store {
         }
     }
 
-    /// Messages of one subject, by their sequences in rising order, up to so many bytes, but at least one.
-    pub(super) async fn messages(&self, subject: &str, sequences: &[u64], bytes_max: usize) -> Result<Found, Failure> {
+    /// Messages of one subject, by their sequences in rising order, up to so many bytes, but at
+    /// least one.
+    pub(super) async fn messages(
+        &self,
+        subject: &str,
+        sequences: &[u64],
+        bytes_max: usize,
+    ) -> Result<Found, Failure> {
         let runs = sequences.chunk_by(|one, next| next - one <= NEAR_ENOUGH);
         let reads: Vec<_> = runs.map(|run| self.run(subject, run, bytes_max)).collect();
         let mut reading = stream::iter(reads).buffered(READS_AT_ONCE);
-        let mut found = Found { messages: Vec::with_capacity(sequences.len()), some_are_gone: false };
+        let mut found =
+            Found { messages: Vec::with_capacity(sequences.len()), some_are_gone: false };
         let mut bytes = 0;
         while let Some((messages, is_cut)) = reading.try_next().await? {
             for message in messages {
@@ -228,20 +250,33 @@ impl Store {
     }
 
     /// The messages of a run of sequences, and whether there were too many bytes for all.
-    async fn run(&self, subject: &str, run: &[u64], bytes_max: usize) -> Result<(Vec<Option<Stored>>, bool), Failure> {
+    async fn run(
+        &self,
+        subject: &str,
+        run: &[u64],
+        bytes_max: usize,
+    ) -> Result<(Vec<Option<Stored>>, bool), Failure> {
         // One by itself has its sequence alone: the server then counts nothing.
         let read = if let [only] = run {
-            self.one(*only).await?.into_iter().filter(|message| message.subject == subject).collect()
+            self.one(*only)
+                .await?
+                .into_iter()
+                .filter(|message| message.subject == subject)
+                .collect()
         } else {
             let bytes_max = bytes_max.clamp(1, BYTES_MAX);
             self.several(&json!({ "seq": run[0], "next_by_subj": subject, "batch": run.len(), "max_bytes": bytes_max })).await?
         };
         let bytes: usize = read.iter().map(|message| message.payload.len()).sum();
-        let mut found: BTreeMap<u64, Stored> = read.into_iter().map(|message| (message.sequence, message)).collect();
-        // The server stops behind the message that brings it over the limit, with what else it counts as bytes.
+        let mut found: BTreeMap<u64, Stored> =
+            read.into_iter().map(|message| (message.sequence, message)).collect();
+        // The server stops behind the message that brings it over the limit, with what else it
+        // counts as bytes.
         let is_cut = found.len() < run.len() && bytes + 1_024 * found.len() >= bytes_max;
         let last = found.keys().last().copied();
-        let within = run.iter().take_while(|sequence| !is_cut || last.is_some_and(|last| **sequence <= last));
+        let within = run
+            .iter()
+            .take_while(|sequence| !is_cut || last.is_some_and(|last| **sequence <= last));
         let mut messages = Vec::with_capacity(run.len());
         for sequence in within {
             messages.push(match found.remove(sequence) {
@@ -260,12 +295,17 @@ impl Store {
         match answer.status.map(|status| status.as_u16()) {
             None => read_direct(answer).map(Some),
             Some(404) => Ok(None),
-            Some(status) => Err(Failure::MalformedReply(format!("status {status} to a direct request"))),
+            Some(status) => {
+                Err(Failure::MalformedReply(format!("status {status} to a direct request")))
+            }
         }
     }
 
     /// Messages by a direct request, as any replica has them.
-    pub(super) async fn several(&self, question: &serde_json::Value) -> Result<Vec<Stored>, Failure> {
+    pub(super) async fn several(
+        &self,
+        question: &serde_json::Value,
+    ) -> Result<Vec<Stored>, Failure> {
         let what = format!("DIRECT.GET.{}", self.name);
         let mut answers = self.connection.ask_for_several(&what, question).await?;
         let mut messages = Vec::new();
@@ -275,16 +315,27 @@ impl Store {
                 None => messages.push(read_direct(answer)?),
                 // The end; or nothing was found.
                 Some(204 | 404) => return Ok(messages),
-                Some(status) => return Err(Failure::MalformedReply(format!("status {status} to a direct request"))),
+                Some(status) => {
+                    return Err(Failure::MalformedReply(format!(
+                        "status {status} to a direct request"
+                    )));
+                }
             }
         }
     }
 
-    /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of which the answer tells the last.
-    pub(super) async fn write_all(&self, mut writes: Vec<Write>, entropy: &dyn Entropy) -> Result<Ack, Failure> {
+    /// Keeps several messages, at most [`BATCH_MAX`], all or none: under sequences in a row, of
+    /// which the answer tells the last.
+    pub(super) async fn write_all(
+        &self,
+        mut writes: Vec<Write>,
+        entropy: &dyn Entropy,
+    ) -> Result<Ack, Failure> {
         match writes.pop() {
             Some(only) if writes.is_empty() => self.write(only).await,
-            Some(last) => self.write_together(writes, last, &entropy.uuid().simple().to_string()).await,
+            Some(last) => {
+                self.write_together(writes, last, &entropy.uuid().simple().to_string()).await
+            }
             None => Err(Failure::MalformedReply("there is nothing to write".to_owned())),
         }
     }
@@ -292,11 +343,17 @@ impl Store {
     /// Keeps one message.
     pub(super) async fn write(&self, write: Write) -> Result<Ack, Failure> {
         let Write { subject, headers, payload } = write;
-        let request = || self.connection.request(subject.clone(), Some(headers.clone()), payload.clone());
+        let request =
+            || self.connection.request(subject.clone(), Some(headers.clone()), payload.clone());
         Ack::read(&self.with_stream(request).await?.payload)
     }
 
-    async fn write_together(&self, before: Vec<Write>, last: Write, batch: &str) -> Result<Ack, Failure> {
+    async fn write_together(
+        &self,
+        before: Vec<Write>,
+        last: Write,
+        batch: &str,
+    ) -> Result<Ack, Failure> {
         let number = |headers: &mut HeaderMap, number: usize| {
             headers.insert("Nats-Batch-Id", batch);
             headers.insert("Nats-Batch-Sequence", number.to_string());
@@ -312,7 +369,8 @@ impl Store {
         Ack::read(&self.connection.request(subject, Some(headers), payload).await?.payload)
     }
 
-    /// Removes the messages of a subject before a sequence; all, where there is none. How many there were.
+    /// Removes the messages of a subject before a sequence; all, where there is none. How many
+    /// there were.
     pub(super) async fn purge(&self, subject: &str, before: Option<u64>) -> Result<u64, Failure> {
         #[derive(Deserialize)]
         struct Purged {
@@ -322,12 +380,16 @@ impl Store {
         if let Some(before) = before {
             question["seq"] = before.into();
         }
-        let Purged { purged } = self.connection.ask(&format!("STREAM.PURGE.{}", self.name), &question).await?;
+        let Purged { purged } =
+            self.connection.ask(&format!("STREAM.PURGE.{}", self.name), &question).await?;
         Ok(purged)
     }
 
     /// Does what needs the stream; makes it, where it is gone, and tries again.
-    async fn with_stream<T, Call: Future<Output = Result<T, Failure>>>(&self, call: impl Fn() -> Call) -> Result<T, Failure> {
+    async fn with_stream<T, Call: Future<Output = Result<T, Failure>>>(
+        &self,
+        call: impl Fn() -> Call,
+    ) -> Result<T, Failure> {
         match call().await {
             Err(failure) if failure.is_no_stream() => {
                 self.make_again().await?;
@@ -363,7 +425,8 @@ impl Tries {
         self.failed = self.failed.saturating_add(1);
         if self.failed > 2 {
             let pause_max_ms = if is_conflict { PAUSE_AMONG_OTHERS_MAX_MS } else { PAUSE_MAX_MS };
-            tokio::time::sleep(Duration::from_millis((1 << self.failed.min(16)).min(pause_max_ms))).await;
+            tokio::time::sleep(Duration::from_millis((1 << self.failed.min(16)).min(pause_max_ms)))
+                .await;
         }
         true
     }
@@ -376,8 +439,12 @@ impl Tries {
 
 impl LeadersMessage {
     fn read(self) -> Result<Stored, Failure> {
-        let malformed = || Failure::MalformedReply(format!("message {} is not as a leader shows one", self.seq));
-        let bytes = |text: &Option<String>| BASE64.decode(text.as_deref().unwrap_or_default()).map_err(|_| malformed());
+        let malformed = || {
+            Failure::MalformedReply(format!("message {} is not as a leader shows one", self.seq))
+        };
+        let bytes = |text: &Option<String>| {
+            BASE64.decode(text.as_deref().unwrap_or_default()).map_err(|_| malformed())
+        };
         Ok(Stored {
             headers: read_headers(&bytes(&self.hdrs)?),
             payload: bytes(&self.data)?.into(),
@@ -393,7 +460,10 @@ fn read_headers(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in String::from_utf8_lossy(bytes).split("\r\n").skip(1) {
         if let Some((name, value)) = line.split_once(':')
-            && let (Ok(name), Ok(value)) = (name.parse::<async_nats::HeaderName>(), value.trim().parse::<async_nats::HeaderValue>())
+            && let (Ok(name), Ok(value)) = (
+                name.parse::<async_nats::HeaderName>(),
+                value.trim().parse::<async_nats::HeaderValue>(),
+            )
         {
             headers.append(name, value);
         }
@@ -408,6 +478,7 @@ fn read_direct(message: Message) -> Result<Stored, Failure> {
         let (subject, sequence) = (of("Nats-Subject")?, of("Nats-Sequence")?.parse().ok()?);
         Some((subject, sequence, Timestamp::parse(&of("Nats-Time-Stamp")?)?))
     };
-    let (subject, sequence, time) = read().ok_or_else(|| Failure::MalformedReply("a message without its place".to_owned()))?;
+    let (subject, sequence, time) =
+        read().ok_or_else(|| Failure::MalformedReply("a message without its place".to_owned()))?;
     Ok(Stored { subject, sequence, time, headers, payload: message.payload })
 }

@@ -1,12 +1,15 @@
 //! The streams: how they must be, and what is done where one is not.
 //!
-//! Invariants: a stream that another program made is left alone, and stops the start; so does one of ours whose settings break a
-//! promise and can't be changed where it stands; what an operator may choose (limits of bytes and messages, placement, compression) is
-//! left as it is; several processes may start at once.
+//! Invariants: a stream that another program made is left alone, and stops the start; so does one
+//! of ours whose settings break a promise and can't be changed where it stands; what an operator
+//! may choose (limits of bytes and messages, placement, compression) is left as it is; several
+//! processes may start at once.
 
 use std::{collections::HashMap, time::Duration};
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, PersistenceMode, Republish, RetentionPolicy, StorageType,
+};
 use serde_json::json;
 
 use super::{Storage, connection::Connection, failure::Failure, store::Info, subjects::Subjects};
@@ -48,13 +51,17 @@ pub enum StreamProblem {
         found: String,
     },
     /// Another program made it.
-    #[error("the stream {stream} is there, and not Rejoin's: rename it, or set nats.stream_prefix to another name")]
+    #[error(
+        "the stream {stream} is there, and not Rejoin's: rename it, or set nats.stream_prefix to another name"
+    )]
     NotOurs {
         /// Its name.
         stream: String,
     },
     /// A later version of this program made it.
-    #[error("the stream {stream} has the format {found:?}; this version of Rejoin knows {FORMAT:?}: use a later one")]
+    #[error(
+        "the stream {stream} has the format {found:?}; this version of Rejoin knows {FORMAT:?}: use a later one"
+    )]
     Format {
         /// Its name.
         stream: String,
@@ -62,7 +69,9 @@ pub enum StreamProblem {
         found: String,
     },
     /// A setting that can't be changed where it stands.
-    #[error("the stream {stream} has {setting} {found}, and must have {wanted}: change it (or the settings), or remove the stream")]
+    #[error(
+        "the stream {stream} has {setting} {found}, and must have {wanted}: change it (or the settings), or remove the stream"
+    )]
     Setting {
         /// Its name.
         stream: String,
@@ -96,7 +105,8 @@ fn version_text((major, minor): (u64, u64)) -> String {
     format!("{major}.{minor}")
 }
 
-/// Whether a server of this version can be used. One that can't be read is taken for one that can: what its streams lack is noticed.
+/// Whether a server of this version can be used. One that can't be read is taken for one that can:
+/// what its streams lack is noticed.
 pub(super) fn is_new_enough(version: &str) -> bool {
     let mut parts = version.split('.').map(str::parse::<u64>);
     match (parts.next(), parts.next()) {
@@ -128,26 +138,35 @@ impl Streams {
         };
         let told = |config: Config| {
             let source = config.subjects[0].clone();
-            let republish = Republish { destination: subjects.live_of_all(&source), source, headers_only: false };
+            let republish = Republish {
+                destination: subjects.live_of_all(&source),
+                source,
+                headers_only: false,
+            };
             Config { republish: Some(republish), ..config }
         };
         let entries_max = i64::try_from(retention.stream_maxlen).unwrap_or(i64::MAX);
         let events = told(Config {
             max_messages_per_subject: entries_max,
-            max_age: retention
-                .replay_max_age
-                .map_or(FOR_EVER, |replay_max_age| (replay_max_age + margin(replay_max_age)).max(retention.idempotency_window)),
+            max_age: retention.replay_max_age.map_or(FOR_EVER, |replay_max_age| {
+                (replay_max_age + margin(replay_max_age)).max(retention.idempotency_window)
+            }),
             allow_atomic_publish: true,
             ..base(subjects.events(), "events")
         });
-        let messages = told(Config { allow_atomic_publish: true, ..base(subjects.messages(), "messages") });
+        let messages =
+            told(Config { allow_atomic_publish: true, ..base(subjects.messages(), "messages") });
         let announcements = told(Config {
             max_age: ANNOUNCEMENTS_KEPT,
             max_bytes: i64::try_from(ANNOUNCEMENTS_BYTES_MAX).unwrap_or(i64::MAX),
             duplicate_window: ANNOUNCEMENTS_KEPT,
             ..base(subjects.announcements(), "announcements")
         });
-        let limits = Config { max_messages_per_subject: 1, allow_message_ttl: true, ..base(subjects.limits(), "limits") };
+        let limits = Config {
+            max_messages_per_subject: 1,
+            allow_message_ttl: true,
+            ..base(subjects.limits(), "limits")
+        };
         Self { wanted: vec![events, messages, announcements, limits] }
     }
 
@@ -156,7 +175,8 @@ impl Streams {
         connection.ask(&format!("STREAM.INFO.{name}"), &json!({})).await
     }
 
-    /// Makes the streams that are not there, and changes those that are not as they must be, where that is safe.
+    /// Makes the streams that are not there, and changes those that are not as they must be, where
+    /// that is safe.
     pub(super) async fn make_ready(&self, connection: &Connection) -> Result<(), NotReady> {
         let version = connection.server().version;
         if !is_new_enough(&version) {
@@ -177,14 +197,20 @@ impl Streams {
         }
     }
 
-    async fn make_one_ready(&self, connection: &Connection, wanted: &Config) -> Result<(), NotReady> {
+    async fn make_one_ready(
+        &self,
+        connection: &Connection,
+        wanted: &Config,
+    ) -> Result<(), NotReady> {
         let found = match self.info(connection, &wanted.name).await {
             Ok(info) => info.config,
-            Err(failure) if failure.is_known_to_have_no_stream() => match self.create(connection, wanted).await? {
-                Some(created) => created,
-                // Another process was faster.
-                None => self.info(connection, &wanted.name).await?.config,
-            },
+            Err(failure) if failure.is_known_to_have_no_stream() => {
+                match self.create(connection, wanted).await? {
+                    Some(created) => created,
+                    // Another process was faster.
+                    None => self.info(connection, &wanted.name).await?.config,
+                }
+            }
             Err(failure) => return Err(failure.into()),
         };
         check(&found, wanted)?;
@@ -197,7 +223,11 @@ impl Streams {
     }
 
     /// Makes a stream. Nothing, where one of that name is there by now.
-    async fn create(&self, connection: &Connection, wanted: &Config) -> Result<Option<Config>, NotReady> {
+    async fn create(
+        &self,
+        connection: &Connection,
+        wanted: &Config,
+    ) -> Result<Option<Config>, NotReady> {
         match self.change(connection, "CREATE", wanted).await {
             Ok(info) => Ok(Some(info.config)),
             Err(NotReady::Failure(failure)) if failure.is_taken_name() => Ok(None),
@@ -205,10 +235,19 @@ impl Streams {
         }
     }
 
-    async fn change(&self, connection: &Connection, how: &str, config: &Config) -> Result<Info, NotReady> {
+    async fn change(
+        &self,
+        connection: &Connection,
+        how: &str,
+        config: &Config,
+    ) -> Result<Info, NotReady> {
         match connection.ask(&format!("STREAM.{how}.{}", config.name), config).await {
             Err(failure @ Failure::Refused(_)) if !failure.is_taken_name() => {
-                Err(StreamProblem::Refused { stream: config.name.clone(), reason: failure.to_string() }.into())
+                Err(StreamProblem::Refused {
+                    stream: config.name.clone(),
+                    reason: failure.to_string(),
+                }
+                .into())
             }
             answer => Ok(answer?),
         }
@@ -245,12 +284,16 @@ fn check(found: &Config, wanted: &Config) -> Result<(), StreamProblem> {
     let mark = |config: &Config| config.metadata.get(MARK).cloned();
     match mark(found) {
         mark_found if mark_found == mark(wanted) => {}
-        Some(other) if other.split('/').next() == mark(wanted).unwrap_or_default().split('/').next() => {
+        Some(other)
+            if other.split('/').next() == mark(wanted).unwrap_or_default().split('/').next() =>
+        {
             return Err(StreamProblem::Format { stream: stream(), found: other });
         }
         _ => return Err(StreamProblem::NotOurs { stream: stream() }),
     }
-    let is_whole = found.mirror.is_none() && found.sources.as_ref().is_none_or(Vec::is_empty) && found.subject_transform.is_none();
+    let is_whole = found.mirror.is_none()
+        && found.sources.as_ref().is_none_or(Vec::is_empty)
+        && found.subject_transform.is_none();
     let writes_at_once = found.persist_mode.is_none_or(|mode| mode == PersistenceMode::Default);
     let settings = [
         ("subjects", found.subjects.join(" "), wanted.subjects.join(" ")),
@@ -259,7 +302,11 @@ fn check(found: &Config, wanted: &Config) -> Result<(), StreamProblem> {
         ("sealed", found.sealed.to_string(), false.to_string()),
         ("no_ack", found.no_ack.to_string(), false.to_string()),
         ("mirror, sources or transform", (!is_whole).to_string(), false.to_string()),
-        ("persist_mode", if writes_at_once { "default" } else { "async" }.to_owned(), "default".to_owned()),
+        (
+            "persist_mode",
+            if writes_at_once { "default" } else { "async" }.to_owned(),
+            "default".to_owned(),
+        ),
     ];
     for (setting, found, wanted) in settings {
         if found != wanted {
@@ -276,17 +323,30 @@ fn differences(found: &Config, wanted: &Config) -> Result<(), NotReady> {
         return Ok(());
     }
     let settings = [
-        ("allow_atomic", found.allow_atomic_publish.to_string(), wanted.allow_atomic_publish.to_string()),
-        ("allow_msg_ttl", found.allow_message_ttl.to_string(), wanted.allow_message_ttl.to_string()),
+        (
+            "allow_atomic",
+            found.allow_atomic_publish.to_string(),
+            wanted.allow_atomic_publish.to_string(),
+        ),
+        (
+            "allow_msg_ttl",
+            found.allow_message_ttl.to_string(),
+            wanted.allow_message_ttl.to_string(),
+        ),
         ("num_replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string()),
         ("max_age", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age)),
-        ("max_msgs_per_subject", found.max_messages_per_subject.to_string(), wanted.max_messages_per_subject.to_string()),
+        (
+            "max_msgs_per_subject",
+            found.max_messages_per_subject.to_string(),
+            wanted.max_messages_per_subject.to_string(),
+        ),
         ("republish", format!("{:?}", found.republish), format!("{:?}", wanted.republish)),
         ("settings", format!("{found:?}"), format!("{again:?}")),
     ];
     let different = settings.into_iter().find(|(_, found, wanted)| found != wanted);
     let Some((setting, found_value, wanted)) = different else { return Ok(()) };
-    Err(StreamProblem::Setting { stream: found.name.clone(), setting, found: found_value, wanted }.into())
+    Err(StreamProblem::Setting { stream: found.name.clone(), setting, found: found_value, wanted }
+        .into())
 }
 
 impl From<Storage> for StorageType {

@@ -1,7 +1,8 @@
 //! The names of streams and subjects. They are made here and nowhere else.
 //!
-//! Invariant: an id is one token of a subject, in which everything but letters, digits, `-` and `_` is written as `=XX`: different
-//! ids are different tokens, and none is a wildcard, empty, or several tokens.
+//! Invariant: an id is one token of a subject, in which everything but letters, digits, `-` and `_`
+//! is written as `=XX`: different ids are different tokens, and none is a wildcard, empty, or
+//! several tokens.
 
 use std::fmt::Write as _;
 
@@ -31,7 +32,10 @@ impl Subjects {
 
     /// The stream of announcements, and what it takes.
     pub(super) fn announcements(&self) -> (String, String) {
-        (format!("{}_ANNOUNCEMENTS", self.stream_prefix), format!("{}.announcement", self.subject_prefix))
+        (
+            format!("{}_ANNOUNCEMENTS", self.stream_prefix),
+            format!("{}.announcement", self.subject_prefix),
+        )
     }
 
     /// The stream of limits, and what it takes.
@@ -45,7 +49,8 @@ impl Subjects {
         format!("{}.live{rest}", self.subject_prefix)
     }
 
-    /// The same with the wildcard of a stream's subjects, as the server wants it where it republishes.
+    /// The same with the wildcard of a stream's subjects, as the server wants it where it
+    /// republishes.
     pub(super) fn live_of_all(&self, subjects: &str) -> String {
         self.live(&subjects.replace('*', "{{wildcard(1)}}"))
     }
@@ -66,7 +71,12 @@ impl Subjects {
 
     /// The message of a topic's subject.
     pub(super) fn message_of(&self, subject: &str) -> Option<MessageId> {
-        subject.strip_prefix(&self.subject_prefix)?.strip_prefix(".message.")?.parse().ok().map(MessageId)
+        subject
+            .strip_prefix(&self.subject_prefix)?
+            .strip_prefix(".message.")?
+            .parse()
+            .ok()
+            .map(MessageId)
     }
 
     /// Where a user's connection slots are.
@@ -123,7 +133,14 @@ mod tests {
 
     #[test]
     fn an_id_is_one_token_that_can_be_read() {
-        for (id, expected) in [("u1", "u1"), ("a.b", "a=2Eb"), (">", "=3E"), ("*", "=2A"), ("a=2Eb", "a=3D2Eb"), ("é ", "=C3=A9=20")] {
+        for (id, expected) in [
+            ("u1", "u1"),
+            ("a.b", "a=2Eb"),
+            (">", "=3E"),
+            ("*", "=2A"),
+            ("a=2Eb", "a=3D2Eb"),
+            ("é ", "=C3=A9=20"),
+        ] {
             assert_eq!(token(id), expected);
             assert_eq!(id_of(expected).as_deref(), Some(id));
         }

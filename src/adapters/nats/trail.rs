@@ -1,11 +1,14 @@
 //! Where the entries before an entry stand in their stream, as each entry tells it.
 //!
-//! A subject's entries lie scattered among those of all others, and to look for them one after another costs a scan of what
-//! lies between. So each entry is numbered within its subject, and carries the stream's sequences of some entries before it: all
-//! since the last number that divides by [`NEAR`], and those with such numbers since the last that divides by [`FAR`]. From a subject's
-//! last entry any other is then a few reads by sequence away, however much of others lies between.
+//! A subject's entries lie scattered among those of all others, and to look for them one after
+//! another costs a scan of what lies between. So each entry is numbered within its subject, and
+//! carries the stream's sequences of some entries before it: all since the last number that divides
+//! by [`NEAR`], and those with such numbers since the last that divides by [`FAR`]. From a
+//! subject's last entry any other is then a few reads by sequence away, however much of others lies
+//! between.
 //!
-//! Invariant: the sequence of the entry right before is always among them, so that what an entry follows is known exactly.
+//! Invariant: the sequence of the entry right before is always among them, so that what an entry
+//! follows is known exactly.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 
@@ -18,8 +21,8 @@ pub(super) const FAR: u64 = NEAR * NEAR;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trail {
     number: u64,
-    /// The numbers that [`carried`] gives, in that order; of the first entry one sequence that belongs to none: nothing of the subject
-    /// lies between it and the entry.
+    /// The numbers that [`carried`] gives, in that order; of the first entry one sequence that
+    /// belongs to none: nothing of the subject lies between it and the entry.
     before: Vec<Place>,
 }
 
@@ -47,8 +50,8 @@ fn carried(number: u64) -> impl Iterator<Item = u64> {
 }
 
 impl Trail {
-    /// Of the first entry of a subject, or of one that nobody can link to those before it; nothing that is kept lies between `floor`
-    /// and the entry.
+    /// Of the first entry of a subject, or of one that nobody can link to those before it; nothing
+    /// that is kept lies between `floor` and the entry.
     pub(super) fn begin(floor: u64) -> Self {
         Self { number: 0, before: vec![Place::At(floor)] }
     }
@@ -56,9 +59,12 @@ impl Trail {
     /// Of the entry after one that stands at `place`.
     pub(super) fn next(&self, place: Place) -> Self {
         let number = self.number + 1;
-        // Both go from the greatest number down, and what the next one carries is among what is known.
+        // Both go from the greatest number down, and what the next one carries is among what is
+        // known.
         let mut known = [(self.number, place)].into_iter().chain(self.places());
-        let before = carried(number).map_while(|wanted| known.find(|(before, _)| *before == wanted).map(|(_, place)| place));
+        let before = carried(number).map_while(|wanted| {
+            known.find(|(before, _)| *before == wanted).map(|(_, place)| place)
+        });
         Self { number, before: before.collect() }
     }
 
@@ -75,11 +81,13 @@ impl Trail {
 
     /// The numbers of entries before, and their sequences. Of an entry that is in the stream.
     pub(super) fn sequences(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.places().filter_map(|(number, place)| if let Place::At(sequence) = place { Some((number, sequence)) } else { None })
+        self.places().filter_map(|(number, place)| {
+            if let Place::At(sequence) = place { Some((number, sequence)) } else { None }
+        })
     }
 
-    /// The sequence behind which nothing of the subject lies up to the entry: that of the entry before. Of an entry that is in the
-    /// stream.
+    /// The sequence behind which nothing of the subject lies up to the entry: that of the entry
+    /// before. Of an entry that is in the stream.
     pub(super) fn follows(&self) -> u64 {
         match self.before.first() {
             Some(Place::At(sequence)) => *sequence,
@@ -100,7 +108,8 @@ impl Trail {
     pub(super) fn encode(&self, index: u64) -> String {
         let mut bytes = Vec::with_capacity(4 + self.before.len() * 3);
         push_varint(&mut bytes, self.number);
-        let in_batch = self.before.iter().take_while(|place| matches!(place, Place::InBatch(_))).count();
+        let in_batch =
+            self.before.iter().take_while(|place| matches!(place, Place::InBatch(_))).count();
         push_varint(&mut bytes, in_batch as u64);
         let mut last = None;
         for place in &self.before {
@@ -172,7 +181,8 @@ fn take_varint(bytes: &mut &[u8]) -> Result<u64, NoTrail> {
         let (first, rest) = bytes.split_first().ok_or(NoTrail)?;
         *bytes = rest;
         let part = u64::from(first & 0x7f);
-        number |= part.checked_shl(shift).filter(|shifted| shifted >> shift == part).ok_or(NoTrail)?;
+        number |=
+            part.checked_shl(shift).filter(|shifted| shifted >> shift == part).ok_or(NoTrail)?;
         if first & 0x80 == 0 {
             return Ok(number);
         }
@@ -186,7 +196,8 @@ mod tests {
 
     use super::*;
 
-    /// The trails of so many entries, of which each stands 3 behind the one before, appended in batches of so many.
+    /// The trails of so many entries, of which each stands 3 behind the one before, appended in
+    /// batches of so many.
     fn trails(entries: u64, batch: u64) -> Vec<Trail> {
         let mut written: Vec<Trail> = Vec::new();
         while (written.len() as u64) < entries {
@@ -217,9 +228,18 @@ mod tests {
                 assert!(trail.sequences().all(|(number, sequence)| sequence == 10 + 3 * number));
                 assert!(trail.before.len() <= 64);
                 let lowest = trail.sequences().last().map_or(0, |(number, _)| number);
-                assert!(number == 0 || lowest == (number - 1) / FAR * FAR, "{number} reaches back to {lowest}");
-                let nears = trail.sequences().filter(|(before, _)| *before >= (number - 1) / NEAR * NEAR).count() as u64;
-                assert_eq!(nears, if number == 0 { 0 } else { number - (number - 1) / NEAR * NEAR });
+                assert!(
+                    number == 0 || lowest == (number - 1) / FAR * FAR,
+                    "{number} reaches back to {lowest}"
+                );
+                let nears = trail
+                    .sequences()
+                    .filter(|(before, _)| *before >= (number - 1) / NEAR * NEAR)
+                    .count() as u64;
+                assert_eq!(
+                    nears,
+                    if number == 0 { 0 } else { number - (number - 1) / NEAR * NEAR }
+                );
             }
         }
     }

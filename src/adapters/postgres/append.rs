@@ -1,8 +1,9 @@
 //! Appends to users' topics, written together.
 //!
-//! Invariant: a batch is one statement, and so one transaction of one round trip: it is there whole or not at all, and no
-//! head stays locked for longer than the server takes. Heads are locked in the order of their topics' ids. Only where a topic
-//! is damaged, a transaction has a statement for each topic, so that the others are there all the same.
+//! Invariant: a batch is one statement, and so one transaction of one round trip: it is there whole
+//! or not at all, and no head stays locked for longer than the server takes. Heads are locked in
+//! the order of their topics' ids. Only where a topic is damaged, a transaction has a statement for
+//! each topic, so that the others are there all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -67,7 +68,11 @@ pub(super) struct AppendBounds {
 
 impl AppendBounds {
     pub(super) fn new(channel: String, stream_maxlen: usize, idempotency_window: Duration) -> Self {
-        Self { channel, stream_maxlen: to_i64(stream_maxlen as u64), key_window_ms: millis(idempotency_window) }
+        Self {
+            channel,
+            stream_maxlen: to_i64(stream_maxlen as u64),
+            key_window_ms: millis(idempotency_window),
+        }
     }
 }
 
@@ -78,7 +83,9 @@ impl Write<AppendJob> for AppendWriter {
     async fn write(&self, jobs: &[AppendJob]) -> Result<Vec<Vec<AppendAnswer>>, BackendError> {
         let appends: Vec<&Append> = jobs.iter().flat_map(|job| &job.0).collect();
         let answers = match self.write_together(&appends).await {
-            Err(error) if error.kind == BackendErrorKind::Rejected => self.write_apart(&appends).await?,
+            Err(error) if error.kind == BackendErrorKind::Rejected => {
+                self.write_apart(&appends).await?
+            }
             written => written?.into_iter().map(Ok).collect(),
         };
         let mut answers = answers.into_iter();
@@ -96,14 +103,16 @@ impl AppendWriter {
         self.pool.call(CONTEXT, Repeat::Harmful, write).await
     }
 
-    /// Writes each topic apart, in one transaction all the same, where the rows of a topic are what is wrong: that topic is
-    /// damaged, and the others are not to suffer by it.
+    /// Writes each topic apart, in one transaction all the same, where the rows of a topic are what
+    /// is wrong: that topic is damaged, and the others are not to suffer by it.
     async fn write_apart(&self, appends: &[&Append]) -> Result<Vec<AppendAnswer>, BackendError> {
         let mut by_user: BTreeMap<&UserId, Vec<usize>> = BTreeMap::new();
         for (place, append) in appends.iter().enumerate() {
             by_user.entry(&append.user).or_default().push(place);
         }
-        let batches = by_user.values().map(|places| AppendColumns::of(places.iter().map(|place| appends[*place])));
+        let batches = by_user
+            .values()
+            .map(|places| AppendColumns::of(places.iter().map(|place| appends[*place])));
         let batches: Arc<[AppendColumns]> = batches.collect();
         let write = calling(|connection| {
             let (batches, bounds) = (Arc::clone(&batches), self.bounds.clone());
@@ -116,11 +125,16 @@ impl AppendWriter {
             for place in places {
                 answers[place] = match &mut appended {
                     Ok(appended) => appended.next().map(Ok),
-                    Err(why) => Some(Err(BackendError::damaged(CONTEXT, Topic::User(user.clone()), why.clone()))),
+                    Err(why) => Some(Err(BackendError::damaged(
+                        CONTEXT,
+                        Topic::User(user.clone()),
+                        why.clone(),
+                    ))),
                 };
             }
         }
-        let unanswered = || Failure::Unexpected("an append that was not answered").into_backend_error(CONTEXT);
+        let unanswered =
+            || Failure::Unexpected("an append that was not answered").into_backend_error(CONTEXT);
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(unanswered()))).collect())
     }
 }
@@ -182,7 +196,10 @@ impl AppendColumns {
         for append in appends {
             let Some(number) = numbers.get(&append.user).copied() else { continue };
             let place = columns.payloads.len();
-            let first = append.idempotency_key.as_ref().map(|key| *first_of_key.entry((number, key)).or_insert(place));
+            let first = append
+                .idempotency_key
+                .as_ref()
+                .map(|key| *first_of_key.entry((number, key)).or_insert(place));
             columns.places.push(first.unwrap_or(place));
             if first.is_none_or(|first| first == place) {
                 columns.push(append, number);
@@ -203,7 +220,11 @@ impl AppendColumns {
         self.keys.push(idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
     }
 
-    async fn append(&self, connection: &mut PgConnection, bounds: &AppendBounds) -> Result<Vec<Appended>, Failure> {
+    async fn append(
+        &self,
+        connection: &mut PgConnection,
+        bounds: &AppendBounds,
+    ) -> Result<Vec<Appended>, Failure> {
         let (ms, n, duplicates): (Vec<i64>, Vec<i64>, Vec<bool>) = sqlx::query_as(APPEND)
             .bind(&self.topic_ids)
             .bind(&self.user_ids)

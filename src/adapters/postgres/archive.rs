@@ -1,6 +1,7 @@
 //! Postgres as a whole.
 //!
-//! Invariant: what is restored is one transaction, which locks heads in the order of their topics' ids, as appends do.
+//! Invariant: what is restored is one transaction, which locks heads in the order of their topics'
+//! ids, as appends do.
 
 use std::sync::Arc;
 
@@ -32,13 +33,16 @@ use crate::{
 const NAMES_MAX: usize = 1_000;
 
 /// Users that were ever written to, behind one.
-pub(super) const USERS: &str = "SELECT user_id FROM user_topics WHERE written AND user_id > $1 ORDER BY user_id LIMIT $2";
+pub(super) const USERS: &str =
+    "SELECT user_id FROM user_topics WHERE written AND user_id > $1 ORDER BY user_id LIMIT $2";
 /// Messages behind one.
-pub(super) const MESSAGES: &str = "SELECT message_id FROM messages WHERE message_id > $1 ORDER BY message_id LIMIT $2";
+pub(super) const MESSAGES: &str =
+    "SELECT message_id FROM messages WHERE message_id > $1 ORDER BY message_id LIMIT $2";
 /// A cursor behind this origin may go on.
 pub(super) const LOWER_ORIGIN: &str = "UPDATE journal SET origin_ms = $1 WHERE origin_ms > $1";
 /// A topic's head, if it was ever written to.
-pub(super) const LOCK_HEAD: &str = "SELECT last_ms, last_n FROM user_topics WHERE user_id = $1 AND written FOR UPDATE";
+pub(super) const LOCK_HEAD: &str =
+    "SELECT last_ms, last_n FROM user_topics WHERE user_id = $1 AND written FOR UPDATE";
 /// A topic that begins behind ($2, $3).
 pub(super) const BEGIN_TOPIC: &str = "INSERT INTO user_topics (user_id, last_ms, last_n, before_ms, before_n, appended, told_ms, written)
     VALUES ($1, $2, $3, $2, $3, 0, $2, true)
@@ -63,13 +67,21 @@ impl Archive for PostgresJournal {
             let from = from.clone();
             async move {
                 let limit = to_i64(NAMES_MAX as u64);
-                Ok(sqlx::query_scalar::<_, String>(USERS).bind(from).bind(limit).fetch_all(connection).await?)
+                Ok(sqlx::query_scalar::<_, String>(USERS)
+                    .bind(from)
+                    .bind(limit)
+                    .fetch_all(connection)
+                    .await?)
             }
             .boxed()
         });
         let users = self.log.reads.call("listing users", Repeat::Harmless, list).await?;
         let next = users.last().filter(|_| users.len() == NAMES_MAX).cloned().map(ListPlace);
-        Ok(Listing { items: users.iter().filter_map(|user| UserId::parse(user).ok()).collect(), next, may_repeat: false })
+        Ok(Listing {
+            items: users.iter().filter_map(|user| UserId::parse(user).ok()).collect(),
+            next,
+            may_repeat: false,
+        })
     }
 
     async fn messages(&self, from: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError> {
@@ -77,12 +89,17 @@ impl Archive for PostgresJournal {
         let list = calling(|connection| {
             async move {
                 let limit = to_i64(NAMES_MAX as u64);
-                Ok(sqlx::query_scalar::<_, Uuid>(MESSAGES).bind(from).bind(limit).fetch_all(connection).await?)
+                Ok(sqlx::query_scalar::<_, Uuid>(MESSAGES)
+                    .bind(from)
+                    .bind(limit)
+                    .fetch_all(connection)
+                    .await?)
             }
             .boxed()
         });
         let ids = self.log.reads.call("listing messages", Repeat::Harmless, list).await?;
-        let next = ids.last().filter(|_| ids.len() == NAMES_MAX).map(|last| ListPlace(last.to_string()));
+        let next =
+            ids.last().filter(|_| ids.len() == NAMES_MAX).map(|last| ListPlace(last.to_string()));
         Ok(Listing { items: ids.into_iter().map(MessageId).collect(), next, may_repeat: false })
     }
 
@@ -96,7 +113,10 @@ impl Archive for PostgresJournal {
     }
 }
 
-async fn restore_all(connection: &mut PgConnection, parts: &[Part]) -> Result<Vec<Restored>, Failure> {
+async fn restore_all(
+    connection: &mut PgConnection,
+    parts: &[Part],
+) -> Result<Vec<Restored>, Failure> {
     let mut restored = vec![Restored::Another; parts.len()];
     let mut in_order: Vec<usize> = (0..parts.len()).collect();
     in_order.sort_by_key(|place| parts[*place].user.as_str());
@@ -118,17 +138,28 @@ fn columns(id: EventId) -> (i64, i64) {
 
 async fn restore_one(connection: &mut PgConnection, part: &Part) -> Result<Restored, Failure> {
     let user = part.user.as_str();
-    let head = sqlx::query_as::<_, (i64, i64)>(LOCK_HEAD).bind(user).fetch_optional(&mut *connection).await?;
+    let head = sqlx::query_as::<_, (i64, i64)>(LOCK_HEAD)
+        .bind(user)
+        .fetch_optional(&mut *connection)
+        .await?;
     let (after_ms, after_n) = columns(part.after);
     match part.fits(head.map(|(ms, n)| EventId::timed(from_i64(ms), from_i64(n)))) {
         None => return Ok(Restored::Another),
         Some(Fit::Taken) => return Ok(Restored::Kept),
         Some(Fit::Next) => {}
         Some(Fit::First) => {
-            sqlx::query(BEGIN_TOPIC).bind(user).bind(after_ms).bind(after_n).execute(&mut *connection).await?;
+            sqlx::query(BEGIN_TOPIC)
+                .bind(user)
+                .bind(after_ms)
+                .bind(after_n)
+                .execute(&mut *connection)
+                .await?;
         }
     }
-    let ids: Vec<(i64, i64)> = std::iter::once(part.after).chain(part.entries.iter().map(|entry| entry.id)).map(columns).collect();
+    let ids: Vec<(i64, i64)> = std::iter::once(part.after)
+        .chain(part.entries.iter().map(|entry| entry.id))
+        .map(columns)
+        .collect();
     let [.., (before_ms, before_n), (last_ms, last_n)] = ids[..] else { return Ok(Restored::Kept) };
     let (prevs, ids) = (&ids[..ids.len() - 1], &ids[1..]);
     let column = |of: &[(i64, i64)]| of.iter().copied().unzip::<_, _, Vec<_>, Vec<_>>();
@@ -143,13 +174,21 @@ async fn restore_one(connection: &mut PgConnection, part: &Part) -> Result<Resto
         .bind(all_prev_n)
         .bind(events().map(|event| time(event.ts)).collect::<Vec<_>>())
         .bind(events().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
-        .bind(events().map(|event| event.category.as_ref().map(Category::as_str)).collect::<Vec<_>>())
+        .bind(
+            events().map(|event| event.category.as_ref().map(Category::as_str)).collect::<Vec<_>>(),
+        )
         .bind(events().map(|event| Some(event.scope.as_str())).collect::<Vec<_>>())
         .bind(events().map(|event| event.payload.as_str()).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     let count = to_i64(part.entries.len() as u64);
-    let moved = sqlx::query(MOVE_HEAD).bind(user).bind(last_ms).bind(last_n).bind(before_ms).bind(before_n).bind(count);
+    let moved = sqlx::query(MOVE_HEAD)
+        .bind(user)
+        .bind(last_ms)
+        .bind(last_n)
+        .bind(before_ms)
+        .bind(before_n)
+        .bind(count);
     moved.execute(&mut *connection).await?;
     Ok(Restored::Kept)
 }

@@ -1,8 +1,8 @@
 //! A pool: a bounded number of connections for one purpose, so that no purpose starves another.
 //!
-//! Invariants: a call is answered within its time, whatever the server does; a connection whose call failed or was given
-//! up is closed, never used again, and so is one that was opened before the latest loss of any; what may have been done is
-//! not done again unless that is harmless.
+//! Invariants: a call is answered within its time, whatever the server does; a connection whose
+//! call failed or was given up is closed, never used again, and so is one that was opened before
+//! the latest loss of any; what may have been done is not done again unless that is harmless.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,7 +22,8 @@ use crate::{
     ports::backend_error::BackendError,
 };
 
-/// A connection that rested for longer is asked whether it lives before something is sent that must not be sent twice.
+/// A connection that rested for longer is asked whether it lives before something is sent that must
+/// not be sent twice.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 /// For so long after a write found no room, the server counts as full, unless one was taken since.
 const FULL_FOR: Duration = Duration::from_secs(10);
@@ -60,9 +61,20 @@ struct Lent {
 }
 
 impl ConnectionPool {
-    pub(super) fn new(connector: &Arc<Connector>, purpose: Purpose, max_connections: usize, call_timeout: Duration) -> Self {
+    pub(super) fn new(
+        connector: &Arc<Connector>,
+        purpose: Purpose,
+        max_connections: usize,
+        call_timeout: Duration,
+    ) -> Self {
         let permits = CallPermits::new(max_connections, call_timeout);
-        Self { connector: Arc::clone(connector), purpose, permits, idle: Mutex::default(), full_at: Mutex::default() }
+        Self {
+            connector: Arc::clone(connector),
+            purpose,
+            permits,
+            idle: Mutex::default(),
+            full_at: Mutex::default(),
+        }
     }
 
     /// Makes a call on one of the pool's connections, as soon as one is free.
@@ -83,7 +95,8 @@ impl ConnectionPool {
         called.map_err(|failure| failure.into_backend_error(context))
     }
 
-    /// Whether the server has no room for appends, as far as is known: a small write may still find some where an append does not.
+    /// Whether the server has no room for appends, as far as is known: a small write may still find
+    /// some where an append does not.
     pub(super) fn is_full(&self) -> bool {
         self.full_at().is_some_and(|at| at.elapsed() < FULL_FOR)
     }
@@ -91,7 +104,9 @@ impl ConnectionPool {
     fn learn_of_room(&self, failure: Option<&Failure>) {
         match failure {
             None => *self.full_at() = None,
-            Some(failure) if failure.is_for_want_of_room() => *self.full_at() = Some(Instant::now()),
+            Some(failure) if failure.is_for_want_of_room() => {
+                *self.full_at() = Some(Instant::now());
+            }
             Some(_) => {}
         }
     }
@@ -105,7 +120,8 @@ impl ConnectionPool {
         repeat: Repeat,
         act: &(impl for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync),
     ) -> Result<T, Failed<Failure>> {
-        let Lent { mut connection, losses, was_idle } = self.connection(repeat).await.map_err(Failed::ForGood)?;
+        let Lent { mut connection, losses, was_idle } =
+            self.connection(repeat).await.map_err(Failed::ForGood)?;
         match act(&mut connection).await {
             Ok(answer) => {
                 self.idle().push(IdleConnection { connection, since: Instant::now(), losses });
@@ -124,7 +140,11 @@ impl ConnectionPool {
         loop {
             let Some(IdleConnection { mut connection, since, losses }) = self.idle().pop() else {
                 let losses = self.connector.losses();
-                return Ok(Lent { connection: self.connector.connect(self.purpose).await?, losses, was_idle: false });
+                return Ok(Lent {
+                    connection: self.connector.connect(self.purpose).await?,
+                    losses,
+                    was_idle: false,
+                });
             };
             let is_trusted = losses == self.connector.losses();
             let is_fresh = repeat == Repeat::Harmless || since.elapsed() < FRESH_FOR;

@@ -1,9 +1,11 @@
-//! Connections to the server, as all of this adapter's are: with the schema in their path, bounded in time, and never
-//! to a server that takes no writes, or whose schema is not what this version needs.
+//! Connections to the server, as all of this adapter's are: with the schema in their path, bounded
+//! in time, and never to a server that takes no writes, or whose schema is not what this version
+//! needs.
 //!
-//! Invariant: a connection that is handed out can be used at once, and its server said that it takes writes when the
-//! connection was opened; of those that were open when one was lost, none is used again. After a fail-over the address
-//! leads to another server, while connections to the old one may live on.
+//! Invariant: a connection that is handed out can be used at once, and its server said that it
+//! takes writes when the connection was opened; of those that were open when one was lost, none is
+//! used again. After a fail-over the address leads to another server, while connections to the old
+//! one may live on.
 
 use std::{
     sync::{
@@ -13,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, postgres::PgConnectOptions,
+};
 
 use uuid::Uuid;
 
@@ -25,20 +29,23 @@ use super::{
 };
 use crate::ports::entropy::Entropy;
 
-/// Every statement finds its rows by an index, in the index's order, and stops when it has enough. The planner prefers to
-/// gather and sort all that lies behind a cursor where it takes a topic for small, as it does with statistics of yesterday.
+/// Every statement finds its rows by an index, in the index's order, and stops when it has enough.
+/// The planner prefers to gather and sort all that lies behind a cursor where it takes a topic for
+/// small, as it does with statistics of yesterday.
 const BY_INDEX: &str = "SET enable_seqscan TO off; SET enable_bitmapscan TO off; SET enable_hashjoin TO off; \
     SET enable_mergejoin TO off; SET jit TO off; SET plan_cache_mode TO force_generic_plan;";
 
-/// Whether the server is a standby, and whether it takes no writes. It is asked without a prepared statement, so that it
-/// needs nothing of the session.
-const ASK_FOR_WRITES: &str = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
+/// Whether the server is a standby, and whether it takes no writes. It is asked without a prepared
+/// statement, so that it needs nothing of the session.
+const ASK_FOR_WRITES: &str =
+    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
 
 /// The number that a session gave itself.
 const ASK_FOR_SESSION: &str = "SELECT current_setting('rejoin.session', true)";
 
-/// What every session is told first. An abandoned statement ends by itself, and an abandoned transaction lets go of its
-/// locks; the functions count on read-committed isolation, whatever the database's default is.
+/// What every session is told first. An abandoned statement ends by itself, and an abandoned
+/// transaction lets go of its locks; the functions count on read-committed isolation, whatever the
+/// database's default is.
 fn session(schema: &SchemaName, purpose: Purpose, number: Uuid) -> String {
     let timeout_ms = purpose.statement_timeout.as_millis();
     let mut settings = format!(
@@ -59,8 +66,8 @@ pub(super) struct Purpose {
     pub(super) name: &'static str,
     /// How long a statement may take.
     pub(super) statement_timeout: Duration,
-    /// Whether a commit waits for the disk, as far as the server's settings have it. Where it does not, a crash of the
-    /// server may lose the last moments, but never breaks anything.
+    /// Whether a commit waits for the disk, as far as the server's settings have it. Where it does
+    /// not, a crash of the server may lose the last moments, but never breaks anything.
     pub(super) is_durable: bool,
 }
 
@@ -74,10 +81,20 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(server: PgConnectOptions, schema: SchemaName, entropy: Arc<dyn Entropy>) -> Self {
+    pub(super) fn new(
+        server: PgConnectOptions,
+        schema: SchemaName,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
         // There is no float to read, and poolers refuse a start parameter that they don't know.
         let server = server.disable_statement_logging().extra_float_digits(None);
-        Self { server, schema, entropy, prepared: AtomicBool::new(false), losses: AtomicU64::new(0) }
+        Self {
+            server,
+            schema,
+            entropy,
+            prepared: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+        }
     }
 
     pub(super) const fn schema(&self) -> &SchemaName {
@@ -89,7 +106,8 @@ impl Connector {
         self.server.clone().application_name(purpose.name)
     }
 
-    /// Counts the connections that were lost: one that was opened before the latest loss is not used again.
+    /// Counts the connections that were lost: one that was opened before the latest loss is not
+    /// used again.
     pub(super) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Relaxed)
     }
@@ -111,7 +129,11 @@ impl Connector {
     }
 
     /// Makes a new connection one of ours.
-    pub(super) async fn begin_session(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<(), Failure> {
+    pub(super) async fn begin_session(
+        &self,
+        connection: &mut PgConnection,
+        purpose: Purpose,
+    ) -> Result<(), Failure> {
         let number = self.set_up(connection, purpose).await?;
         self.require_writable(connection).await?;
         if !self.prepared.load(Ordering::Acquire) {
@@ -123,29 +145,49 @@ impl Connector {
     }
 
     /// Sets a session up; gives the number that it has.
-    async fn set_up(&self, connection: &mut PgConnection, purpose: Purpose) -> Result<Uuid, Failure> {
+    async fn set_up(
+        &self,
+        connection: &mut PgConnection,
+        purpose: Purpose,
+    ) -> Result<Uuid, Failure> {
         let number = self.entropy.uuid();
         let settings = session(&self.schema, purpose, number);
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(connection).await.map_err(|error| self.unreachable(error))?;
+        sqlx::raw_sql(AssertSqlSafe(settings))
+            .execute(connection)
+            .await
+            .map_err(|error| self.unreachable(error))?;
         Ok(number)
     }
 
-    /// Sees that a session belongs to its connection alone. Through a pooler that shares them, what another connection has set
-    /// since is seen here, or nothing of what this one has set.
-    async fn require_session(&self, connection: &mut PgConnection, purpose: Purpose, number: Uuid) -> Result<(), Failure> {
+    /// Sees that a session belongs to its connection alone. Through a pooler that shares them, what
+    /// another connection has set since is seen here, or nothing of what this one has set.
+    async fn require_session(
+        &self,
+        connection: &mut PgConnection,
+        purpose: Purpose,
+        number: Uuid,
+    ) -> Result<(), Failure> {
         let mut other = self.open(purpose).await?;
         self.set_up(&mut other, purpose).await?;
-        let seen: Option<String> = sqlx::raw_sql(ASK_FOR_SESSION).fetch_one(connection).await?.try_get(0)?;
+        let seen: Option<String> =
+            sqlx::raw_sql(ASK_FOR_SESSION).fetch_one(connection).await?.try_get(0)?;
         other.close().await?;
         if seen == Some(number.to_string()) { Ok(()) } else { Err(PrepareError::NoSessions.into()) }
     }
 
-    /// Asks the server whether it takes writes: a standby does not, and neither does a primary that was replaced and fenced.
-    pub(super) async fn require_writable(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+    /// Asks the server whether it takes writes: a standby does not, and neither does a primary that
+    /// was replaced and fenced.
+    pub(super) async fn require_writable(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<(), Failure> {
         let row = sqlx::raw_sql(ASK_FOR_WRITES).fetch_one(connection).await?;
         let (is_standby, is_read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
         if is_standby || is_read_only {
-            return Err(Failure::NotWritable { server: unreachable::address(&self.server), is_standby });
+            return Err(Failure::NotWritable {
+                server: unreachable::address(&self.server),
+                is_standby,
+            });
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! What went wrong with a call, and whether it is worth another try.
 //!
-//! Invariant: an error is told as [`BackendErrorKind::Unavailable`] only where it is known that nothing was done: the
-//! server could not be reached, or it answered with a refusal, which rolls back.
+//! Invariant: an error is told as [`BackendErrorKind::Unavailable`] only where it is known that
+//! nothing was done: the server could not be reached, or it answered with a refusal, which rolls
+//! back.
 
 use super::schema::PrepareError;
 use crate::{
@@ -41,10 +42,14 @@ pub(super) enum Failure {
     #[error("no answer in time")]
     Late,
     /// Appends find no room.
-    #[error("the server had no room for what was appended a moment ago: see its log, and make room on its disk")]
+    #[error(
+        "the server had no room for what was appended a moment ago: see its log, and make room on its disk"
+    )]
     Full,
     /// What is kept of events for everybody takes all the room that it may.
-    #[error("the events for everybody of the last minute take as many bytes as they may: try again when they are older")]
+    #[error(
+        "the events for everybody of the last minute take as many bytes as they may: try again when they are older"
+    )]
     TooManyBroadcasts,
     /// The server's answer makes no sense.
     #[error("unexpected answer: {0}")]
@@ -73,10 +78,13 @@ impl Failure {
                 Some(code) => cause_of(code),
                 None => Cause::Refused,
             },
-            Self::Statement(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
-                Cause::Lost
-            }
-            Self::Late => Cause::Lost,
+            Self::Statement(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed,
+            )
+            | Self::Late => Cause::Lost,
             // The row that every incarnation of the journal has.
             Self::Statement(sqlx::Error::RowNotFound) => Cause::Wiped,
             Self::Unreachable { .. }
@@ -100,10 +108,15 @@ impl Failure {
         let kind = match &self {
             Self::Late => BackendErrorKind::Timeout,
             Self::TooManyBroadcasts => BackendErrorKind::BroadcastsFull,
-            // Also where the server said that this is the end: what waited for a standby is committed all the same.
+            // Also where the server said that this is the end: what waited for a standby is
+            // committed all the same.
             _ if self.cause() == Cause::Lost => BackendErrorKind::Disconnected,
             Self::Full => BackendErrorKind::Full,
-            Self::Statement(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == DISK_FULL) => BackendErrorKind::Full,
+            Self::Statement(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| code == DISK_FULL) =>
+            {
+                BackendErrorKind::Full
+            }
             _ if self.is_about_rows() || self.is_about_statement() => BackendErrorKind::Rejected,
             _ => BackendErrorKind::Unavailable,
         };
@@ -130,25 +143,32 @@ fn cause_of(code: &str) -> Cause {
     }
 }
 
-/// Classes of errors that say something of the server, the session or the role, and nothing of rows.
-const NOT_ABOUT_ROWS: [&str; 11] = ["08", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58"];
+/// Classes of errors that say something of the server, the session or the role, and nothing of
+/// rows.
+const NOT_ABOUT_ROWS: [&str; 11] =
+    ["08", "25", "26", "28", "3D", "40", "42", "53", "55", "57", "58"];
 
 impl Failure {
-    /// Whether it is what some rows hold that the server, or we, can't work with: a constraint or trigger that refuses them, a
-    /// number out of range, a damaged page, a value that makes no sense. Other rows may be well.
+    /// Whether it is what some rows hold that the server, or we, can't work with: a constraint or
+    /// trigger that refuses them, a number out of range, a damaged page, a value that makes no
+    /// sense. Other rows may be well.
     pub(super) fn is_about_rows(&self) -> bool {
         match self {
             Self::Statement(sqlx::Error::Database(error)) => {
-                let class_is_known = error.code().is_some_and(|code| NOT_ABOUT_ROWS.iter().any(|class| code.starts_with(class)));
+                let class_is_known = error
+                    .code()
+                    .is_some_and(|code| NOT_ABOUT_ROWS.iter().any(|class| code.starts_with(class)));
                 self.cause() == Cause::Refused && !class_is_known
             }
-            Self::Statement(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) | Self::Unexpected(_) => true,
+            Self::Statement(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+            | Self::Unexpected(_) => true,
             _ => false,
         }
     }
 
-    /// Whether the server does not understand a statement: a fault of this program, or of a schema that somebody has altered. A retry
-    /// meets it again. What names no table or function of ours is another matter: the schema was wiped, and is made anew.
+    /// Whether the server does not understand a statement: a fault of this program, or of a schema
+    /// that somebody has altered. A retry meets it again. What names no table or function of ours
+    /// is another matter: the schema was wiped, and is made anew.
     fn is_about_statement(&self) -> bool {
         const CODES: [&str; 5] = ["42601", "42703", "42804", "42846", "42P18"];
         let Self::Statement(sqlx::Error::Database(error)) = self else { return false };
@@ -156,7 +176,8 @@ impl Failure {
     }
 }
 
-/// An error of a call that concerned one topic alone: where it is about rows, that topic is damaged.
+/// An error of a call that concerned one topic alone: where it is about rows, that topic is
+/// damaged.
 pub(super) fn of_topic(error: BackendError, topic: &Topic) -> BackendError {
     let failure = error.source.as_ref().and_then(|source| source.downcast_ref::<Failure>());
     if !failure.is_some_and(Failure::is_about_rows) {

@@ -1,7 +1,7 @@
 //! What a notification says: which topics have grown, by a number made of each topic's address.
 //!
-//! Invariants: no payload and no id of a user travels in it; it fits a notification, however many topics there are. Two
-//! topics of one number cost a needless look, and nothing else.
+//! Invariants: no payload and no id of a user travels in it; it fits a notification, however many
+//! topics there are. Two topics of one number cost a needless look, and nothing else.
 
 use std::fmt::Write;
 
@@ -93,7 +93,9 @@ fn list(kind: char, numbers: &[TopicHash]) -> String {
 
 fn parse_list(text: &str) -> Option<Vec<TopicHash>> {
     let (digits, rest) = text.as_bytes().as_chunks::<8>();
-    let number = |digits: &[u8; 8]| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(TopicHash);
+    let number = |digits: &[u8; 8]| {
+        u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().map(TopicHash)
+    };
     if rest.is_empty() { digits.iter().map(number).collect() } else { None }
 }
 
@@ -110,7 +112,11 @@ mod tests {
     #[test]
     fn a_hint_reads_as_it_is_written_and_fits_a_notification() {
         for count in [0, 1, 2, TOPICS_MAX, TOPICS_MAX + 1, 100_000] {
-            for hint in [Hint::grown(&topics(count)), Hint::removed(&topics(count)), Hint::Announced(i64::MAX)] {
+            for hint in [
+                Hint::grown(&topics(count)),
+                Hint::removed(&topics(count)),
+                Hint::Announced(i64::MAX),
+            ] {
                 assert!(hint.text().len() < 8_000);
                 assert_eq!(Hint::parse(&hint.text()), Some(hint));
             }

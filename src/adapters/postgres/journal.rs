@@ -34,8 +34,7 @@ use crate::{
 /// Removes a topic's entries.
 pub(super) const PURGE: &str = "SELECT purge_topic($1)";
 /// Looks whether the journal is there and can be written to.
-pub(super) const PROBE: &str =
-    "UPDATE probes SET probed_ms = now_ms() FROM journal WHERE probes.is_only AND journal.is_only RETURNING probed_ms";
+pub(super) const PROBE: &str = "UPDATE probes SET probed_ms = now_ms() FROM journal WHERE probes.is_only AND journal.is_only RETURNING probed_ms";
 
 /// Both channels' topics, as they can be read.
 pub(super) struct PostgresLog {
@@ -55,23 +54,41 @@ impl PostgresLog {
         asked.map_err(|error| of_topic(error, &Topic::User(user.clone())))
     }
 
-    pub(super) async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
-        read_page(topic, after, limit, &self.on_malformed, |from| self.read_stored(topic, from, limit)).await
+    pub(super) async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
+        read_page(topic, after, limit, &self.on_malformed, |from| {
+            self.read_stored(topic, from, limit)
+        })
+        .await
     }
 
-    async fn read_stored(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<StoredPage, BackendError> {
+    async fn read_stored(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<StoredPage, BackendError> {
         let age_ms = self.age_ms;
         let read = calling(|connection| {
             let topic = topic.clone();
             async move {
                 match topic {
-                    Topic::User(user) => reading::page(connection, &user, age_ms, after, limit).await,
+                    Topic::User(user) => {
+                        reading::page(connection, &user, age_ms, after, limit).await
+                    }
                     Topic::Message(id) => message_reading::page(connection, id, after, limit).await,
                 }
             }
             .boxed()
         });
-        self.reads.call("reading a topic", Repeat::Harmless, read).await.map_err(|error| of_topic(error, topic))
+        self.reads
+            .call("reading a topic", Repeat::Harmless, read)
+            .await
+            .map_err(|error| of_topic(error, topic))
     }
 
     pub(super) async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
@@ -79,8 +96,11 @@ impl PostgresLog {
             Topic::User(user) => Ok(self.extent(user).await?.bounds),
             Topic::Message(id) => {
                 let id = *id;
-                let ask = calling(|connection| async move { message_reading::bounds(connection, id).await }.boxed());
-                let asked = self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await;
+                let ask = calling(|connection| {
+                    async move { message_reading::bounds(connection, id).await }.boxed()
+                });
+                let asked =
+                    self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await;
                 asked.map_err(|error| of_topic(error, topic))
             }
         }
@@ -95,16 +115,25 @@ pub(super) struct PostgresJournal {
 }
 
 impl PostgresJournal {
-    pub(super) fn new(log: Arc<PostgresLog>, writer: AppendWriter, call_timeout: Duration, tasks: &dyn Tasks) -> Self {
+    pub(super) fn new(
+        log: Arc<PostgresLog>,
+        writer: AppendWriter,
+        call_timeout: Duration,
+        tasks: &dyn Tasks,
+    ) -> Self {
         let writer = Arc::new(writer);
-        let appends = GroupCommit::start(tasks, "postgres event appends", Arc::clone(&writer), call_timeout);
+        let appends =
+            GroupCommit::start(tasks, "postgres event appends", Arc::clone(&writer), call_timeout);
         Self { log, writer, appends }
     }
 }
 
 #[async_trait]
 impl Journal for PostgresJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         const CONTEXT: &str = "appending to the journal";
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -119,15 +148,27 @@ impl Journal for PostgresJournal {
     async fn purge(&self, user: &UserId) -> Result<(), BackendError> {
         let purge = calling(|connection| {
             let user = user.clone();
-            async move { Ok(sqlx::query(PURGE).bind(user.as_str()).execute(connection).await.map(drop)?) }.boxed()
+            async move {
+                Ok(sqlx::query(PURGE).bind(user.as_str()).execute(connection).await.map(drop)?)
+            }
+            .boxed()
         });
-        self.log.reads.call("purging a topic", Repeat::Harmless, purge).await.map_err(|error| of_topic(error, &Topic::User(user.clone())))
+        self.log
+            .reads
+            .call("purging a topic", Repeat::Harmless, purge)
+            .await
+            .map_err(|error| of_topic(error, &Topic::User(user.clone())))
     }
 }
 
 #[async_trait]
 impl TopicLog for PostgresJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.log.read(topic, after, limit).await
     }
 
@@ -140,12 +181,15 @@ impl TopicLog for PostgresJournal {
     }
 }
 
-/// Looks whether appends on this pool, and reads, would be answered: by a write, since a server that takes none is no use.
+/// Looks whether appends on this pool, and reads, would be answered: by a write, since a server
+/// that takes none is no use.
 pub(super) async fn probe(pool: &ConnectionPool) -> Result<(), BackendError> {
     const CONTEXT: &str = "asking whether the server takes writes";
     if pool.is_full() {
         return Err(Failure::Full.into_backend_error(CONTEXT));
     }
-    let write = calling(|connection| async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed());
+    let write = calling(|connection| {
+        async move { Ok(sqlx::query(PROBE).fetch_one(connection).await.map(drop)?) }.boxed()
+    });
     pool.call(CONTEXT, Repeat::Harmless, write).await
 }

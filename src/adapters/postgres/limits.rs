@@ -1,6 +1,7 @@
 //! Connection leases and replay budgets, counted by the server for all processes.
 //!
-//! Invariant: each call is one statement, decided under a lock of the user's own, by the server's clock.
+//! Invariant: each call is one statement, decided under a lock of the user's own, by the server's
+//! clock.
 
 use std::time::Duration;
 
@@ -35,13 +36,16 @@ pub(super) const RENEW_LEASES: &str = "INSERT INTO leases (user_id, lease_id, ex
 /// Gives leases back.
 pub(super) const RELEASE_LEASES: &str = "DELETE FROM leases WHERE (user_id, lease_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))";
 /// Counts leases.
-pub(super) const COUNT_LEASES: &str = "SELECT count(*) FROM leases WHERE user_id = $1 AND expires_ms > now_ms()";
+pub(super) const COUNT_LEASES: &str =
+    "SELECT count(*) FROM leases WHERE user_id = $1 AND expires_ms > now_ms()";
 /// Takes a replay, if there is one left.
-pub(super) const TAKE_REPLAY: &str = "SELECT left_over, retry_ms FROM take_replay($1, $2, $3, $4, $5)";
+pub(super) const TAKE_REPLAY: &str =
+    "SELECT left_over, retry_ms FROM take_replay($1, $2, $3, $4, $5)";
 /// Allows one replay that costs nothing.
 pub(super) const ALLOW_CONTINUATION: &str = "SELECT allow_continuation($1, $2, $3, $4, $5)";
 /// Counts replays in the window.
-pub(super) const COUNT_REPLAYS: &str = "SELECT count(*) FROM replay_windows w, now_ms() AS now_at, unnest(w.granted_ms) AS g
+pub(super) const COUNT_REPLAYS: &str =
+    "SELECT count(*) FROM replay_windows w, now_ms() AS now_at, unnest(w.granted_ms) AS g
     WHERE w.user_id = $1 AND g <= now_at AND g > now_at - $2";
 
 /// Leases and replay budgets in Postgres.
@@ -56,7 +60,8 @@ impl PostgresLimits {
 }
 
 fn columns(leases: &[(UserId, LeaseId)]) -> (Vec<String>, Vec<Uuid>) {
-    let mut sorted: Vec<_> = leases.iter().map(|(user, lease)| (user.as_str().to_owned(), lease.0)).collect();
+    let mut sorted: Vec<_> =
+        leases.iter().map(|(user, lease)| (user.as_str().to_owned(), lease.0)).collect();
     sorted.sort_unstable();
     sorted.dedup();
     sorted.into_iter().unzip()
@@ -64,11 +69,21 @@ fn columns(leases: &[(UserId, LeaseId)]) -> (Vec<String>, Vec<Uuid>) {
 
 #[async_trait]
 impl ConnectionLeases for PostgresLimits {
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError> {
         let acquire = calling(|connection| {
             let user = user.clone();
             async move {
-                let query = sqlx::query_scalar(ACQUIRE_LEASE).bind(user.as_str()).bind(lease.0).bind(i64::from(cap)).bind(millis(ttl));
+                let query = sqlx::query_scalar(ACQUIRE_LEASE)
+                    .bind(user.as_str())
+                    .bind(lease.0)
+                    .bind(i64::from(cap))
+                    .bind(millis(ttl));
                 Ok(query.fetch_one(connection).await?)
             }
             .boxed()
@@ -83,8 +98,16 @@ impl ConnectionLeases for PostgresLimits {
         }
         let renew = calling(|connection| {
             let (users, ids) = columns(leases);
-            async move { Ok(sqlx::query(RENEW_LEASES).bind(users).bind(ids).bind(millis(ttl)).execute(connection).await.map(drop)?) }
-                .boxed()
+            async move {
+                Ok(sqlx::query(RENEW_LEASES)
+                    .bind(users)
+                    .bind(ids)
+                    .bind(millis(ttl))
+                    .execute(connection)
+                    .await
+                    .map(drop)?)
+            }
+            .boxed()
         });
         self.pool.call("renewing leases", Repeat::Harmless, renew).await
     }
@@ -95,7 +118,15 @@ impl ConnectionLeases for PostgresLimits {
         }
         let release = calling(|connection| {
             let (users, ids) = columns(leases);
-            async move { Ok(sqlx::query(RELEASE_LEASES).bind(users).bind(ids).execute(connection).await.map(drop)?) }.boxed()
+            async move {
+                Ok(sqlx::query(RELEASE_LEASES)
+                    .bind(users)
+                    .bind(ids)
+                    .execute(connection)
+                    .await
+                    .map(drop)?)
+            }
+            .boxed()
         });
         self.pool.call("giving leases back", Repeat::Harmless, release).await
     }
@@ -103,7 +134,13 @@ impl ConnectionLeases for PostgresLimits {
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
         let count = calling(|connection| {
             let user = user.clone();
-            async move { Ok(sqlx::query_scalar(COUNT_LEASES).bind(user.as_str()).fetch_one(connection).await?) }.boxed()
+            async move {
+                Ok(sqlx::query_scalar(COUNT_LEASES)
+                    .bind(user.as_str())
+                    .fetch_one(connection)
+                    .await?)
+            }
+            .boxed()
         });
         let held: i64 = self.pool.call("counting leases", Repeat::Harmless, count).await?;
         Ok(u32::try_from(held).unwrap_or(u32::MAX))
@@ -112,30 +149,57 @@ impl ConnectionLeases for PostgresLimits {
 
 #[async_trait]
 impl ReplayBudget for PostgresLimits {
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError> {
         let take = calling(|connection| {
             let user = user.clone();
             async move {
                 let (ms, n) = columns_of(cursor);
-                let query = sqlx::query_as(TAKE_REPLAY).bind(user.as_str()).bind(ms).bind(n).bind(i64::from(limit)).bind(millis(window));
+                let query = sqlx::query_as(TAKE_REPLAY)
+                    .bind(user.as_str())
+                    .bind(ms)
+                    .bind(n)
+                    .bind(i64::from(limit))
+                    .bind(millis(window));
                 Ok(query.fetch_one(connection).await?)
             }
             .boxed()
         });
-        let taken: (Option<i64>, Option<i64>) = self.pool.call("taking a replay", Repeat::Harmless, take).await?;
+        let taken: (Option<i64>, Option<i64>) =
+            self.pool.call("taking a replay", Repeat::Harmless, take).await?;
         Ok(match taken {
             (Some(left), _) => Ok(u32::try_from(left).unwrap_or(0)),
-            (None, retry_ms) => Err(Exhausted { retry_after: Duration::from_millis(from_i64(retry_ms.unwrap_or(1))) }),
+            (None, retry_ms) => Err(Exhausted {
+                retry_after: Duration::from_millis(from_i64(retry_ms.unwrap_or(1))),
+            }),
         })
     }
 
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError> {
         let allow = calling(|connection| {
             let user = user.clone();
             async move {
                 let (ms, n) = columns_of(cursor);
-                let query = sqlx::query(ALLOW_CONTINUATION).bind(user.as_str()).bind(ms).bind(n).bind(millis(within));
-                Ok(query.bind(to_i64(CONTINUATIONS_MAX as u64)).execute(connection).await.map(drop)?)
+                let query = sqlx::query(ALLOW_CONTINUATION)
+                    .bind(user.as_str())
+                    .bind(ms)
+                    .bind(n)
+                    .bind(millis(within));
+                Ok(query
+                    .bind(to_i64(CONTINUATIONS_MAX as u64))
+                    .execute(connection)
+                    .await
+                    .map(drop)?)
             }
             .boxed()
         });
@@ -145,8 +209,14 @@ impl ReplayBudget for PostgresLimits {
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {
         let count = calling(|connection| {
             let user = user.clone();
-            async move { Ok(sqlx::query_scalar(COUNT_REPLAYS).bind(user.as_str()).bind(millis(window)).fetch_one(connection).await?) }
-                .boxed()
+            async move {
+                Ok(sqlx::query_scalar(COUNT_REPLAYS)
+                    .bind(user.as_str())
+                    .bind(millis(window))
+                    .fetch_one(connection)
+                    .await?)
+            }
+            .boxed()
         });
         let spent: i64 = self.pool.call("counting replays", Repeat::Harmless, count).await?;
         Ok(limit.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX)))

@@ -1,4 +1,5 @@
-//! What becomes of appends to messages that are written together: pure, under the locks that the writer holds.
+//! What becomes of appends to messages that are written together: pure, under the locks that the
+//! writer holds.
 //!
 //! Invariant: jobs are appended in their order, each to the message as those before it leave it.
 
@@ -65,20 +66,37 @@ pub(super) struct Questions {
 /// What has to be asked for these jobs.
 pub(super) fn questions(jobs: &[MessageJob], messages: &BTreeMap<MessageId, Message>) -> Questions {
     let known = |job: &&MessageJob| messages.contains_key(&job.id);
-    let appends = || jobs.iter().filter(known).flat_map(|job| job.batch.iter().map(move |append| (job.id, append)));
-    let keys = appends().filter_map(|(id, append)| Some((id, append.idempotency_key.clone()?))).collect();
+    let appends = || {
+        jobs.iter()
+            .filter(known)
+            .flat_map(|job| job.batch.iter().map(move |append| (job.id, append)))
+    };
+    let keys =
+        appends().filter_map(|(id, append)| Some((id, append.idempotency_key.clone()?))).collect();
     let next = |id| messages.get(&id).map_or(0, |message| message.next_sequence_no);
-    let numbers = appends().filter_map(|(id, append)| Some((id, append.sequence_no?))).filter(|(id, number)| *number < next(*id)).collect();
+    let numbers = appends()
+        .filter_map(|(id, append)| Some((id, append.sequence_no?)))
+        .filter(|(id, number)| *number < next(*id))
+        .collect();
     Questions { keys, numbers }
 }
 
-/// Appends jobs' batches in their order, and gives their answers and what is to be written. What was found is used up.
-pub(super) fn append_jobs(jobs: &[MessageJob], mut found: Found) -> (Vec<Vec<AppendAnswer>>, Changes) {
+/// Appends jobs' batches in their order, and gives their answers and what is to be written. What
+/// was found is used up.
+pub(super) fn append_jobs(
+    jobs: &[MessageJob],
+    mut found: Found,
+) -> (Vec<Vec<AppendAnswer>>, Changes) {
     let mut changes = Changes::default();
     let append = |job: &MessageJob| {
         let now = found.now;
         let message = found.messages.get(&job.id).cloned();
-        let mut target = message.map(|message| Appending { id: job.id, message, found: &mut found, changes: &mut changes });
+        let mut target = message.map(|message| Appending {
+            id: job.id,
+            message,
+            found: &mut found,
+            changes: &mut changes,
+        });
         let answers = append_batch(target.as_mut(), job.epoch, job.batch.iter().cloned(), now);
         if let Some(Appending { message, .. }) = target {
             found.messages.insert(job.id, message);
@@ -110,7 +128,9 @@ impl AppendTarget for Appending<'_> {
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
         let there = self.found.taken.get(&(self.id, sequence_no));
-        there.is_some_and(|(event_type, payload)| event_type == event.event_type.as_str() && payload == event.payload.as_str())
+        there.is_some_and(|(event_type, payload)| {
+            event_type == event.event_type.as_str() && payload == event.payload.as_str()
+        })
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {

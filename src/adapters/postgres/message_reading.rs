@@ -1,7 +1,7 @@
 //! Reading messages' events.
 //!
-//! Invariants: a message without its row in `messages` is not there, whatever events there may be; a server that takes no
-//! writes answers no read.
+//! Invariants: a message without its row in `messages` is not there, whatever events there may be;
+//! a server that takes no writes answers no read.
 
 use sqlx::PgConnection;
 
@@ -17,10 +17,11 @@ use crate::{
 };
 
 /// How far a message has come.
-pub(super) const MESSAGE_BOUNDS: &str = "SELECT next_sequence_no FROM messages WHERE message_id = $1 AND require_writable()";
+pub(super) const MESSAGE_BOUNDS: &str =
+    "SELECT next_sequence_no FROM messages WHERE message_id = $1 AND require_writable()";
 
-/// Events behind number $2: at most $3 of them, and no more behind the first that brings what is stored of them over $4
-/// bytes, but for the second, which shows that there is more.
+/// Events behind number $2: at most $3 of them, and no more behind the first that brings what is
+/// stored of them over $4 bytes, but for the second, which shows that there is more.
 pub(super) const MESSAGE_READ: &str = "SELECT m.next_sequence_no, e.sequence_no, e.event_type, e.payload::text, e.ts_ms
     FROM messages m LEFT JOIN LATERAL (
         SELECT * FROM (
@@ -45,14 +46,23 @@ pub(super) fn number_of(position: Position) -> i32 {
     position.id().map_or(-1, |id| i32::try_from(id.major()).unwrap_or(BEYOND))
 }
 
-pub(super) async fn bounds(connection: &mut PgConnection, id: MessageId) -> Result<Bounds, Failure> {
-    let next: Option<i32> = sqlx::query_scalar(MESSAGE_BOUNDS).bind(id.0).fetch_optional(connection).await?;
+pub(super) async fn bounds(
+    connection: &mut PgConnection,
+    id: MessageId,
+) -> Result<Bounds, Failure> {
+    let next: Option<i32> =
+        sqlx::query_scalar(MESSAGE_BOUNDS).bind(id.0).fetch_optional(connection).await?;
     Ok(bounds_before(next.unwrap_or(0)))
 }
 
 type Row = (i32, Option<i32>, Option<String>, Option<String>, Option<i64>);
 
-pub(super) async fn page(connection: &mut PgConnection, id: MessageId, after: Position, limit: PageLimit) -> Result<StoredPage, Failure> {
+pub(super) async fn page(
+    connection: &mut PgConnection,
+    id: MessageId,
+    after: Position,
+    limit: PageLimit,
+) -> Result<StoredPage, Failure> {
     let rows: Vec<Row> = sqlx::query_as(MESSAGE_READ)
         .bind(id.0)
         .bind(number_of(after))

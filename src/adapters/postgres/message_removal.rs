@@ -1,6 +1,7 @@
 //! Messages that go.
 //!
-//! Invariant: a message goes whole, with its events and its keys, under its row's lock: no reader sees a part of it.
+//! Invariant: a message goes whole, with its events and its keys, under its row's lock: no reader
+//! sees a part of it.
 
 use std::time::Duration;
 
@@ -13,23 +14,30 @@ use crate::domain::topic::{MessageId, Topic};
 /// Most events that go in one transaction, but for one message that has more.
 const EVENTS_AT_ONCE: i64 = 10_000;
 
-/// Keeps other processes from it; `false` if another one is at it. A lock of the transaction is enough, since a call sweeps in
-/// one: who calls again rests in between as it likes.
-pub(super) const TAKE_TURN: &str = "SELECT pg_try_advisory_xact_lock(hashtext('rejoin messages'), hashtext(current_schema()))";
+/// Keeps other processes from it; `false` if another one is at it. A lock of the transaction is
+/// enough, since a call sweeps in one: who calls again rests in between as it likes.
+pub(super) const TAKE_TURN: &str =
+    "SELECT pg_try_advisory_xact_lock(hashtext('rejoin messages'), hashtext(current_schema()))";
 
 /// The messages whose producers have been silent for longer than $1, at most $2.
-pub(super) const SILENT_MESSAGES: &str = "SELECT message_id, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
+pub(super) const SILENT_MESSAGES: &str =
+    "SELECT message_id, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
     WHERE producer_seen_hour <= since.ms / 3600000 AND producer_seen_ms < since.ms
     ORDER BY producer_seen_hour LIMIT $2 FOR UPDATE OF messages SKIP LOCKED";
 
 /// Removes messages whose rows are locked, and tells of it.
-pub(super) const REMOVE_MESSAGES: &str = "WITH events AS (DELETE FROM message_events WHERE message_id = ANY ($1)),
+pub(super) const REMOVE_MESSAGES: &str =
+    "WITH events AS (DELETE FROM message_events WHERE message_id = ANY ($1)),
     keys AS (DELETE FROM message_keys WHERE message_id = ANY ($1)),
     gone AS (DELETE FROM messages WHERE message_id = ANY ($1))
     SELECT pg_notify($2, $3)";
 
 /// Deletes a message; `false` if it is not there.
-pub(super) async fn delete(connection: &mut PgConnection, id: MessageId, channel: &str) -> Result<bool, Failure> {
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    id: MessageId,
+    channel: &str,
+) -> Result<bool, Failure> {
     let mut transaction = connection.begin().await?;
     if message_rows::lock(&mut transaction, &[id]).await?.is_empty() {
         transaction.rollback().await?;
@@ -73,6 +81,11 @@ pub(super) async fn sweep(
 
 async fn remove(connection: &mut PgConnection, ids: &[Uuid], channel: &str) -> Result<(), Failure> {
     let topics: Vec<Topic> = ids.iter().map(|id| Topic::Message(MessageId(*id))).collect();
-    sqlx::query(REMOVE_MESSAGES).bind(ids).bind(channel).bind(Hint::removed(&topics).text()).execute(connection).await?;
+    sqlx::query(REMOVE_MESSAGES)
+        .bind(ids)
+        .bind(channel)
+        .bind(Hint::removed(&topics).text())
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -28,12 +28,14 @@ macro_rules! columns {
 }
 
 /// Messages, locked in one order.
-pub(super) const LOCK_MESSAGES: &str = columns!("WHERE message_id = ANY ($1) ORDER BY message_id FOR UPDATE");
+pub(super) const LOCK_MESSAGES: &str =
+    columns!("WHERE message_id = ANY ($1) ORDER BY message_id FOR UPDATE");
 /// One message.
 pub(super) const OBSERVE_MESSAGE: &str = columns!("WHERE message_id = $1 AND require_writable()");
 
 /// Makes a message, if it is not there.
-pub(super) const OPEN_MESSAGE: &str = "INSERT INTO messages (message_id, owner, epoch, next_sequence_no, stop_requested, created_ms,
+pub(super) const OPEN_MESSAGE: &str =
+    "INSERT INTO messages (message_id, owner, epoch, next_sequence_no, stop_requested, created_ms,
         producer_seen_ms, producer_seen_hour)
     SELECT $1, $2, 1, 0, false, now_at, now_at, now_at / 3600000 FROM now_ms() AS now_at
     ON CONFLICT (message_id) DO NOTHING RETURNING created_ms";
@@ -55,7 +57,8 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn of(row: &PgRow) -> Result<Self, Failure> {
         let at = |column| Ok::<_, sqlx::Error>(Timestamp::from_ms(from_i64(row.try_get(column)?)));
-        let owner = UserId::parse(row.try_get(1)?).map_err(|_| Failure::Unexpected("a message whose owner is no user"))?;
+        let owner = UserId::parse(row.try_get(1)?)
+            .map_err(|_| Failure::Unexpected("a message whose owner is no user"))?;
         let terminal = row.try_get::<Option<&str>, _>(5)?.and_then(Terminal::named);
         let ended_at = row.try_get::<Option<i64>, _>(6)?.map(|ms| Timestamp::from_ms(from_i64(ms)));
         let next: i32 = row.try_get(3)?;
@@ -78,14 +81,21 @@ pub(super) fn hour(at: Timestamp) -> i32 {
 }
 
 /// Locks messages; those that are not there are not among them.
-pub(super) async fn lock(connection: &mut PgConnection, ids: &[MessageId]) -> Result<Vec<Stored>, Failure> {
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    ids: &[MessageId],
+) -> Result<Vec<Stored>, Failure> {
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query(LOCK_MESSAGES).bind(ids).fetch_all(connection).await?;
     rows.iter().map(Stored::of).collect()
 }
 
 /// Writes what something else than an append may change.
-pub(super) async fn change(connection: &mut PgConnection, id: MessageId, message: &Message) -> Result<(), Failure> {
+pub(super) async fn change(
+    connection: &mut PgConnection,
+    id: MessageId,
+    message: &Message,
+) -> Result<(), Failure> {
     sqlx::query(CHANGE_MESSAGE)
         .bind(id.0)
         .bind(to_i64(message.epoch))

@@ -1,7 +1,7 @@
 //! Appends to messages, written together.
 //!
-//! Invariant: rows are locked in the order of their messages' ids, judged under their locks, and written in one
-//! transaction, whose notification goes out with its commit.
+//! Invariant: rows are locked in the order of their messages' ids, judged under their locks, and
+//! written in one transaction, whose notification goes out with its commit.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -37,7 +37,8 @@ pub(super) const FIND_MESSAGE_KEYS: &str = "SELECT k.message_id, k.key, k.sequen
     JOIN message_keys k ON k.message_id = q.message_id AND k.key = q.key AND k.seen_ms > now_ms() - $3";
 
 /// The events that have these numbers.
-pub(super) const FIND_MESSAGE_EVENTS: &str = "SELECT e.message_id, e.sequence_no, e.event_type, e.payload::text
+pub(super) const FIND_MESSAGE_EVENTS: &str =
+    "SELECT e.message_id, e.sequence_no, e.event_type, e.payload::text
     FROM unnest($1::uuid[], $2::integer[]) AS q(message_id, sequence_no)
     JOIN message_events e ON e.message_id = q.message_id AND e.sequence_no = q.sequence_no";
 
@@ -82,7 +83,8 @@ impl Write<MessageJob> for MessageWriter {
     async fn write(&self, jobs: &[MessageJob]) -> Result<Vec<Vec<AppendAnswer>>, BackendError> {
         let jobs: Arc<[MessageJob]> = jobs.into();
         let write = calling(|connection| {
-            let (jobs, channel, window_ms) = (Arc::clone(&jobs), self.channel.clone(), millis(self.idempotency_window));
+            let (jobs, channel, window_ms) =
+                (Arc::clone(&jobs), self.channel.clone(), millis(self.idempotency_window));
             async move { write(connection, &jobs, &channel, window_ms).await }.boxed()
         });
         self.pool.call("appending to messages", Repeat::Harmful, write).await
@@ -121,10 +123,16 @@ async fn find_keys(
     keys: Vec<(MessageId, IdempotencyKey)>,
     window_ms: i64,
 ) -> Result<HashMap<(MessageId, IdempotencyKey), u64>, Failure> {
-    let (ids, texts): (Vec<Uuid>, Vec<&str>) = keys.iter().map(|(id, key)| (id.0, key.as_str())).unzip();
-    let rows: Vec<(Uuid, String, i32)> =
-        sqlx::query_as(FIND_MESSAGE_KEYS).bind(ids).bind(texts).bind(window_ms).fetch_all(connection).await?;
-    let numbers: HashMap<(Uuid, String), i32> = rows.into_iter().map(|(id, key, number)| ((id, key), number)).collect();
+    let (ids, texts): (Vec<Uuid>, Vec<&str>) =
+        keys.iter().map(|(id, key)| (id.0, key.as_str())).unzip();
+    let rows: Vec<(Uuid, String, i32)> = sqlx::query_as(FIND_MESSAGE_KEYS)
+        .bind(ids)
+        .bind(texts)
+        .bind(window_ms)
+        .fetch_all(connection)
+        .await?;
+    let numbers: HashMap<(Uuid, String), i32> =
+        rows.into_iter().map(|(id, key, number)| ((id, key), number)).collect();
     let known = keys.into_iter().filter_map(|(id, key)| {
         let number = *numbers.get(&(id.0, key.as_str().to_owned()))?;
         Some(((id, key), u64::try_from(number).ok()?))
@@ -136,16 +144,23 @@ async fn find_events(
     connection: &mut PgConnection,
     numbers: &[(MessageId, u64)],
 ) -> Result<HashMap<(MessageId, u64), (String, String)>, Failure> {
-    let numbers = numbers.iter().filter_map(|(id, number)| Some((id.0, i32::try_from(*number).ok()?)));
+    let numbers =
+        numbers.iter().filter_map(|(id, number)| Some((id.0, i32::try_from(*number).ok()?)));
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) = numbers.unzip();
-    let rows: Vec<(Uuid, i32, String, String)> = sqlx::query_as(FIND_MESSAGE_EVENTS).bind(ids).bind(numbers).fetch_all(connection).await?;
-    let events = rows
-        .into_iter()
-        .filter_map(|(id, number, event_type, payload)| Some(((MessageId(id), u64::try_from(number).ok()?), (event_type, payload))));
+    let rows: Vec<(Uuid, i32, String, String)> =
+        sqlx::query_as(FIND_MESSAGE_EVENTS).bind(ids).bind(numbers).fetch_all(connection).await?;
+    let events = rows.into_iter().filter_map(|(id, number, event_type, payload)| {
+        Some(((MessageId(id), u64::try_from(number).ok()?), (event_type, payload)))
+    });
     Ok(events.collect())
 }
 
-async fn write_changes(connection: &mut PgConnection, changes: &Changes, now_ms: i64, channel: &str) -> Result<(), Failure> {
+async fn write_changes(
+    connection: &mut PgConnection,
+    changes: &Changes,
+    now_ms: i64,
+    channel: &str,
+) -> Result<(), Failure> {
     let number = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     let (events, messages) = (&changes.events, &changes.messages);
     let topics: Vec<Topic> = messages.keys().map(|id| Topic::Message(*id)).collect();
@@ -154,14 +169,39 @@ async fn write_changes(connection: &mut PgConnection, changes: &Changes, now_ms:
         .bind(events.iter().map(|new| number(new.sequence_no)).collect::<Vec<_>>())
         .bind(events.iter().map(|new| new.event.event_type.as_str().to_owned()).collect::<Vec<_>>())
         .bind(events.iter().map(|new| new.event.payload.as_str().to_owned()).collect::<Vec<_>>())
-        .bind(events.iter().map(|new| to_i64(new.event.ts.as_ms()).min(TS_MS_MAX)).collect::<Vec<_>>())
-        .bind(events.iter().map(|new| new.key.as_ref().map(|key| key.as_str().to_owned())).collect::<Vec<_>>())
+        .bind(
+            events
+                .iter()
+                .map(|new| to_i64(new.event.ts.as_ms()).min(TS_MS_MAX))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|new| new.key.as_ref().map(|key| key.as_str().to_owned()))
+                .collect::<Vec<_>>(),
+        )
         .bind(now_ms)
         .bind(messages.keys().map(|id| id.0).collect::<Vec<_>>())
         .bind(messages.values().map(|message| number(message.next_sequence_no)).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| message.end.map(|end| end.terminal.as_str())).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| message.end.map(|end| to_i64(end.at.as_ms()))).collect::<Vec<_>>())
-        .bind(messages.values().map(|message| to_i64(message.producer_seen_at.as_ms())).collect::<Vec<_>>())
+        .bind(
+            messages
+                .values()
+                .map(|message| message.end.map(|end| end.terminal.as_str()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            messages
+                .values()
+                .map(|message| message.end.map(|end| to_i64(end.at.as_ms())))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            messages
+                .values()
+                .map(|message| to_i64(message.producer_seen_at.as_ms()))
+                .collect::<Vec<_>>(),
+        )
         .bind(messages.values().map(|message| hour(message.producer_seen_at)).collect::<Vec<_>>())
         .bind(channel)
         .bind(Hint::grown(&topics).text())

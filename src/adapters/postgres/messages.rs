@@ -1,4 +1,5 @@
-//! Messages: who opens, lives, stops and goes. What is appended goes through [`super::message_writer`].
+//! Messages: who opens, lives, stops and goes. What is appended goes through
+//! [`super::message_writer`].
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -20,7 +21,9 @@ use crate::{
     adapters::backend_kit::group_commit::GroupCommit,
     domain::{
         cursor::Bounds,
-        message::{AppendRefusal, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
+        message::{
+            AppendRefusal, Message, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened,
+        },
         page::{Page, PageLimit},
         position::Position,
         timestamp::Timestamp,
@@ -54,7 +57,12 @@ impl PostgresMessages {
         tasks: &dyn Tasks,
     ) -> Self {
         let writer = Arc::new(writer);
-        let appends = GroupCommit::start(tasks, "postgres message appends", Arc::clone(&writer), call_timeout);
+        let appends = GroupCommit::start(
+            tasks,
+            "postgres message appends",
+            Arc::clone(&writer),
+            call_timeout,
+        );
         Self { log, writer, appends, sweeps }
     }
 
@@ -63,7 +71,8 @@ impl PostgresMessages {
         answer.map_err(|error| of_topic(error, &Topic::Message(id)))
     }
 
-    /// Changes a message under its lock; `None` if it is not there, and nothing is written where it refuses.
+    /// Changes a message under its lock; `None` if it is not there, and nothing is written where it
+    /// refuses.
     async fn change<R: Send + 'static>(
         &self,
         id: MessageId,
@@ -83,7 +92,8 @@ async fn change_locked<R>(
     change: impl Fn(&mut Message, Timestamp) -> Result<(), R>,
 ) -> Result<Option<Result<Observed, R>>, Failure> {
     let mut transaction = connection.begin().await?;
-    // A transaction that is only dropped is rolled back by the connection's next use, and holds its locks until then.
+    // A transaction that is only dropped is rolled back by the connection's next use, and holds its
+    // locks until then.
     let Some(mut stored) = message_rows::lock(&mut transaction, &[id]).await?.pop() else {
         transaction.rollback().await?;
         return Ok(None);
@@ -99,11 +109,17 @@ async fn change_locked<R>(
 
 #[async_trait]
 impl Messages for PostgresMessages {
-    async fn open(&self, id: MessageId, owner: &UserId, takeover: bool) -> Result<Result<Opened, OpenRefusal>, BackendError> {
+    async fn open(
+        &self,
+        id: MessageId,
+        owner: &UserId,
+        takeover: bool,
+    ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
         for _ in 0..OPENINGS_MAX {
             let who = owner.clone();
             let open_again = move |message: &mut Message, now| {
-                *message = Message::open(Some(message.clone()), &who, takeover, now)?.observed.message;
+                *message =
+                    Message::open(Some(message.clone()), &who, takeover, now)?.observed.message;
                 Ok(())
             };
             if let Some(reopened) = self.change(id, open_again).await? {
@@ -111,14 +127,32 @@ impl Messages for PostgresMessages {
             }
             let make = calling(|connection| {
                 let owner = owner.as_str().to_owned();
-                async move { Ok(sqlx::query_scalar(OPEN_MESSAGE).bind(id.0).bind(owner).fetch_optional(connection).await?) }.boxed()
+                async move {
+                    Ok(sqlx::query_scalar(OPEN_MESSAGE)
+                        .bind(id.0)
+                        .bind(owner)
+                        .fetch_optional(connection)
+                        .await?)
+                }
+                .boxed()
             });
-            let created_ms: Option<i64> = Self::of(id, self.log.reads.call("opening a message", Repeat::Harmless, make).await)?;
+            let created_ms: Option<i64> = Self::of(
+                id,
+                self.log.reads.call("opening a message", Repeat::Harmless, make).await,
+            )?;
             if let Some(created_ms) = created_ms {
-                return Ok(Message::open(None, owner, takeover, Timestamp::from_ms(from_i64(created_ms))));
+                return Ok(Message::open(
+                    None,
+                    owner,
+                    takeover,
+                    Timestamp::from_ms(from_i64(created_ms)),
+                ));
             }
         }
-        Err(BackendError::new(BackendErrorKind::Unavailable, "opening a message that others open and delete"))
+        Err(BackendError::new(
+            BackendErrorKind::Unavailable,
+            "opening a message that others open and delete",
+        ))
     }
 
     async fn append(
@@ -130,10 +164,17 @@ impl Messages for PostgresMessages {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        Self::of(id, self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await)
+        Self::of(
+            id,
+            self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await,
+        )
     }
 
-    async fn heartbeat(&self, id: MessageId, epoch: Option<u64>) -> Result<Result<Observed, AppendRefusal>, BackendError> {
+    async fn heartbeat(
+        &self,
+        id: MessageId,
+        epoch: Option<u64>,
+    ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let heard = self.change(id, move |message, now| message.heartbeat(epoch, now)).await?;
         Ok(heard.unwrap_or(Err(AppendRefusal::Unknown)))
     }
@@ -149,12 +190,14 @@ impl Messages for PostgresMessages {
     async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
         let ask = calling(|connection| {
             async move {
-                let row = sqlx::query(OBSERVE_MESSAGE).bind(id.0).fetch_optional(connection).await?;
+                let row =
+                    sqlx::query(OBSERVE_MESSAGE).bind(id.0).fetch_optional(connection).await?;
                 row.as_ref().map(Stored::of).transpose()
             }
             .boxed()
         });
-        let stored = Self::of(id, self.log.reads.call("asking for a message", Repeat::Harmless, ask).await)?;
+        let stored =
+            Self::of(id, self.log.reads.call("asking for a message", Repeat::Harmless, ask).await)?;
         Ok(stored.map(|stored| Observed::at(stored.now, stored.message)))
     }
 
@@ -166,7 +209,11 @@ impl Messages for PostgresMessages {
         Self::of(id, self.log.reads.call("deleting a message", Repeat::Harmless, remove).await)
     }
 
-    async fn sweep(&self, silent_for: Duration, messages_max: usize) -> Result<usize, BackendError> {
+    async fn sweep(
+        &self,
+        silent_for: Duration,
+        messages_max: usize,
+    ) -> Result<usize, BackendError> {
         let sweep = calling(|connection| {
             let channel = self.writer.channel.clone();
             async move { message_removal::sweep(connection, silent_for, messages_max, &channel).await }.boxed()
@@ -177,7 +224,12 @@ impl Messages for PostgresMessages {
 
 #[async_trait]
 impl TopicLog for PostgresMessages {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         self.log.read(topic, after, limit).await
     }
 

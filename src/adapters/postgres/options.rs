@@ -2,8 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
-/// Connections that have a task of their own: for appends to users' topics, for messages, to listen, to read what was
-/// listened to, and to sweep.
+/// Connections that have a task of their own: for appends to users' topics, for messages, to
+/// listen, to read what was listened to, and to sweep.
 const DEDICATED_CONNECTIONS: usize = 5;
 /// Connections for leases and budgets.
 const CONNECTIONS_FOR_LIMITS: usize = 2;
@@ -37,7 +37,8 @@ impl PostgresOptions {
     }
 }
 
-/// The name of a schema: 1 to 48 characters of a-z, 0-9 and `_`, not beginning with a digit or `pg_`.
+/// The name of a schema: 1 to 48 characters of a-z, 0-9 and `_`, not beginning with a digit or
+/// `pg_`.
 ///
 /// So it needs no quotes, and leaves room for a suffix in the names that are made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,9 @@ const SCHEMA_NAME_BYTES_MAX: usize = 48;
 
 /// The text is no name of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a schema's name has 1 to {SCHEMA_NAME_BYTES_MAX} characters of a-z, 0-9 and '_', and begins with neither a digit nor `pg_`")]
+#[error(
+    "a schema's name has 1 to {SCHEMA_NAME_BYTES_MAX} characters of a-z, 0-9 and '_', and begins with neither a digit nor `pg_`"
+)]
 pub struct InvalidSchemaName;
 
 impl SchemaName {
@@ -86,7 +89,9 @@ mod tests {
         for good in ["rejoin", "r", "_r2_d2", &"x".repeat(48)] {
             assert_eq!(good.parse::<SchemaName>().as_ref().map(SchemaName::as_str), Ok(good));
         }
-        for bad in ["", "Rejoin", "2x", "pg_catalog", "a-b", "a\"b", "a.b", "é", "a b", &"x".repeat(49)] {
+        for bad in
+            ["", "Rejoin", "2x", "pg_catalog", "a-b", "a\"b", "a.b", "é", "a b", &"x".repeat(49)]
+        {
             assert_eq!(bad.parse::<SchemaName>(), Err(InvalidSchemaName), "{bad:?}");
         }
     }

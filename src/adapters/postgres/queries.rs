@@ -1,6 +1,10 @@
-//! Every statement of this adapter, so that a test can have the server check all of them against the schema.
+//! Every statement of this adapter, so that a test can have the server check all of them against
+//! the schema.
 
-use super::{append, archive, feed, journal, limits, message_reading, message_removal, message_rows, message_writer, reading, sweeping};
+use super::{
+    append, archive, feed, journal, limits, message_reading, message_removal, message_rows,
+    message_writer, reading, sweeping,
+};
 
 /// Each statement, with its name.
 pub const ALL: [(&str, &str); 51] = [

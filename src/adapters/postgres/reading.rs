@@ -1,7 +1,8 @@
 //! Reading users' topics.
 //!
-//! Invariant: a page and its bounds come from one statement, and so from one moment of the server, at which it took
-//! writes: one that was replaced, and may lack what was acknowledged since, answers no read.
+//! Invariant: a page and its bounds come from one statement, and so from one moment of the server,
+//! at which it took writes: one that was replaced, and may lack what was acknowledged since,
+//! answers no read.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
@@ -20,8 +21,8 @@ use crate::{
     },
 };
 
-/// What both statements begin with: the head, and the oldest entry that is neither over the age limit nor of an earlier
-/// incarnation. $1 is the user, $2 the age limit.
+/// What both statements begin with: the head, and the oldest entry that is neither over the age
+/// limit nor of an earlier incarnation. $1 is the user, $2 the age limit.
 macro_rules! extent {
     ($columns:literal, $rest:literal) => {
         concat!(
@@ -41,8 +42,8 @@ macro_rules! extent {
 /// The extent of a topic.
 pub(super) const BOUNDS: &str = extent!("", "");
 
-/// The extent, and entries behind ($3, $4): at most $5 of them, and no more behind the first that brings what is stored of
-/// them over $6 bytes, but for the second, which shows that there is more.
+/// The extent, and entries behind ($3, $4): at most $5 of them, and no more behind the first that
+/// brings what is stored of them over $6 bytes, but for the second, which shows that there is more.
 pub(super) const READ: &str = extent!(
     ", e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text, e.payload::text",
     " LEFT JOIN LATERAL (
@@ -69,16 +70,25 @@ pub(super) struct Extent {
     pub(super) length: u64,
 }
 
-/// What was read, and whether there is more: the head of a topic that was ever written to is its last entry.
+/// What was read, and whether there is more: the head of a topic that was ever written to is its
+/// last entry.
 pub(super) fn page_of(entries: Vec<StoredEntry>, bounds: Bounds) -> StoredPage {
     let more = entries.last().is_some_and(|last| Position::After(last.id) < bounds.head);
     StoredPage { entries, more, bounds }
 }
 
 /// The extent of a user's topic.
-pub(super) async fn extent(connection: &mut PgConnection, user: &UserId, age_ms: i64) -> Result<Extent, Failure> {
+pub(super) async fn extent(
+    connection: &mut PgConnection,
+    user: &UserId,
+    age_ms: i64,
+) -> Result<Extent, Failure> {
     for _ in 0..2 {
-        let row = sqlx::query(BOUNDS).bind(user.as_str()).bind(age_ms).fetch_optional(&mut *connection).await?;
+        let row = sqlx::query(BOUNDS)
+            .bind(user.as_str())
+            .bind(age_ms)
+            .fetch_optional(&mut *connection)
+            .await?;
         if let Some(row) = row {
             return extent_of(&row);
         }
@@ -109,7 +119,10 @@ pub(super) async fn page(
             .fetch_all(&mut *connection)
             .await?;
         if let Some(first) = rows.first() {
-            let entries = rows.iter().filter_map(|row| entry_of(row).transpose()).collect::<Result<Vec<_>, _>>()?;
+            let entries = rows
+                .iter()
+                .filter_map(|row| entry_of(row).transpose())
+                .collect::<Result<Vec<_>, _>>()?;
             return Ok(page_of(entries, extent_of(first)?.bounds));
         }
         if let Some(Extent { bounds, .. }) = make_known(connection, user).await? {
@@ -119,12 +132,23 @@ pub(super) async fn page(
     Err(sqlx::Error::RowNotFound.into())
 }
 
-/// Gives a topic its head row. Where the server has no room for it, reading goes on all the same, with the extent that the
-/// row would have; that its head holds when the clock steps back as well is not promised then.
-async fn make_known(connection: &mut PgConnection, user: &UserId) -> Result<Option<Extent>, Failure> {
-    match sqlx::query(MAKE_KNOWN).bind(user.as_str()).execute(&mut *connection).await.map_err(Failure::from) {
+/// Gives a topic its head row. Where the server has no room for it, reading goes on all the same,
+/// with the extent that the row would have; that its head holds when the clock steps back as well
+/// is not promised then.
+async fn make_known(
+    connection: &mut PgConnection,
+    user: &UserId,
+) -> Result<Option<Extent>, Failure> {
+    match sqlx::query(MAKE_KNOWN)
+        .bind(user.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(Failure::from)
+    {
         Ok(_) => Ok(None),
-        Err(failure) if failure.is_for_want_of_room() => Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?)),
+        Err(failure) if failure.is_for_want_of_room() => {
+            Ok(Some(extent_of(&sqlx::query(BOUNDS_OF_UNKNOWN).fetch_one(connection).await?)?))
+        }
         Err(failure) => Err(failure),
     }
 }
@@ -141,10 +165,17 @@ fn extent_of(row: &PgRow) -> Result<Extent, Failure> {
         None => Bounds { origin, floor: Some(last), oldest: None, head, shares_positions: false },
         Some((ms, n)) => {
             let floor = timed(row.try_get(7)?, row.try_get(8)?).max(origin);
-            Bounds { origin, floor: Some(floor), oldest: Some(EventId::timed(from_i64(ms), from_i64(n))), head, shares_positions: false }
+            Bounds {
+                origin,
+                floor: Some(floor),
+                oldest: Some(EventId::timed(from_i64(ms), from_i64(n))),
+                head,
+                shares_positions: false,
+            }
         }
     };
-    let length = row.try_get::<Option<i64>, _>(9)?.map_or(0, |ordinal| from_i64(appended - ordinal + 1));
+    let length =
+        row.try_get::<Option<i64>, _>(9)?.map_or(0, |ordinal| from_i64(appended - ordinal + 1));
     Ok(Extent { bounds, length })
 }
 

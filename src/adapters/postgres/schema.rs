@@ -1,8 +1,9 @@
 //! The schema: what the server must be, and how its tables come to be there.
 //!
-//! Invariant: whatever number of processes starts at once, each migration runs once: all of it happens in one
-//! transaction, under an advisory lock of the schema's own, so a process that dies midway leaves nothing behind. Nothing is
-//! made, changed or read where another program's object has a name that is needed: see [`super::own_objects`].
+//! Invariant: whatever number of processes starts at once, each migration runs once: all of it
+//! happens in one transaction, under an advisory lock of the schema's own, so a process that dies
+//! midway leaves nothing behind. Nothing is made, changed or read where another program's object
+//! has a name that is needed: see [`super::own_objects`].
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -24,7 +25,9 @@ pub enum PrepareError {
     #[error("the database's encoding is {0}: it must be UTF8")]
     Encoding(String),
     /// The schema was made by a later version of this program.
-    #[error("the schema is at version {found}, this program knows {known}: run a later version of it")]
+    #[error(
+        "the schema is at version {found}, this program knows {known}: run a later version of it"
+    )]
     Newer {
         /// The schema's version.
         found: i32,
@@ -68,13 +71,16 @@ impl PrepareError {
     /// Whether it may pass by itself: the server went away meanwhile, or is starting.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Sql(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| ["08", "25", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class)))
-            }
+            Self::Sql(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                ["08", "25", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
+            }),
             Self::Sql(_) => true,
-            Self::Version(_) | Self::Encoding(_) | Self::Newer { .. } | Self::NoSessions | Self::Denied { .. } | Self::Foreign { .. } => {
-                false
-            }
+            Self::Version(_)
+            | Self::Encoding(_)
+            | Self::Newer { .. }
+            | Self::NoSessions
+            | Self::Denied { .. }
+            | Self::Foreign { .. } => false,
         }
     }
 
@@ -85,31 +91,47 @@ impl PrepareError {
         match error.code().as_deref() {
             Some("42501") => Self::Denied { schema, message },
             // It is there already, or is of another kind, or lacks a column.
-            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => Self::Foreign { schema, what: message },
+            Some("42P07" | "42710" | "42723" | "42P13" | "42P16" | "42809" | "42703" | "42P01") => {
+                Self::Foreign { schema, what: message }
+            }
             _ => self,
         }
     }
 }
 
-/// Makes the schema what this version needs, where it is not, and sees that the journal has its origin.
-pub(super) async fn prepare(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
+/// Makes the schema what this version needs, where it is not, and sees that the journal has its
+/// origin.
+pub(super) async fn prepare(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<(), PrepareError> {
     check_server(connection).await?;
     migrate(connection, schema).await.map_err(|error| error.explained(schema))
 }
 
 async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), PrepareError> {
     let mut transaction = connection.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rejoin'), hashtext($1))").bind(schema.as_str()).execute(&mut *transaction).await?;
-    // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.
-    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('rejoin'), hashtext($1))")
         .bind(schema.as_str())
-        .fetch_one(&mut *transaction)
+        .execute(&mut *transaction)
         .await?;
-    let contents = if exists { own_objects::look(&mut transaction, schema.as_str()).await? } else { Contents::Free };
+    // `IF NOT EXISTS` would ask for the right to make schemas where there is nothing to make.
+    let exists: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+            .bind(schema.as_str())
+            .fetch_one(&mut *transaction)
+            .await?;
+    let contents = if exists {
+        own_objects::look(&mut transaction, schema.as_str()).await?
+    } else {
+        Contents::Free
+    };
     let done = match contents {
         Contents::Free => 0,
         Contents::Ours(version) => version,
-        Contents::Foreign(what) => return Err(PrepareError::Foreign { schema: schema.as_str().to_owned(), what }),
+        Contents::Foreign(what) => {
+            return Err(PrepareError::Foreign { schema: schema.as_str().to_owned(), what });
+        }
     };
     let known = MIGRATIONS.len();
     let done = match usize::try_from(done) {
@@ -124,9 +146,14 @@ async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(
     }
     for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(done) {
         sqlx::raw_sql(migration).execute(&mut *transaction).await?;
-        sqlx::query("INSERT INTO migrations (version) VALUES ($1)").bind(version).execute(&mut *transaction).await?;
+        sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
+            .bind(version)
+            .execute(&mut *transaction)
+            .await?;
     }
-    sqlx::query("SELECT renew_origin() WHERE NOT EXISTS (SELECT FROM journal)").execute(&mut *transaction).await?;
+    sqlx::query("SELECT renew_origin() WHERE NOT EXISTS (SELECT FROM journal)")
+        .execute(&mut *transaction)
+        .await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -134,7 +161,8 @@ async fn migrate(connection: &mut PgConnection, schema: &SchemaName) -> Result<(
 async fn check_server(connection: &mut PgConnection) -> Result<(), PrepareError> {
     const ASK: &str = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
         pg_encoding_to_char(encoding)::text FROM pg_database WHERE datname = current_database()";
-    let (number, version, encoding): (i32, String, String) = sqlx::query_as(ASK).fetch_one(connection).await?;
+    let (number, version, encoding): (i32, String, String) =
+        sqlx::query_as(ASK).fetch_one(connection).await?;
     if number < SERVER_VERSION_MIN {
         return Err(PrepareError::Version(version));
     }

@@ -27,7 +27,12 @@ impl StoredEvent<'_> {
             ts: Timestamp::from_ms(from_i64(self.ts_ms)),
             category: self.category.and_then(|name| Category::parse(name).ok()),
             // What was written before a scope was always there, or by somebody else.
-            scope: self.scope.filter(|scope| *scope != "null").map(Json::parse).transpose()?.unwrap_or_else(Json::empty_object),
+            scope: self
+                .scope
+                .filter(|scope| *scope != "null")
+                .map(Json::parse)
+                .transpose()?
+                .unwrap_or_else(Json::empty_object),
             payload: Json::parse(self.payload)?,
         })
     }

@@ -1,7 +1,8 @@
 //! What the sweep removes, and whose turn it is.
 //!
-//! Invariants: a batch is small, and a statement by itself, so no lock is ever held while a process is waited for; what another
-//! transaction has locked is left for the next time, so the sweep never waits for a row and never makes a deadlock.
+//! Invariants: a batch is small, and a statement by itself, so no lock is ever held while a process
+//! is waited for; what another transaction has locked is left for the next time, so the sweep never
+//! waits for a row and never makes a deadlock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,8 @@ use crate::{
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Most rows that go in one transaction.
 const ROWS_AT_ONCE: i64 = 1_000;
-/// How long it is kept that a user's connections are to end, for processes that were cut off when that was announced.
+/// How long it is kept that a user's connections are to end, for processes that were cut off when
+/// that was announced.
 const CLOSINGS_KEPT: Duration = Duration::from_hours(1);
 /// After so long, a topic that nobody ever wrote to is forgotten.
 const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
@@ -33,15 +35,18 @@ const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
 /// What the turn is for.
 const TASK: &str = "sweep";
 
-/// Takes the turn of task $1 for holder $2, or keeps it, for $3 milliseconds; touches no row where it is another's. One
-/// that lasts for much longer than it may was taken before the clock stepped back.
-pub(super) const TAKE_TURN: &str = "INSERT INTO turns AS t (task, holder, ends_ms) VALUES ($1, $2, now_ms() + $3)
+/// Takes the turn of task $1 for holder $2, or keeps it, for $3 milliseconds; touches no row where
+/// it is another's. One that lasts for much longer than it may was taken before the clock stepped
+/// back.
+pub(super) const TAKE_TURN: &str =
+    "INSERT INTO turns AS t (task, holder, ends_ms) VALUES ($1, $2, now_ms() + $3)
     ON CONFLICT (task) DO UPDATE SET holder = excluded.holder, ends_ms = excluded.ends_ms
     WHERE t.holder = excluded.holder OR t.ends_ms <= now_ms() OR t.ends_ms > excluded.ends_ms + $3";
 /// Gives the turn back.
 pub(super) const END_TURN: &str = "DELETE FROM turns WHERE task = $1 AND holder = $2";
 
-/// A statement that removes at most $2 rows that are older than $1 milliseconds; tells how many, and the latest's time.
+/// A statement that removes at most $2 rows that are older than $1 milliseconds; tells how many,
+/// and the latest's time.
 macro_rules! remove_older {
     ($table:literal, $column:literal) => {
         remove_older!($table, $column, "", "")
@@ -70,7 +75,8 @@ macro_rules! remove_older {
     };
 }
 
-/// Entries over the age limit, from $3 on: what was removed before leaves traces in the index until it is vacuumed.
+/// Entries over the age limit, from $3 on: what was removed before leaves traces in the index until
+/// it is vacuumed.
 pub(super) const SWEEP_EVENTS: &str = remove_older!("user_events", "ms", " AND ms >= $3", "");
 /// Idempotency keys behind their window.
 pub(super) const SWEEP_KEYS: &str = remove_older!("idempotency_keys", "seen_ms");
@@ -79,7 +85,8 @@ pub(super) const SWEEP_MESSAGE_KEYS: &str = remove_older!("message_keys", "seen_
 /// Announcements that everybody has heard who may: users whose connections were to end.
 pub(super) const SWEEP_CLOSINGS: &str = remove_older!("announcements", "announced_ms");
 /// The same of events for everybody.
-pub(super) const SWEEP_BROADCASTS: &str = remove_older!("announcements", "announced_ms", " AND user_id IS NULL", "");
+pub(super) const SWEEP_BROADCASTS: &str =
+    remove_older!("announcements", "announced_ms", " AND user_id IS NULL", "");
 /// Leases that ended.
 pub(super) const SWEEP_LEASES: &str = remove_older!("leases", "expires_ms");
 /// Replay windows without a replay in them.
@@ -108,7 +115,12 @@ impl Sweep for PostgresSweep {
     async fn take_turn(&self, holder: Uuid, lasts: Duration) -> Result<bool, BackendError> {
         let take = calling(|connection| {
             async move {
-                let taken = sqlx::query(TAKE_TURN).bind(TASK).bind(holder).bind(millis(lasts)).execute(connection).await?;
+                let taken = sqlx::query(TAKE_TURN)
+                    .bind(TASK)
+                    .bind(holder)
+                    .bind(millis(lasts))
+                    .execute(connection)
+                    .await?;
                 Ok(taken.rows_affected() > 0)
             }
             .boxed()
@@ -118,7 +130,15 @@ impl Sweep for PostgresSweep {
 
     async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError> {
         let end = calling(|connection| {
-            async move { Ok(sqlx::query(END_TURN).bind(TASK).bind(holder).execute(connection).await.map(drop)?) }.boxed()
+            async move {
+                Ok(sqlx::query(END_TURN)
+                    .bind(TASK)
+                    .bind(holder)
+                    .execute(connection)
+                    .await
+                    .map(drop)?)
+            }
+            .boxed()
         });
         self.pool.call("ending a turn of the sweep", Repeat::Harmless, end).await
     }
@@ -140,15 +160,23 @@ impl Sweep for PostgresSweep {
             (SWEEP_CONTINUATIONS, Duration::ZERO),
             (SWEEP_TOPICS, NEVER_WRITTEN_KEPT),
         ] {
-            while turn.next_batch().await? && self.remove_batch(statement, kept, None).await?.is_some() {}
+            while turn.next_batch().await?
+                && self.remove_batch(statement, kept, None).await?.is_some()
+            {}
         }
         Ok(())
     }
 }
 
 impl PostgresSweep {
-    /// Removes a batch; gives the time of the latest row in it, or nothing if that was the last batch.
-    async fn remove_batch(&self, statement: &'static str, kept: Duration, from_ms: Option<i64>) -> Result<Option<i64>, BackendError> {
+    /// Removes a batch; gives the time of the latest row in it, or nothing if that was the last
+    /// batch.
+    async fn remove_batch(
+        &self,
+        statement: &'static str,
+        kept: Duration,
+        from_ms: Option<i64>,
+    ) -> Result<Option<i64>, BackendError> {
         let remove = calling(|connection| {
             async move {
                 let query = sqlx::query_as(statement).bind(millis(kept)).bind(ROWS_AT_ONCE);
@@ -157,7 +185,8 @@ impl PostgresSweep {
             }
             .boxed()
         });
-        let (removed, last_ms): (i64, Option<i64>) = self.pool.call("sweeping", Repeat::Harmless, remove).await?;
+        let (removed, last_ms): (i64, Option<i64>) =
+            self.pool.call("sweeping", Repeat::Harmless, remove).await?;
         Ok(last_ms.filter(|_| removed >= ROWS_AT_ONCE))
     }
 }

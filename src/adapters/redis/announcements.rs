@@ -1,4 +1,5 @@
-//! What every process is to hear, in a small stream of its own; its channel only says that there is something new.
+//! What every process is to hear, in a small stream of its own; its channel only says that there is
+//! something new.
 //!
 //! Invariant: what does not fit is refused to whoever announces it.
 
@@ -14,7 +15,10 @@ use super::{
 };
 use crate::{
     adapters::backend_kit::{
-        feed::{ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement, AnnouncementLog, AnnouncementPage},
+        feed::{
+            ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement,
+            AnnouncementLog, AnnouncementPage,
+        },
         stored_event,
     },
     domain::{
@@ -44,8 +48,16 @@ pub(super) struct RedisAnnouncements {
 impl RedisAnnouncements {
     /// Reads behind a position; only where they end if there is none.
     async fn answer(&self, after: &str) -> Result<Answer, BackendError> {
-        let arguments = [after, &millis(ANNOUNCEMENTS_KEPT).to_string(), &ANNOUNCEMENTS_AT_ONCE.to_string()];
-        self.reads.run("read announcements", &READ_ANNOUNCEMENTS, &[self.keys.announcements()], &arguments).await
+        let arguments =
+            [after, &millis(ANNOUNCEMENTS_KEPT).to_string(), &ANNOUNCEMENTS_AT_ONCE.to_string()];
+        self.reads
+            .run(
+                "read announcements",
+                &READ_ANNOUNCEMENTS,
+                &[self.keys.announcements()],
+                &arguments,
+            )
+            .await
     }
 
     fn announcement(&self, kind: &str, content: &str) -> Option<Announcement> {
@@ -53,7 +65,11 @@ impl RedisAnnouncements {
             return UserId::parse(content).ok().map(Announcement::CloseConnections);
         }
         let event = stored_event::decode(content.as_bytes(), Timestamp::default(), &self.registry);
-        let event = event.inspect_err(|reason| tracing::warn!(%reason, "a broadcast is no event, and is passed over")).ok()?;
+        let event = event
+            .inspect_err(
+                |reason| tracing::warn!(%reason, "a broadcast is no event, and is passed over"),
+            )
+            .ok()?;
         Some(Announcement::Broadcast(Arc::new(event)))
     }
 }
@@ -71,7 +87,13 @@ impl AnnouncementLog for RedisAnnouncements {
             Announcement::CloseConnections(user) => (CLOSE, user.as_str().to_owned()),
         };
         let name = self.keys.announcements();
-        let arguments = [&*name, &millis(ANNOUNCEMENTS_KEPT).to_string(), &ANNOUNCEMENTS_BYTES_MAX.to_string(), kind, &content];
+        let arguments = [
+            &*name,
+            &millis(ANNOUNCEMENTS_KEPT).to_string(),
+            &ANNOUNCEMENTS_BYTES_MAX.to_string(),
+            kind,
+            &content,
+        ];
         let id: Option<String> = self.appends.run(CONTEXT, &ANNOUNCE, &[&name], &arguments).await?;
         id.map(drop).ok_or_else(|| BackendError::new(BackendErrorKind::BroadcastsFull, CONTEXT))
     }
@@ -83,8 +105,11 @@ impl AnnouncementLog for RedisAnnouncements {
     async fn read(&self, after: Position, _: Duration) -> Result<AnnouncementPage, BackendError> {
         let after = after.id().unwrap_or(EventId::timed(0, 0)).to_string();
         let (end, some_are_gone, found) = self.answer(&after).await?;
-        let read = |[id, kind, content]: &[String; 3]| Ok((position(id)?, self.announcement(kind, content)));
-        let announcements = found.as_chunks().0.iter().map(read).collect::<Result<_, BackendError>>()?;
+        let read = |[id, kind, content]: &[String; 3]| {
+            Ok((position(id)?, self.announcement(kind, content)))
+        };
+        let announcements =
+            found.as_chunks().0.iter().map(read).collect::<Result<_, BackendError>>()?;
         Ok(AnnouncementPage { announcements, end: position(&end)?, some_are_gone })
     }
 }

@@ -1,7 +1,7 @@
 //! Redis as a whole.
 //!
-//! Users are listed by the keys of their streams; in a cluster by the index of streams, which has none that only other programs write
-//! to.
+//! Users are listed by the keys of their streams; in a cluster by the index of streams, which has
+//! none that only other programs write to.
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -33,19 +33,33 @@ type Scanned = (String, Vec<String>);
 impl Archive for RedisJournal {
     async fn users(&self, from: Option<&ListPlace>) -> Result<Listing<UserId>, BackendError> {
         if let Connection::Cluster(_) = *self.appends {
-            return self.members(&self.keys.all_users_by_newest_entry(), from, |user| UserId::parse(user).ok()).await;
+            return self
+                .members(&self.keys.all_users_by_newest_entry(), from, |user| {
+                    UserId::parse(user).ok()
+                })
+                .await;
         }
         let (begins, ends) = self.keys.stream_of_any_user();
         let mut scan = redis::cmd("SCAN");
-        scan.arg(from.map_or("0", |place| &place.0)).arg("MATCH").arg(format!("{}*{ends}", literally(&begins)));
+        scan.arg(from.map_or("0", |place| &place.0))
+            .arg("MATCH")
+            .arg(format!("{}*{ends}", literally(&begins)));
         scan.arg("COUNT").arg(NAMES_ABOUT).arg("TYPE").arg("stream");
         let (next, keys): Scanned = self.appends.send("list users' streams", &scan).await?;
-        let user = |key: &String| UserId::parse(key.strip_prefix(&begins)?.strip_suffix(ends)?).ok();
-        Ok(Listing { items: keys.iter().filter_map(user).collect(), next: (next != "0").then_some(ListPlace(next)), may_repeat: true })
+        let user =
+            |key: &String| UserId::parse(key.strip_prefix(&begins)?.strip_suffix(ends)?).ok();
+        Ok(Listing {
+            items: keys.iter().filter_map(user).collect(),
+            next: (next != "0").then_some(ListPlace(next)),
+            may_repeat: true,
+        })
     }
 
     async fn messages(&self, from: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError> {
-        self.members(&self.keys.all_messages_by_silence(), from, |id| id.parse().ok().map(MessageId)).await
+        self.members(&self.keys.all_messages_by_silence(), from, |id| {
+            id.parse().ok().map(MessageId)
+        })
+        .await
     }
 
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {
@@ -58,8 +72,8 @@ impl Archive for RedisJournal {
 }
 
 impl RedisJournal {
-    /// Members of indexes. Where there is one, a place is how far it was read; in a cluster, which has one for each slot, it is the
-    /// first that was not read, and each is read whole.
+    /// Members of indexes. Where there is one, a place is how far it was read; in a cluster, which
+    /// has one for each slot, it is the first that was not read, and each is read whole.
     async fn members<T>(
         &self,
         indexes: &[String],
@@ -70,15 +84,24 @@ impl RedisJournal {
         if let [index] = indexes {
             let (next, members) = self.scan_index(index, place).await?;
             let items = members.iter().filter_map(|member| read(member)).collect();
-            return Ok(Listing { items, next: (next != "0").then_some(ListPlace(next)), may_repeat: true });
+            return Ok(Listing {
+                items,
+                next: (next != "0").then_some(ListPlace(next)),
+                may_repeat: true,
+            });
         }
         let first: usize = place.parse().unwrap_or(0);
         let rest = indexes.get(first..).unwrap_or_default();
         let some = &rest[..rest.len().min(INDEXES_AT_ONCE)];
-        let members: Vec<Vec<String>> = try_join_all(some.iter().map(|index| self.whole_index(index))).await?;
+        let members: Vec<Vec<String>> =
+            try_join_all(some.iter().map(|index| self.whole_index(index))).await?;
         let items = members.iter().flatten().filter_map(|member| read(member)).collect();
         let next = first + some.len();
-        Ok(Listing { items, next: (next < indexes.len()).then(|| ListPlace(next.to_string())), may_repeat: true })
+        Ok(Listing {
+            items,
+            next: (next < indexes.len()).then(|| ListPlace(next.to_string())),
+            may_repeat: true,
+        })
     }
 
     async fn whole_index(&self, index: &str) -> Result<Vec<String>, BackendError> {
@@ -105,14 +128,28 @@ impl RedisJournal {
     async fn restore_part(&self, part: &Part) -> Result<Restored, BackendError> {
         let topic = Topic::User(part.user.clone());
         let end = part.end();
-        let mut arguments = vec![Keys::index_member(&topic), part.after.to_string(), end.to_string(), end.major().to_string()];
+        let mut arguments = vec![
+            Keys::index_member(&topic),
+            part.after.to_string(),
+            end.to_string(),
+            end.major().to_string(),
+        ];
         let mut prev = part.after;
         for entry in &part.entries {
-            arguments.extend([entry.id.to_string(), stored_event::encode(&topic, &entry.event), prev.to_string()]);
+            arguments.extend([
+                entry.id.to_string(),
+                stored_event::encode(&topic, &entry.event),
+                prev.to_string(),
+            ]);
             prev = entry.id;
         }
         let keys = [self.keys.stream(&topic), self.keys.users_by_newest_entry(&topic)];
-        match self.appends.run("restore a stream", &RESTORE, &keys, &arguments).await.map_err(about(&topic))? {
+        match self
+            .appends
+            .run("restore a stream", &RESTORE, &keys, &arguments)
+            .await
+            .map_err(about(&topic))?
+        {
             1 => Ok(Restored::Kept),
             0 => Ok(Restored::Another),
             _ => Err(malformed_reply()),

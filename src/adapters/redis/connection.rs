@@ -1,13 +1,15 @@
 //! The way to the server, whether it is one or a cluster.
 //!
-//! Invariants: no call takes longer than [`CALL_TIMEOUT`], whatever the server does; a connection that broke is made again
-//! by itself; calls that are made at the same time travel together, since they share one connection.
+//! Invariants: no call takes longer than [`CALL_TIMEOUT`], whatever the server does; a connection
+//! that broke is made again by itself; calls that are made at the same time travel together, since
+//! they share one connection.
 
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, ProtocolVersion, RedisResult, ServerErrorKind, TlsCertificates, Value,
-    aio::ConnectionLike, cluster::ClusterClient, cluster_async::ClusterConnection,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, ProtocolVersion, RedisResult,
+    ServerErrorKind, TlsCertificates, Value, aio::ConnectionLike, cluster::ClusterClient,
+    cluster_async::ClusterConnection,
 };
 use tokio::{
     sync::OnceCell,
@@ -23,7 +25,8 @@ use super::{
 };
 use crate::{adapters::backend_kit::BackendContext, ports::backend_error::BackendError};
 
-/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be answered within 5 seconds.
+/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be
+/// answered within 5 seconds.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that many share.
@@ -32,7 +35,8 @@ pub(super) enum Connection {
     Cluster(Box<Cluster>),
 }
 
-/// A connection to each node of a cluster. The driver follows the nodes: it asks a key's primary, whichever that is.
+/// A connection to each node of a cluster. The driver follows the nodes: it asks a key's primary,
+/// whichever that is.
 pub(super) struct Cluster {
     client: ClusterClient,
     connection: OnceCell<ClusterConnection>,
@@ -52,7 +56,12 @@ pub(super) struct Address {
 
 impl Connection {
     /// A connection of its own for a purpose.
-    pub(super) fn new(address: &Address, purpose: Purpose, outages: &Arc<Outages>, context: &BackendContext) -> RedisResult<Self> {
+    pub(super) fn new(
+        address: &Address,
+        purpose: Purpose,
+        outages: &Arc<Outages>,
+        context: &BackendContext,
+    ) -> RedisResult<Self> {
         let (certificates, outages) = (address.certificates.clone(), Arc::clone(outages));
         if address.cluster {
             let builder = ClusterClient::builder(address.nodes.clone())
@@ -64,16 +73,29 @@ impl Connection {
                 Some(certificates) => builder.certs(certificates),
                 None => builder,
             };
-            let cluster = Cluster { client: builder.build()?, connection: OnceCell::new(), purpose, outages };
+            let cluster =
+                Cluster { client: builder.build()?, connection: OnceCell::new(), purpose, outages };
             return Ok(Self::Cluster(Box::new(cluster)));
         }
-        let [node] = &address.nodes[..] else { return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into()) };
+        let [node] = &address.nodes[..] else {
+            return Err((ErrorKind::InvalidClientConfig, "one server's address is needed").into());
+        };
         let client: Client = client(node.clone(), certificates)?;
-        Ok(Self::One(OneServer::connect(client, purpose, outages, address.probe_key.clone(), context)))
+        Ok(Self::One(OneServer::connect(
+            client,
+            purpose,
+            outages,
+            address.probe_key.clone(),
+            context,
+        )))
     }
 
     /// Sends one command.
-    pub(super) async fn send<T: FromRedisValue>(&self, context: &'static str, command: &Cmd) -> Result<T, BackendError> {
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        context: &'static str,
+        command: &Cmd,
+    ) -> Result<T, BackendError> {
         let answer = self.answer(command, Instant::now() + CALL_TIMEOUT).await;
         read_answer(context, answer)
     }
@@ -99,7 +121,9 @@ impl Connection {
         };
         let deadline = Instant::now() + CALL_TIMEOUT;
         let answer = match self.answer(&call("EVALSHA", &script.sha1), deadline).await {
-            Err(NoAnswer::Failed(Failure::Error(error))) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            Err(NoAnswer::Failed(Failure::Error(error)))
+                if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
+            {
                 self.answer(&call("EVAL", script.code), deadline).await
             }
             answer => answer,
@@ -122,23 +146,30 @@ impl Cluster {
             self.outages.reached(self.purpose);
             Ok::<_, Failure>(connection)
         });
-        let connection = match timeout_at(deadline, connecting).await.unwrap_or(Err(Failure::Silent)) {
-            Ok(connection) => connection,
-            Err(failure) => {
-                self.outages.failed(self.purpose, &failure);
-                return Err(NoAnswer::Unsent(failure));
-            }
-        };
+        let connection =
+            match timeout_at(deadline, connecting).await.unwrap_or(Err(Failure::Silent)) {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    self.outages.failed(self.purpose, &failure);
+                    return Err(NoAnswer::Unsent(failure));
+                }
+            };
         match timeout_at(deadline, connection.clone().req_packed_command(command)).await {
-            Ok(answer) => answer.and_then(Value::extract_error).map_err(|error| NoAnswer::Failed(error.into())),
+            Ok(answer) => answer
+                .and_then(Value::extract_error)
+                .map_err(|error| NoAnswer::Failed(error.into())),
             Err(_) => Err(NoAnswer::Failed(Failure::Silent)),
         }
     }
 }
 
-fn read_answer<T: FromRedisValue>(context: &'static str, answer: Result<Value, NoAnswer>) -> Result<T, BackendError> {
+fn read_answer<T: FromRedisValue>(
+    context: &'static str,
+    answer: Result<Value, NoAnswer>,
+) -> Result<T, BackendError> {
     match answer {
-        Ok(value) => redis::from_redis_value(value).map_err(|error| Failure::Error(error.into()).of_call(context)),
+        Ok(value) => redis::from_redis_value(value)
+            .map_err(|error| Failure::Error(error.into()).of_call(context)),
         Err(NoAnswer::Unsent(failure)) => Err(failure.of_unsent_call(context)),
         Err(NoAnswer::Failed(failure)) => Err(failure.of_call(context)),
     }

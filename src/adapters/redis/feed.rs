@@ -1,7 +1,7 @@
 //! How a process listens: on one connection, to a channel for each topic and one for announcements.
 //!
-//! Invariants: messages go from the socket straight into the bounded queue of signals; nobody goes on listening to a server that
-//! has become a replica.
+//! Invariants: messages go from the socket straight into the bounded queue of signals; nobody goes
+//! on listening to a server that has become a replica.
 
 use std::sync::Arc;
 
@@ -87,7 +87,8 @@ impl FeedSource for RedisSource {
 
     async fn connect(&mut self, reports: &FeedReports) -> Result<Listening, Ended> {
         let lost = Arc::new(Notify::new());
-        let (pushes, reports, is_lost) = (Arc::clone(&self.pushes), reports.clone(), Arc::clone(&lost));
+        let (pushes, reports, is_lost) =
+            (Arc::clone(&self.pushes), reports.clone(), Arc::clone(&lost));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CALL_TIMEOUT))
@@ -100,25 +101,37 @@ impl FeedSource for RedisSource {
                 Ok::<(), ()>(())
             });
         let doubts = self.outages.doubts();
-        let connecting = self.nodes[self.node].get_multiplexed_async_connection_with_config(&config);
+        let connecting =
+            self.nodes[self.node].get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(Failure::from)?;
         ask_whether_usable(&mut connection, self.expected, &self.pushes.keys.probe()).await?;
         connection.subscribe(&self.pushes.announcements).await.map_err(Failure::from)?;
         Ok(Listening { connection, lost, doubts })
     }
 
-    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn listen_to(
+        &mut self,
+        listening: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         Ok(listening.connection.subscribe(&self.channels(topics)).await.map_err(Failure::from)?)
     }
 
-    async fn stop_listening_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn stop_listening_to(
+        &mut self,
+        listening: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         for topic in topics {
             self.pushes.hints.forget(topic);
         }
         Ok(listening.connection.unsubscribe(&self.channels(topics)).await.map_err(Failure::from)?)
     }
 
-    async fn hear(&mut self, Listening { lost, doubts, .. }: &mut Listening) -> Result<Doubt, Ended> {
+    async fn hear(
+        &mut self,
+        Listening { lost, doubts, .. }: &mut Listening,
+    ) -> Result<Doubt, Ended> {
         tokio::select! {
             () = lost.notified() => Err(Ended::Closed),
             // Its sender lasts as long as this.
@@ -126,12 +139,18 @@ impl FeedSource for RedisSource {
         }
     }
 
-    async fn take(&mut self, listening: &mut Listening, _: Doubt, _: &FeedReports) -> Result<(), Ended> {
+    async fn take(
+        &mut self,
+        listening: &mut Listening,
+        _: Doubt,
+        _: &FeedReports,
+    ) -> Result<(), Ended> {
         tokio::time::timeout(CALL_TIMEOUT, self.ask(listening)).await?
     }
 
     async fn ask(&mut self, listening: &mut Listening) -> Result<(), Ended> {
-        ask_whether_alive(&mut listening.connection, self.expected, &self.pushes.keys.probe()).await?;
+        ask_whether_alive(&mut listening.connection, self.expected, &self.pushes.keys.probe())
+            .await?;
         self.outages.reached(Purpose::Feed);
         Ok(())
     }
@@ -144,7 +163,9 @@ impl FeedSource for RedisSource {
         self.node = (self.node + 1) % self.nodes.len();
         match ended {
             Ended::Closed => {}
-            Ended::Failed(failure) if failure.is_wrong_server() && self.expected == Expected::Primary => {
+            Ended::Failed(failure)
+                if failure.is_wrong_server() && self.expected == Expected::Primary =>
+            {
                 self.outages.met_wrong_server(&failure);
             }
             Ended::Failed(failure) => self.outages.failed(Purpose::Feed, &failure),

@@ -1,4 +1,5 @@
-//! What other programs' notifications name, so that it is noticed when it is not in the stream that is read here.
+//! What other programs' notifications name, so that it is noticed when it is not in the stream that
+//! is read here.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,8 @@ use std::{
 use crate::adapters::backend_kit::OnTrouble;
 use crate::domain::{cursor::Bounds, position::EventId, topic::Topic};
 
-/// The newest entry of each watched topic that was only hinted at, until a read has shown whether it is there.
+/// The newest entry of each watched topic that was only hinted at, until a read has shown whether
+/// it is there.
 pub(super) struct Hints {
     newest: Mutex<HashMap<Topic, EventId>>,
     on_stray: OnTrouble,
@@ -62,7 +64,8 @@ impl Hints {
         }
         newest.remove(topic);
         drop(newest);
-        // The head of a topic that never had an entry is the time of the read; of one that was emptied it is the last entry's place.
+        // The head of a topic that never had an entry is the time of the read; of one that was
+        // emptied it is the last entry's place.
         let had_entries = bounds.oldest.is_some() || bounds.floor == Some(bounds.head);
         if bounds.head.is_before(expected) || !had_entries {
             (self.on_stray)(&StrayHint { topic, id: expected });

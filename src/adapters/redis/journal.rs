@@ -1,7 +1,8 @@
 //! User events in streams, and the part that messages share with them: reading.
 //!
-//! Invariants: what decides over an append or a read happens in one script; reads have a connection of their own and are
-//! bounded in number, so that a burst of clients that come back does not hold up who publishes.
+//! Invariants: what decides over an append or a read happens in one script; reads have a connection
+//! of their own and are bounded in number, so that a burst of clients that come back does not hold
+//! up who publishes.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -45,7 +46,8 @@ use crate::{
 const READS_AT_ONCE: usize = 64;
 /// For how long the driver may send a command once more: longer than a call may take.
 const ATTEMPT_KNOWN: Duration = Duration::from_secs(10);
-/// What an envelope has beside what [`crate::domain::event::Event::cost_bytes`] counts, in bytes, at most.
+/// What an envelope has beside what [`crate::domain::event::Event::cost_bytes`] counts, in bytes,
+/// at most.
 const ENVELOPE_BYTES_MAX: usize = 512 + 4 * USER_ID_BYTES_MAX;
 
 /// User events and messages in Redis.
@@ -72,19 +74,37 @@ impl RedisJournal {
         context: BackendContext,
         checks: Task,
     ) -> Self {
-        Self { appends, reads, read_permits: CallPermits::new(READS_AT_ONCE, CALL_TIMEOUT), keys, hints, context, _checks: checks }
+        Self {
+            appends,
+            reads,
+            read_permits: CallPermits::new(READS_AT_ONCE, CALL_TIMEOUT),
+            keys,
+            hints,
+            context,
+            _checks: checks,
+        }
     }
 
     fn stream_life_ms(&self) -> u64 {
         stream_life(self.context.retention).map_or(0, millis)
     }
 
-    async fn append_group(&self, group: &[(usize, Append)]) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append_group(
+        &self,
+        group: &[(usize, Append)],
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let Some((_, first)) = group.first() else { return Ok(Vec::new()) };
         let topic = Topic::User(first.user.clone());
-        let mut keys = vec![self.keys.origin(&topic), self.keys.clock(&topic), self.keys.users_by_newest_entry(&topic)];
-        let mut arguments =
-            vec![self.context.retention.stream_maxlen.to_string(), self.stream_life_ms().to_string(), self.keys.database_mark()];
+        let mut keys = vec![
+            self.keys.origin(&topic),
+            self.keys.clock(&topic),
+            self.keys.users_by_newest_entry(&topic),
+        ];
+        let mut arguments = vec![
+            self.context.retention.stream_maxlen.to_string(),
+            self.stream_life_ms().to_string(),
+            self.keys.database_mark(),
+        ];
         for (_, Append { user, event, idempotency_key }) in group {
             let topic = &Topic::User(user.clone());
             let (key, known) = match idempotency_key {
@@ -99,22 +119,28 @@ impl RedisJournal {
             arguments.push(stored_event::encode(topic, event));
             arguments.push(key.map_or(0, |_| millis(known)).to_string());
         }
-        let ids: Vec<String> = self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
+        let ids: Vec<String> =
+            self.appends.run("append to the stream", &APPEND, &keys, &arguments).await?;
         if ids.len() != group.len() {
             return Err(malformed_reply());
         }
         Ok(group.iter().zip(&ids).map(|((_, append), answer)| answer_for(append, answer)).collect())
     }
 
-    /// The driver sends a command to a cluster once more when a connection breaks under it; the key of an attempt keeps that
-    /// from appending twice.
+    /// The driver sends a command to a cluster once more when a connection breaks under it; the key
+    /// of an attempt keeps that from appending twice.
     fn key_of_attempt(&self) -> Option<IdempotencyKey> {
         let attempt = || IdempotencyKey::parse(&self.context.entropy.uuid().to_string()).ok();
         matches!(*self.appends, Connection::Cluster(_)).then(attempt).flatten()
     }
 
     /// What stands behind a position; without a limit only the bounds.
-    async fn read_stream(&self, topic: &Topic, after: Position, limit: Option<PageLimit>) -> Result<StoredPage, BackendError> {
+    async fn read_stream(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: Option<PageLimit>,
+    ) -> Result<StoredPage, BackendError> {
         let age_ms = match topic {
             Topic::User(_) => self.context.retention.replay_max_age.map_or(0, millis),
             Topic::Message(_) => 0,
@@ -123,20 +149,38 @@ impl RedisJournal {
         let limit_entries = limit.map_or(0, |limit| limit.entries_max.max(1));
         let bytes_max = limit.map_or(0, |limit| limit.bytes_max);
         let numbers =
-            [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64].map(|number| number.to_string());
-        let arguments: Vec<String> = std::iter::once(after).chain(numbers).chain([Keys::index_member(topic)]).collect();
-        let keys = [self.keys.stream(topic), self.keys.origin(topic), self.keys.clock(topic), self.keys.users_by_newest_entry(topic)];
+            [after_ms, age_ms, limit_entries as u64, bytes_max as u64, ENVELOPE_BYTES_MAX as u64]
+                .map(|number| number.to_string());
+        let arguments: Vec<String> =
+            std::iter::once(after).chain(numbers).chain([Keys::index_member(topic)]).collect();
+        let keys = [
+            self.keys.stream(topic),
+            self.keys.origin(topic),
+            self.keys.clock(topic),
+            self.keys.users_by_newest_entry(topic),
+        ];
         let late = || BackendError::new(BackendErrorKind::Timeout, "read the stream in time");
-        let read = || async { self.reads.run("read the stream", &READ, &keys, &arguments).await.map_err(Failed::ForGood) };
+        let read = || async {
+            self.reads
+                .run("read the stream", &READ, &keys, &arguments)
+                .await
+                .map_err(Failed::ForGood)
+        };
         let extent: Extent = self.read_permits.call(late, read).await.map_err(about(topic))?;
         let bounds = self.bounds_of(topic, &extent).ok_or_else(malformed_reply)?;
         let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
-        Ok(StoredPage { entries: stored(topic, raw, &self.context.registry).collect(), more, bounds })
+        Ok(StoredPage {
+            entries: stored(topic, raw, &self.context.registry).collect(),
+            more,
+            bounds,
+        })
     }
 
     fn bounds_of(&self, topic: &Topic, extent: &Extent) -> Option<Bounds> {
         let (now_ms, origin_ms, last, oldest, before, untrimmed, ..) = extent;
-        let position = |id: &Option<String>| id.as_ref().map(|id| id_of(topic, id)).map_or(Some(None), |id| id.map(Some));
+        let position = |id: &Option<String>| {
+            id.as_ref().map(|id| id_of(topic, id)).map_or(Some(None), |id| id.map(Some))
+        };
         let (last, oldest) = (position(last)?, position(oldest)?);
         if let Topic::Message(_) = topic {
             return Some(Bounds::of_message(last.map_or(0, |last| last.major() + 1)));
@@ -149,13 +193,24 @@ impl RedisJournal {
         };
         let Some(last) = last else {
             let head = origin.max(at_ms(now_ms.saturating_sub(1)));
-            return Some(Bounds { origin, floor: Some(quiet_since), oldest: None, head, shares_positions: false });
+            return Some(Bounds {
+                origin,
+                floor: Some(quiet_since),
+                oldest: None,
+                head,
+                shares_positions: false,
+            });
         };
         let head = Position::After(last);
-        let floor = match (oldest, before.as_ref().and_then(|before| before.parse().ok()).map(Position::After)) {
+        let floor = match (
+            oldest,
+            before.as_ref().and_then(|before| before.parse().ok()).map(Position::After),
+        ) {
             (None, _) => Some(head),
             (Some(_), Some(before)) => Some(before),
-            (Some(oldest), None) if *untrimmed == 1 => Some(quiet_since.min(Position::before(oldest))),
+            (Some(oldest), None) if *untrimmed == 1 => {
+                Some(quiet_since.min(Position::before(oldest)))
+            }
             (Some(_), None) => None,
         };
         // A stream that is older than our origin was not wiped.
@@ -173,7 +228,9 @@ impl redis::FromRedisValue for FlatEntries {
         let text = |value: Option<Vec<u8>>| value.and_then(|value| String::from_utf8(value).ok());
         let mut values = values.into_iter();
         let mut entries = Vec::with_capacity(values.len() / 3);
-        while let (Some(id), Some(envelope), Some(prev)) = (values.next(), values.next(), values.next()) {
+        while let (Some(id), Some(envelope), Some(prev)) =
+            (values.next(), values.next(), values.next())
+        {
             entries.push((text(id).unwrap_or_default(), envelope, text(prev)));
         }
         Ok(Self(entries))
@@ -184,11 +241,17 @@ impl redis::FromRedisValue for FlatEntries {
 fn answer_for(append: &Append, answer: &str) -> Result<Appended, BackendError> {
     const CONTEXT: &str = "append to the stream";
     if let Some(error) = answer.strip_prefix('!') {
-        return Err(BackendError::damaged(CONTEXT, Topic::User(append.user.clone()), format!("{} ({error})", Cause::Damaged.advice())));
+        return Err(BackendError::damaged(
+            CONTEXT,
+            Topic::User(append.user.clone()),
+            format!("{} ({error})", Cause::Damaged.advice()),
+        ));
     }
     let first = answer.strip_prefix('=');
     match first.unwrap_or(answer).parse() {
-        Ok(id) => Ok(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() }),
+        Ok(id) => {
+            Ok(Appended { id, duplicate: first.is_some() && append.idempotency_key.is_some() })
+        }
         Err(_) => Err(BackendError::damaged(
             CONTEXT,
             Topic::User(append.user.clone()),
@@ -220,9 +283,17 @@ pub(super) fn malformed_reply() -> BackendError {
 
 #[async_trait]
 impl TopicLog for RedisJournal {
-    async fn read(&self, topic: &Topic, after: Position, limit: PageLimit) -> Result<Page, BackendError> {
+    async fn read(
+        &self,
+        topic: &Topic,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BackendError> {
         let expected = self.hints.expected(topic);
-        let page = read_page(topic, after, limit, &self.context.on_malformed, |from| self.read_stream(topic, from, Some(limit))).await?;
+        let page = read_page(topic, after, limit, &self.context.on_malformed, |from| {
+            self.read_stream(topic, from, Some(limit))
+        })
+        .await?;
         if let Some(expected) = expected {
             self.hints.was_read(topic, expected, &page.bounds);
         }
@@ -234,19 +305,29 @@ impl TopicLog for RedisJournal {
     }
 
     async fn probe(&self) -> Result<(), BackendError> {
-        self.appends.send("ask whether events can be written", &write_nothing(&self.keys.probe())).await.map(|_: redis::Value| ())
+        self.appends
+            .send("ask whether events can be written", &write_nothing(&self.keys.probe()))
+            .await
+            .map(|_: redis::Value| ())
     }
 }
 
 #[async_trait]
 impl Journal for RedisJournal {
-    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
+    async fn append(
+        &self,
+        batch: Vec<Append>,
+    ) -> Result<Vec<Result<Appended, BackendError>>, BackendError> {
         let mut groups: HashMap<_, Vec<(usize, Append)>> = HashMap::new();
         let count = batch.len();
         for (place, append) in batch.into_iter().enumerate() {
-            groups.entry(self.keys.group(&Topic::User(append.user.clone()))).or_default().push((place, append));
+            groups
+                .entry(self.keys.group(&Topic::User(append.user.clone())))
+                .or_default()
+                .push((place, append));
         }
-        let mut appended: Vec<Option<Result<Appended, BackendError>>> = (0..count).map(|_| None).collect();
+        let mut appended: Vec<Option<Result<Appended, BackendError>>> =
+            (0..count).map(|_| None).collect();
         let calls = groups.values().map(|group| self.append_group(group));
         for (group, answer) in groups.values().zip(futures_util::future::join_all(calls).await) {
             for ((place, _), answer) in group.iter().zip(answer?) {
@@ -259,7 +340,10 @@ impl Journal for RedisJournal {
     async fn length(&self, user: &UserId) -> Result<u64, BackendError> {
         let topic = &Topic::User(user.clone());
         let age_ms = self.context.retention.replay_max_age.map_or(0, millis).to_string();
-        self.reads.run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms]).await.map_err(about(topic))
+        self.reads
+            .run("count the stream", &LENGTH, &[self.keys.stream(topic)], &[age_ms])
+            .await
+            .map_err(about(topic))
     }
 
     async fn purge(&self, user: &UserId) -> Result<(), BackendError> {

@@ -1,11 +1,13 @@
 //! The names of all keys and channels, and nowhere else.
 //!
-//! Invariants: no user id and no idempotency key can be written so that it reaches another's key: what is free text stands
-//! alone between a fixed beginning and a fixed end, or behind a text in braces that can hold none; in a cluster the keys
-//! of one topic have the topic's id in braces, and so belong to one slot.
+//! Invariants: no user id and no idempotency key can be written so that it reaches another's key:
+//! what is free text stands alone between a fixed beginning and a fixed end, or behind a text in
+//! braces that can hold none; in a cluster the keys of one topic have the topic's id in braces, and
+//! so belong to one slot.
 //!
-//! Users' streams and the channels have the names that other programs know them by: `user:<id>:stream`, `user:<id>` and
-//! `channel:<message id>`; in a cluster the streams' ids stand in braces.
+//! Users' streams and the channels have the names that other programs know them by:
+//! `user:<id>:stream`, `user:<id>` and `channel:<message id>`; in a cluster the streams' ids stand
+//! in braces.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -48,7 +50,8 @@ impl Keys {
         Self { prefix, cluster, database }
     }
 
-    /// The number of the database that the keys are in. Channels belong to none, so that what is told there says it.
+    /// The number of the database that the keys are in. Channels belong to none, so that what is
+    /// told there says it.
     pub(super) const fn database(&self) -> i64 {
         self.database
     }
@@ -71,7 +74,9 @@ impl Keys {
     pub(super) fn stream(&self, topic: &Topic) -> String {
         let prefix = &self.prefix;
         match topic {
-            Topic::User(user) if self.cluster => format!("{prefix}user:{{{}}}:stream", braceless(user.as_str())),
+            Topic::User(user) if self.cluster => {
+                format!("{prefix}user:{{{}}}:stream", braceless(user.as_str()))
+            }
             Topic::User(user) => format!("{prefix}user:{user}:stream"),
             Topic::Message(MessageId(id)) if self.cluster => format!("{prefix}message:{{{id}}}"),
             Topic::Message(MessageId(id)) => format!("{prefix}message:{id}"),
@@ -123,7 +128,9 @@ impl Keys {
     /// What an idempotency key of a topic got.
     pub(super) fn idempotency(&self, topic: &Topic, key: &IdempotencyKey) -> String {
         match topic {
-            Topic::User(user) => format!("{}idempotency:{{{}}}:{key}", self.prefix, braceless(user.as_str())),
+            Topic::User(user) => {
+                format!("{}idempotency:{{{}}}:{key}", self.prefix, braceless(user.as_str()))
+            }
             Topic::Message(id) => format!("{}message-idempotency:{{{id}}}:{key}", self.prefix),
         }
     }
@@ -182,7 +189,8 @@ impl Keys {
     }
 
     fn in_all_groups(&self, name: &str) -> Vec<String> {
-        let groups: Vec<_> = if self.cluster { SLOT_TAGS.keys().copied().map(Some).collect() } else { vec![None] };
+        let groups: Vec<_> =
+            if self.cluster { SLOT_TAGS.keys().copied().map(Some).collect() } else { vec![None] };
         groups.into_iter().map(|slot| self.shared(name, Group(slot))).collect()
     }
 
@@ -249,7 +257,11 @@ mod tests {
 
     #[test]
     fn there_is_a_tag_for_every_slot() {
-        assert!(SLOT_TAGS.iter().all(|(slot, tag)| Slot::for_key(format!("rejoin:origin:{{{tag}}}")) == *slot));
+        assert!(
+            SLOT_TAGS
+                .iter()
+                .all(|(slot, tag)| Slot::for_key(format!("rejoin:origin:{{{tag}}}")) == *slot)
+        );
         let keys = Keys::new(String::new(), true, 0);
         assert_eq!(keys.all_messages_by_silence().into_iter().collect::<HashSet<_>>().len(), SLOTS);
     }

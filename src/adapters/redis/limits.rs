@@ -1,6 +1,8 @@
-//! Connection slots and replay budgets: a sorted set of leases by when they end, and a list of the times of replays.
+//! Connection slots and replay budgets: a sorted set of leases by when they end, and a list of the
+//! times of replays.
 //!
-//! Invariant: the server's clock alone decides when something ends, so that the clocks of processes don't matter.
+//! Invariant: the server's clock alone decides when something ends, so that the clocks of processes
+//! don't matter.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,7 +12,10 @@ use super::{
     connection::Connection,
     failure::about,
     keys::Keys,
-    scripts::{ACQUIRE_LEASE, ALLOW_CONTINUATION, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES, REPLAY_BUDGET, Script},
+    scripts::{
+        ACQUIRE_LEASE, ALLOW_CONTINUATION, COUNT_LEASES, RELEASE_LEASES, RENEW_LEASES,
+        REPLAY_BUDGET, Script,
+    },
 };
 use crate::{
     domain::{
@@ -47,19 +52,37 @@ impl RedisLimits {
     ) -> Result<(), BackendError> {
         let mut groups: HashMap<_, (Vec<String>, Vec<String>)> = HashMap::new();
         for (user, lease) in leases {
-            let (keys, arguments) = groups.entry(self.keys.leases_group(user)).or_insert_with(|| (Vec::new(), first_arguments.to_vec()));
+            let (keys, arguments) = groups
+                .entry(self.keys.leases_group(user))
+                .or_insert_with(|| (Vec::new(), first_arguments.to_vec()));
             keys.push(self.keys.leases(user));
             arguments.push(lease.0.to_string());
         }
-        let calls = groups.values().map(|(keys, arguments)| self.connection.run(context, script, keys, arguments));
+        let calls = groups
+            .values()
+            .map(|(keys, arguments)| self.connection.run(context, script, keys, arguments));
         futures_util::future::try_join_all(calls).await.map(|_: Vec<()>| ())
     }
 
-    async fn budget(&self, user: &UserId, cursor: Option<Position>, limit: u32, window: Duration) -> Result<(bool, u64), BackendError> {
+    async fn budget(
+        &self,
+        user: &UserId,
+        cursor: Option<Position>,
+        limit: u32,
+        window: Duration,
+    ) -> Result<(bool, u64), BackendError> {
         let takes = u8::from(cursor.is_some()).to_string();
-        let arguments = [limit.to_string(), millis(window).to_string(), takes, cursor.map(text_of).unwrap_or_default()];
+        let arguments = [
+            limit.to_string(),
+            millis(window).to_string(),
+            takes,
+            cursor.map(text_of).unwrap_or_default(),
+        ];
         let keys = [self.keys.replay_budget(user), self.keys.continuations(user)];
-        self.connection.run("ask for a replay", &REPLAY_BUDGET, &keys, &arguments).await.map_err(about_user(user))
+        self.connection
+            .run("ask for a replay", &REPLAY_BUDGET, &keys, &arguments)
+            .await
+            .map_err(about_user(user))
     }
 }
 
@@ -75,9 +98,18 @@ fn about_user(user: &UserId) -> impl Fn(BackendError) -> BackendError {
 
 #[async_trait]
 impl ConnectionLeases for RedisLimits {
-    async fn acquire(&self, user: &UserId, lease: LeaseId, cap: u32, ttl: Duration) -> Result<bool, BackendError> {
+    async fn acquire(
+        &self,
+        user: &UserId,
+        lease: LeaseId,
+        cap: u32,
+        ttl: Duration,
+    ) -> Result<bool, BackendError> {
         let arguments = [lease.0.to_string(), cap.to_string(), millis(ttl).to_string()];
-        self.connection.run("acquire a lease", &ACQUIRE_LEASE, &[self.keys.leases(user)], &arguments).await.map_err(about_user(user))
+        self.connection
+            .run("acquire a lease", &ACQUIRE_LEASE, &[self.keys.leases(user)], &arguments)
+            .await
+            .map_err(about_user(user))
     }
 
     async fn renew(&self, leases: &[(UserId, LeaseId)], ttl: Duration) -> Result<(), BackendError> {
@@ -90,13 +122,22 @@ impl ConnectionLeases for RedisLimits {
 
     async fn count(&self, user: &UserId) -> Result<u32, BackendError> {
         const NOTHING: [&str; 0] = [];
-        self.connection.run("count leases", &COUNT_LEASES, &[self.keys.leases(user)], &NOTHING).await.map_err(about_user(user))
+        self.connection
+            .run("count leases", &COUNT_LEASES, &[self.keys.leases(user)], &NOTHING)
+            .await
+            .map_err(about_user(user))
     }
 }
 
 #[async_trait]
 impl ReplayBudget for RedisLimits {
-    async fn take(&self, user: &UserId, cursor: Position, limit: u32, window: Duration) -> Result<Result<u32, Exhausted>, BackendError> {
+    async fn take(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        limit: u32,
+        window: Duration,
+    ) -> Result<Result<u32, Exhausted>, BackendError> {
         let (granted, number) = self.budget(user, Some(cursor), limit, window).await?;
         if granted {
             return Ok(Ok(u32::try_from(number).unwrap_or(u32::MAX)));
@@ -104,10 +145,19 @@ impl ReplayBudget for RedisLimits {
         Ok(Err(Exhausted { retry_after: Duration::from_millis(number).min(window) }))
     }
 
-    async fn allow_continuation(&self, user: &UserId, cursor: Position, within: Duration) -> Result<(), BackendError> {
-        let arguments = [text_of(cursor), millis(within).to_string(), CONTINUATIONS_MAX.to_string()];
+    async fn allow_continuation(
+        &self,
+        user: &UserId,
+        cursor: Position,
+        within: Duration,
+    ) -> Result<(), BackendError> {
+        let arguments =
+            [text_of(cursor), millis(within).to_string(), CONTINUATIONS_MAX.to_string()];
         let keys = [self.keys.continuations(user)];
-        self.connection.run("allow a continuation", &ALLOW_CONTINUATION, &keys, &arguments).await.map_err(about_user(user))
+        self.connection
+            .run("allow a continuation", &ALLOW_CONTINUATION, &keys, &arguments)
+            .await
+            .map_err(about_user(user))
     }
 
     async fn left(&self, user: &UserId, limit: u32, window: Duration) -> Result<u32, BackendError> {

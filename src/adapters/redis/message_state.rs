@@ -39,7 +39,9 @@ impl MessageState {
                 epoch: number("epoch")?,
                 next_sequence_no: number("next_sequence_no")?,
                 stop_requested: number("stop_requested")? != 0,
-                end: end.zip(number("ended_at")).map(|(terminal, at)| End { terminal, at: Timestamp::from_ms(at) }),
+                end: end
+                    .zip(number("ended_at"))
+                    .map(|(terminal, at)| End { terminal, at: Timestamp::from_ms(at) }),
                 created_at: Timestamp::from_ms(number("created_at")?),
                 producer_seen_at: Timestamp::from_ms(number("producer_seen_at")?),
             },
@@ -48,7 +50,15 @@ impl MessageState {
 
     /// Its fields but for the version.
     pub(super) fn fields(&self) -> [(&'static str, String); 9] {
-        let Message { owner, epoch, next_sequence_no, stop_requested, end, created_at, producer_seen_at } = &self.message;
+        let Message {
+            owner,
+            epoch,
+            next_sequence_no,
+            stop_requested,
+            end,
+            created_at,
+            producer_seen_at,
+        } = &self.message;
         let terminal = end.map_or("", |end| end.terminal.as_str());
         [
             ("incarnation", self.incarnation.clone()),
@@ -77,14 +87,21 @@ mod tests {
     #[test]
     fn a_state_reads_as_it_was_written() {
         let owner = UserId::parse("u:1").unwrap();
-        let mut state =
-            MessageState::new(Message::open(None, &owner, false, Timestamp::from_ms(7)).unwrap().observed.message, &SeededEntropy::of(1));
+        let mut state = MessageState::new(
+            Message::open(None, &owner, false, Timestamp::from_ms(7)).unwrap().observed.message,
+            &SeededEntropy::of(1),
+        );
         let read = |state: &MessageState| {
             let fields = state.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
-            MessageState::read(&fields.chain([("version".to_owned(), state.version.clone())]).collect())
+            MessageState::read(
+                &fields.chain([("version".to_owned(), state.version.clone())]).collect(),
+            )
         };
         assert_eq!(read(&state), Some(state.clone()));
-        state.message = Message::open(Some(state.message), &owner, true, Timestamp::from_ms(8)).unwrap().observed.message;
+        state.message = Message::open(Some(state.message), &owner, true, Timestamp::from_ms(8))
+            .unwrap()
+            .observed
+            .message;
         state.message.request_stop();
         for terminal in [Terminal::End, Terminal::Error] {
             state.message.end = Some(End { terminal, at: Timestamp::from_ms(9) });

@@ -1,8 +1,9 @@
 //! A connection to one server, which many calls share.
 //!
-//! Invariants: it is made as soon as this is, and again whenever it is lost; a server that must not be written to (a replica,
-//! a node of a cluster, one that loads its data) is never taken for the one that is wanted, neither at the beginning nor when
-//! it becomes one later: its connection is dropped, and the next one goes where the address leads then.
+//! Invariants: it is made as soon as this is, and again whenever it is lost; a server that must not
+//! be written to (a replica, a node of a cluster, one that loads its data) is never taken for the
+//! one that is wanted, neither at the beginning nor when it becomes one later: its connection is
+//! dropped, and the next one goes where the address leads then.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,18 +65,31 @@ pub(super) enum NoAnswer {
 
 impl OneServer {
     /// Begins to connect. `probe_key` is a key that is never there.
-    pub(super) fn connect(client: Client, purpose: Purpose, outages: Arc<Outages>, probe_key: String, context: &BackendContext) -> Self {
+    pub(super) fn connect(
+        client: Client,
+        purpose: Purpose,
+        outages: Arc<Outages>,
+        probe_key: String,
+        context: &BackendContext,
+    ) -> Self {
         let (announce, state) = watch::channel(State::Away(None));
         let reconnect = Reconnect::new(Arc::clone(&context.entropy));
-        let keeping = keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce, reconnect);
-        Self { outages, state, _keeping: context.tasks.spawn_vital("redis connection", keeping.boxed()) }
+        let keeping =
+            keep_connected(client, purpose, Arc::clone(&outages), probe_key, announce, reconnect);
+        Self {
+            outages,
+            state,
+            _keeping: context.tasks.spawn_vital("redis connection", keeping.boxed()),
+        }
     }
 
-    /// Sends a command, waiting for a connection if need be. A server that turns out to be the wrong one has done nothing, so
-    /// that the command is then sent again.
+    /// Sends a command, waiting for a connection if need be. A server that turns out to be the
+    /// wrong one has done nothing, so that the command is then sent again.
     pub(super) async fn answer(&self, command: &Cmd, deadline: Instant) -> Result<Value, NoAnswer> {
         loop {
-            let Ok(mut link) = timeout_at(deadline, self.link()).await else { return Err(NoAnswer::Unsent(self.why_away())) };
+            let Ok(mut link) = timeout_at(deadline, self.link()).await else {
+                return Err(NoAnswer::Unsent(self.why_away()));
+            };
             let answer = timeout_at(deadline, link.connection.req_packed_command(command)).await;
             let failure = match answer.map(|answer| answer.and_then(Value::extract_error)) {
                 Ok(Ok(value)) => return Ok(value),
@@ -130,7 +144,10 @@ async fn keep_connected(
             Ok(connection) => {
                 outages.reached(purpose);
                 there_since = Some(Instant::now());
-                announce.send_replace(State::There(Link { connection: connection.clone(), lost: lost.clone() }));
+                announce.send_replace(State::There(Link {
+                    connection: connection.clone(),
+                    lost: lost.clone(),
+                }));
                 tokio::select! {
                     () = lost.cancelled() => {}
                     () = until_of_no_use(connection, purpose, &outages, &probe_key) => {}
@@ -147,15 +164,26 @@ async fn keep_connected(
 }
 
 /// Asks the server whenever it is in doubt, until it is the wrong one, or no longer answers.
-async fn until_of_no_use(mut connection: MultiplexedConnection, purpose: Purpose, outages: &Outages, probe_key: &str) {
+async fn until_of_no_use(
+    mut connection: MultiplexedConnection,
+    purpose: Purpose,
+    outages: &Outages,
+    probe_key: &str,
+) {
     let mut doubts = outages.doubts();
-    while doubts.changed().await.is_ok() && ask_whether_alive(&mut connection, Expected::Primary, probe_key).await.is_ok() {
+    while doubts.changed().await.is_ok()
+        && ask_whether_alive(&mut connection, Expected::Primary, probe_key).await.is_ok()
+    {
         outages.reached(purpose);
     }
 }
 
 /// A connection to a server that may be used. `lost` is cancelled when it breaks.
-async fn connect(client: &Client, probe_key: &str, lost: CancellationToken) -> Result<MultiplexedConnection, Failure> {
+async fn connect(
+    client: &Client,
+    probe_key: &str,
+    lost: CancellationToken,
+) -> Result<MultiplexedConnection, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(CALL_TIMEOUT))

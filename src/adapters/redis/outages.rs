@@ -1,7 +1,7 @@
 //! The log of whether Redis can be used, and why not.
 //!
-//! Invariant: a reason is logged when it comes up, and the end of all of them when the last connection is back; nothing is
-//! logged for each attempt, each request or each connection.
+//! Invariant: a reason is logged when it comes up, and the end of all of them when the last
+//! connection is back; nothing is logged for each attempt, each request or each connection.
 
 use std::{
     collections::HashMap,
@@ -42,7 +42,8 @@ impl Outages {
         }
     }
 
-    /// A connection turned out to lead to the wrong server. So may all others, which learn of this, and ask theirs.
+    /// A connection turned out to lead to the wrong server. So may all others, which learn of this,
+    /// and ask theirs.
     pub(super) fn met_wrong_server(&self, failure: &Failure) {
         if self.is_new(&[Purpose::Appends, Purpose::Reads, Purpose::Feed], failure.cause()) {
             tracing::warn!("can't use Redis: {failure}");

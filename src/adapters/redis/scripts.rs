@@ -13,7 +13,10 @@ pub(super) struct Script {
 macro_rules! script {
     ($name:ident, $file:literal) => {
         pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            let code = concat!(include_str!("scripts/common.lua"), include_str!(concat!("scripts/", $file, ".lua")));
+            let code = concat!(
+                include_str!("scripts/common.lua"),
+                include_str!(concat!("scripts/", $file, ".lua"))
+            );
             Script { code, sha1: redis::Script::new(code).get_hash().to_owned() }
         });
     };

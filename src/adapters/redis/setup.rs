@@ -3,7 +3,10 @@
 use std::{borrow::Cow, io, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates, io::tcp::TcpSettings};
+use redis::{
+    Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates,
+    io::tcp::TcpSettings,
+};
 
 use super::{
     RedisOptions,
@@ -39,13 +42,17 @@ const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 #[derive(Debug, thiserror::Error)]
 pub enum RedisSetupError {
     /// The URL makes no sense.
-    #[error("redis.url is not usable: write redis://user:password@host:6379/0, or rediss:// for TLS")]
+    #[error(
+        "redis.url is not usable: write redis://user:password@host:6379/0, or rediss:// for TLS"
+    )]
     Url(#[source] redis::RedisError),
     /// There is more than one address, and no cluster.
     #[error("redis.url names several servers: set redis.cluster = true, or name one")]
     SeveralServers,
     /// A cluster's keys would not be where they belong.
-    #[error("redis.key_prefix must not contain braces in a cluster, where they say which node a key belongs to")]
+    #[error(
+        "redis.key_prefix must not contain braces in a cluster, where they say which node a key belongs to"
+    )]
     BracesInPrefix,
     /// The authorities' file can't be read.
     #[error("can't read redis.tls_ca_file {path}")]
@@ -64,11 +71,15 @@ pub enum RedisSetupError {
     },
 }
 
-/// The ports of one process. A server that is away is no error: until it is back, every call says so.
+/// The ports of one process. A server that is away is no error: until it is back, every call says
+/// so.
 ///
 /// # Errors
 /// [`RedisSetupError`].
-pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Ports, RedisSetupError> {
+pub async fn open(
+    options: RedisOptions,
+    context: &BackendContext,
+) -> Result<Ports, RedisSetupError> {
     let certificates = certificates(&options)?;
     let nodes = nodes(&options.url)?;
     if nodes.len() > 1 && !options.cluster {
@@ -81,29 +92,58 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
     let listening = listening.collect::<Result<Vec<_>, _>>().map_err(RedisSetupError::Url)?;
     let database = nodes.first().map_or(0, |node| node.redis_settings().db());
     let keys = Arc::new(Keys::new(options.key_prefix.clone(), options.cluster, database));
-    let address = Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
+    let address =
+        Address { nodes, cluster: options.cluster, certificates, probe_key: keys.probe() };
     let outages = Arc::new(Outages::default());
-    let connect = |purpose| Connection::new(&address, purpose, &outages, context).map_err(RedisSetupError::Url);
-    let (appends, reads) = (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
+    let connect = |purpose| {
+        Connection::new(&address, purpose, &outages, context).map_err(RedisSetupError::Url)
+    };
+    let (appends, reads) =
+        (Arc::new(connect(Purpose::Appends)?), Arc::new(connect(Purpose::Reads)?));
 
     let hints = Arc::new(Hints::new(Arc::clone(&context.on_stray_hint)));
     let registry = Arc::clone(&context.registry);
-    let pushes = Pushes { keys: Arc::clone(&keys), announcements: keys.announcements(), registry, hints: Arc::clone(&hints) };
+    let pushes = Pushes {
+        keys: Arc::clone(&keys),
+        announcements: keys.announcements(),
+        registry,
+        hints: Arc::clone(&hints),
+    };
     let expected = if options.cluster { Expected::ClusterNode } else { Expected::Primary };
-    let source = RedisSource { nodes: listening, node: 0, expected, outages, pushes: Arc::new(pushes) };
+    let source =
+        RedisSource { nodes: listening, node: 0, expected, outages, pushes: Arc::new(pushes) };
     let announcements = RedisAnnouncements {
         appends: Arc::clone(&appends),
         reads: Arc::clone(&reads),
         keys: Arc::clone(&keys),
         registry: Arc::clone(&context.registry),
     };
-    let feed = FeedOptions { task: "redis feed", announcements_task: "redis announcements", call_timeout: CALL_TIMEOUT };
+    let feed = FeedOptions {
+        task: "redis feed",
+        announcements_task: "redis announcements",
+        call_timeout: CALL_TIMEOUT,
+    };
     let feed = Arc::new(DrivenFeed::start(context, feed, source, announcements));
-    let sweeper = stream_life(context.retention).zip(context.retention.replay_max_age).map(|(stream_life, replay_max_age)| {
-        let sweep = RedisSweep { connection: Arc::clone(&appends), keys: Arc::clone(&keys), stream_life };
-        Arc::new(Sweeper::start(context, "redis sweep", margin(replay_max_age), Arc::new(sweep)))
-    });
-    let checks = warn_about_unsafe_server_settings(Arc::clone(&appends), keys.probe(), Reconnect::new(Arc::clone(&context.entropy)));
+    let sweeper = stream_life(context.retention).zip(context.retention.replay_max_age).map(
+        |(stream_life, replay_max_age)| {
+            let sweep = RedisSweep {
+                connection: Arc::clone(&appends),
+                keys: Arc::clone(&keys),
+                stream_life,
+            };
+            Arc::new(Sweeper::start(
+                context,
+                "redis sweep",
+                margin(replay_max_age),
+                Arc::new(sweep),
+            ))
+        },
+    );
+    let checks = warn_about_unsafe_server_settings(
+        Arc::clone(&appends),
+        keys.probe(),
+        Reconnect::new(Arc::clone(&context.entropy)),
+    );
     let checks = context.tasks.spawn("redis checks", checks.boxed());
     let limits = Arc::new(RedisLimits::new(Arc::clone(&appends), Arc::clone(&keys)));
     let journal = Arc::new(RedisJournal::new(appends, reads, keys, hints, context.clone(), checks));
@@ -122,7 +162,8 @@ pub async fn open(options: RedisOptions, context: &BackendContext) -> Result<Por
 }
 fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, RedisSetupError> {
     let Some(path) = &options.tls_ca_file else { return Ok(None) };
-    let root_cert = std::fs::read(path).map_err(|source| RedisSetupError::CaFile { path: path.clone(), source })?;
+    let root_cert = std::fs::read(path)
+        .map_err(|source| RedisSetupError::CaFile { path: path.clone(), source })?;
     // The driver would take it, and then trust nobody.
     if !root_cert.windows(PEM_CERTIFICATE.len()).any(|window| window == PEM_CERTIFICATE) {
         return Err(RedisSetupError::NoCertificate { path: path.clone() });
@@ -131,7 +172,11 @@ fn certificates(options: &RedisOptions) -> Result<Option<TlsCertificates>, Redis
 }
 
 fn nodes(urls: &str) -> Result<Vec<ConnectionInfo>, RedisSetupError> {
-    urls.split(',').map(|url| drivers_url(url.trim()).as_ref().into_connection_info().map_err(RedisSetupError::Url)).collect()
+    urls.split(',')
+        .map(|url| {
+            drivers_url(url.trim()).as_ref().into_connection_info().map_err(RedisSetupError::Url)
+        })
+        .collect()
 }
 
 /// A URL as the driver writes it: other programs have schemes of their own for TLS.
@@ -142,9 +187,12 @@ fn drivers_url(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// A client of one server. It speaks RESP3, in which a server's messages and answers share a connection, and by which the
-/// driver notices at once that a connection is lost.
-pub(super) fn client(node: ConnectionInfo, certificates: Option<TlsCertificates>) -> redis::RedisResult<Client> {
+/// A client of one server. It speaks RESP3, in which a server's messages and answers share a
+/// connection, and by which the driver notices at once that a connection is lost.
+pub(super) fn client(
+    node: ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+) -> redis::RedisResult<Client> {
     let settings = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let node = node.set_redis_settings(settings).set_tcp_settings(tcp_settings());
     match certificates {
@@ -155,6 +203,9 @@ pub(super) fn client(node: ConnectionInfo, certificates: Option<TlsCertificates>
 
 /// A peer that vanished without closing is noticed, whether or not anything is under way.
 pub(super) fn tcp_settings() -> TcpSettings {
-    let keepalive = socket2::TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
     TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(CALL_TIMEOUT)
 }

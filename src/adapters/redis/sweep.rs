@@ -1,7 +1,7 @@
 //! The removal of users' streams that have outlived their newest entry.
 //!
-//! Invariants: what decides is the stream's last id, whoever wrote it, at the moment of the removal; a stream that was only
-//! written to by other programs is never removed.
+//! Invariants: what decides is the stream's last id, whoever wrote it, at the moment of the
+//! removal; a stream that was only written to by other programs is never removed.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -39,7 +39,9 @@ pub(super) struct RedisSweep {
 impl Sweep for RedisSweep {
     async fn take_turn(&self, holder: Uuid, lasts: Duration) -> Result<bool, BackendError> {
         let arguments = [holder.to_string(), millis(lasts).to_string()];
-        self.connection.run("take a turn of the sweep", &TURN, &[self.keys.sweep_turn()], &arguments).await
+        self.connection
+            .run("take a turn of the sweep", &TURN, &[self.keys.sweep_turn()], &arguments)
+            .await
     }
 
     async fn end_turn(&self, holder: Uuid) -> Result<(), BackendError> {
@@ -51,7 +53,8 @@ impl Sweep for RedisSweep {
             let mut left = indexes.to_vec();
             while !left.is_empty() && turn.next_batch().await? {
                 let removals = stream::iter(left).map(|index| self.remove_old_streams(index));
-                let more: Vec<Option<String>> = removals.buffer_unordered(INDEXES_AT_ONCE).try_collect().await?;
+                let more: Vec<Option<String>> =
+                    removals.buffer_unordered(INDEXES_AT_ONCE).try_collect().await?;
                 left = more.into_iter().flatten().collect();
             }
         }
@@ -64,7 +67,10 @@ impl RedisSweep {
     async fn remove_old_streams(&self, index: String) -> Result<Option<String>, BackendError> {
         let life_ms = millis(self.stream_life).to_string();
         let arguments = [life_ms.clone(), STREAMS_AT_ONCE.to_string()];
-        let users: Vec<String> = self.connection.run("look for old streams", &OLD_STREAMS, &[&index], &arguments).await?;
+        let users: Vec<String> = self
+            .connection
+            .run("look for old streams", &OLD_STREAMS, &[&index], &arguments)
+            .await?;
         let is_all = users.len() < STREAMS_AT_ONCE;
         let mut groups: HashMap<_, (Vec<String>, Vec<String>)> = HashMap::new();
         for user in users {
@@ -76,7 +82,10 @@ impl RedisSweep {
             arguments.push(user);
         }
         for (keys, arguments) in groups.values() {
-            let _: u64 = self.connection.run("remove old streams", &REMOVE_OLD_STREAMS, keys, arguments).await?;
+            let _: u64 = self
+                .connection
+                .run("remove old streams", &REMOVE_OLD_STREAMS, keys, arguments)
+                .await?;
         }
         Ok((!is_all).then_some(index))
     }

@@ -1,4 +1,5 @@
-//! Traces, sent to an OpenTelemetry collector, unless this program was built without the feature `telemetry`.
+//! Traces, sent to an OpenTelemetry collector, unless this program was built without the feature
+//! `telemetry`.
 
 #[cfg(not(feature = "telemetry"))]
 mod not_built;

@@ -1,7 +1,8 @@
 //! Traces, sent to an OpenTelemetry collector by OTLP over HTTP.
 //!
-//! Invariants: what waits to be sent is bounded, and what finds no room is dropped; nothing that serves a client waits for
-//! the collector; without a collector in the settings none of this is there.
+//! Invariants: what waits to be sent is bounded, and what finds no room is dropped; nothing that
+//! serves a client waits for the collector; without a collector in the settings none of this is
+//! there.
 
 use std::{
     fmt,
@@ -12,7 +13,9 @@ use std::{
 use async_trait::async_trait;
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
@@ -50,7 +53,8 @@ impl Traces {
     /// [`TracesError`]. A collector that can't be reached is none: it may come.
     pub fn start(options: TracesOptions) -> Result<Self, TracesError> {
         let http = reqwest::Client::builder().timeout(COLLECTOR_TIMEOUT).build()?;
-        let client = Collector { http, runtime: Handle::current(), is_away: AtomicBool::new(false) };
+        let client =
+            Collector { http, runtime: Handle::current(), is_away: AtomicBool::new(false) };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -62,14 +66,20 @@ impl Traces {
             .with_service_name(options.service_name)
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.sample_ratio)));
-        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).with_sampler(sampler).build();
+        let sampler =
+            Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.sample_ratio)));
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .with_sampler(sampler)
+            .build();
         Ok(Self(provider))
     }
 
     /// What makes traces of spans.
     pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
-        // What other libraries trace concerns nobody, and the exporter's own requests would go round and round.
+        // What other libraries trace concerns nobody, and the exporter's own requests would go
+        // round and round.
         let is_ours = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == TARGET;
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("rejoin"))
@@ -83,7 +93,8 @@ impl Traces {
 
     /// Sends what is left, within a bound.
     pub async fn finish(self) {
-        let flushed = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT));
+        let flushed =
+            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT));
         if !matches!(flushed.await, Ok(Ok(()))) {
             tracing::warn!("the last traces could not be sent");
         }
@@ -96,7 +107,8 @@ fn endpoint(collector: &str) -> String {
     format!("{}/v1/traces{query}", place.trim_end_matches('/'))
 }
 
-/// An error of the client, without the URL that it would show: both the exporter and we write it to the log.
+/// An error of the client, without the URL that it would show: both the exporter and we write it to
+/// the log.
 fn without_url(error: HttpError) -> HttpError {
     match error.downcast::<reqwest::Error>() {
         Ok(error) => Box::new(error.without_url()),
@@ -104,7 +116,8 @@ fn without_url(error: HttpError) -> HttpError {
     }
 }
 
-/// The way to the collector. The exporter has a thread of its own, which is no part of the runtime that the client needs.
+/// The way to the collector. The exporter has a thread of its own, which is no part of the runtime
+/// that the client needs.
 struct Collector {
     http: reqwest::Client,
     runtime: Handle,
@@ -123,7 +136,11 @@ impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
         #[expect(clippy::disallowed_methods, reason = "its end is waited for right here")]
-        let sent = self.runtime.spawn(async move { http.send_bytes(request).await }).await?.map_err(without_url);
+        let sent = self
+            .runtime
+            .spawn(async move { http.send_bytes(request).await })
+            .await?
+            .map_err(without_url);
         let failure = match &sent {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("it answers {}", response.status())),

@@ -1,6 +1,7 @@
 //! Reading all that there is, topic by topic.
 //!
-//! Invariant: what is held is a page of one topic and a part of the list of names; all names only where a backend may list one twice.
+//! Invariant: what is held is a page of one topic and a part of the list of names; all names only
+//! where a backend may list one twice.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -169,9 +170,14 @@ impl Exporter {
 fn begin(user: &UserId, bounds: &Bounds) -> Record {
     let after = match (bounds.floor, bounds.oldest) {
         (Some(floor), _) => floor,
-        // Nobody knows what lay before the oldest entry; right before it there can't have been anything.
+        // Nobody knows what lay before the oldest entry; right before it there can't have been
+        // anything.
         (None, Some(oldest)) => Position::before(oldest),
         (None, None) => bounds.head,
     };
-    Record::Topic { user: user.clone(), origin: id_at(bounds.origin), after: id_at(after.max(bounds.origin)) }
+    Record::Topic {
+        user: user.clone(),
+        origin: id_at(bounds.origin),
+        after: id_at(after.max(bounds.origin)),
+    }
 }

@@ -1,6 +1,7 @@
 //! Taking over what another deployment, or this one at an earlier time, has exported.
 //!
-//! Invariant: what is there already is never changed: a topic or a message that has gone another way stays as it is, and is counted.
+//! Invariant: what is there already is never changed: a topic or a message that has gone another
+//! way stays as it is, and is counted.
 
 use std::mem;
 
@@ -53,7 +54,8 @@ pub enum ImportError {
 pub struct Imported {
     /// Topics that are there with their ids: cursors go on.
     pub topics_kept: u64,
-    /// Topics that are there with new ids: whoever comes with a cursor is told that entries may be missing.
+    /// Topics that are there with new ids: whoever comes with a cursor is told that entries may be
+    /// missing.
     pub topics_renumbered: u64,
     /// Topics that have other entries here, and were left as they are.
     pub topics_left: u64,
@@ -69,8 +71,8 @@ pub struct Imported {
 enum Within {
     Nothing,
     Topic(Part),
-    /// A topic whose first part is not what the topic begins with: an import that was cut short may have gone on from there, up to that
-    /// head. Its entries up to there are passed over.
+    /// A topic whose first part is not what the topic begins with: an import that was cut short may
+    /// have gone on from there, up to that head. Its entries up to there are passed over.
     Known {
         next: Part,
         head: EventId,
@@ -132,12 +134,26 @@ impl Importer {
             Record::Begin { .. } | Record::Unreadable { .. } => Ok(()),
             Record::Topic { user, origin, after } => {
                 self.leave().await?;
-                self.within = Within::Topic(Part { user, origin, after, is_first: true, entries: Vec::new() });
+                self.within = Within::Topic(Part {
+                    user,
+                    origin,
+                    after,
+                    is_first: true,
+                    entries: Vec::new(),
+                });
                 Ok(())
             }
             Record::Message { id, message } => {
                 self.leave().await?;
-                let importing = MessageImport { id, message, next: 0, events: Vec::new(), bytes: 0, is_left: false, is_open: false };
+                let importing = MessageImport {
+                    id,
+                    message,
+                    next: 0,
+                    events: Vec::new(),
+                    bytes: 0,
+                    is_left: false,
+                    is_open: false,
+                };
                 self.within = Within::Message(importing);
                 Ok(())
             }
@@ -149,7 +165,10 @@ impl Importer {
                 if self.counter.tally.is_as(&expected) {
                     return Ok(());
                 }
-                Err(ImportError::Incomplete { expected: Box::new(expected), found: Box::new(self.counter.tally) })
+                Err(ImportError::Incomplete {
+                    expected: Box::new(expected),
+                    found: Box::new(self.counter.tally),
+                })
             }
         }
     }
@@ -211,7 +230,13 @@ impl Importer {
     /// Puts what there is of the present topic among the parts, and goes on behind it.
     fn go_on_with_topic(&mut self) {
         if let Within::Topic(part) = &mut self.within {
-            let rest = Part { user: part.user.clone(), origin: part.origin, after: part.end(), is_first: false, entries: Vec::new() };
+            let rest = Part {
+                user: part.user.clone(),
+                origin: part.origin,
+                after: part.end(),
+                is_first: false,
+                entries: Vec::new(),
+            };
             self.parts.push(mem::replace(part, rest));
         }
     }
@@ -268,7 +293,8 @@ impl Importer {
 
     /// A topic counts once, however many parts it has.
     fn count(&mut self, user: UserId, outcome: Restored) {
-        let before = self.counted.take().filter(|(counted, _)| *counted == user).map(|(_, outcome)| outcome);
+        let before =
+            self.counted.take().filter(|(counted, _)| *counted == user).map(|(_, outcome)| outcome);
         if let Some(before) = before {
             *self.counter(before) -= 1;
         }
@@ -298,17 +324,30 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
     if importing.is_left || events.is_empty() {
         return Ok(());
     }
-    let batch =
-        events.into_iter().map(|Entry { id, event, .. }| MessageAppend { event, sequence_no: Some(id.major()), idempotency_key: None });
+    let batch = events.into_iter().map(|Entry { id, event, .. }| MessageAppend {
+        event,
+        sequence_no: Some(id.major()),
+        idempotency_key: None,
+    });
     let answers = into.messages.append(importing.id, None, batch.collect()).await?;
     match answers.into_iter().find_map(Result::err) {
         None => {}
         // Another message of that id has other events, or fewer.
-        Some(AppendRefusal::Conflict { .. } | AppendRefusal::Gap { .. } | AppendRefusal::Complete | AppendRefusal::Unknown) => {
+        Some(
+            AppendRefusal::Conflict { .. }
+            | AppendRefusal::Gap { .. }
+            | AppendRefusal::Complete
+            | AppendRefusal::Unknown,
+        ) => {
             importing.is_left = true;
         }
         Some(refusal @ (AppendRefusal::Fenced { .. } | AppendRefusal::TooLarge)) => {
-            return Err(BackendError::damaged("append to a message", Topic::Message(importing.id), refusal.to_string()).into());
+            return Err(BackendError::damaged(
+                "append to a message",
+                Topic::Message(importing.id),
+                refusal.to_string(),
+            )
+            .into());
         }
     }
     Ok(())

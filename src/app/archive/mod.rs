@@ -1,7 +1,9 @@
-//! Everything that a deployment's backends hold, as a whole: exported, imported, checked and counted.
+//! Everything that a deployment's backends hold, as a whole: exported, imported, checked and
+//! counted.
 //!
-//! An export is a sequence of [`Record`]s: a topic or a message, then its entries, then the next one. Nothing lies between two entries
-//! that follow each other, so that what a client may be told is known on the other side as well.
+//! An export is a sequence of [`Record`]s: a topic or a message, then its entries, then the next
+//! one. Nothing lies between two entries that follow each other, so that what a client may be told
+//! is known on the other side as well.
 
 mod export;
 mod import;

@@ -41,7 +41,8 @@ impl Counter {
                 tally.messages += 1;
             }
             Record::Entry(entry) => {
-                let events = if self.is_in_message { &mut tally.message_events } else { &mut tally.entries };
+                let events =
+                    if self.is_in_message { &mut tally.message_events } else { &mut tally.entries };
                 *events += 1;
                 tally.event_bytes += entry.event.cost_bytes() as u64;
             }

@@ -50,7 +50,10 @@ impl Verifier {
     ///
     /// # Errors
     /// The backend's, where it is away.
-    pub async fn next(&mut self, mut seen: impl FnMut(Tally)) -> Result<Option<Problem>, BackendError> {
+    pub async fn next(
+        &mut self,
+        mut seen: impl FnMut(Tally),
+    ) -> Result<Option<Problem>, BackendError> {
         while let Some(record) = self.exporter.next().await? {
             seen(self.exporter.tally());
             if let Some(problem) = self.look(record) {
@@ -112,10 +115,15 @@ fn what_is_wrong(topic: &Topic, before: Position, entry: &Entry) -> Option<Strin
     }
     if let Topic::Message(_) = topic {
         let expected = before.id().map_or(0, |before| before.major() + 1);
-        return (id != EventId::sequence(expected)).then(|| format!("event {expected} is missing: event {id} is next"));
+        return (id != EventId::sequence(expected))
+            .then(|| format!("event {expected} is missing: event {id} is next"));
     }
     let lost = entry.prev.filter(|prev| *prev > before)?;
-    Some(format!("entry {id} was appended behind {}, but {} is before it", shown(lost), shown(before)))
+    Some(format!(
+        "entry {id} was appended behind {}, but {} is before it",
+        shown(lost),
+        shown(before)
+    ))
 }
 
 fn shown(position: Position) -> String {

@@ -6,7 +6,10 @@ use crate::{domain::timestamp::Timestamp, testing};
 const AMPLE: usize = 1 << 20;
 
 fn event(number: usize, payload_bytes: usize) -> Arc<Event> {
-    Arc::new(Event { ts: Timestamp::from_ms(number as u64), ..(*testing::event_of_bytes(payload_bytes)).clone() })
+    Arc::new(Event {
+        ts: Timestamp::from_ms(number as u64),
+        ..(*testing::event_of_bytes(payload_bytes)).clone()
+    })
 }
 
 fn numbers(tail: &mut BroadcastTail) -> Result<Vec<u64>, Missed> {

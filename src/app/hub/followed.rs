@@ -1,6 +1,7 @@
 //! One topic that somebody in this process follows.
 //!
-//! Invariant: at most one task reads the journal for the ring, however many signals and followers there are.
+//! Invariant: at most one task reads the journal for the ring, however many signals and followers
+//! there are.
 
 use std::{
     sync::{
@@ -18,7 +19,10 @@ use super::{
     ring::{Covered, Ring},
     rings::{RingHolder, Rings},
 };
-use crate::domain::{backoff::Backoff, event::Entry, page::Page, position::Position, replay::Step, timestamp::Timestamp, topic::Topic};
+use crate::domain::{
+    backoff::Backoff, event::Entry, page::Page, position::Position, replay::Step,
+    timestamp::Timestamp, topic::Topic,
+};
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -104,9 +108,10 @@ impl Followed {
         self.need_catch_up(&mut self.state(), hub);
     }
 
-    /// Somebody who listened before has read the journal up to `head`. `ring_head` was the ring's before the read: a journal that ends
-    /// before it is another one, since a head never goes back, whether or not the feed has reported that. The ring begins anew then; its
-    /// followers would else go back and forth between the two.
+    /// Somebody who listened before has read the journal up to `head`. `ring_head` was the ring's
+    /// before the read: a journal that ends before it is another one, since a head never goes back,
+    /// whether or not the feed has reported that. The ring begins anew then; its followers would
+    /// else go back and forth between the two.
     pub(super) fn anchor(self: &Arc<Self>, hub: &Hub, head: Position, ring_head: Option<Position>) {
         let mut state = self.state();
         if ring_head > Some(head) && state.ring.head() >= ring_head {
@@ -119,11 +124,17 @@ impl Followed {
         }
     }
 
-    /// What there is after `position`, if the ring has all of that and nothing of it is older than `oldest_ts`.
+    /// What there is after `position`, if the ring has all of that and nothing of it is older than
+    /// `oldest_ts`.
     pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
         let state = self.state();
-        // A ring that waits to be caught up gets no task by being asked; by a read of the journal it does.
-        if state.catch_up == CatchUp::Wanted { None } else { state.ring.covers(position, oldest_ts) }
+        // A ring that waits to be caught up gets no task by being asked; by a read of the journal
+        // it does.
+        if state.catch_up == CatchUp::Wanted {
+            None
+        } else {
+            state.ring.covers(position, oldest_ts)
+        }
     }
 
     fn need_catch_up(self: &Arc<Self>, state: &mut State, hub: &Hub) {
@@ -131,14 +142,16 @@ impl Followed {
             CatchUp::Running { .. } => CatchUp::Running { again: true },
             CatchUp::NotNeeded | CatchUp::Wanted if state.ring.head().is_none() => CatchUp::Wanted,
             CatchUp::NotNeeded | CatchUp::Wanted => {
-                let reading = CatchingUp { followed: Arc::clone(self), is_over: false }.read(hub.clone());
+                let reading =
+                    CatchingUp { followed: Arc::clone(self), is_over: false }.read(hub.clone());
                 hub.0.tasks.spawn("catch-up", reading.boxed()).detach();
                 CatchUp::Running { again: false }
             }
         };
     }
 
-    /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal had.
+    /// Puts a page, read after `head`, into the ring. `true` when the ring has all that the journal
+    /// had.
     fn take_page(self: &Arc<Self>, hub: &Hub, head: Position, page: &Page) -> bool {
         let mut state = self.state();
         let complete = state.ring.take_page(head, page, &hub.0.ring_options);
@@ -149,7 +162,8 @@ impl Followed {
     }
 }
 
-/// A task that reads the journal for the ring. Where it is dropped before its end, the topic can be caught up by another.
+/// A task that reads the journal for the ring. Where it is dropped before its end, the topic can be
+/// caught up by another.
 struct CatchingUp {
     followed: Arc<Followed>,
     is_over: bool,

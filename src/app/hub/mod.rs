@@ -1,9 +1,11 @@
-//! The hub: one feed for the whole process, a ring for each topic that somebody here follows, and their wake-ups.
+//! The hub: one feed for the whole process, a ring for each topic that somebody here follows, and
+//! their wake-ups.
 //!
 //! Invariants:
-//! - a topic without followers costs nothing; one with followers costs one watch and one ring, however many they are;
-//! - an entry that was appended after a follower's topic was watched reaches the topic's ring, or the ring notices the
-//!   gap and is caught up from the journal, once for all followers;
+//! - a topic without followers costs nothing; one with followers costs one watch and one ring,
+//!   however many they are;
+//! - an entry that was appended after a follower's topic was watched reaches the topic's ring, or
+//!   the ring notices the gap and is caught up from the journal, once for all followers;
 //! - a follower costs a number, its place in the ring. Who falls behind the ring reads the journal.
 
 mod followed;
@@ -41,10 +43,12 @@ const CATCH_UPS_AT_ONCE: usize = 32;
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
-/// The topics that are followed. Their order is that of a hash, and so decided by the process's randomness.
+/// The topics that are followed. Their order is that of a hash, and so decided by the process's
+/// randomness.
 type Topics = HashMap<Topic, Arc<Followed>, SeededHash>;
 
-/// The standard library's hash with a key of this process, so that nobody outside can choose ids that collide.
+/// The standard library's hash with a key of this process, so that nobody outside can choose ids
+/// that collide.
 #[derive(Clone, Copy, Debug)]
 struct SeededHash(u64);
 
@@ -105,11 +109,14 @@ impl Hub {
         }));
         let tasks = &hub.0.tasks;
         tasks.spawn_vital("hub listener", hub.clone().listen(signals).boxed()).detach();
-        tasks.spawn_vital("hub unwatching", hub.clone().stop_watching_unfollowed_topics().boxed()).detach();
+        tasks
+            .spawn_vital("hub unwatching", hub.clone().stop_watching_unfollowed_topics().boxed())
+            .detach();
         hub
     }
 
-    /// Follows a topic. What is appended from now on reaches the returned tail, or the journal behind it.
+    /// Follows a topic. What is appended from now on reaches the returned tail, or the journal
+    /// behind it.
     ///
     /// # Errors
     /// The feed can't listen to the topic.
@@ -120,7 +127,8 @@ impl Hub {
                 Arc::clone(known.get())
             }
             MapEntry::Vacant(vacant) => {
-                let followed = Followed::with_first_follower(topic.clone(), Arc::clone(&self.0.rings));
+                let followed =
+                    Followed::with_first_follower(topic.clone(), Arc::clone(&self.0.rings));
                 Arc::clone(vacant.insert(Arc::new(followed)))
             }
         };
@@ -182,7 +190,9 @@ impl Hub {
         for signal in turn {
             match signal {
                 Signal::Appended(topic, entry) => {
-                    let Some(followed) = self.topics().get(&topic).map(Arc::clone) else { continue };
+                    let Some(followed) = self.topics().get(&topic).map(Arc::clone) else {
+                        continue;
+                    };
                     followed.appended(self, &entry);
                     if touched.last().is_none_or(|last| !Arc::ptr_eq(last, &followed)) {
                         touched.push(followed);
@@ -193,15 +203,23 @@ impl Hub {
                         followed.catch_up(self);
                     }
                 }
-                Signal::Interrupted => self.topics().values().for_each(|followed| followed.catch_up(self)),
+                Signal::Interrupted => {
+                    self.topics().values().for_each(|followed| followed.catch_up(self));
+                }
                 Signal::CloseConnections(user) => {
                     self.0.limits.end_connections(&user);
-                    // They may follow any message too. Somebody's decision wakes everybody; no event does.
+                    // They may follow any message too. Somebody's decision wakes everybody; no
+                    // event does.
                     touched.extend(self.topics().values().cloned());
                 }
                 Signal::Broadcast(event) => {
                     self.0.broadcasts.add(event);
-                    touched.extend(self.topics().values().filter(|followed| matches!(followed.topic, Topic::User(_))).cloned());
+                    touched.extend(
+                        self.topics()
+                            .values()
+                            .filter(|followed| matches!(followed.topic, Topic::User(_)))
+                            .cloned(),
+                    );
                 }
             }
         }
@@ -215,7 +233,11 @@ impl Hub {
         let topics = self.topics();
         if followed.remove_follower() {
             drop(topics);
-            self.0.unfollowed.lock().unwrap_or_else(PoisonError::into_inner).push(followed.topic.clone());
+            self.0
+                .unfollowed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(followed.topic.clone());
             self.0.unfollowed_notify.notify_one();
         }
     }
@@ -223,7 +245,9 @@ impl Hub {
     async fn stop_watching_unfollowed_topics(self) {
         loop {
             self.0.unfollowed_notify.notified().await;
-            let unfollowed = std::mem::take(&mut *self.0.unfollowed.lock().unwrap_or_else(PoisonError::into_inner));
+            let unfollowed = std::mem::take(
+                &mut *self.0.unfollowed.lock().unwrap_or_else(PoisonError::into_inner),
+            );
             for topic in unfollowed {
                 let Some(followed) = self.topics().get(&topic).map(Arc::clone) else { continue };
                 self.stop_watching(&followed).await;
@@ -231,13 +255,15 @@ impl Hub {
         }
     }
 
-    /// Watching and not watching a topic take turns, so that a late "stop" never undoes a new follower's "start".
+    /// Watching and not watching a topic take turns, so that a late "stop" never undoes a new
+    /// follower's "start".
     async fn stop_watching(&self, followed: &Arc<Followed>) {
         let mut watching = followed.watching.lock().await;
         if followed.has_followers() {
             return;
         }
-        // Also where no watch is noted: one that failed, or whose follower left during it, may have been done.
+        // Also where no watch is noted: one that failed, or whose follower left during it, may have
+        // been done.
         *watching = false;
         self.0.sources.of(&followed.topic).feed.unwatch(&followed.topic).await;
         let mut topics = self.topics();

@@ -1,8 +1,8 @@
 //! The recent entries of one topic, with their encoded frames.
 //!
-//! Invariants: the entries in a ring follow each other without a gap, from `floor` to `head`; it holds no more entries
-//! and bytes than it may, and drops the oldest first. Who stands before its floor reads the journal. What all rings may hold
-//! together is the business of `rings`.
+//! Invariants: the entries in a ring follow each other without a gap, from `floor` to `head`; it
+//! holds no more entries and bytes than it may, and drops the oldest first. Who stands before its
+//! floor reads the journal. What all rings may hold together is the business of `rings`.
 
 mod slot;
 
@@ -38,11 +38,12 @@ pub(super) struct Ring {
     slots: VecDeque<Slot>,
     /// The number of the slot at the front; slots are numbered from the ring's beginning.
     first_number: u64,
-    /// The position before the first slot, and behind the last: unknown until somebody has read the journal, or the
-    /// first entry tells its `prev`.
+    /// The position before the first slot, and behind the last: unknown until somebody has read the
+    /// journal, or the first entry tells its `prev`.
     extent: Option<Extent>,
     bytes: usize,
-    /// How often the ring had to begin anew, so that connections notice that their place in it means nothing any more.
+    /// How often the ring had to begin anew, so that connections notice that their place in it
+    /// means nothing any more.
     pub(super) incarnation: u32,
 }
 
@@ -63,7 +64,15 @@ pub(crate) struct Covered {
 
 impl Ring {
     pub(super) const fn new(rings: Arc<Rings>) -> Self {
-        Self { rings, listed: None, slots: VecDeque::new(), first_number: 0, extent: None, bytes: 0, incarnation: 0 }
+        Self {
+            rings,
+            listed: None,
+            slots: VecDeque::new(),
+            first_number: 0,
+            extent: None,
+            bytes: 0,
+            incarnation: 0,
+        }
     }
 
     /// Behind the last entry, if that is known.
@@ -101,9 +110,14 @@ impl Ring {
         verdict
     }
 
-    /// Takes a page that was read after `position`, where the head was at that time. `false` if the ring may still lack
-    /// what the journal had.
-    pub(super) fn take_page(&mut self, position: Position, page: &Page, options: &RingOptions) -> bool {
+    /// Takes a page that was read after `position`, where the head was at that time. `false` if the
+    /// ring may still lack what the journal had.
+    pub(super) fn take_page(
+        &mut self,
+        position: Position,
+        page: &Page,
+        options: &RingOptions,
+    ) -> bool {
         // A ring that began anew during the read has nothing that the page could be joined to.
         let Some(head) = self.head() else { return false };
         let mut complete = true;
@@ -124,8 +138,8 @@ impl Ring {
         complete
     }
 
-    /// Takes an entry of a page that was read after a position at or before the head, so that it continues the ring
-    /// whether or not its writer knew its `prev`.
+    /// Takes an entry of a page that was read after a position at or before the head, so that it
+    /// continues the ring whether or not its writer knew its `prev`.
     fn extend(&mut self, entry: &Entry, options: &RingOptions) {
         if self.head().is_some_and(|head| head.is_before(entry.id)) {
             self.add(entry.clone(), options);
@@ -168,7 +182,8 @@ impl Ring {
         self.listed
     }
 
-    /// It was taken from the list: drops its oldest entry if that is of this order. Returns the order to list it by again.
+    /// It was taken from the list: drops its oldest entry if that is of this order. Returns the
+    /// order to list it by again.
     pub(super) fn give_way(&mut self, order: u64) -> Option<u64> {
         if self.slots.front().is_some_and(|oldest| oldest.order == order) {
             self.drop_oldest();
@@ -177,15 +192,18 @@ impl Ring {
         self.take_listing()
     }
 
-    /// What there is after `position`, if all of that is in the ring, and none of it is older than `oldest_ts`.
+    /// What there is after `position`, if all of that is in the ring, and none of it is older than
+    /// `oldest_ts`.
     pub(super) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
-        let extent = self.extent.filter(|extent| extent.floor <= position && position <= extent.head)?;
+        let extent =
+            self.extent.filter(|extent| extent.floor <= position && position <= extent.head)?;
         let next = self.slots.get(self.index_behind(position));
         let covered = Covered { head: extent.head, has_entries: next.is_some() };
         next.is_none_or(|slot| slot.entry.event.ts >= oldest_ts).then_some(covered)
     }
 
-    /// The number of the first slot behind `position`; `None` if the ring doesn't reach back so far.
+    /// The number of the first slot behind `position`; `None` if the ring doesn't reach back so
+    /// far.
     pub(super) fn number_behind(&self, position: Position) -> Option<u64> {
         match self.extent {
             Some(extent) if extent.floor > position => None,
@@ -202,9 +220,15 @@ impl Ring {
         number >= self.first_number
     }
 
-    /// Shows the slots from `number` on, until `visit` breaks off behind one, and returns the number of the next.
-    pub(super) fn visit(&self, number: u64, mut visit: impl FnMut(&Slot) -> ControlFlow<()>) -> u64 {
-        let start = usize::try_from(number - self.first_number).unwrap_or(usize::MAX).min(self.slots.len());
+    /// Shows the slots from `number` on, until `visit` breaks off behind one, and returns the
+    /// number of the next.
+    pub(super) fn visit(
+        &self,
+        number: u64,
+        mut visit: impl FnMut(&Slot) -> ControlFlow<()>,
+    ) -> u64 {
+        let start =
+            usize::try_from(number - self.first_number).unwrap_or(usize::MAX).min(self.slots.len());
         let mut next = number;
         for slot in self.slots.range(start..) {
             next += 1;

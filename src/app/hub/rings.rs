@@ -1,8 +1,9 @@
 //! All rings of a process together.
 //!
-//! Invariants: they hold no more bytes than allowed, but for the entry that was just added; where room is needed, the oldest entry
-//! of all gives way, whichever ring holds it; making room looks at no ring that does not give way, but for one look at each ring
-//! whose oldest entry has gone by itself since.
+//! Invariants: they hold no more bytes than allowed, but for the entry that was just added; where
+//! room is needed, the oldest entry of all gives way, whichever ring holds it; making room looks at
+//! no ring that does not give way, but for one look at each ring whose oldest entry has gone by
+//! itself since.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,8 @@ use std::{
 
 /// Who holds a ring.
 pub(super) trait RingHolder: Send + Sync {
-    /// The ring was taken from the list: drops its oldest entry if that is of this order. Returns the order to list it by again.
+    /// The ring was taken from the list: drops its oldest entry if that is of this order. Returns
+    /// the order to list it by again.
     fn give_way(&self, order: u64) -> Option<u64>;
 }
 
@@ -30,7 +32,12 @@ pub(super) struct Rings {
 
 impl Rings {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: AtomicUsize::new(0), added: AtomicU64::new(0), by_order: Mutex::default() }
+        Self {
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+            added: AtomicU64::new(0),
+            by_order: Mutex::default(),
+        }
     }
 
     /// What they hold.

@@ -25,8 +25,8 @@ pub struct Tail {
     followed: Arc<Followed>,
     /// The number of the next slot to take, unless the position has to be looked up.
     next: Option<u64>,
-    /// The ring's incarnation when the connection was last sure of its place. It is noted *before* the journal is read,
-    /// so that a ring that begins anew during the read is noticed after it.
+    /// The ring's incarnation when the connection was last sure of its place. It is noted *before*
+    /// the journal is read, so that a ring that begins anew during the read is noticed after it.
     incarnation: u32,
     /// Of a user's topic.
     broadcasts: Option<BroadcastTail>,
@@ -45,7 +45,11 @@ pub(crate) enum Reach {
 }
 
 impl Tail {
-    pub(super) const fn new(hub: Hub, followed: Arc<Followed>, broadcasts: Option<BroadcastTail>) -> Self {
+    pub(super) const fn new(
+        hub: Hub,
+        followed: Arc<Followed>,
+        broadcasts: Option<BroadcastTail>,
+    ) -> Self {
         Self { hub, followed, next: None, incarnation: 0, broadcasts }
     }
 
@@ -59,22 +63,35 @@ impl Tail {
     }
 
     /// Shows what is new behind `position` until `visit` breaks off. Without news it does nothing.
-    pub(crate) fn take(&mut self, position: Position, visit: impl FnMut(&Slot) -> ControlFlow<()>) -> Reach {
+    pub(crate) fn take(
+        &mut self,
+        position: Position,
+        visit: impl FnMut(&Slot) -> ControlFlow<()>,
+    ) -> Reach {
         let state = self.followed.state();
-        if std::mem::replace(&mut self.incarnation, state.ring.incarnation) != state.ring.incarnation {
+        if std::mem::replace(&mut self.incarnation, state.ring.incarnation)
+            != state.ring.incarnation
+        {
             return Reach::Behind;
         }
-        let number = self.next.filter(|number| state.ring.has(*number)).or_else(|| state.ring.number_behind(position));
+        let number = self
+            .next
+            .filter(|number| state.ring.has(*number))
+            .or_else(|| state.ring.number_behind(position));
         self.next = number.map(|number| state.ring.visit(number, visit));
         if self.next.is_some() { Reach::Whole } else { Reach::Behind }
     }
 
     /// Shows the events for everybody that are new, until `visit` breaks off.
-    pub(in crate::app) fn take_broadcasts(&mut self, visit: impl FnMut(&Content) -> ControlFlow<()>) -> Result<(), Missed> {
+    pub(in crate::app) fn take_broadcasts(
+        &mut self,
+        visit: impl FnMut(&Content) -> ControlFlow<()>,
+    ) -> Result<(), Missed> {
         self.broadcasts.as_mut().map_or(Ok(()), |broadcasts| broadcasts.take(visit))
     }
 
-    /// What there is after `position`, if the ring has all of that and nothing of it is older than `oldest_ts`.
+    /// What there is after `position`, if the ring has all of that and nothing of it is older than
+    /// `oldest_ts`.
     pub(crate) fn covers(&self, position: Position, oldest_ts: Timestamp) -> Option<Covered> {
         self.followed.covers(position, oldest_ts)
     }
@@ -84,8 +101,8 @@ impl Tail {
         self.followed.state().ring.head()
     }
 
-    /// The journal has been read up to `head` since this tail exists, and the connection stands somewhere else now. `ring_head` was the
-    /// ring's before the read.
+    /// The journal has been read up to `head` since this tail exists, and the connection stands
+    /// somewhere else now. `ring_head` was the ring's before the read.
     pub(crate) fn moved(&mut self, head: Position, ring_head: Option<Position>) {
         self.next = None;
         self.followed.anchor(&self.hub, head, ring_head);

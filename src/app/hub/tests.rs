@@ -56,18 +56,30 @@ fn hub() -> Hub {
         replay_budget_requests_per_window: None,
         replay_budget_window: Duration::from_mins(1),
     };
-    let (leases, budget) = (Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()));
+    let (leases, budget) =
+        (Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()));
     let limits = Limits::new(options, leases, budget, Arc::new(SeededEntropy::of(1)));
-    let rings = RingOptions { ring_entries_max: 10, ring_max_bytes: 10_000, rings_max_bytes: 10_000 };
+    let rings =
+        RingOptions { ring_entries_max: 10, ring_max_bytes: 10_000, rings_max_bytes: 10_000 };
     let page_limit = PageLimit { entries_max: 10, bytes_max: 10_000 };
-    Hub::start(sources, limits, Arc::new(Broadcasts::new(1_000)), rings, page_limit, tasks(), Arc::new(SeededEntropy::of(1)))
+    Hub::start(
+        sources,
+        limits,
+        Arc::new(Broadcasts::new(1_000)),
+        rings,
+        page_limit,
+        tasks(),
+        Arc::new(SeededEntropy::of(1)),
+    )
 }
 
-/// The journal was wiped while the feed was silent: what the ring has is of no use to whoever has just read the journal.
+/// The journal was wiped while the feed was silent: what the ring has is of no use to whoever has
+/// just read the journal.
 #[tokio::test]
 async fn promise_9_a_ring_of_a_wiped_journal_begins_anew_and_nobody_reads_for_ever() {
     let (hub, topic) = (hub(), Topic::Message(MessageId(Uuid::from_u128(1))));
-    let (mut before, mut after) = (hub.follow(&topic).await.unwrap(), hub.follow(&topic).await.unwrap());
+    let (mut before, mut after) =
+        (hub.follow(&topic).await.unwrap(), hub.follow(&topic).await.unwrap());
     before.moved(EventId::sequence(5).into(), None);
     let mut reads = 0;
     // A connection that is behind its ring reads the journal, and finds it empty.
@@ -77,5 +89,9 @@ async fn promise_9_a_ring_of_a_wiped_journal_begins_anew_and_nobody_reads_for_ev
         let ring_head = after.ring_head();
         after.moved(Position::Start, ring_head);
     }
-    assert_eq!(before.take(EventId::sequence(5).into(), |_| ControlFlow::Continue(())), Reach::Behind, "it has to learn of the wipe");
+    assert_eq!(
+        before.take(EventId::sequence(5).into(), |_| ControlFlow::Continue(())),
+        Reach::Behind,
+        "it has to learn of the wipe"
+    );
 }

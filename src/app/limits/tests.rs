@@ -69,12 +69,19 @@ async fn while_the_backend_is_away_this_process_counts_alone() {
     let first = limits.connect(&u1).await.unwrap();
     let _second = limits.connect(&u1).await.unwrap();
     let refused = limits.connect(&u1).await.err();
-    assert_eq!(refused, Some(TooManyConnections { connections_max: 2, retry_after: SLOT_RETRY_AFTER }));
+    assert_eq!(
+        refused,
+        Some(TooManyConnections { connections_max: 2, retry_after: SLOT_RETRY_AFTER })
+    );
     assert!(limits.connect(&u2).await.is_ok(), "one user's connections are not another's");
     drop(first);
     assert!(limits.connect(&u1).await.is_ok());
     for _ in 0..10 {
-        assert_eq!(limits.replay(&u1, Position::Start).await, Ok(()), "nobody is kept from what they missed");
+        assert_eq!(
+            limits.replay(&u1, Position::Start).await,
+            Ok(()),
+            "nobody is kept from what they missed"
+        );
     }
 }
 
@@ -82,7 +89,10 @@ async fn while_the_backend_is_away_this_process_counts_alone() {
 async fn a_refusal_of_the_backend_leaves_nothing_held() {
     let mut leases = MockConnectionLeases::new();
     let mut answers = [false, false, false, true, true].into_iter();
-    leases.expect_acquire().withf(|_, _, cap, ttl| (*cap, *ttl) == (2, LEASE_TTL)).returning(move |_, _, _, _| Ok(answers.next().unwrap()));
+    leases
+        .expect_acquire()
+        .withf(|_, _, cap, ttl| (*cap, *ttl) == (2, LEASE_TTL))
+        .returning(move |_, _, _, _| Ok(answers.next().unwrap()));
     let limits = limits(leases, MockReplayBudget::new());
     for _ in 0..3 {
         assert!(limits.connect(&user("u1")).await.is_err());
@@ -91,21 +101,33 @@ async fn a_refusal_of_the_backend_leaves_nothing_held() {
     let held = [limits.connect(&user("u1")).await.ok(), limits.connect(&user("u1")).await.ok()];
     assert!(held.iter().all(Option::is_some));
     assert_eq!(limits.connections(), 2);
-    // This process knows by itself that there is no slot; the backend, which would have no answer, is not asked.
+    // This process knows by itself that there is no slot; the backend, which would have no answer,
+    // is not asked.
     assert!(limits.connect(&user("u1")).await.is_err());
 }
 
 #[tokio::test]
 async fn without_limits_nobody_is_asked() {
-    let options = LimitsOptions { max_concurrent_per_user: None, replay_budget_requests_per_window: None, ..OPTIONS };
-    let limits =
-        Limits::new(options, Arc::new(MockConnectionLeases::new()), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
+    let options = LimitsOptions {
+        max_concurrent_per_user: None,
+        replay_budget_requests_per_window: None,
+        ..OPTIONS
+    };
+    let limits = Limits::new(
+        options,
+        Arc::new(MockConnectionLeases::new()),
+        Arc::new(MockReplayBudget::new()),
+        Arc::new(SeededEntropy::of(1)),
+    );
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..100 {
         held.push(limits.connect(&user("u1")).await.unwrap());
     }
-    assert_eq!((limits.connections(), limits.replay(&user("u1"), Position::Start).await), (100, Ok(())));
+    assert_eq!(
+        (limits.connections(), limits.replay(&user("u1"), Position::Start).await),
+        (100, Ok(()))
+    );
     held.clear();
     tokio::task::yield_now().await;
     assert_eq!(limits.connections(), 0);
@@ -132,7 +154,8 @@ async fn what_is_held_is_renewed_and_what_is_dropped_is_given_back() {
     let (renewed, released) = (Calls::default(), Calls::default());
     let limits = limits(granting(&renewed, &released), MockReplayBudget::new());
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
-    let (kept, dropped) = (limits.connect(&user("u1")).await.unwrap(), limits.connect(&user("u2")).await.unwrap());
+    let (kept, dropped) =
+        (limits.connect(&user("u1")).await.unwrap(), limits.connect(&user("u2")).await.unwrap());
     let ids = ((kept.user.clone(), kept.id), (dropped.user.clone(), dropped.id));
     tokio::time::sleep(LEASE_TTL).await;
     for lease in [&ids.0, &ids.1] {
@@ -141,10 +164,17 @@ async fn what_is_held_is_renewed_and_what_is_dropped_is_given_back() {
     }
     drop(dropped);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(*released.lock().unwrap(), std::slice::from_ref(&ids.1), "at once, and not at the next renewal");
+    assert_eq!(
+        *released.lock().unwrap(),
+        std::slice::from_ref(&ids.1),
+        "at once, and not at the next renewal"
+    );
     renewed.lock().unwrap().clear();
     tokio::time::sleep(LEASE_TTL).await;
-    assert!(renewed.lock().unwrap().iter().all(|call| *call == ids.0), "what was given back is not taken up again");
+    assert!(
+        renewed.lock().unwrap().iter().all(|call| *call == ids.0),
+        "what was given back is not taken up again"
+    );
     assert_eq!(limits.connections(), 1);
     keeper.abort();
 }
@@ -170,8 +200,12 @@ async fn a_renewal_that_fails_is_tried_again() {
 async fn many_leases_go_in_several_calls() {
     let (renewed, released) = (Calls::default(), Calls::default());
     let options = LimitsOptions { max_concurrent_per_user: Some(10_000), ..OPTIONS };
-    let limits =
-        Limits::new(options, Arc::new(granting(&renewed, &released)), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
+    let limits = Limits::new(
+        options,
+        Arc::new(granting(&renewed, &released)),
+        Arc::new(MockReplayBudget::new()),
+        Arc::new(SeededEntropy::of(1)),
+    );
     let keeper = tokio::spawn(Arc::clone(&limits).keep_leases());
     let mut held = Vec::new();
     for _ in 0..3 * LEASES_PER_CALL / 2 {
@@ -192,7 +226,13 @@ struct Silent;
 
 #[async_trait]
 impl ConnectionLeases for Silent {
-    async fn acquire(&self, _: &UserId, _: LeaseId, _: u32, _: Duration) -> Result<bool, BackendError> {
+    async fn acquire(
+        &self,
+        _: &UserId,
+        _: LeaseId,
+        _: u32,
+        _: Duration,
+    ) -> Result<bool, BackendError> {
         pending().await
     }
 
@@ -211,7 +251,12 @@ impl ConnectionLeases for Silent {
 
 #[tokio::test]
 async fn a_request_that_is_dropped_while_it_waits_holds_nothing() {
-    let limits = Limits::new(OPTIONS, Arc::new(Silent), Arc::new(MockReplayBudget::new()), Arc::new(SeededEntropy::of(1)));
+    let limits = Limits::new(
+        OPTIONS,
+        Arc::new(Silent),
+        Arc::new(MockReplayBudget::new()),
+        Arc::new(SeededEntropy::of(1)),
+    );
     for _ in 0..5 {
         let u1 = user("u1");
         let mut waiting = std::pin::pin!(limits.connect(&u1));

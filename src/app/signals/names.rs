@@ -1,6 +1,7 @@
 //! The names of all metrics, and what they mean.
 //!
-//! Invariant: every metric that a process tells is in [`METRICS`]. Names follow the conventions of Prometheus.
+//! Invariant: every metric that a process tells is in [`METRICS`]. Names follow the conventions of
+//! Prometheus.
 
 pub(super) const CONNECTIONS: &str = "rejoin_connections";
 pub(super) const CLIENT_CONNECTIONS: &str = "rejoin_client_connections";
@@ -52,14 +53,24 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
     Metric { name, kind, labels, help }
 }
 
 /// Every metric.
 pub static METRICS: &[Metric] = &[
     metric(CONNECTIONS, Kind::Gauge, &["channel"], "Streams that are open in this process."),
-    metric(CLIENT_CONNECTIONS, Kind::Gauge, &[], "Connections of clients that are open, with a stream or without."),
+    metric(
+        CLIENT_CONNECTIONS,
+        Kind::Gauge,
+        &[],
+        "Connections of clients that are open, with a stream or without.",
+    ),
     metric(
         CONNECTION_LIMITS_REACHED,
         Kind::Counter,
@@ -67,29 +78,79 @@ pub static METRICS: &[Metric] = &[
         "Connections that came when there were as many as allowed, and failures to accept one for want of file descriptors.",
     ),
     metric(WAITING_READERS, Kind::Gauge, &[], "Readers that wait for their message to be opened."),
-    metric(STREAMS_ENDED, Kind::Counter, &["channel", "reason"], "Streams that are over, by why they ended."),
+    metric(
+        STREAMS_ENDED,
+        Kind::Counter,
+        &["channel", "reason"],
+        "Streams that are over, by why they ended.",
+    ),
     metric(DELIVERIES, Kind::Counter, &["channel"], "Events handed to connections."),
-    metric(PUBLISHES, Kind::Counter, &["outcome"], "User events that publishers sent, once for each recipient, by what became of them."),
-    metric(MESSAGE_APPENDS, Kind::Counter, &["outcome"], "Message events that producers sent, by what became of them."),
-    metric(REPLAYS, Kind::Counter, &["channel"], "Clients that came back with a cursor behind the head."),
+    metric(
+        PUBLISHES,
+        Kind::Counter,
+        &["outcome"],
+        "User events that publishers sent, once for each recipient, by what became of them.",
+    ),
+    metric(
+        MESSAGE_APPENDS,
+        Kind::Counter,
+        &["outcome"],
+        "Message events that producers sent, by what became of them.",
+    ),
+    metric(
+        REPLAYS,
+        Kind::Counter,
+        &["channel"],
+        "Clients that came back with a cursor behind the head.",
+    ),
     metric(
         REPLAYED_ENTRIES,
         Kind::Counter,
         &["channel"],
         "Events read from the journal for one client: it rejoined, or fell behind its ring.",
     ),
-    metric(TRUNCATIONS, Kind::Counter, &["channel"], "Notices sent to clients that events after their cursor are gone."),
-    metric(REFUSALS, Kind::Counter, &["code"], "Subscribe requests that were turned down, by the code of the answer."),
-    metric(BACKEND_ERRORS, Kind::Counter, &["backend", "kind"], "Calls to a backend that failed, by what it is used for and how."),
-    metric(BACKEND_UP, Kind::Gauge, &["backend"], "Whether the last call to a backend was answered: 1 or 0."),
+    metric(
+        TRUNCATIONS,
+        Kind::Counter,
+        &["channel"],
+        "Notices sent to clients that events after their cursor are gone.",
+    ),
+    metric(
+        REFUSALS,
+        Kind::Counter,
+        &["code"],
+        "Subscribe requests that were turned down, by the code of the answer.",
+    ),
+    metric(
+        BACKEND_ERRORS,
+        Kind::Counter,
+        &["backend", "kind"],
+        "Calls to a backend that failed, by what it is used for and how.",
+    ),
+    metric(
+        BACKEND_UP,
+        Kind::Gauge,
+        &["backend"],
+        "Whether the last call to a backend was answered: 1 or 0.",
+    ),
     metric(
         BACKEND_CALL_SECONDS,
         Kind::Histogram,
         &["backend", "call"],
         "Time that calls to a backend took, by what it is used for and what was asked: append, read or other; also of those that failed.",
     ),
-    metric(MALFORMED_ENTRIES, Kind::Counter, &["channel"], "Times that an entry of another program was passed over, since it is no event."),
-    metric(STRAY_HINTS, Kind::Counter, &[], "Notifications of other programs that named an event which is not in the journal."),
+    metric(
+        MALFORMED_ENTRIES,
+        Kind::Counter,
+        &["channel"],
+        "Times that an entry of another program was passed over, since it is no event.",
+    ),
+    metric(
+        STRAY_HINTS,
+        Kind::Counter,
+        &[],
+        "Notifications of other programs that named an event which is not in the journal.",
+    ),
     metric(
         MISSED_BROADCASTS,
         Kind::Counter,
@@ -102,8 +163,18 @@ pub static METRICS: &[Metric] = &[
         &["channel"],
         "Time from the acceptance of a live event to its writing to a connection; one observation a write, of its oldest event.",
     ),
-    metric(RING_MISSES, Kind::Counter, &["channel"], "Times that a connection stood behind its topic's ring, and had to read the journal."),
-    metric(RING_BYTES, Kind::Gauge, &[], "Bytes of recent events kept ready for connections, about."),
+    metric(
+        RING_MISSES,
+        Kind::Counter,
+        &["channel"],
+        "Times that a connection stood behind its topic's ring, and had to read the journal.",
+    ),
+    metric(
+        RING_BYTES,
+        Kind::Gauge,
+        &[],
+        "Bytes of recent events kept ready for connections, about.",
+    ),
     metric(TOPICS_FOLLOWED, Kind::Gauge, &[], "Topics with at least one follower in this process."),
     metric(LEASES, Kind::Gauge, &[], "Connection slots that this process holds."),
     metric(

@@ -1,7 +1,7 @@
 //! Topics of which something was said before.
 //!
-//! Invariant: a bounded number of them is remembered. When there are more, all are forgotten, so that something may be
-//! said twice.
+//! Invariant: a bounded number of them is remembered. When there are more, all are forgotten, so
+//! that something may be said twice.
 
 use std::{
     collections::HashSet,
@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn a_topic_is_new_once_and_the_number_is_bounded() {
-        let (seen, topic) = (SeenTopics::default(), |n: usize| Topic::User(UserId::parse(&n.to_string()).unwrap()));
+        let (seen, topic) =
+            (SeenTopics::default(), |n: usize| Topic::User(UserId::parse(&n.to_string()).unwrap()));
         assert!(seen.note(&topic(0)) && !seen.note(&topic(0)));
         for n in 0..3 * TOPICS_MAX {
             let _ = seen.note(&topic(n));

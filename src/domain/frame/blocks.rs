@@ -1,7 +1,7 @@
 //! Blocks of Server-Sent Events, as they are being written.
 //!
-//! Invariants: every method writes whole lines, and only `data` takes a text that may have line breaks; what ends with a blank line
-//! has data.
+//! Invariants: every method writes whole lines, and only `data` takes a text that may have line
+//! breaks; what ends with a blank line has data.
 
 use std::fmt::Write as _;
 
@@ -51,8 +51,9 @@ impl Blocks {
         }
     }
 
-    /// A block that moves the client's cursor, where there is a place to move it to. Whatever the format, its event has a type
-    /// of its own, so that no handler of a page's shows it; at the start the id is empty.
+    /// A block that moves the client's cursor, where there is a place to move it to. Whatever the
+    /// format, its event has a type of its own, so that no handler of a page's shows it; at the
+    /// start the id is empty.
     pub(super) fn position(self, position: Option<Position>) -> Self {
         let Some(position) = position else { return self };
         let control = Control::StreamPosition {};

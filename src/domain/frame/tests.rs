@@ -22,21 +22,40 @@ fn user(id: &str) -> Topic {
 
 #[test]
 fn control_frames_read_as_the_contract_says() {
-    const POSITION: &str = "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid:";
+    const POSITION: &str =
+        "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid:";
     let (id, style) = (EventId::timed(7, 1), StreamStyle::default());
     assert_eq!(body_text(&Frame::greeting(3000)), ": connected\nretry: 3000\n");
     assert_eq!(body_text(&Frame::keepalive(style, None)), ": keepalive\n");
-    assert_eq!(body_text(&Frame::keepalive(style, Some(id))), format!(": keepalive\n{POSITION} 7-1\n\n"));
+    assert_eq!(
+        body_text(&Frame::keepalive(style, Some(id))),
+        format!(": keepalive\n{POSITION} 7-1\n\n")
+    );
     let event = StreamStyle { keepalive: KeepaliveStyle::Event, ..style };
-    assert_eq!(body_text(&Frame::keepalive(event, None)), "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n");
+    assert_eq!(
+        body_text(&Frame::keepalive(event, None)),
+        "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n"
+    );
     let named = StreamStyle { format: Format::Named, ..event };
-    assert_eq!(body_text(&Frame::keepalive(named, Some(id))), format!("event: stream.keepalive\ndata: {{}}\n\n{POSITION} 7-1\n\n"));
+    assert_eq!(
+        body_text(&Frame::keepalive(named, Some(id))),
+        format!("event: stream.keepalive\ndata: {{}}\n\n{POSITION} 7-1\n\n")
+    );
     assert_eq!(body_text(&Frame::position(Position::After(id))), format!("{POSITION} 7-1\n\n"));
     assert_eq!(body_text(&Frame::position(Position::Start)), format!("{POSITION}\n\n"));
-    assert_eq!(body_text(&Frame::farewell(None, Some(100), "snapshot capped")), "retry: 100\n: snapshot capped\n");
-    assert_eq!(body_text(&Frame::farewell(Some(id), None, "draining")), format!("{POSITION} 7-1\n\n: draining\n"));
+    assert_eq!(
+        body_text(&Frame::farewell(None, Some(100), "snapshot capped")),
+        "retry: 100\n: snapshot capped\n"
+    );
+    assert_eq!(
+        body_text(&Frame::farewell(Some(id), None, "draining")),
+        format!("{POSITION} 7-1\n\n: draining\n")
+    );
     let silent = body_text(&Frame::producer_stale(MessageId(uuid::Uuid::nil()), 30_000));
-    assert!(silent.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""), "{silent}");
+    assert!(
+        silent.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""),
+        "{silent}"
+    );
     let truncated = Control::BacklogTruncated { oldest_retained_id: Some(EventId::timed(5, 1)) };
     assert_eq!(
         body_text(&Frame::control(Format::Envelope, &truncated)),
@@ -53,12 +72,16 @@ fn every_control() -> Vec<Control> {
     let next = |control: &Control| match control {
         Control::BacklogTruncated { .. } => Some(Control::StreamKeepalive {}),
         Control::StreamKeepalive {} => Some(Control::StreamPosition {}),
-        Control::StreamPosition {} => {
-            Some(Control::StreamRefused { status: 429, code: "a_code", message: "why".to_owned(), retry_after_seconds: Some(1) })
-        }
+        Control::StreamPosition {} => Some(Control::StreamRefused {
+            status: 429,
+            code: "a_code",
+            message: "why".to_owned(),
+            retry_after_seconds: Some(1),
+        }),
         Control::StreamRefused { .. } => None,
     };
-    std::iter::successors(Some(Control::BacklogTruncated { oldest_retained_id: None }), next).collect()
+    std::iter::successors(Some(Control::BacklogTruncated { oldest_retained_id: None }), next)
+        .collect()
 }
 
 #[test]
@@ -74,11 +97,19 @@ fn a_control_event_never_has_a_name_that_a_publisher_or_a_browser_has() {
     for format in Format::ALL {
         let style = StreamStyle { format, keepalive: KeepaliveStyle::Event };
         frames.extend(every_control().iter().map(|control| Frame::control(format, control)));
-        frames.extend([Frame::keepalive(style, Some(id)), Frame::keepalive(StreamStyle { format, ..StreamStyle::default() }, Some(id))]);
+        frames.extend([
+            Frame::keepalive(style, Some(id)),
+            Frame::keepalive(StreamStyle { format, ..StreamStyle::default() }, Some(id)),
+        ]);
     }
     let names: Vec<String> = frames
         .iter()
-        .flat_map(|frame| body_text(frame).lines().filter_map(|line| line.strip_prefix("event: ").map(str::to_owned)).collect::<Vec<_>>())
+        .flat_map(|frame| {
+            body_text(frame)
+                .lines()
+                .filter_map(|line| line.strip_prefix("event: ").map(str::to_owned))
+                .collect::<Vec<_>>()
+        })
         .chain(every_control().iter().map(|control| control.event_type().to_owned()))
         .collect();
     assert!(names.len() > every_control().len());
@@ -96,19 +127,31 @@ fn an_entry_is_the_envelope_or_its_payload() {
         "data: {\"id\":\"7-1\",\"type\":\"source.ingest.queued\",\"ts\":\"2024-06-20T16:13:20.000Z\",",
         "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":{},\"payload\":{\"n\":1.0}}\nid: 7-1\n\n"
     );
-    assert_eq!(body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event)), envelope);
+    assert_eq!(
+        body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event)),
+        envelope
+    );
     let named = "event: source.ingest.queued\ndata: {\"n\":1.0}\nid: 7-1\n\n";
-    assert_eq!(body_text(&Frame::entry(Format::Named, &topic, EventId::timed(7, 1), &event)), named);
+    assert_eq!(
+        body_text(&Frame::entry(Format::Named, &topic, EventId::timed(7, 1), &event)),
+        named
+    );
     event.category = Category::parse("import").ok();
     event.scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
     let frame = body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event));
-    assert!(frame.contains(r#""scope":{"kind":"source"},"payload":{"n":1.0},"category":"import"}"#), "{frame}");
+    assert!(
+        frame.contains(r#""scope":{"kind":"source"},"payload":{"n":1.0},"category":"import"}"#),
+        "{frame}"
+    );
 }
 
 #[test]
 fn a_broadcast_has_no_id_and_no_topic() {
     let frame = body_text(&Frame::broadcast(Format::Envelope, &event("notice", "1")));
-    assert_eq!(frame, "data: {\"type\":\"notice\",\"ts\":\"2024-06-20T16:13:20.000Z\",\"scope\":{},\"payload\":1}\n\n");
+    assert_eq!(
+        frame,
+        "data: {\"type\":\"notice\",\"ts\":\"2024-06-20T16:13:20.000Z\",\"scope\":{},\"payload\":1}\n\n"
+    );
 }
 
 proptest! {
@@ -140,15 +183,20 @@ proptest! {
     }
 }
 
-/// What a client that takes an id at its line, and shows a block at each blank line, makes of the bytes.
+/// What a client that takes an id at its line, and shows a block at each blank line, makes of the
+/// bytes.
 fn read_like_the_simplest_clients(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (mut has_data, mut has_id) = (false, false);
     for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
         match line.split_once(':').map_or(line, |(field, _)| field) {
-            "" if line.is_empty() && !has_data => return Err(format!("a blank line ends a block without data: {text:?}")),
+            "" if line.is_empty() && !has_data => {
+                return Err(format!("a blank line ends a block without data: {text:?}"));
+            }
             "" if line.is_empty() => (has_data, has_id) = (false, false),
-            _ if has_id => return Err(format!("a line stands between an id and its blank line: {text:?}")),
+            _ if has_id => {
+                return Err(format!("a line stands between an id and its blank line: {text:?}"));
+            }
             "data" => has_data = true,
             "id" => has_id = true,
             _ => {}

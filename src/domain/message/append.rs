@@ -1,6 +1,7 @@
 //! Appends to a message: what is added, what repeats an earlier append, and what is refused.
 //!
-//! Invariant: every backend decides by [`append_batch`], while no other program can change the message.
+//! Invariant: every backend decides by [`append_batch`], while no other program can change the
+//! message.
 
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ pub trait AppendTarget {
     /// The message as it is now.
     fn message(&mut self) -> &mut Message;
 
-    /// The number that the first event with this key got, if that was within the idempotency window.
+    /// The number that the first event with this key got, if that was within the idempotency
+    /// window.
     fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64>;
 
     /// Whether the event under a number that is taken has the type and payload of this one.
@@ -52,8 +54,8 @@ pub trait AppendTarget {
     fn push(&mut self, sequence_no: u64, append: MessageAppend);
 }
 
-/// Appends a producer's batch in its order, up to the first event that is refused: that one's refusal is the last of the answers.
-/// Without a `target` the message is not there.
+/// Appends a producer's batch in its order, up to the first event that is refused: that one's
+/// refusal is the last of the answers. Without a `target` the message is not there.
 pub fn append_batch(
     mut target: Option<&mut impl AppendTarget>,
     epoch: Option<u64>,
@@ -62,7 +64,10 @@ pub fn append_batch(
 ) -> Vec<Result<MessageAppended, AppendRefusal>> {
     let mut answers = Vec::new();
     for append in batch {
-        let answer = target.as_deref_mut().ok_or(AppendRefusal::Unknown).and_then(|target| append_one(target, epoch, append, now));
+        let answer = target
+            .as_deref_mut()
+            .ok_or(AppendRefusal::Unknown)
+            .and_then(|target| append_one(target, epoch, append, now));
         let is_refused = answer.is_err();
         answers.push(answer);
         if is_refused {
@@ -81,16 +86,22 @@ fn append_one(
     let message = target.message();
     // Before all else: a fenced producer is not answered for what it appended earlier either.
     message.check_epoch(epoch)?;
-    let (next, has_ended, stop_requested) = (message.next_sequence_no, message.end.is_some(), message.stop_requested);
-    let repeat_of = |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
+    let (next, has_ended, stop_requested) =
+        (message.next_sequence_no, message.end.is_some(), message.stop_requested);
+    let repeat_of =
+        |sequence_no| Ok(MessageAppended { sequence_no, duplicate: true, stop_requested });
     if let Some(first) = append.idempotency_key.as_ref().and_then(|key| target.number_of(key)) {
         return repeat_of(first);
     }
     match append.sequence_no {
-        Some(taken) if taken < next && target.holds(taken, &append.event) => return repeat_of(taken),
+        Some(taken) if taken < next && target.holds(taken, &append.event) => {
+            return repeat_of(taken);
+        }
         Some(taken) if taken < next => return Err(AppendRefusal::Conflict { sequence_no: taken }),
         _ if has_ended => return Err(AppendRefusal::Complete),
-        Some(number) if number > next => return Err(AppendRefusal::Gap { expected_sequence_no: next }),
+        Some(number) if number > next => {
+            return Err(AppendRefusal::Gap { expected_sequence_no: next });
+        }
         Some(_) | None => {}
     }
     if next >= MESSAGE_EVENTS_MAX || !target.has_room_for(&append) {

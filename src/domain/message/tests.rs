@@ -44,7 +44,12 @@ fn at(ms: u64) -> Timestamp {
     Timestamp::from_ms(ms)
 }
 
-fn opened(existing: Option<&Message>, owner: &str, takeover: bool, now: u64) -> Result<Opened, OpenRefusal> {
+fn opened(
+    existing: Option<&Message>,
+    owner: &str,
+    takeover: bool,
+    now: u64,
+) -> Result<Opened, OpenRefusal> {
     Message::open(existing.cloned(), &user(owner), takeover, at(now))
 }
 
@@ -57,13 +62,22 @@ fn held(events: usize) -> Held {
 }
 
 impl Held {
-    fn append(&mut self, epoch: Option<u64>, batch: Vec<MessageAppend>) -> Vec<Result<MessageAppended, AppendRefusal>> {
+    fn append(
+        &mut self,
+        epoch: Option<u64>,
+        batch: Vec<MessageAppend>,
+    ) -> Vec<Result<MessageAppended, AppendRefusal>> {
         append_batch(Some(self), epoch, batch, at(2))
     }
 
     /// The number of one event, and whether it was a repeat.
-    fn append_one(&mut self, epoch: Option<u64>, append: MessageAppend) -> Result<(u64, bool), AppendRefusal> {
-        self.append(epoch, vec![append])[0].map(|appended| (appended.sequence_no, appended.duplicate))
+    fn append_one(
+        &mut self,
+        epoch: Option<u64>,
+        append: MessageAppend,
+    ) -> Result<(u64, bool), AppendRefusal> {
+        self.append(epoch, vec![append])[0]
+            .map(|appended| (appended.sequence_no, appended.duplicate))
     }
 
     fn take_over(&mut self, now: u64) -> Result<(), OpenRefusal> {
@@ -72,7 +86,12 @@ impl Held {
     }
 }
 
-fn append(event_type: &str, payload: &str, sequence_no: Option<u64>, key: Option<&str>) -> MessageAppend {
+fn append(
+    event_type: &str,
+    payload: &str,
+    sequence_no: Option<u64>,
+    key: Option<&str>,
+) -> MessageAppend {
     let idempotency_key = key.map(|key| IdempotencyKey::parse(key).unwrap());
     MessageAppend { event: event_of_type(event_type, payload), sequence_no, idempotency_key }
 }
@@ -85,29 +104,53 @@ fn chunk(sequence_no: Option<u64>, key: Option<&str>) -> MessageAppend {
 fn numbers_go_from_zero_without_holes() {
     let mut held = held(0);
     assert_eq!(held.message.last_sequence_no(), None);
-    assert_eq!(held.append_one(None, chunk(Some(1), None)), Err(AppendRefusal::Gap { expected_sequence_no: 0 }));
+    assert_eq!(
+        held.append_one(None, chunk(Some(1), None)),
+        Err(AppendRefusal::Gap { expected_sequence_no: 0 })
+    );
     assert_eq!(held.append_one(None, chunk(None, None)), Ok((0, false)));
     assert_eq!(held.append_one(None, chunk(Some(1), None)), Ok((1, false)));
-    assert_eq!(held.append_one(None, chunk(Some(u64::MAX), None)), Err(AppendRefusal::Gap { expected_sequence_no: 2 }));
+    assert_eq!(
+        held.append_one(None, chunk(Some(u64::MAX), None)),
+        Err(AppendRefusal::Gap { expected_sequence_no: 2 })
+    );
     assert_eq!(held.message.last_sequence_no(), Some(1));
-    assert_eq!(append_batch(None::<&mut Held>, None, [chunk(None, None); 1], at(2)), [Err(AppendRefusal::Unknown)]);
+    assert_eq!(
+        append_batch(None::<&mut Held>, None, [chunk(None, None); 1], at(2)),
+        [Err(AppendRefusal::Unknown)]
+    );
 }
 
 #[test]
 fn promise_5_a_repeat_gets_the_first_number_and_another_event_a_conflict() {
     let mut held = held(1);
     assert_eq!(held.append_one(None, chunk(Some(0), None)), Ok((0, true)));
-    assert_eq!(held.append_one(None, append("chunk", "1", Some(0), None)), Err(AppendRefusal::Conflict { sequence_no: 0 }));
-    assert_eq!(held.append_one(None, append("other", "{}", Some(0), None)), Err(AppendRefusal::Conflict { sequence_no: 0 }));
+    assert_eq!(
+        held.append_one(None, append("chunk", "1", Some(0), None)),
+        Err(AppendRefusal::Conflict { sequence_no: 0 })
+    );
+    assert_eq!(
+        held.append_one(None, append("other", "{}", Some(0), None)),
+        Err(AppendRefusal::Conflict { sequence_no: 0 })
+    );
     assert_eq!(held.append_one(None, chunk(None, Some("k"))), Ok((1, false)));
-    assert_eq!(held.append_one(None, append("other", "1", None, Some("k"))), Ok((1, true)), "the key alone makes it a repeat");
+    assert_eq!(
+        held.append_one(None, append("other", "1", None, Some("k"))),
+        Ok((1, true)),
+        "the key alone makes it a repeat"
+    );
     assert_eq!(held.events.len(), 2);
 }
 
 #[test]
 fn a_batch_is_appended_up_to_the_first_that_is_refused() {
     let mut held = held(0);
-    let batch = vec![chunk(None, Some("a")), chunk(None, Some("a")), chunk(Some(7), None), chunk(None, None)];
+    let batch = vec![
+        chunk(None, Some("a")),
+        chunk(None, Some("a")),
+        chunk(Some(7), None),
+        chunk(None, None),
+    ];
     let answers = held.append(None, batch);
     assert_eq!(
         answers.iter().map(|answer| answer.map(|appended| appended.duplicate)).collect::<Vec<_>>(),
@@ -122,10 +165,16 @@ fn after_the_terminal_event_nothing_is_appended_but_a_repeat_is_recognised() {
         let mut held = held(1);
         held.append(None, vec![append(terminal, "{}", None, Some("last"))]);
         for sequence_no in [None, Some(2), Some(9)] {
-            assert_eq!(held.append_one(None, chunk(sequence_no, None)), Err(AppendRefusal::Complete));
+            assert_eq!(
+                held.append_one(None, chunk(sequence_no, None)),
+                Err(AppendRefusal::Complete)
+            );
         }
         assert_eq!(held.append_one(None, append(terminal, "{}", Some(1), None)), Ok((1, true)));
-        assert_eq!(held.append_one(None, append(terminal, "{}", None, Some("last"))), Ok((1, true)));
+        assert_eq!(
+            held.append_one(None, append(terminal, "{}", None, Some("last"))),
+            Ok((1, true))
+        );
         assert_eq!(held.message.heartbeat(None, at(4)), Err(AppendRefusal::Complete));
         assert_eq!(held.take_over(4), Err(OpenRefusal::Complete));
         let again = opened(Some(&held.message), "u1", false, 4).unwrap();
@@ -139,17 +188,31 @@ fn after_the_terminal_event_nothing_is_appended_but_a_repeat_is_recognised() {
 fn a_takeover_fences_every_other_producer_that_gives_its_epoch() {
     let mut held = held(1);
     held.append(None, vec![chunk(None, Some("k"))]);
-    assert_eq!(opened(Some(&held.message), "u1", false, 3).unwrap().observed.message.epoch, 1, "opening again takes nothing over");
+    assert_eq!(
+        opened(Some(&held.message), "u1", false, 3).unwrap().observed.message.epoch,
+        1,
+        "opening again takes nothing over"
+    );
     held.take_over(3).unwrap();
     let fenced = Err(AppendRefusal::Fenced { epoch: 2 });
-    for append in [chunk(None, None), chunk(Some(0), None), chunk(None, Some("k")), chunk(Some(9), None)] {
+    for append in
+        [chunk(None, None), chunk(Some(0), None), chunk(None, Some("k")), chunk(Some(9), None)]
+    {
         assert_eq!(held.append_one(Some(1), append), fenced, "also what it appended before");
     }
     assert_eq!(held.message.heartbeat(Some(1), at(9)), Err(AppendRefusal::Fenced { epoch: 2 }));
-    assert_eq!(held.message.producer_seen_at, at(3), "a producer that is fenced gives no sign of life");
+    assert_eq!(
+        held.message.producer_seen_at,
+        at(3),
+        "a producer that is fenced gives no sign of life"
+    );
     assert_eq!(held.append_one(Some(3), chunk(None, None)), fenced, "nobody was given that epoch");
     assert_eq!(held.append_one(Some(2), chunk(None, None)), Ok((2, false)));
-    assert_eq!(held.append_one(None, chunk(None, None)), Ok((3, false)), "without an epoch nothing is fenced");
+    assert_eq!(
+        held.append_one(None, chunk(None, None)),
+        Ok((3, false)),
+        "without an epoch nothing is fenced"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Promises 1, 2, 3 and 6 as properties of the replay machine, over arbitrary interleavings.
 //!
-//! The world appends, trims, wipes, reads pages of any size (and delivers them late), signals live entries late, doubled,
-//! out of order or not at all, and cuts the client anywhere.
+//! The world appends, trims, wipes, reads pages of any size (and delivers them late), signals live
+//! entries late, doubled, out of order or not at all, and cuts the client anywhere.
 
 mod judge;
 mod world;
@@ -45,8 +45,11 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn filter() -> impl Strategy<Value = CategoryFilter> {
-    let only =
-        |names: &[&str]| CategoryFilter::Only(Arc::new(names.iter().map(|name| Category::parse(name).unwrap()).collect::<BTreeSet<_>>()));
+    let only = |names: &[&str]| {
+        CategoryFilter::Only(Arc::new(
+            names.iter().map(|name| Category::parse(name).unwrap()).collect::<BTreeSet<_>>(),
+        ))
+    };
     prop_oneof![3 => Just(CategoryFilter::All), 2 => Just(only(&["a"])), 1 => Just(only(&["a", "b"]))]
 }
 

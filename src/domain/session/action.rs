@@ -7,8 +7,8 @@ use crate::domain::{position::Position, topic::MessageId};
 pub enum Action {
     /// Ask the backend, and hand over the answer.
     Ask(Ask),
-    /// Hand over live entries behind this position ([`super::Session::handle_live`]); when there are none, wait for one, or
-    /// until [`super::Session::poll_timeout`].
+    /// Hand over live entries behind this position ([`super::Session::handle_live`]); when there
+    /// are none, wait for one, or until [`super::Session::poll_timeout`].
     Follow(Position),
     /// Wait until [`super::Session::poll_timeout`].
     Pause,
@@ -19,9 +19,11 @@ pub enum Action {
 /// What a session asks of the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The topic's bounds: [`super::Session::handle_bounds`] or [`super::Session::handle_read_failed`].
+    /// The topic's bounds: [`super::Session::handle_bounds`] or
+    /// [`super::Session::handle_read_failed`].
     Locate,
-    /// What the journal has after this position: [`super::Session::handle_page`] or [`super::Session::handle_read_failed`].
+    /// What the journal has after this position: [`super::Session::handle_page`] or
+    /// [`super::Session::handle_read_failed`].
     Read(Position),
     /// What it has of the message: [`super::Session::handle_producer`].
     Producer(MessageId),

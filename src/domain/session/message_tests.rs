@@ -12,8 +12,12 @@ use crate::{
     testing,
 };
 
-const POLICY: StreamPolicy =
-    StreamPolicy { keepalive: Duration::from_secs(15), retry_ms: 3_000, replay_max_per_request: 2, producer_idle: Duration::from_secs(90) };
+const POLICY: StreamPolicy = StreamPolicy {
+    keepalive: Duration::from_secs(15),
+    retry_ms: 3_000,
+    replay_max_per_request: 2,
+    producer_idle: Duration::from_secs(90),
+};
 
 struct Stream {
     session: Session,
@@ -26,15 +30,32 @@ impl Stream {
     /// A stream of a message of three chunks.
     fn open(cursor: Cursor, silent_for: Duration) -> Self {
         let now = any_instant();
-        let session = Session::open_message(MessageId(uuid::Uuid::nil()), StreamStyle::default(), cursor, &POLICY, silent_for, now, None);
+        let session = Session::open_message(
+            MessageId(uuid::Uuid::nil()),
+            StreamStyle::default(),
+            cursor,
+            &POLICY,
+            silent_for,
+            now,
+            None,
+        );
         Self { session, now, appended: 3, silent_for }
     }
 
     fn page(&mut self, numbers: impl IntoIterator<Item = u64>) -> String {
-        let head = self.appended.checked_sub(1).map_or(Position::Start, |last| EventId::sequence(last).into());
+        let head = self
+            .appended
+            .checked_sub(1)
+            .map_or(Position::Start, |last| EventId::sequence(last).into());
         let entries: Vec<_> = numbers.into_iter().map(|number| entry(number, "chunk")).collect();
         let oldest = (self.appended > 0).then(|| EventId::sequence(0));
-        let bounds = Bounds { origin: Position::Start, floor: Some(Position::Start), oldest, head, shares_positions: false };
+        let bounds = Bounds {
+            origin: Position::Start,
+            floor: Some(Position::Start),
+            oldest,
+            head,
+            shares_positions: false,
+        };
         let mut out = Vec::new();
         self.session.handle_page(&Page { entries, more: false, bounds }, &mut out);
         text(&out)
@@ -47,7 +68,11 @@ impl Stream {
         let mut out = Vec::new();
         self.session.handle_timeout(self.now, &mut out);
         if self.session.poll() == Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))) {
-            self.session.handle_producer(&ProducerSign::Observed(self.observed()), self.now, &mut out);
+            self.session.handle_producer(
+                &ProducerSign::Observed(self.observed()),
+                self.now,
+                &mut out,
+            );
         }
         self.session.handle_written(self.now);
         text(&out)
@@ -64,7 +89,8 @@ impl Stream {
 }
 
 fn entry(number: u64, event_type: &str) -> Entry {
-    let prev = number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into());
+    let prev =
+        number.checked_sub(1).map_or(Position::Start, |before| EventId::sequence(before).into());
     let event = testing::event_of_type(event_type, &format!(r#"{{"n":{number}}}"#));
     Entry { id: EventId::sequence(number), prev: Some(prev), event }
 }
@@ -103,7 +129,10 @@ fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
         head: EventId::sequence(1).into(),
         shares_positions: false,
     };
-    replayed.session.handle_page(&Page { entries: vec![entry(0, "chunk"), entry(1, "end")], more: false, bounds }, &mut Vec::new());
+    replayed.session.handle_page(
+        &Page { entries: vec![entry(0, "chunk"), entry(1, "end")], more: false, bounds },
+        &mut Vec::new(),
+    );
     assert_eq!(replayed.session.poll(), Action::Close(Ending::MessageOver));
 }
 
@@ -114,7 +143,11 @@ fn a_silent_producer_is_told_at_the_configured_time_and_no_id_moves_the_cursor()
     assert_eq!(stream.session.poll_timeout(), stream.now + POLICY.keepalive);
     assert!(!stream.pass(29).contains("producer_stale"));
     let told = stream.pass(1);
-    assert!(told.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\",") && !told.contains("id: "), "{told}");
+    assert!(
+        told.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\",")
+            && !told.contains("id: "),
+        "{told}"
+    );
     assert_eq!(stream.session.poll(), Action::Close(Ending::ProducerStale));
 }
 
@@ -162,7 +195,10 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
     stream.session.handle_fallen_behind();
     stream.appended = 0;
     let told = stream.page([]);
-    assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
+    assert!(
+        told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"),
+        "its cursor means nothing any more: {told}"
+    );
     assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     assert_eq!(stream.page([]), "");
     assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))));
@@ -176,7 +212,10 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
 fn a_message_that_begins_anew_is_told_from_its_start_behind_a_notice() {
     let mut stream = Stream::open(Cursor::After(EventId::sequence(9)), Duration::ZERO);
     let told = stream.page([]);
-    assert!(told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"), "its cursor means nothing any more: {told}");
+    assert!(
+        told.contains("backlog.truncated") && told.ends_with("\nid:\n\n"),
+        "its cursor means nothing any more: {told}"
+    );
     assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     assert!(stream.page(0..3).starts_with("data: {\"type\":\"chunk\",\"n\":0}\nid: 0\n"));
 }

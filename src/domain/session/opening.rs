@@ -48,7 +48,8 @@ impl Session {
         Self::begin(topic, style, replay, last_sent, policy, now, expires_at)
     }
 
-    /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life `silent_for` ago.
+    /// A client that (re)joins a message with `cursor`, whose producer gave its last sign of life
+    /// `silent_for` ago.
     pub fn open_message(
         message: MessageId,
         style: StreamStyle,
@@ -61,7 +62,8 @@ impl Session {
         let replay = Replay::open_message(cursor);
         let last_sent = replay.position();
         let producer = ProducerWatch::new(message, policy.producer_idle);
-        let mut session = Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at);
+        let mut session =
+            Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at);
         session.timers.set(Timer::AskProducer, producer.ask_at(silent_for, now));
         session.producer = Some(Box::new(producer));
         session

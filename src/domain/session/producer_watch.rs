@@ -1,7 +1,7 @@
 //! How a stream notices that its message's producer is silent.
 //!
-//! Invariant: nobody is asked while the producer can't yet have been silent for too long: a stream asks once in that time
-//! at the most, unless the answer failed to come.
+//! Invariant: nobody is asked while the producer can't yet have been silent for too long: a stream
+//! asks once in that time at the most, unless the answer failed to come.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,12 @@ impl ProducerWatch {
     }
 
     /// What the answer means for a stream that has all up to `position`, and when to ask again.
-    pub(super) fn handle_sign(&mut self, sign: &ProducerSign, position: Position, now: Instant) -> (Finding, Instant) {
+    pub(super) fn handle_sign(
+        &mut self,
+        sign: &ProducerSign,
+        position: Position,
+        now: Instant,
+    ) -> (Finding, Instant) {
         self.due = false;
         let soon = now + ASK_AGAIN_AFTER;
         let observed = match sign {

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// A position frame up to its id.
-const POSITION: &str = "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid: ";
+const POSITION: &str =
+    "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid: ";
 const POLICY: StreamPolicy = StreamPolicy {
     keepalive: Duration::from_secs(15),
     retry_ms: 3_000,
@@ -35,7 +36,15 @@ impl Stream {
         let now = any_instant();
         let topic = Topic::User(UserId::parse("u1").unwrap());
         Self {
-            session: Session::open(topic, StreamStyle::default(), cursor, filter, &POLICY, now, expires_in.map(|after| now + after)),
+            session: Session::open(
+                topic,
+                StreamStyle::default(),
+                cursor,
+                filter,
+                &POLICY,
+                now,
+                expires_in.map(|after| now + after),
+            ),
             now,
         }
     }
@@ -72,11 +81,21 @@ fn at(ms: u64) -> Position {
 }
 
 fn bounds(head: u64) -> Bounds {
-    Bounds { origin: at(1), floor: Some(at(1)), oldest: None, head: at(head), shares_positions: false }
+    Bounds {
+        origin: at(1),
+        floor: Some(at(1)),
+        oldest: None,
+        head: at(head),
+        shares_positions: false,
+    }
 }
 
 fn entry(ms: u64, prev: u64, category: &str) -> Entry {
-    let event = Event { ts: Timestamp::from_ms(ms), category: Category::parse(category).ok(), ..(*testing::event("{}")).clone() };
+    let event = Event {
+        ts: Timestamp::from_ms(ms),
+        category: Category::parse(category).ok(),
+        ..(*testing::event("{}")).clone()
+    };
     Entry { id: EventId::timed(ms, 0), prev: Some(at(prev)), event: Arc::new(event) }
 }
 
@@ -158,11 +177,17 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
     }
     let pauses: Vec<u128> = pauses.iter().map(Duration::as_millis).collect();
     let longest = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000];
-    assert!(pauses.iter().zip(longest).all(|(pause, longest)| (longest / 2..=longest).contains(pause)), "{pauses:?}");
+    assert!(
+        pauses.iter().zip(longest).all(|(pause, longest)| (longest / 2..=longest).contains(pause)),
+        "{pauses:?}"
+    );
     assert_eq!(keepalives, 1);
     stream.pass(5);
     let mut out = Vec::new();
-    stream.session.handle_page(&Page { entries: vec![entry(6, 3, "a")], more: false, bounds: bounds(6) }, &mut out);
+    stream.session.handle_page(
+        &Page { entries: vec![entry(6, 3, "a")], more: false, bounds: bounds(6) },
+        &mut out,
+    );
     assert!(text(&out).ends_with("id: 6-0\n\n"));
 }
 
@@ -170,8 +195,20 @@ fn promise_9_a_journal_that_fails_is_asked_again_while_keepalives_go_on() {
 fn promise_1_a_capped_snapshot_closes_and_never_goes_live_over_a_hole() {
     let policy = StreamPolicy { replay_max_per_request: 2, ..POLICY };
     let topic = Topic::User(UserId::parse("u1").unwrap());
-    let mut session = Session::open(topic, StreamStyle::default(), Cursor::Oldest, CategoryFilter::All, &policy, any_instant(), None);
-    let page = Page { entries: vec![entry(2, 1, "a"), entry(3, 2, "a"), entry(4, 3, "a")], more: false, bounds: bounds(4) };
+    let mut session = Session::open(
+        topic,
+        StreamStyle::default(),
+        Cursor::Oldest,
+        CategoryFilter::All,
+        &policy,
+        any_instant(),
+        None,
+    );
+    let page = Page {
+        entries: vec![entry(2, 1, "a"), entry(3, 2, "a"), entry(4, 3, "a")],
+        more: false,
+        bounds: bounds(4),
+    };
     let mut out = Vec::new();
     session.handle_page(&page, &mut out);
     assert_eq!(out.len(), 3);
@@ -189,12 +226,19 @@ fn an_unreadable_cursor_is_told_and_continues_from_the_head() {
     assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));
 }
 
-const TRUNCATED: &str = "data: {\"type\":\"backlog.truncated\",\"payload\":{\"oldest_retained_id\":null}}\n\n";
+const TRUNCATED: &str =
+    "data: {\"type\":\"backlog.truncated\",\"payload\":{\"oldest_retained_id\":null}}\n\n";
 
 #[test]
 fn promise_6_a_notice_is_followed_by_an_id_where_nothing_is_retained() {
     let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), CategoryFilter::All, None);
-    let emptied = Bounds { origin: at(1), floor: Some(at(5)), oldest: None, head: at(5), shares_positions: false };
+    let emptied = Bounds {
+        origin: at(1),
+        floor: Some(at(5)),
+        oldest: None,
+        head: at(5),
+        shares_positions: false,
+    };
     let mut out = Vec::new();
     stream.session.handle_page(&Page { entries: vec![], more: false, bounds: emptied }, &mut out);
     assert_eq!(text(&out), format!("{TRUNCATED}{POSITION}5-0\n\n"));
@@ -207,12 +251,23 @@ fn promise_6_a_notice_is_followed_by_an_id_where_a_filter_hides_what_is_retained
     for (more, position) in [(true, "6-0"), (false, "7-0")] {
         let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), only("a"), None);
         let mut out = Vec::new();
-        stream.session.handle_page(&Page { entries: vec![entry(6, 5, "b")], more, bounds: trimmed }, &mut out);
-        assert!(text(&out).contains("backlog.truncated") && text(&out).ends_with(&format!("{POSITION}{position}\n\n")), "{}", text(&out));
+        stream.session.handle_page(
+            &Page { entries: vec![entry(6, 5, "b")], more, bounds: trimmed },
+            &mut out,
+        );
+        assert!(
+            text(&out).contains("backlog.truncated")
+                && text(&out).ends_with(&format!("{POSITION}{position}\n\n")),
+            "{}",
+            text(&out)
+        );
     }
     let mut stream = Stream::open(Cursor::After(EventId::timed(2, 0)), only("a"), None);
     let mut out = Vec::new();
-    stream.session.handle_page(&Page { entries: vec![entry(6, 5, "a")], more: true, bounds: trimmed }, &mut out);
+    stream.session.handle_page(
+        &Page { entries: vec![entry(6, 5, "a")], more: true, bounds: trimmed },
+        &mut out,
+    );
     assert_eq!(text(&out).matches("id: ").count(), 1, "the next event's id is enough");
 }
 
@@ -221,7 +276,8 @@ fn keepalives_are_events_where_the_client_wants_them() {
     let now = any_instant();
     let style = StreamStyle { keepalive: KeepaliveStyle::Event, ..StreamStyle::default() };
     let topic = Topic::User(UserId::parse("u1").unwrap());
-    let session = Session::open(topic, style, Cursor::Absent, CategoryFilter::All, &POLICY, now, None);
+    let session =
+        Session::open(topic, style, Cursor::Absent, CategoryFilter::All, &POLICY, now, None);
     let mut stream = Stream { session, now };
     stream.session.handle_bounds(&bounds(5), &mut Vec::new());
     assert_eq!(stream.pass(15), "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n");

@@ -1,7 +1,7 @@
 //! The timers of a session: all of them, in one table.
 //!
-//! Invariant: a timer that is set stays set until it is set anew or cleared. What else depends on time is the keepalive,
-//! which follows the last write.
+//! Invariant: a timer that is set stays set until it is set anew or cleared. What else depends on
+//! time is the keepalive, which follows the last write.
 
 use std::time::Instant;
 
@@ -14,12 +14,14 @@ pub(super) enum Timer {
     TokenExpiry,
     /// The client is asked to come back elsewhere: the process shuts down.
     Drain,
-    /// The backend is asked whether the message's producer is alive. It counts only while the stream follows.
+    /// The backend is asked whether the message's producer is alive. It counts only while the
+    /// stream follows.
     AskProducer,
 }
 
 impl Timer {
-    pub(super) const ALL: [Self; 4] = [Self::ReadAgain, Self::TokenExpiry, Self::Drain, Self::AskProducer];
+    pub(super) const ALL: [Self; 4] =
+        [Self::ReadAgain, Self::TokenExpiry, Self::Drain, Self::AskProducer];
 }
 
 /// When each is due, if it is set.

@@ -44,14 +44,19 @@ impl Client {
         match self.start {
             Start::Driver(script, argument) => {
                 let (record, witness) = witness();
-                let script = Script::start(&format!("drivers/{script}"), &[url, argument], move |lines| {
-                    lines.for_each(|line| record.add(serde_json::from_value(line).unwrap()));
-                });
+                let script =
+                    Script::start(&format!("drivers/{script}"), &[url, argument], move |lines| {
+                        lines.for_each(|line| record.add(serde_json::from_value(line).unwrap()));
+                    });
                 (witness, Box::new(script))
             }
             Start::Page(client) => {
                 let site = Site::start().await;
-                let page_url = site.page_with(client, url, &["message", "stream.position", "backlog.truncated"]);
+                let page_url = site.page_with(
+                    client,
+                    url,
+                    &["message", "stream.position", "backlog.truncated"],
+                );
                 let page = Page::open(site, &page_url);
                 (Witness::clone(&page), Box::new(page))
             }
@@ -60,9 +65,15 @@ impl Client {
     }
 }
 
-/// All clients. The slowest begin: `event-source-polyfill` waits a second at least before it reconnects.
+/// All clients. The slowest begin: `event-source-polyfill` waits a second at least before it
+/// reconnects.
 pub(super) static CLIENTS: &[Client] = &[
-    driven("event-source-polyfill (npm)", Package::Npm("event-source-polyfill"), "event-source-polyfill.mjs", ""),
+    driven(
+        "event-source-polyfill (npm)",
+        Package::Npm("event-source-polyfill"),
+        "event-source-polyfill.mjs",
+        "",
+    ),
     driven(
         "event-source-polyfill (npm), its parameter named `Last-Event-ID`",
         Package::Npm("event-source-polyfill"),
@@ -70,28 +81,89 @@ pub(super) static CLIENTS: &[Client] = &[
         "Last-Event-ID",
     ),
     in_page("`EventSource` of Chromium", Package::Chromium, "EventSource"),
-    in_page("reconnecting-eventsource (npm)", Package::Npm("reconnecting-eventsource"), "reconnecting-eventsource"),
+    in_page(
+        "reconnecting-eventsource (npm)",
+        Package::Npm("reconnecting-eventsource"),
+        "reconnecting-eventsource",
+    ),
     in_page("sse.js (npm)", Package::Npm("sse.js"), "sse.js"),
-    sparing(Spared::BehindData, driven("eventsource (npm)", Package::Npm("eventsource2"), "eventsource.mjs", "eventsource2")),
+    sparing(
+        Spared::BehindData,
+        driven(
+            "eventsource (npm)",
+            Package::Npm("eventsource2"),
+            "eventsource.mjs",
+            "eventsource2",
+        ),
+    ),
     driven("eventsource (npm)", Package::Npm("eventsource3"), "eventsource.mjs", "eventsource3"),
     driven("eventsource (npm)", Package::Npm("eventsource4"), "eventsource.mjs", "eventsource4"),
     driven("eventsource (npm)", Package::Npm("eventsource"), "eventsource.mjs", "eventsource"),
-    driven("eventsource-client (npm)", Package::Npm("eventsource-client"), "eventsource-client.mjs", ""),
+    driven(
+        "eventsource-client (npm)",
+        Package::Npm("eventsource-client"),
+        "eventsource-client.mjs",
+        "",
+    ),
     sparing(
         Spared::BlockEnds,
-        driven("@microsoft/fetch-event-source (npm)", Package::Npm("@microsoft/fetch-event-source"), "fetch-event-source.mjs", ""),
+        driven(
+            "@microsoft/fetch-event-source (npm)",
+            Package::Npm("@microsoft/fetch-event-source"),
+            "fetch-event-source.mjs",
+            "",
+        ),
     ),
-    driven("event-source-plus (npm)", Package::Npm("event-source-plus"), "event-source-plus.mjs", ""),
-    sparing(Spared::BlockEnds, driven("extended-eventsource (npm)", Package::Npm("extended-eventsource"), "extended-eventsource.mjs", "")),
-    driven("launchdarkly-eventsource (npm)", Package::Npm("launchdarkly-eventsource"), "launchdarkly-eventsource.mjs", ""),
+    driven(
+        "event-source-plus (npm)",
+        Package::Npm("event-source-plus"),
+        "event-source-plus.mjs",
+        "",
+    ),
+    sparing(
+        Spared::BlockEnds,
+        driven(
+            "extended-eventsource (npm)",
+            Package::Npm("extended-eventsource"),
+            "extended-eventsource.mjs",
+            "",
+        ),
+    ),
+    driven(
+        "launchdarkly-eventsource (npm)",
+        Package::Npm("launchdarkly-eventsource"),
+        "launchdarkly-eventsource.mjs",
+        "",
+    ),
     driven("httpx-sse (Python)", Package::Python("httpx-sse"), "httpx_sse_client.py", ""),
-    sparing(Spared::BehindData, driven("sseclient (Python)", Package::Python("sseclient"), "sseclient_client.py", "")),
-    driven("launchdarkly-eventsource (Python)", Package::Python("launchdarkly-eventsource"), "launchdarkly_client.py", ""),
-    in_process("eventsource-client (Rust)", Package::Crate("eventsource-client"), crates::eventsource_client),
-    in_process("reqwest-eventsource (Rust)", Package::Crate("reqwest-eventsource"), crates::reqwest_eventsource),
+    sparing(
+        Spared::BehindData,
+        driven("sseclient (Python)", Package::Python("sseclient"), "sseclient_client.py", ""),
+    ),
+    driven(
+        "launchdarkly-eventsource (Python)",
+        Package::Python("launchdarkly-eventsource"),
+        "launchdarkly_client.py",
+        "",
+    ),
+    in_process(
+        "eventsource-client (Rust)",
+        Package::Crate("eventsource-client"),
+        crates::eventsource_client,
+    ),
+    in_process(
+        "reqwest-eventsource (Rust)",
+        Package::Crate("reqwest-eventsource"),
+        crates::reqwest_eventsource,
+    ),
 ];
 
-const fn driven(name: &'static str, package: Package, driver: &'static str, argument: &'static str) -> Client {
+const fn driven(
+    name: &'static str,
+    package: Package,
+    driver: &'static str,
+    argument: &'static str,
+) -> Client {
     Client { name, package, start: Start::Driver(driver, argument), spared: Spared::Nothing }
 }
 
@@ -103,7 +175,8 @@ const fn in_process(name: &'static str, package: Package, follow: fn(&str) -> Wi
     Client { name, package, start: Start::Crate(follow), spared: Spared::Nothing }
 }
 
-/// A client that keeps an id before it has all of its event, or that joins halves of two events: faults of its own.
+/// A client that keeps an id before it has all of its event, or that joins halves of two events:
+/// faults of its own.
 const fn sparing(spared: Spared, client: Client) -> Client {
     Client { spared, ..client }
 }

@@ -19,7 +19,9 @@ pub(super) fn eventsource_client(url: &str) -> Witness {
         while let Some(seen) = following.recv().await {
             match seen {
                 SSE::Connected(_) => record.add(Saw::Open),
-                SSE::Event(event) => record.add(saw(event.event_type, event.id.unwrap_or_default(), event.data)),
+                SSE::Event(event) => {
+                    record.add(saw(event.event_type, event.id.unwrap_or_default(), event.data));
+                }
                 SSE::Comment(_) => {}
             }
         }

@@ -26,7 +26,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Starts a server with these settings and a client that asks for this query. It has its first position.
+    /// Starts a server with these settings and a client that asks for this query. It has its first
+    /// position.
     pub(super) async fn begin(client: &Client, query: &str, settings: &str) -> Self {
         let server = start(settings).await;
         let proxy = CuttingProxy::start_uncut(server.address()).await;
@@ -36,12 +37,14 @@ impl Scene {
     /// The same, with a connection that ends after 0.7 to 2.5 KB, again and again.
     pub(super) async fn begin_with_cuts(client: &Client, settings: &str) -> Self {
         let server = start(settings).await;
-        let proxy = CuttingProxy::start_sparing(server.address(), SEED, 700..2500, client.spared).await;
+        let proxy =
+            CuttingProxy::start_sparing(server.address(), SEED, 700..2500, client.spared).await;
         Self::of(server, proxy, client, "").await
     }
 
     async fn of(server: TestServer, proxy: CuttingProxy, client: &Client, query: &str) -> Self {
-        let (client, running) = client.follow(&format!("http://{}/api/events{query}", proxy.address())).await;
+        let (client, running) =
+            client.follow(&format!("http://{}/api/events{query}", proxy.address())).await;
         let scene = Self { server, proxy, client, _running: running, published: Vec::new() };
         scene.position_is_seen(None).await;
         scene
@@ -86,13 +89,16 @@ impl Scene {
         self.client.until("the last event", |seen| ids(seen).last() == self.published.last()).await
     }
 
-    /// Shows that the client has seen each event once, in order, and that its page was shown nothing else.
+    /// Shows that the client has seen each event once, in order, and that its page was shown
+    /// nothing else.
     pub(super) async fn end(&self) {
         let seen = self.last_event_is_seen().await;
         assert_eq!(ids(&seen), self.published, "events that were lost or repeated");
         for saw in &seen {
             match saw {
-                Saw::Event { r#type, data, .. } if r#type == POSITION => assert_eq!(data, &json!({ "type": POSITION, "payload": {} })),
+                Saw::Event { r#type, data, .. } if r#type == POSITION => {
+                    assert_eq!(data, &json!({ "type": POSITION, "payload": {} }));
+                }
                 Saw::Event { r#type, data, .. } => {
                     assert_eq!(r#type, "message", "{data}");
                     assert!(data["id"].is_string(), "not one of the events: {data}");

@@ -15,8 +15,9 @@ pub(super) enum Situation {
     Fresh,
     /// The same after one event.
     Mid,
-    /// Behind one event the filter passes nothing, until that event is too old for a cursor. A keepalive brings a newer one;
-    /// then the connection ends, and an event is published while the client is away.
+    /// Behind one event the filter passes nothing, until that event is too old for a cursor. A
+    /// keepalive brings a newer one; then the connection ends, and an event is published while the
+    /// client is away.
     Filter,
     /// The connection ends again and again, in the middle of events.
     Cuts,
@@ -34,7 +35,8 @@ impl Situation {
         }
     }
 
-    /// Shows that a client gets every event once in this situation, and nothing else; panics where it does not.
+    /// Shows that a client gets every event once in this situation, and nothing else; panics where
+    /// it does not.
     pub(super) async fn show(self, client: &Client) {
         match self {
             Self::Fresh => fresh(client).await,

@@ -34,17 +34,26 @@ pub(crate) async fn ids_strictly_increase_under_concurrent_appenders(fixture: &d
             for batch in 0..20 {
                 let first = appender * 1_000 + batch * 10;
                 let numbers = first..=first + batch % 3;
-                told.extend(process.append_batch(&topic, numbers.clone()).await.into_iter().zip(numbers));
+                told.extend(
+                    process.append_batch(&topic, numbers.clone()).await.into_iter().zip(numbers),
+                );
             }
-            assert!(told.is_sorted_by(|before, after| before.0 < after.0), "one appender's ids increase");
+            assert!(
+                told.is_sorted_by(|before, after| before.0 < after.0),
+                "one appender's ids increase"
+            );
             told
         });
     }
     let told: BTreeSet<_> = appenders.join_all().await.into_iter().flatten().collect();
     let entries = backend.process().await.read_all(&topic, Position::Start).await;
     assert_unbroken(&entries);
-    let kept: Vec<_> = entries.iter().map(|entry| (entry.id, crate::contract::given::number(entry))).collect();
-    assert!(kept.into_iter().eq(told), "what was acknowledged is what is kept, under the ids that were told");
+    let kept: Vec<_> =
+        entries.iter().map(|entry| (entry.id, crate::contract::given::number(entry))).collect();
+    assert!(
+        kept.into_iter().eq(told),
+        "what was acknowledged is what is kept, under the ids that were told"
+    );
 }
 
 pub(crate) async fn prev_is_the_position_appended_at(fixture: &dyn Fixture) {
@@ -59,12 +68,17 @@ pub(crate) async fn prev_is_the_position_appended_at(fixture: &dyn Fixture) {
         let entries = process.read_all(&topic, Position::Start).await;
         assert_unbroken(&entries);
         let first_prev = entries[0].prev.expect("the journal knows where it appended");
-        assert!(first_prev <= empty.head, "who stands at the head that was told lacks nothing: {first_prev:?} {empty:?}");
+        assert!(
+            first_prev <= empty.head,
+            "who stands at the head that was told lacks nothing: {first_prev:?} {empty:?}"
+        );
         assert!(first_prev >= empty.origin);
     }
 }
 
-pub(crate) async fn an_acknowledged_entry_is_readable_at_once_by_every_process(fixture: &dyn Fixture) {
+pub(crate) async fn an_acknowledged_entry_is_readable_at_once_by_every_process(
+    fixture: &dyn Fixture,
+) {
     let backend = fixture.open(Options::default()).await;
     let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
     let mut position = Position::Start;
@@ -116,7 +130,11 @@ async fn read_along(process: &Process, topic: &Topic, count: usize) -> Vec<Entry
         head = page.bounds.head;
         seen.extend(page.entries);
         // As a client does: where it has come to is where it goes on.
-        position = if page.more { seen.last().map_or(position, |entry: &Entry| entry.id.into()) } else { head };
+        position = if page.more {
+            seen.last().map_or(position, |entry: &Entry| entry.id.into())
+        } else {
+            head
+        };
         tokio::task::yield_now().await;
     }
     seen
@@ -152,7 +170,8 @@ pub(crate) async fn a_batch_over_many_topics_is_appended_whole(fixture: &dyn Fix
     for (n, topic) in topics.iter().enumerate() {
         let entries = process.read_all(topic, Position::Start).await;
         assert!(numbers(&entries).into_iter().eq((n..500).step_by(50)));
-        let told: Vec<_> = appended.iter().skip(n).step_by(50).map(|appended| appended.id).collect();
+        let told: Vec<_> =
+            appended.iter().skip(n).step_by(50).map(|appended| appended.id).collect();
         assert_eq!(ids(&entries), told, "ids are told in the order of the batch");
     }
 }

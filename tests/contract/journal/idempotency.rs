@@ -20,7 +20,10 @@ pub(crate) async fn the_same_key_on_a_topic_appends_once(fixture: &dyn Fixture) 
         let repeat = process.append_one(with_key(&topic, 3, "k")).await;
         assert_eq!((repeat.id, repeat.duplicate), (first.id, true));
     }
-    assert!(!two.append_one(with_key(&topic, 4, "K")).await.duplicate, "keys are compared byte by byte");
+    assert!(
+        !two.append_one(with_key(&topic, 4, "K")).await.duplicate,
+        "keys are compared byte by byte"
+    );
     assert_eq!(numbers(&two.read_all(&topic, Position::Start).await), [1, 2, 4]);
 }
 
@@ -35,7 +38,9 @@ pub(crate) async fn a_key_counts_for_its_own_topic(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn a_key_is_forgotten_after_its_window(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { idempotency_window: Duration::from_secs(3), ..Options::default() }).await;
+    let backend = fixture
+        .open(Options { idempotency_window: Duration::from_secs(3), ..Options::default() })
+        .await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let first = process.append_one(with_key(&topic, 1, "k")).await;
     backend.pass(Duration::from_millis(1_500)).await;
@@ -56,7 +61,8 @@ pub(crate) async fn concurrent_repeats_append_once(fixture: &dyn Fixture) {
         let mut publishers = JoinSet::new();
         for number in 0..16 {
             let (process, topic) = (processes[number % 2].clone(), topic.clone());
-            publishers.spawn(async move { process.append_one(with_key(&topic, number, "k")).await });
+            publishers
+                .spawn(async move { process.append_one(with_key(&topic, number, "k")).await });
         }
         let told = publishers.join_all().await;
         assert_eq!(told.iter().filter(|appended| !appended.duplicate).count(), 1);
@@ -69,12 +75,21 @@ pub(crate) async fn concurrent_repeats_append_once(fixture: &dyn Fixture) {
 pub(crate) async fn a_repeat_within_a_batch_appends_once(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic, other) = (backend.process().await, topic("u1"), topic("u2"));
-    let batch =
-        vec![with_key(&topic, 0, "a"), with_key(&topic, 1, "b"), with_key(&topic, 2, "a"), with_key(&other, 3, "a"), to_append(&topic, 4)];
+    let batch = vec![
+        with_key(&topic, 0, "a"),
+        with_key(&topic, 1, "b"),
+        with_key(&topic, 2, "a"),
+        with_key(&other, 3, "a"),
+        to_append(&topic, 4),
+    ];
     let told = process.append(batch).await;
-    assert_eq!(told.iter().map(|appended| appended.duplicate).collect::<Vec<_>>(), [false, false, true, false, false]);
+    assert_eq!(
+        told.iter().map(|appended| appended.duplicate).collect::<Vec<_>>(),
+        [false, false, true, false, false]
+    );
     assert_eq!(told[2].id, told[0].id);
-    // The same batch once more, as a publisher whose answer got lost sends it: what has a key is not repeated.
+    // The same batch once more, as a publisher whose answer got lost sends it: what has a key is
+    // not repeated.
     let batch = vec![with_key(&topic, 0, "a"), with_key(&topic, 1, "b"), with_key(&topic, 5, "c")];
     let again = process.append(batch).await;
     assert_eq!([again[0].id, again[1].id], [told[0].id, told[1].id]);
@@ -91,22 +106,40 @@ pub(crate) async fn a_key_outlives_its_entry(fixture: &dyn Fixture) {
     process.journal.purge(topic.user().unwrap()).await.unwrap();
     let repeat = process.append_one(with_key(&topic, 1, "k")).await;
     assert_eq!((repeat.id, repeat.duplicate), (first.id, true));
-    assert!(process.read_all(&topic, Position::Start).await.is_empty(), "what was purged stays purged");
+    assert!(
+        process.read_all(&topic, Position::Start).await.is_empty(),
+        "what was purged stays purged"
+    );
 }
 
 pub(crate) async fn keys_and_topics_never_run_into_each_other(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let process = backend.process().await;
     let long = "k".repeat(256);
-    let pairs =
-        [("a", "b:c"), ("a:b", "c"), ("a", "b"), ("a:b:c", "d"), ("a", "b:c:d"), ("*", "*"), ("a", &long), ("a", "{x}"), ("a{x}", "b")];
+    let pairs = [
+        ("a", "b:c"),
+        ("a:b", "c"),
+        ("a", "b"),
+        ("a:b:c", "d"),
+        ("a", "b:c:d"),
+        ("*", "*"),
+        ("a", &long),
+        ("a", "{x}"),
+        ("a{x}", "b"),
+    ];
     for (number, (user_id, key)) in pairs.into_iter().enumerate() {
-        assert!(!process.append_one(with_key(&topic(user_id), number, key)).await.duplicate, "{user_id} {key}");
+        assert!(
+            !process.append_one(with_key(&topic(user_id), number, key)).await.duplicate,
+            "{user_id} {key}"
+        );
     }
     for (number, (user_id, key)) in pairs.into_iter().enumerate() {
         let repeat = process.append_one(with_key(&topic(user_id), 99, key)).await;
         let entries = process.read_all(&topic(user_id), Position::Start).await;
-        let entry = entries.iter().find(|entry| entry.id == repeat.id).expect("the id of an entry of this topic");
+        let entry = entries
+            .iter()
+            .find(|entry| entry.id == repeat.id)
+            .expect("the id of an entry of this topic");
         assert_eq!((crate::contract::given::number(entry), repeat.duplicate), (number, true));
     }
     // The lines of an upload have keys of their own, with a space in them.
@@ -116,5 +149,8 @@ pub(crate) async fn keys_and_topics_never_run_into_each_other(fixture: &dyn Fixt
         ..to_append(&topic("a"), usize::try_from(number).unwrap())
     };
     let told = process.append(vec![of_line(1), of_line(2), of_line(1), of_line(11)]).await;
-    assert_eq!(told.iter().map(|appended| appended.duplicate).collect::<Vec<_>>(), [false, false, true, false]);
+    assert_eq!(
+        told.iter().map(|appended| appended.duplicate).collect::<Vec<_>>(),
+        [false, false, true, false]
+    );
 }

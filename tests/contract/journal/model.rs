@@ -1,7 +1,8 @@
 //! Any sequence of appends, purges, reads and time, judged by a list.
 //!
-//! The model knows what was appended, and what the bounds say must be gone and must be there; the rest (how much more
-//! than its bound a backend keeps) it learns from the first read, and holds the backend to it.
+//! The model knows what was appended, and what the bounds say must be gone and must be there; the
+//! rest (how much more than its bound a backend keeps) it learns from the first read, and holds the
+//! backend to it.
 
 use std::time::Duration;
 
@@ -52,16 +53,24 @@ fn act(time_is_free: bool) -> impl Strategy<Value = Act> {
 
 pub(crate) async fn a_topic_behaves_as_a_list_with_a_trimmed_beginning(fixture: &dyn Fixture) {
     let time_is_free = fixture.time_tolerance().is_zero();
-    let config = Config { cases: fixture.property_cases(), failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases: fixture.property_cases(), failure_persistence: None, ..Config::default() };
     let acts = (proptest::collection::vec(act(time_is_free), 1..40), any::<bool>());
-    let judge = |(acts, alone)| Handle::current().block_on(judge(fixture, time_is_free, acts, alone));
+    let judge =
+        |(acts, alone)| Handle::current().block_on(judge(fixture, time_is_free, acts, alone));
     let tried = block_in_place(|| TestRunner::new(config).run(&acts, judge));
     tried.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-async fn judge(fixture: &dyn Fixture, time_is_free: bool, acts: Vec<Act>, alone: bool) -> Result<(), TestCaseError> {
+async fn judge(
+    fixture: &dyn Fixture,
+    time_is_free: bool,
+    acts: Vec<Act>,
+    alone: bool,
+) -> Result<(), TestCaseError> {
     let replay_max_age = time_is_free.then_some(Duration::from_millis(AGE_MAX_MS));
-    let backend = fixture.open(Options { stream_maxlen: BOUND, replay_max_age, ..Options::default() }).await;
+    let backend =
+        fixture.open(Options { stream_maxlen: BOUND, replay_max_age, ..Options::default() }).await;
     let mut world = World {
         slack: backend.trim_slack_entries(),
         processes: [backend.process().await, backend.process().await],
@@ -103,7 +112,11 @@ impl World {
             Act::Append { process, count } => {
                 let told = self.processes[process].append_batch(&self.topic, 0..count).await;
                 for id in told {
-                    prop_assert!(self.head.is_before(id), "{id} lies behind the head {:?}", self.head);
+                    prop_assert!(
+                        self.head.is_before(id),
+                        "{id} lies behind the head {:?}",
+                        self.head
+                    );
                     self.head = id.into();
                     self.log.push((id, self.now_ms));
                 }
@@ -142,18 +155,26 @@ impl World {
 
     /// Looks at all that can be seen, and compares it with all that is known.
     async fn observe(&mut self) -> Result<(), TestCaseError> {
-        let page = self.processes[0].journal.read(&self.topic, Position::Start, AMPLE).await.unwrap();
+        let page =
+            self.processes[0].journal.read(&self.topic, Position::Start, AMPLE).await.unwrap();
         prop_assert!(!page.more);
         let gone = self.log.len() - page.entries.len();
-        prop_assert!((self.gone_at_least()..=self.gone_at_most()).contains(&gone), "{gone} of {} are gone", self.log.len());
+        prop_assert!(
+            (self.gone_at_least()..=self.gone_at_most()).contains(&gone),
+            "{gone} of {} are gone",
+            self.log.len()
+        );
         prop_assert!(gone >= self.removed, "what was removed came back");
         self.removed = gone;
         let expected: Vec<_> = self.log[gone..].iter().map(|(id, _)| *id).collect();
         prop_assert_eq!(ids(&page.entries), expected);
         for (entry, before) in page.entries.iter().zip(self.before(gone)) {
-            // An entry that was appended when nothing was left before it may name any position in between.
+            // An entry that was appended when nothing was left before it may name any position in
+            // between.
             let prev = entry.prev.expect("the journal knows where it appended");
-            let known = before.is_none_or(|before| prev == before.into() || entry.id == page.entries[0].id && prev >= before.into());
+            let known = before.is_none_or(|before| {
+                prev == before.into() || entry.id == page.entries[0].id && prev >= before.into()
+            });
             prop_assert!(known && prev.is_before(entry.id), "prev of {} is {prev:?}", entry.id);
         }
         let bounds = page.bounds;
@@ -169,10 +190,17 @@ impl World {
         for (cursor, behind) in std::iter::once(Position::Start).chain(cursors).zip(0..) {
             let whole = behind >= gone;
             let continuity = bounds.continuity(cursor);
-            prop_assert!(whole || continuity == Continuity::Truncated, "a silent hole behind {cursor:?}: {bounds:?}");
-            // A topic of which nothing is left may be forgotten, and then nobody knows it from others that were.
+            prop_assert!(
+                whole || continuity == Continuity::Truncated,
+                "a silent hole behind {cursor:?}: {bounds:?}"
+            );
+            // A topic of which nothing is left may be forgotten, and then nobody knows it from
+            // others that were.
             let exact = self.alone && !page.entries.is_empty();
-            prop_assert!(!exact || !whole || continuity == Continuity::Whole, "a needless notice behind {cursor:?}: {bounds:?}");
+            prop_assert!(
+                !exact || !whole || continuity == Continuity::Whole,
+                "a needless notice behind {cursor:?}: {bounds:?}"
+            );
         }
         Ok(())
     }
@@ -188,8 +216,15 @@ impl World {
         }
         let from = from % self.log.len();
         let limit = PageLimit { entries_max, ..AMPLE };
-        let page = self.processes[1].journal.read(&self.topic, self.log[from].0.into(), limit).await.unwrap();
-        let behind: Vec<_> = self.log[(from + 1).max(self.removed.max(self.gone_at_least()))..].iter().map(|(id, _)| *id).collect();
+        let page = self.processes[1]
+            .journal
+            .read(&self.topic, self.log[from].0.into(), limit)
+            .await
+            .unwrap();
+        let behind: Vec<_> = self.log[(from + 1).max(self.removed.max(self.gone_at_least()))..]
+            .iter()
+            .map(|(id, _)| *id)
+            .collect();
         if self.slack == 0 {
             let count = behind.len().min(entries_max.max(1));
             prop_assert_eq!(ids(&page.entries), &behind[..count]);

@@ -73,7 +73,10 @@ pub(crate) async fn an_event_keeps_all_its_parts(fixture: &dyn Fixture) {
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut events = Vec::new();
     for category in [None, Some(Category::parse("a-very_long-name0").unwrap())] {
-        for scope in [Json::empty_object(), Json::parse(r#"{"kind":"source","id":1.0,"\u0000":"\ud800"}"#).unwrap()] {
+        for scope in [
+            Json::empty_object(),
+            Json::parse(r#"{"kind":"source","id":1.0,"\u0000":"\ud800"}"#).unwrap(),
+        ] {
             for (event_type, ms) in [("a", 0), (&*"x:Y.z_-9".repeat(16), 1_718_900_000_007)] {
                 events.push(Arc::new(Event {
                     event_type: EventType::parse(event_type).unwrap(),
@@ -88,7 +91,12 @@ pub(crate) async fn an_event_keeps_all_its_parts(fixture: &dyn Fixture) {
     for event in &events {
         append(&process, "u1", event).await;
     }
-    let read: Vec<_> = process.read_all(&topic, Position::Start).await.into_iter().map(|entry| entry.event).collect();
+    let read: Vec<_> = process
+        .read_all(&topic, Position::Start)
+        .await
+        .into_iter()
+        .map(|entry| entry.event)
+        .collect();
     assert_eq!(read, events);
 }
 
@@ -104,11 +112,17 @@ pub(crate) async fn a_payload_of_a_mebibyte_is_kept(fixture: &dyn Fixture) {
         assert_eq!(entry.event, large);
     }
     append(&process, "u1", &large).await;
-    let page = process.journal.read(&topic, Position::Start, PageLimit { bytes_max: 1, ..AMPLE }).await.unwrap();
+    let page = process
+        .journal
+        .read(&topic, Position::Start, PageLimit { bytes_max: 1, ..AMPLE })
+        .await
+        .unwrap();
     assert_eq!((page.entries.len(), page.more), (1, true));
     assert_eq!(page.entries[0].event, large);
 }
 
 async fn append(process: &Process, user_id: &str, event: &Arc<Event>) {
-    process.append_one(Append { user: user(user_id), event: Arc::clone(event), idempotency_key: None }).await;
+    process
+        .append_one(Append { user: user(user_id), event: Arc::clone(event), idempotency_key: None })
+        .await;
 }

@@ -29,7 +29,9 @@ pub(crate) async fn reading_is_exclusive_and_ordered(fixture: &dyn Fixture) {
     }
 }
 
-pub(crate) async fn reading_is_bounded_by_entries_and_tells_exactly_whether_there_is_more(fixture: &dyn Fixture) {
+pub(crate) async fn reading_is_bounded_by_entries_and_tells_exactly_whether_there_is_more(
+    fixture: &dyn Fixture,
+) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let told = process.append_batch(&topic, 0..10).await;
@@ -39,7 +41,11 @@ pub(crate) async fn reading_is_bounded_by_entries_and_tells_exactly_whether_ther
             let limit = PageLimit { entries_max, ..AMPLE };
             let page = process.journal.read(&topic, told[after].into(), limit).await.unwrap();
             let expected = behind.len().min(entries_max.max(1));
-            assert_eq!(ids(&page.entries), behind[..expected], "after {after}, at most {entries_max}");
+            assert_eq!(
+                ids(&page.entries),
+                behind[..expected],
+                "after {after}, at most {entries_max}"
+            );
             assert_eq!(page.more, expected < behind.len(), "after {after}, at most {entries_max}");
         }
     }
@@ -49,14 +55,27 @@ pub(crate) async fn reading_is_bounded_by_bytes_but_gives_at_least_one(fixture: 
     let backend = fixture.open(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let sizes = [10, 50_000, 10, 10, 3_000, 90_000];
-    let events: Vec<_> = sizes.iter().map(|size| event_of(&format!("\"{}\"", "x".repeat(*size)))).collect();
-    let batch = events.iter().map(|event| Append { user: topic.user().unwrap().clone(), event: event.clone(), idempotency_key: None });
-    let told: Vec<_> = process.append(batch.collect()).await.iter().map(|appended| appended.id).collect();
+    let events: Vec<_> =
+        sizes.iter().map(|size| event_of(&format!("\"{}\"", "x".repeat(*size)))).collect();
+    let batch = events.iter().map(|event| Append {
+        user: topic.user().unwrap().clone(),
+        event: event.clone(),
+        idempotency_key: None,
+    });
+    let told: Vec<_> =
+        process.append(batch.collect()).await.iter().map(|appended| appended.id).collect();
     let costs: Vec<_> = events.iter().map(|event| Event::cost_bytes(event)).collect();
     for after in 0..sizes.len() {
-        for bytes_max in [0, 1, costs[after] - 1, costs[after], costs[after] + 1, 4_000, 60_000, 200_000] {
-            let position = after.checked_sub(1).map_or(Position::Start, |before| told[before].into());
-            let page = process.journal.read(&topic, position, PageLimit { bytes_max, ..AMPLE }).await.unwrap();
+        for bytes_max in
+            [0, 1, costs[after] - 1, costs[after], costs[after] + 1, 4_000, 60_000, 200_000]
+        {
+            let position =
+                after.checked_sub(1).map_or(Position::Start, |before| told[before].into());
+            let page = process
+                .journal
+                .read(&topic, position, PageLimit { bytes_max, ..AMPLE })
+                .await
+                .unwrap();
             let (mut bytes, mut expected) = (0, 0);
             for cost in &costs[after..] {
                 bytes += cost;
@@ -65,7 +84,11 @@ pub(crate) async fn reading_is_bounded_by_bytes_but_gives_at_least_one(fixture: 
                 }
                 expected += 1;
             }
-            assert_eq!(ids(&page.entries), told[after..after + expected], "from {after}, at most {bytes_max} bytes");
+            assert_eq!(
+                ids(&page.entries),
+                told[after..after + expected],
+                "from {after}, at most {bytes_max} bytes"
+            );
             assert_eq!(page.more, after + expected < told.len());
         }
     }
@@ -78,7 +101,11 @@ pub(crate) async fn pages_join_without_a_gap(fixture: &dyn Fixture) {
     for entries_max in [1, 7, 50, 149, 150] {
         let (mut read, mut position) = (Vec::new(), Position::Start);
         loop {
-            let page = process.journal.read(&topic, position, PageLimit { entries_max, ..AMPLE }).await.unwrap();
+            let page = process
+                .journal
+                .read(&topic, position, PageLimit { entries_max, ..AMPLE })
+                .await
+                .unwrap();
             read.extend(page.entries);
             position = read[read.len() - 1].id.into();
             if !page.more {

@@ -20,7 +20,11 @@ pub(crate) async fn trimming_at_the_bound_is_told_exactly(fixture: &dyn Fixture)
     let before = process.bounds(&topic).await;
     let mut told = process.append_batch(&topic, 0..BOUND).await;
     assert_exact(&process.bounds(&topic).await, &told, 0);
-    assert_eq!(process.bounds(&topic).await.continuity(before.head), Continuity::Whole, "nothing is gone yet");
+    assert_eq!(
+        process.bounds(&topic).await.continuity(before.head),
+        Continuity::Whole,
+        "nothing is gone yet"
+    );
     // By one, by a few, and by more than the bound at once.
     for more in [1, 1, 5, BOUND + 3, 3 * (BOUND + slack)] {
         let next = told.len();
@@ -38,7 +42,11 @@ pub(crate) async fn the_oldest_retained_is_asked_for_with_zero(fixture: &dyn Fix
     const BOUND: usize = 10;
     let backend = fixture.open(Options { stream_maxlen: BOUND, ..Options::default() }).await;
     let (process, topic) = (backend.process().await, topic("u1"));
-    assert_eq!(process.bounds(&topic).await.continuity(Position::Start), Continuity::Whole, "an empty topic lacks nothing");
+    assert_eq!(
+        process.bounds(&topic).await.continuity(Position::Start),
+        Continuity::Whole,
+        "an empty topic lacks nothing"
+    );
     process.append_batch(&topic, 0..BOUND).await;
     assert_eq!(process.bounds(&topic).await.continuity(Position::Start), Continuity::Whole);
     process.append_batch(&topic, 0..=backend.trim_slack_entries() * 2).await;
@@ -46,7 +54,9 @@ pub(crate) async fn the_oldest_retained_is_asked_for_with_zero(fixture: &dyn Fix
 }
 
 pub(crate) async fn entries_over_the_age_limit_count_as_removed(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(4)), ..Options::default() }).await;
+    let backend = fixture
+        .open(Options { replay_max_age: Some(Duration::from_secs(4)), ..Options::default() })
+        .await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let mut told = process.append_batch(&topic, 0..2).await;
     backend.pass(Duration::from_secs(2)).await;
@@ -61,7 +71,9 @@ pub(crate) async fn entries_over_the_age_limit_count_as_removed(fixture: &dyn Fi
 }
 
 pub(crate) async fn a_topic_that_expired_whole_hides_no_loss(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() }).await;
+    let backend = fixture
+        .open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() })
+        .await;
     let (process, topic) = (backend.process().await, topic("u1"));
     let told = process.append_batch(&topic, 0..3).await;
     // Long enough for whatever the backend forgets as a whole.
@@ -69,8 +81,16 @@ pub(crate) async fn a_topic_that_expired_whole_hides_no_loss(fixture: &dyn Fixtu
         backend.pass(Duration::from_millis(2_500)).await;
         let page = process.journal.read(&topic, told[0].into(), AMPLE).await.unwrap();
         assert_eq!((page.entries.len(), page.more, page.bounds.oldest), (0, false, None));
-        assert_eq!(page.bounds.continuity(told[1].into()), Continuity::Truncated, "the third is gone");
-        assert_ne!(page.bounds.continuity(told[2].into()), Continuity::Ahead, "the last id was issued here");
+        assert_eq!(
+            page.bounds.continuity(told[1].into()),
+            Continuity::Truncated,
+            "the third is gone"
+        );
+        assert_ne!(
+            page.bounds.continuity(told[2].into()),
+            Continuity::Ahead,
+            "the last id was issued here"
+        );
         assert_eq!(page.bounds.continuity(page.bounds.head), Continuity::Whole);
     }
     let head = process.bounds(&topic).await.head;
@@ -105,7 +125,11 @@ pub(crate) async fn purging_again_is_harmless(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (process, topic) = (backend.process().await, topic("u1"));
     process.journal.purge(topic.user().unwrap()).await.unwrap();
-    assert_eq!(process.bounds(&topic).await.continuity(Position::Start), Continuity::Whole, "nothing was there to remove");
+    assert_eq!(
+        process.bounds(&topic).await.continuity(Position::Start),
+        Continuity::Whole,
+        "nothing was there to remove"
+    );
     let mut told = process.append_batch(&topic, 0..2).await;
     for _ in 0..3 {
         process.journal.purge(topic.user().unwrap()).await.unwrap();
@@ -115,7 +139,8 @@ pub(crate) async fn purging_again_is_harmless(fixture: &dyn Fixture) {
     assert_exact(&process.bounds(&topic).await, &told, 2);
 }
 
-/// Promise 6, for every cursor that there could be: of `told`, the first `removed` are gone and nothing else is.
+/// Promise 6, for every cursor that there could be: of `told`, the first `removed` are gone and
+/// nothing else is.
 fn assert_exact(bounds: &Bounds, told: &[EventId], removed: usize) {
     assert_eq!(bounds.oldest, told.get(removed).copied());
     assert!(told.last().is_none_or(|last| bounds.head >= Position::After(*last)));
@@ -123,12 +148,18 @@ fn assert_exact(bounds: &Bounds, told: &[EventId], removed: usize) {
     assert_eq!(bounds.continuity(Position::Start), from_start);
     for (index, id) in told.iter().enumerate() {
         let expected = if index + 1 >= removed { Continuity::Whole } else { Continuity::Truncated };
-        assert_eq!(bounds.continuity((*id).into()), expected, "a client at the entry {index}, of which the first {removed} are gone");
+        assert_eq!(
+            bounds.continuity((*id).into()),
+            expected,
+            "a client at the entry {index}, of which the first {removed} are gone"
+        );
     }
 }
 
 pub(crate) async fn the_length_is_what_reading_gives(fixture: &dyn Fixture) {
-    let backend = fixture.open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() }).await;
+    let backend = fixture
+        .open(Options { replay_max_age: Some(Duration::from_secs(2)), ..Options::default() })
+        .await;
     let (one, two, topic) = (backend.process().await, backend.process().await, topic("u1"));
     let length = async || two.journal.length(topic.user().unwrap()).await.unwrap();
     assert_eq!(length().await, 0);

@@ -33,7 +33,9 @@ pub(crate) async fn never_more_leases_than_the_cap(fixture: &dyn Fixture) {
         let mut asking = JoinSet::new();
         for n in 0..32 {
             let (process, user) = (processes[n % 2].clone(), user.clone());
-            asking.spawn(async move { process.leases.acquire(&user, lease(), cap, LONG).await.unwrap() });
+            asking.spawn(async move {
+                process.leases.acquire(&user, lease(), cap, LONG).await.unwrap()
+            });
         }
         let granted = asking.join_all().await.into_iter().filter(|granted| *granted).count();
         assert_eq!(granted, cap as usize);
@@ -84,7 +86,10 @@ pub(crate) async fn a_refused_lease_leaves_no_trace(fixture: &dyn Fixture) {
     assert_eq!(one.leases.count(&user).await.unwrap(), 0);
     assert!(two.leases.acquire(&user, lease(), 1, LONG).await.unwrap());
     assert!(!one.leases.acquire(&user, lease(), 1, LONG).await.unwrap());
-    assert!(one.leases.acquire(&user, lease(), 2, LONG).await.unwrap(), "a cap that was raised counts from then on");
+    assert!(
+        one.leases.acquire(&user, lease(), 2, LONG).await.unwrap(),
+        "a cap that was raised counts from then on"
+    );
 }
 
 pub(crate) async fn a_lease_ends_after_its_time(fixture: &dyn Fixture) {
@@ -141,10 +146,17 @@ pub(crate) async fn releasing_twice_is_harmless(fixture: &dyn Fixture) {
         assert!(one.leases.acquire(&user, lease, 2, LONG).await.unwrap());
     }
     for process in [&one, &two, &one] {
-        process.leases.release(&[(user.clone(), gone), (user.clone(), lease()), (user.clone(), gone)]).await.unwrap();
+        process
+            .leases
+            .release(&[(user.clone(), gone), (user.clone(), lease()), (user.clone(), gone)])
+            .await
+            .unwrap();
         assert_eq!(process.leases.count(&user).await.unwrap(), 1);
     }
     one.leases.release(&[]).await.unwrap();
     assert!(two.leases.acquire(&user, lease(), 2, LONG).await.unwrap());
-    assert!(!two.leases.acquire(&user, lease(), 2, LONG).await.unwrap(), "the count never goes below what is held");
+    assert!(
+        !two.leases.acquire(&user, lease(), 2, LONG).await.unwrap(),
+        "the count never goes below what is held"
+    );
 }

@@ -21,7 +21,11 @@ pub(crate) async fn a_message_reads_from_zero_in_pages_without_a_gap(fixture: &d
     one.append_to(id, (0..25).map(chunk)).await;
     let (mut position, mut entries) = (Position::Start, Vec::new());
     loop {
-        let page = two.messages.read(&topic(id), position, PageLimit { entries_max: 10, ..AMPLE }).await.unwrap();
+        let page = two
+            .messages
+            .read(&topic(id), position, PageLimit { entries_max: 10, ..AMPLE })
+            .await
+            .unwrap();
         assert_eq!(page.more, entries.len() + page.entries.len() < 25);
         assert_eq!(page.bounds.head, EventId::sequence(24).into());
         entries.extend(page.entries);
@@ -36,15 +40,27 @@ pub(crate) async fn a_message_reads_from_zero_in_pages_without_a_gap(fixture: &d
 }
 
 pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
-    let backend =
-        fixture.open(Options { stream_maxlen: 5, replay_max_age: Some(std::time::Duration::from_secs(2)), ..Options::default() }).await;
+    let backend = fixture
+        .open(Options {
+            stream_maxlen: 5,
+            replay_max_age: Some(std::time::Duration::from_secs(2)),
+            ..Options::default()
+        })
+        .await;
     let process = backend.process().await;
     let id = process.open_message().await;
     process.append_to(id, (0..40).map(chunk)).await;
     backend.pass(std::time::Duration::from_secs(3)).await;
-    assert_eq!(process.read_all(&topic(id), Position::Start).await.len(), 40, "neither the bound of users' topics nor their age counts");
+    assert_eq!(
+        process.read_all(&topic(id), Position::Start).await.len(),
+        40,
+        "neither the bound of users' topics nor their age counts"
+    );
     let bounds = process.bounds(&topic(id)).await;
-    assert_eq!((bounds.origin, bounds.floor, bounds.oldest), (Position::Start, Some(Position::Start), Some(EventId::sequence(0))));
+    assert_eq!(
+        (bounds.origin, bounds.floor, bounds.oldest),
+        (Position::Start, Some(Position::Start), Some(EventId::sequence(0)))
+    );
     assert_eq!(bounds.continuity(Position::Start), Continuity::Whole);
     assert_eq!(bounds.continuity(EventId::sequence(40).into()), Continuity::Ahead);
 }
@@ -52,8 +68,13 @@ pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
 pub(crate) async fn a_message_that_is_not_there_reads_as_an_empty_one(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let process = backend.process().await;
-    let empty =
-        Bounds { origin: Position::Start, floor: Some(Position::Start), oldest: None, head: Position::Start, shares_positions: false };
+    let empty = Bounds {
+        origin: Position::Start,
+        floor: Some(Position::Start),
+        oldest: None,
+        head: Position::Start,
+        shares_positions: false,
+    };
     for id in [message(), process.open_message().await] {
         assert_eq!(process.bounds(&topic(id)).await, empty);
         let page = process.messages.read(&topic(id), Position::Start, AMPLE).await.unwrap();
@@ -66,7 +87,8 @@ pub(crate) async fn what_is_appended_to_a_watched_message_is_signalled(fixture: 
     let (one, two) = (backend.process().await, backend.process().await);
     let id = one.open_message().await;
     one.append_to(id, [chunk(0)]).await;
-    let mut followers = [Follower::of(&one, &topic(id)).await, Follower::of(&two, &topic(id)).await];
+    let mut followers =
+        [Follower::of(&one, &topic(id)).await, Follower::of(&two, &topic(id)).await];
     for number in 1..30 {
         let producer = if number % 2 == 0 { &one } else { &two };
         producer.append_to(id, [chunk(number)]).await;

@@ -32,7 +32,11 @@ pub(crate) async fn a_deleted_message_is_gone_and_its_watchers_are_told(fixture:
     assert_eq!(two.observe(id).await, None);
     assert!(two.read_all(&topic(id), Position::Start).await.is_empty());
     assert!(!two.messages.delete(id).await.unwrap());
-    assert_eq!(numbers(&two.read_all(&topic(other), Position::Start).await), [1], "another message stays");
+    assert_eq!(
+        numbers(&two.read_all(&topic(other), Position::Start).await),
+        [1],
+        "another message stays"
+    );
 }
 
 pub(crate) async fn a_deleted_message_begins_anew(fixture: &dyn Fixture) {
@@ -44,10 +48,17 @@ pub(crate) async fn a_deleted_message_begins_anew(fixture: &dyn Fixture) {
     process.messages.delete(id).await.unwrap();
     let opened = process.messages.open(id, &user("u2"), false).await.unwrap().unwrap();
     let message = &opened.observed.message;
-    assert_eq!((opened.created, &message.owner, message.last_sequence_no()), (true, &user("u2"), None));
+    assert_eq!(
+        (opened.created, &message.owner, message.last_sequence_no()),
+        (true, &user("u2"), None)
+    );
     assert_eq!((message.stop_requested, message.end), (false, None));
     assert_eq!(process.append_to(id, [chunk(5)]).await, [taken(0)]);
-    assert_eq!(process.append_to(id, [chunk_with_key(6, "k")]).await, [taken(1)], "its keys went with it");
+    assert_eq!(
+        process.append_to(id, [chunk_with_key(6, "k")]).await,
+        [taken(1)],
+        "its keys went with it"
+    );
     assert_eq!(numbers(&process.read_all(&topic(id), Position::Start).await), [5, 6]);
 }
 

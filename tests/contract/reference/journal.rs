@@ -39,7 +39,8 @@ enum Act {
 
 /// Mostly whole seconds, so that ages are often exactly the limit.
 fn step() -> impl Strategy<Value = Act> {
-    prop_oneof![4 => (1_i64..5).prop_map(|seconds| seconds * 1_000), 1 => -300_i64..300].prop_map(Act::Step)
+    prop_oneof![4 => (1_i64..5).prop_map(|seconds| seconds * 1_000), 1 => -300_i64..300]
+        .prop_map(Act::Step)
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -76,7 +77,9 @@ async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseErro
             Act::Append(keys) => world.append(&keys).await?,
             Act::Step(by_ms) => world.time.step(by_ms).await,
             Act::Purge => world.purge().await,
-            Act::Read { after, entries_max, bytes_max } => world.read(after, PageLimit { entries_max, bytes_max }).await?,
+            Act::Read { after, entries_max, bytes_max } => {
+                world.read(after, PageLimit { entries_max, bytes_max }).await?;
+            }
         }
         world.look().await?;
     }
@@ -102,7 +105,10 @@ impl World<'_> {
         for key in keys {
             let key = KEYS.get(*key).copied();
             self.appended += 1;
-            let mut append = to_append(&self.topic, self.appended * 10_usize.pow(u32::try_from(self.appended % 9).unwrap()));
+            let mut append = to_append(
+                &self.topic,
+                self.appended * 10_usize.pow(u32::try_from(self.appended % 9).unwrap()),
+            );
             append.idempotency_key = key.map(|key| IdempotencyKey::parse(key).unwrap());
             if let Some(first) = key.and_then(|key| self.keys.get(key)) {
                 expected.push((*first, true));
@@ -116,7 +122,10 @@ impl World<'_> {
             batch.push(append);
         }
         let appended = self.process.append(batch).await;
-        prop_assert_eq!(appended.iter().map(|appended| (appended.id, appended.duplicate)).collect::<Vec<_>>(), expected);
+        prop_assert_eq!(
+            appended.iter().map(|appended| (appended.id, appended.duplicate)).collect::<Vec<_>>(),
+            expected
+        );
         Ok(())
     }
 
@@ -133,11 +142,17 @@ impl World<'_> {
     }
 
     async fn read(&self, after: usize, limit: PageLimit) -> Result<(), TestCaseError> {
-        let after = self.entries.get(after % (self.entries.len() + 1)).map_or(Position::Start, |entry| entry.id.into());
+        let after = self
+            .entries
+            .get(after % (self.entries.len() + 1))
+            .map_or(Position::Start, |entry| entry.id.into());
         let page = self.process.journal.read(&self.topic, after, limit).await.unwrap();
         let entries = self.retained().iter().filter(|entry| after.is_before(entry.id)).cloned();
         let expected = Page::of(entries, limit, page.bounds);
-        prop_assert_eq!(without_first_prev(page, &self.entries[0]), without_first_prev(expected, &self.entries[0]));
+        prop_assert_eq!(
+            without_first_prev(page, &self.entries[0]),
+            without_first_prev(expected, &self.entries[0])
+        );
         Ok(())
     }
 
@@ -147,13 +162,20 @@ impl World<'_> {
         let retained = self.retained();
         prop_assert_eq!(length, retained.len() as u64);
         prop_assert_eq!(oldest, retained.first().map(|entry| entry.id));
-        prop_assert!(retained.is_empty() || head == self.head, "the head is {head:?} instead of {:?}", self.head);
+        prop_assert!(
+            retained.is_empty() || head == self.head,
+            "the head is {head:?} instead of {:?}",
+            self.head
+        );
         Ok(())
     }
 }
 
 /// Backends say each in its own way what the very first entry follows.
 fn without_first_prev(mut page: Page, first: &Entry) -> Page {
-    page.entries.iter_mut().filter(|entry| entry.id == first.id).for_each(|entry| entry.prev = None);
+    page.entries
+        .iter_mut()
+        .filter(|entry| entry.id == first.id)
+        .for_each(|entry| entry.prev = None);
     page
 }

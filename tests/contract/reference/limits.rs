@@ -51,7 +51,8 @@ async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseErro
     let backend = fixture.open_with_clock(Options::default()).await;
     let (process, user) = (backend.process().await, user("u1"));
     let mut time = Time::begin(&*backend).await;
-    let (mut leases, mut spent, mut continuations) = (Leases::default(), SlidingWindow::default(), Continuations::default());
+    let (mut leases, mut spent, mut continuations) =
+        (Leases::default(), SlidingWindow::default(), Continuations::default());
     let mut held: Vec<u128> = Vec::new();
     let id = |lease| LeaseId(Uuid::from_u128(lease));
     let at = |cursor| Position::After(EventId::timed(cursor, 1));
@@ -64,7 +65,10 @@ async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseErro
                 let ttl = Duration::from_millis(ttl_ms);
                 let granted = leases.acquire(now, id(lease), cap, ttl);
                 held.extend(granted.then_some(lease));
-                prop_assert_eq!(process.leases.acquire(&user, id(lease), cap, ttl).await.unwrap(), granted);
+                prop_assert_eq!(
+                    process.leases.acquire(&user, id(lease), cap, ttl).await.unwrap(),
+                    granted
+                );
             }
             Act::Renew { lease, ttl_ms } => {
                 let ttl = Duration::from_millis(ttl_ms);
@@ -78,8 +82,15 @@ async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseErro
             }
             Act::Take { cursor, limit } => {
                 let is_free = continuations.take(at(cursor), now);
-                let expected = if is_free { Ok(spent.left(now, limit, WINDOW)) } else { spent.take(now, limit, WINDOW) };
-                prop_assert_eq!(process.budget.take(&user, at(cursor), limit, WINDOW).await.unwrap(), expected);
+                let expected = if is_free {
+                    Ok(spent.left(now, limit, WINDOW))
+                } else {
+                    spent.take(now, limit, WINDOW)
+                };
+                prop_assert_eq!(
+                    process.budget.take(&user, at(cursor), limit, WINDOW).await.unwrap(),
+                    expected
+                );
             }
             Act::Allow { cursor, within_ms } => {
                 let within = Duration::from_millis(within_ms);
@@ -90,7 +101,10 @@ async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseErro
         }
         let now = time.now();
         prop_assert_eq!(process.leases.count(&user).await.unwrap() as usize, leases.count_at(now));
-        prop_assert_eq!(process.budget.left(&user, 4, WINDOW).await.unwrap(), spent.left(now, 4, WINDOW));
+        prop_assert_eq!(
+            process.budget.left(&user, 4, WINDOW).await.unwrap(),
+            spent.left(now, 4, WINDOW)
+        );
     }
     Ok(())
 }

@@ -44,14 +44,12 @@ struct NewEvent {
 }
 
 fn new_event() -> impl Strategy<Value = NewEvent> {
-    let event_type = prop_oneof![30 => Just("chunk"), 3 => Just("other"), 1 => Just("end"), 1 => Just("error")];
+    let event_type =
+        prop_oneof![30 => Just("chunk"), 3 => Just("other"), 1 => Just("end"), 1 => Just("error")];
     let sequence_no = prop_oneof![3 => Just(None), 2 => (0_u64..9).prop_map(Some)];
     let key = prop_oneof![3 => Just(None), 1 => (0_usize..KEYS.len()).prop_map(Some)];
-    (event_type, 0_u8..3, sequence_no, key).prop_map(|(event_type, payload, sequence_no, key)| NewEvent {
-        event_type,
-        payload,
-        sequence_no,
-        key,
+    (event_type, 0_u8..3, sequence_no, key).prop_map(|(event_type, payload, sequence_no, key)| {
+        NewEvent { event_type, payload, sequence_no, key }
     })
 }
 
@@ -135,12 +133,22 @@ impl World<'_> {
             Act::Append { epoch, batch } => {
                 let batch: Vec<MessageAppend> = batch.iter().map(append_of).collect();
                 let expected = append_batch(self.held.as_mut(), epoch, batch.clone(), now);
-                prop_assert_eq!(self.process.messages.append(self.id, epoch, batch).await.unwrap(), expected);
+                prop_assert_eq!(
+                    self.process.messages.append(self.id, epoch, batch).await.unwrap(),
+                    expected
+                );
             }
             Act::Heartbeat { epoch } => {
                 let answer = self.process.messages.heartbeat(self.id, epoch).await.unwrap();
-                let beat = |held: &mut Held| held.message.heartbeat(epoch, now).map(|()| Observed::at(now, held.message.clone()));
-                prop_assert_eq!(answer, self.held.as_mut().map_or(Err(AppendRefusal::Unknown), beat));
+                let beat = |held: &mut Held| {
+                    held.message
+                        .heartbeat(epoch, now)
+                        .map(|()| Observed::at(now, held.message.clone()))
+                };
+                prop_assert_eq!(
+                    answer,
+                    self.held.as_mut().map_or(Err(AppendRefusal::Unknown), beat)
+                );
             }
             Act::Stop => {
                 let observed = self.process.messages.request_stop(self.id).await.unwrap();
@@ -149,16 +157,24 @@ impl World<'_> {
                 }
                 prop_assert_eq!(observed, self.observed());
             }
-            Act::Delete => prop_assert_eq!(self.process.messages.delete(self.id).await.unwrap(), self.held.take().is_some()),
+            Act::Delete => prop_assert_eq!(
+                self.process.messages.delete(self.id).await.unwrap(),
+                self.held.take().is_some()
+            ),
             Act::Sweep { silent_ms } => {
                 let silent_for = Duration::from_millis(silent_ms);
                 let removed = self.process.messages.sweep(silent_for, 10).await.unwrap();
-                let is_over = self.held.as_ref().is_some_and(|held| held.message.producer_seen_at < now.minus(silent_for));
+                let is_over = self
+                    .held
+                    .as_ref()
+                    .is_some_and(|held| held.message.producer_seen_at < now.minus(silent_for));
                 prop_assert_eq!(removed, usize::from(is_over));
                 self.held = self.held.take().filter(|_| !is_over);
             }
             Act::Step(by_ms) => self.time.step(by_ms).await,
-            Act::Read { after, entries_max, bytes_max } => self.read(after, PageLimit { entries_max, bytes_max }).await?,
+            Act::Read { after, entries_max, bytes_max } => {
+                self.read(after, PageLimit { entries_max, bytes_max }).await?;
+            }
         }
         Ok(())
     }
@@ -166,12 +182,17 @@ impl World<'_> {
     async fn open(&mut self, owner: &UserId, takeover: bool) -> Result<(), TestCaseError> {
         let existing = self.held.as_ref().map(|held| held.message.clone());
         let expected = Message::open(existing, owner, takeover, self.time.now());
-        prop_assert_eq!(&self.process.messages.open(self.id, owner, takeover).await.unwrap(), &expected);
+        prop_assert_eq!(
+            &self.process.messages.open(self.id, owner, takeover).await.unwrap(),
+            &expected
+        );
         if let Ok(opened) = expected {
             let message = opened.observed.message;
             match &mut self.held {
                 Some(held) => held.message = message,
-                None => self.held = Some(Held { message, events: Vec::new(), keys: HashMap::new() }),
+                None => {
+                    self.held = Some(Held { message, events: Vec::new(), keys: HashMap::new() });
+                }
             }
         }
         Ok(())
@@ -186,13 +207,19 @@ impl World<'_> {
         });
         let bounds = self.held.as_ref().map_or(Bounds::of_message(0), |held| held.message.bounds());
         let expected = Page::of(entries.filter(|entry| after.is_before(entry.id)), limit, bounds);
-        prop_assert_eq!(self.process.messages.read(&Topic::Message(self.id), after, limit).await.unwrap(), expected);
+        prop_assert_eq!(
+            self.process.messages.read(&Topic::Message(self.id), after, limit).await.unwrap(),
+            expected
+        );
         Ok(())
     }
 }
 
 fn append_of(NewEvent { event_type, payload, sequence_no, key }: &NewEvent) -> MessageAppend {
-    let event = rejoin::testing::event_of_type(event_type, &format!("{payload}{}", "0".repeat(usize::from(*payload) * 90)));
+    let event = rejoin::testing::event_of_type(
+        event_type,
+        &format!("{payload}{}", "0".repeat(usize::from(*payload) * 90)),
+    );
     let idempotency_key = key.map(|key| IdempotencyKey::parse(KEYS[key]).unwrap());
     MessageAppend { event, sequence_no: *sequence_no, idempotency_key }
 }

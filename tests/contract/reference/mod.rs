@@ -1,7 +1,8 @@
-//! The domain's functions as the reference: whatever a backend's server decides by itself, in a script or an SQL function, is
-//! compared with what the domain decides on the same history.
+//! The domain's functions as the reference: whatever a backend's server decides by itself, in a
+//! script or an SQL function, is compared with what the domain decides on the same history.
 //!
-//! The backend's clock stands still and is set by the history, so that answers have to be equal, ids and times included.
+//! The backend's clock stands still and is set by the history, so that answers have to be equal,
+//! ids and times included.
 
 mod journal;
 mod limits;
@@ -17,7 +18,8 @@ use rejoin::domain::timestamp::Timestamp;
 use tokio::{runtime::Handle, task::block_in_place};
 
 pub(crate) use self::{
-    journal::a_topic_is_as_the_domain_decides, limits::leases_and_budgets_are_as_the_domain_decides,
+    journal::a_topic_is_as_the_domain_decides,
+    limits::leases_and_budgets_are_as_the_domain_decides,
     messages::a_message_is_as_the_domain_decides,
 };
 use crate::contract::backend::{Backend, Fixture};
@@ -34,11 +36,14 @@ fn judge_histories<Act: Debug, Judging: Future<Output = Result<(), TestCaseError
     act: impl Strategy<Value = Act>,
     judge: impl Fn(Vec<Act>) -> Judging,
 ) {
-    let wanted = std::env::var("REFERENCE_HISTORIES").ok().map(|count| count.parse().expect("a number"));
+    let wanted =
+        std::env::var("REFERENCE_HISTORIES").ok().map(|count| count.parse().expect("a number"));
     let cases = wanted.unwrap_or_else(|| fixture.property_cases().max(HISTORIES_MIN));
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let histories = proptest::collection::vec(act, 1..80);
-    let tried = block_in_place(|| TestRunner::new(config).run(&histories, |acts| Handle::current().block_on(judge(acts))));
+    let tried = block_in_place(|| {
+        TestRunner::new(config).run(&histories, |acts| Handle::current().block_on(judge(acts)))
+    });
     tried.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
@@ -63,6 +68,10 @@ impl<'a> Time<'a> {
 
     /// The time that the backend goes by.
     fn now(&self) -> Timestamp {
-        Timestamp::from_ms(if self.backend.follows_steps_back() { self.shown_ms } else { self.latest_ms })
+        Timestamp::from_ms(if self.backend.follows_steps_back() {
+            self.shown_ms
+        } else {
+            self.latest_ms
+        })
     }
 }

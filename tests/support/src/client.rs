@@ -20,7 +20,12 @@ impl Connection {
     /// Opens a stream; panics unless the answer is 200.
     pub async fn open(url: &str, last_event_id: Option<&str>) -> Self {
         let response = Self::request(url, last_event_id).await;
-        assert_eq!(response.status().as_u16(), 200, "{}", response.text().await.unwrap_or_default());
+        assert_eq!(
+            response.status().as_u16(),
+            200,
+            "{}",
+            response.text().await.unwrap_or_default()
+        );
         Self::of(response)
     }
 

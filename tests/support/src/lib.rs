@@ -1,8 +1,13 @@
-//! What the tests of Rejoin share. Everything here starts private servers on free ports, waits for conditions instead of
-//! sleeping, and gives up with a message instead of hanging.
+//! What the tests of Rejoin share. Everything here starts private servers on free ports, waits for
+//! conditions instead of sleeping, and gives up with a message instead of hanging.
 
 #![expect(clippy::disallowed_methods, reason = "tests start tasks of their own")]
-#![expect(clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says so by panicking")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that can't go on says so by panicking"
+)]
 
 mod client;
 mod nats;
@@ -28,7 +33,8 @@ pub use self::{
     server::{ServerProcess, TestServer},
 };
 
-/// Longer than anything here takes on a busy machine; who waits so long waits for something that never comes.
+/// Longer than anything here takes on a busy machine; who waits so long waits for something that
+/// never comes.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until a condition holds.
@@ -43,5 +49,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Waits for a future that should end soon.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("timed out waiting for: {what}"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("timed out waiting for: {what}"))
 }

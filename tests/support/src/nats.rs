@@ -1,5 +1,6 @@
-//! Private NATS servers with JetStream, which tests may kill, stop, fill and wipe, alone and in a cluster. They are the versions that
-//! `tests/support/nats-versions` names, the newest first, as `scripts/install-test-tools` installs them.
+//! Private NATS servers with JetStream, which tests may kill, stop, fill and wipe, alone and in a
+//! cluster. They are the versions that `tests/support/nats-versions` names, the newest first, as
+//! `scripts/install-test-tools` installs them.
 
 use std::{
     path::{Path, PathBuf},
@@ -65,16 +66,27 @@ impl NatsServer {
     }
 
     fn prepare(config: NatsConfig) -> Self {
-        Self { port: reserve_port(), folder: TempDir::new().unwrap(), config, child: None, ends: None }
+        Self {
+            port: reserve_port(),
+            folder: TempDir::new().unwrap(),
+            config,
+            child: None,
+            ends: None,
+        }
     }
 
-    /// Has it end with this process at the latest: it may stand in a static, which is never dropped.
+    /// Has it end with this process at the latest: it may stand in a static, which is never
+    /// dropped.
     #[must_use]
     pub fn ending_with_this_process(mut self) -> Self {
         let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
         let mut shell = Command::new("sh");
-        shell.args(["-c", "cat >/dev/null; kill -KILL $1; rm -rf \"$2\"", "sh"]).arg(id.to_string()).arg(self.folder.path());
-        self.ends = Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell"));
+        shell
+            .args(["-c", "cat >/dev/null; kill -KILL $1; rm -rf \"$2\"", "sh"])
+            .arg(id.to_string())
+            .arg(self.folder.path());
+        self.ends =
+            Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell"));
         self
     }
 
@@ -104,11 +116,20 @@ impl NatsServer {
         let file = self.folder.path().join("nats.conf");
         let NatsConfig { is_oldest, lines, jetstream, .. } = &self.config;
         let store = self.folder.path().join("store").to_string_lossy().into_owned();
-        let config = format!("listen: \"127.0.0.1:{}\"\njetstream {{\nstore_dir: {store:?}\n{jetstream}\n}}\n{lines}\n", self.port);
+        let config = format!(
+            "listen: \"127.0.0.1:{}\"\njetstream {{\nstore_dir: {store:?}\n{jetstream}\n}}\n{lines}\n",
+            self.port
+        );
         std::fs::write(&file, config).unwrap();
         let version = VERSIONS.lines().nth(usize::from(*is_oldest)).expect("a version");
         let program = Path::new(FOLDER).join(version).join("nats-server");
-        let child = Command::new(program).arg("--config").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
+        let child = Command::new(program)
+            .arg("--config")
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
         self.child = Some(child.expect("nats-server, as scripts/install-test-tools installs it"));
     }
 
@@ -134,8 +155,12 @@ impl NatsServer {
 
     fn has_stopped(id: u32) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
-        let states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default());
-        states.into_iter().all(|stat| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T')))
+        let states = threads.map(|thread| {
+            std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()
+        });
+        states
+            .into_iter()
+            .all(|stat| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T')))
     }
 
     /// Lets it go on.
@@ -150,7 +175,11 @@ impl NatsServer {
 
     /// The same where it may be away.
     pub async fn try_ask(&self, what: &str, question: Value) -> Result<Value, async_nats::Error> {
-        let answer = self.client().await?.request(format!("$JS.API.{what}"), question.to_string().into()).await?;
+        let answer = self
+            .client()
+            .await?
+            .request(format!("$JS.API.{what}"), question.to_string().into())
+            .await?;
         Ok(serde_json::from_slice(&answer.payload)?)
     }
 
@@ -186,7 +215,13 @@ impl NatsServer {
         while (names.len() as u64) < total {
             let answer = self.ask("STREAM.NAMES", json!({ "offset": names.len() })).await;
             total = answer["total"].as_u64().unwrap();
-            names.extend(answer["streams"].as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()));
+            names.extend(
+                answer["streams"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|name| name.as_str().unwrap().to_owned()),
+            );
         }
         names
     }
@@ -199,7 +234,12 @@ impl NatsServer {
 
     async fn signal(&self, name: &str) {
         let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
-        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await.unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(id.to_string())
+            .status()
+            .await
+            .unwrap();
         assert!(status.success());
     }
 }
@@ -213,9 +253,11 @@ pub struct NatsCluster {
 impl NatsCluster {
     /// Starts the servers, and waits until JetStream works on all of them together.
     pub async fn start() -> Self {
-        let mut servers: Vec<_> = (0..3).map(|_| NatsServer::prepare(NatsConfig::default())).collect();
+        let mut servers: Vec<_> =
+            (0..3).map(|_| NatsServer::prepare(NatsConfig::default())).collect();
         let routes: Vec<u16> = (0..3).map(|_| reserve_port()).collect();
-        let all: Vec<String> = routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        let all: Vec<String> =
+            routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
         for (number, (server, port)) in servers.iter_mut().zip(&routes).enumerate() {
             server.config.lines = format!(
                 "server_name: \"n{number}\"\ncluster {{\nname: \"rejoin\"\nlisten: \"127.0.0.1:{port}\"\nroutes: [{}]\n}}",
@@ -253,8 +295,13 @@ impl NatsCluster {
         let leader = async {
             loop {
                 for server in self.servers.iter().filter(|server| server.child.is_some()) {
-                    let answer = server.try_ask(&format!("STREAM.INFO.{stream}"), json!({})).await.unwrap_or_default();
-                    if let Some(number) = answer["cluster"]["leader"].as_str().and_then(|name| name.strip_prefix('n')) {
+                    let answer = server
+                        .try_ask(&format!("STREAM.INFO.{stream}"), json!({}))
+                        .await
+                        .unwrap_or_default();
+                    if let Some(number) =
+                        answer["cluster"]["leader"].as_str().and_then(|name| name.strip_prefix('n'))
+                    {
                         return number.parse().unwrap();
                     }
                 }

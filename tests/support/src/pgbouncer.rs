@@ -24,7 +24,8 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts a pooler before `server` with its defaults, but for its `pool_mode`, and waits until it listens.
+    /// Starts a pooler before `server` with its defaults, but for its `pool_mode`, and waits until
+    /// it listens.
     pub async fn start(server: &PostgresServer, pool_mode: &str) -> Self {
         let (folder, port) = (fresh_folder(), reserve_port());
         let users = folder.join("users.txt");
@@ -37,10 +38,18 @@ impl PgBouncer {
         );
         let file = folder.join("pgbouncer.ini");
         fs::write(&file, settings).unwrap();
-        let program = ["/usr/sbin/pgbouncer"].map(PathBuf::from).into_iter().find(|path| path.exists());
-        let mut command = Command::from(as_user(&program.unwrap_or_else(|| PathBuf::from("pgbouncer"))));
-        let child = command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn();
-        let bouncer = Self { folder, port, _child: child.expect("pgbouncer, of Debian's package pgbouncer") };
+        let program =
+            ["/usr/sbin/pgbouncer"].map(PathBuf::from).into_iter().find(|path| path.exists());
+        let mut command =
+            Command::from(as_user(&program.unwrap_or_else(|| PathBuf::from("pgbouncer"))));
+        let child = command
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let bouncer =
+            Self { folder, port, _child: child.expect("pgbouncer, of Debian's package pgbouncer") };
         soon("PgBouncer to listen", bouncer.listens()).await;
         bouncer
     }

@@ -1,7 +1,8 @@
-//! A private Postgres: in a folder of its own, on a socket and a port of its own, with power over its life.
+//! A private Postgres: in a folder of its own, on a socket and a port of its own, with power over
+//! its life.
 //!
-//! It is what Debian's package `postgresql` brings, found where that puts it or by the path; no server that runs already
-//! is ever touched.
+//! It is what Debian's package `postgresql` brings, found where that puts it or by the path; no
+//! server that runs already is ever touched.
 
 use std::{
     fs,
@@ -14,8 +15,8 @@ use std::{
 
 use crate::{PATIENCE, ports::reserve_port, soon};
 
-/// What every private server is told: it commits as by default, but what the kernel has counts as written, since no test
-/// cuts the machine's power; so it is quick to come back after a kill.
+/// What every private server is told: it commits as by default, but what the kernel has counts as
+/// written, since no test cuts the machine's power; so it is quick to come back after a kill.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 max_connections = 400
@@ -34,7 +35,8 @@ pub struct PostgresServer {
     cleanup: Child,
 }
 
-/// Ends the server of a folder, children that were stopped included, once nobody holds the other end of the input.
+/// Ends the server of a folder, children that were stopped included, once nobody holds the other
+/// end of the input.
 const CLEANUP_SCRIPT: &str = r#"
 cat >/dev/null
 postmaster=$(cat "$1/pid" 2>/dev/null) && children=$(cat "/proc/$postmaster/task/$postmaster/children" 2>/dev/null)
@@ -53,7 +55,14 @@ impl PostgresServer {
         let folder = fresh_folder();
         run_to_end(
             as_user(&program("initdb"))
-                .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+                .args([
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "--no-sync",
+                    "-D",
+                ])
                 .arg(folder.join("data")),
         );
         Self::start_in(folder, &format!("{SETTINGS}{settings}")).await
@@ -64,7 +73,14 @@ impl PostgresServer {
         let folder = fresh_folder();
         run_to_end(
             as_user(&program("pg_basebackup"))
-                .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", &self.url(), "-D"])
+                .args([
+                    "--write-recovery-conf",
+                    "--checkpoint=fast",
+                    "--no-sync",
+                    "--dbname",
+                    &self.url(),
+                    "-D",
+                ])
                 .arg(folder.join("data")),
         );
         Self::start_in(folder, "").await
@@ -75,7 +91,12 @@ impl PostgresServer {
         let socket = format!("unix_socket_directories = '{}'\n", folder.display());
         fs::write(&conf, fs::read_to_string(&conf).unwrap() + settings + "\n" + &socket).unwrap();
         let mut cleanup = Command::new("sh");
-        cleanup.args(["-c", CLEANUP_SCRIPT, "sh"]).arg(&folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        cleanup
+            .args(["-c", CLEANUP_SCRIPT, "sh"])
+            .arg(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let server = Self { folder, port: reserve_port(), cleanup: cleanup.spawn().unwrap() };
         server.run();
         server.answers().await;
@@ -138,24 +159,40 @@ impl PostgresServer {
         String::from_utf8(done.stdout).unwrap()
     }
 
-    /// Gives a setting another value, for connections that are open as well. The server takes it up some time after it was
-    /// asked to: it tells its connections, and only then accepts another, so that a new one that knows of it comes last.
+    /// Gives a setting another value, for connections that are open as well. The server takes it up
+    /// some time after it was asked to: it tells its connections, and only then accepts another, so
+    /// that a new one that knows of it comes last.
     pub async fn set(&self, setting: &str, value: &str) {
         self.run_sql(&format!("ALTER SYSTEM SET {setting} = {value}"));
         self.run_sql("SELECT pg_reload_conf()");
-        until("the setting to be taken up", || self.run_sql(&format!("SHOW {setting}")).trim() == value).await;
+        until("the setting to be taken up", || {
+            self.run_sql(&format!("SHOW {setting}")).trim() == value
+        })
+        .await;
     }
 
     fn psql(&self, sql: &str) -> Command {
         let mut command = Command::new(program("psql"));
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--dbname"]);
-        command.arg(self.url()).args(["--command", sql]).env("PGCONNECT_TIMEOUT", "5").stdin(Stdio::null());
+        command.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            "--dbname",
+        ]);
+        command
+            .arg(self.url())
+            .args(["--command", sql])
+            .env("PGCONNECT_TIMEOUT", "5")
+            .stdin(Stdio::null());
         command
     }
 
     /// Kills it, with all its processes, at once: what it had not written down is lost.
     pub fn kill(&self) {
-        // One that was just being started may be missed at first. While it lives, no other server starts on this data.
+        // One that was just being started may be missed at first. While it lives, no other server
+        // starts on this data.
         while !self.processes().is_empty() {
             self.signal_all("KILL");
             std::thread::yield_now();
@@ -179,12 +216,19 @@ impl PostgresServer {
     }
 
     fn run(&self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log =
+            fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut postgres = as_user(&program("postgres"));
         postgres.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
-        let child = postgres.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let child = postgres
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         fs::write(self.folder.join("pid"), child.id().to_string()).unwrap();
-        // Somebody has to wait for it, so that it does not stay behind as a zombie when it is killed.
+        // Somebody has to wait for it, so that it does not stay behind as a zombie when it is
+        // killed.
         std::thread::spawn(move || {
             let mut child = child;
             child.wait()
@@ -198,13 +242,21 @@ impl PostgresServer {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        assert!(tokio::time::timeout(PATIENCE, answering).await.is_ok(), "the private Postgres does not answer:\n{}", self.log());
+        assert!(
+            tokio::time::timeout(PATIENCE, answering).await.is_ok(),
+            "the private Postgres does not answer:\n{}",
+            self.log()
+        );
     }
 
     fn signal_all(&self, name: &str) {
         // The postmaster first, so that it starts nothing new.
         for process in self.processes() {
-            let _ = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).stderr(Stdio::null()).status();
+            let _ = Command::new("kill")
+                .arg(format!("-{name}"))
+                .arg(process.to_string())
+                .stderr(Stdio::null())
+                .status();
         }
     }
 
@@ -212,9 +264,14 @@ impl PostgresServer {
     fn processes(&self) -> Vec<u32> {
         let postmaster = fs::read_to_string(self.folder.join("pid")).unwrap().parse().ok();
         let data = fs::canonicalize(self.data()).unwrap();
-        let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let works_here = |process: &u32| fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|folder| folder == data);
-        let mut processes: Vec<u32> = all.filter(|process| works_here(process) && is_alive(*process)).collect();
+        let all = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let works_here = |process: &u32| {
+            fs::read_link(format!("/proc/{process}/cwd")).is_ok_and(|folder| folder == data)
+        };
+        let mut processes: Vec<u32> =
+            all.filter(|process| works_here(process) && is_alive(*process)).collect();
         processes.sort_by_key(|process| Some(*process) != postmaster);
         processes
     }
@@ -280,17 +337,24 @@ fn give_to_postgres(path: &Path) {
     }
 }
 
-/// A program of Postgres: of the folder that `POSTGRES_BIN` names, where it is there; else of the latest version that Debian
-/// installed, or by the path.
+/// A program of Postgres: of the folder that `POSTGRES_BIN` names, where it is there; else of the
+/// latest version that Debian installed, or by the path.
 pub fn program(name: &str) -> PathBuf {
-    let chosen = std::env::var_os("POSTGRES_BIN").map(|folder| PathBuf::from(folder).join(name)).filter(|path| path.exists());
+    let chosen = std::env::var_os("POSTGRES_BIN")
+        .map(|folder| PathBuf::from(folder).join(name))
+        .filter(|path| path.exists());
     chosen.unwrap_or_else(|| installed(name))
 }
 
 fn installed(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
-        .filter_map(|version| Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin").join(name))))
+        .filter_map(|version| {
+            Some((
+                version.file_name().to_str()?.parse().ok()?,
+                version.path().join("bin").join(name),
+            ))
+        })
         .filter(|(_, path)| path.exists())
         .collect();
     found.sort();

@@ -19,7 +19,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Passes bytes on to a server, and cuts each connection after a number of bytes that a seed decides.
+/// Passes bytes on to a server, and cuts each connection after a number of bytes that a seed
+/// decides.
 pub struct CuttingProxy {
     address: SocketAddr,
     cutter: Arc<Cutter>,
@@ -35,11 +36,11 @@ pub enum Spared {
     Nothing,
     /// The answer's head, whose bytes do not count.
     Heads,
-    /// The line end that ends a block of events. Some clients keep an id as soon as its line has ended; where the connection ends
-    /// right behind it, they lose that event, whoever sends it.
+    /// The line end that ends a block of events. Some clients keep an id as soon as its line has
+    /// ended; where the connection ends right behind it, they lose that event, whoever sends it.
     BlockEnds,
-    /// All of a block behind its data. Some clients keep what they have read of a block when the connection ends, and join it with
-    /// the first block of the next one.
+    /// All of a block behind its data. Some clients keep what they have read of a block when the
+    /// connection ends, and join it with the first block of the next one.
     BehindData,
 }
 
@@ -72,8 +73,8 @@ impl CuttingProxy {
         Self::start_sparing(server, seed, 0..bytes_max, Spared::Nothing).await
     }
 
-    /// The same, but it counts from behind the answer's head. Chromium takes half a head of plain HTTP for a whole one
-    /// that lacks the media type, and gives up for good.
+    /// The same, but it counts from behind the answer's head. Chromium takes half a head of plain
+    /// HTTP for a whole one that lacks the media type, and gives up for good.
     pub async fn start_sparing_heads(server: SocketAddr, seed: u64, bytes_max: u64) -> Self {
         Self::start_sparing(server, seed, 0..bytes_max, Spared::Heads).await
     }
@@ -85,19 +86,32 @@ impl CuttingProxy {
         proxy
     }
 
-    /// Starts a proxy before `server`, which cuts after so many bytes of answer, or a little later where places are spared.
-    pub async fn start_sparing(server: SocketAddr, seed: u64, bytes: Range<u64>, spared: Spared) -> Self {
+    /// Starts a proxy before `server`, which cuts after so many bytes of answer, or a little later
+    /// where places are spared.
+    pub async fn start_sparing(
+        server: SocketAddr,
+        seed: u64,
+        bytes: Range<u64>,
+        spared: Spared,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calm, cuts) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let cutter = Arc::new(Cutter { server: Mutex::new(server), spared, calm, unplugged: watch::Sender::new(false), cuts });
+        let cutter = Arc::new(Cutter {
+            server: Mutex::new(server),
+            spared,
+            calm,
+            unplugged: watch::Sender::new(false),
+            cuts,
+        });
         let random = AtomicU64::new(seed);
         let accepting = tokio::spawn({
             let cutter = Arc::clone(&cutter);
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let budget = bytes.start + next_random(&random) % (bytes.end - bytes.start);
-                    let (cutter, mut unplugged) = (Arc::clone(&cutter), cutter.unplugged.subscribe());
+                    let (cutter, mut unplugged) =
+                        (Arc::clone(&cutter), cutter.unplugged.subscribe());
                     tokio::spawn(async move {
                         tokio::select! {
                             () = cutter.pass(client, budget) => {}
@@ -135,9 +149,10 @@ impl CuttingProxy {
         self.cutter.unplugged.send_replace(false);
     }
 
-    /// Cuts all connections, and refuses each new one from now on. The port stays this proxy's. To accept a connection and close it at
-    /// once, as [`Self::unplug`] has it, is no way to refuse many: of those requests hyper's client (1.12) leaves one in some ten
-    /// thousand without an answer for good.
+    /// Cuts all connections, and refuses each new one from now on. The port stays this proxy's. To
+    /// accept a connection and close it at once, as [`Self::unplug`] has it, is no way to refuse
+    /// many: of those requests hyper's client (1.12) leaves one in some ten thousand without an
+    /// answer for good.
     pub async fn refuse(&mut self) {
         self.unplug();
         self.accepting.abort();
@@ -175,7 +190,8 @@ impl Cutter {
     async fn pass(&self, client: TcpStream, budget: u64) {
         let server = *self.server.lock().unwrap();
         let Ok(server) = TcpStream::connect(server).await else { return };
-        // The port of a server that is gone may be given to this very connection, which then talks to itself.
+        // The port of a server that is gone may be given to this very connection, which then talks
+        // to itself.
         if server.local_addr().ok() == server.peer_addr().ok() {
             return;
         }
@@ -193,13 +209,22 @@ impl Cutter {
         }
     }
 
-    async fn pass_answer(&self, mut from_server: OwnedReadHalf, mut to_client: OwnedWriteHalf, budget: u64) {
+    async fn pass_answer(
+        &self,
+        mut from_server: OwnedReadHalf,
+        mut to_client: OwnedWriteHalf,
+        budget: u64,
+    ) {
         let mut left = usize::try_from(budget).unwrap_or(usize::MAX);
         let mut head = (self.spared == Spared::Heads).then(Vec::new);
         let (mut buffer, mut block) = (vec![0; 16 * 1024], Vec::new());
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             let spared = head.as_mut().map_or(0, |head| rest_of_head(head, &buffer[..count]));
-            let mut allowed = if self.calm.load(Ordering::Relaxed) { count } else { count.min(left.saturating_add(spared)) };
+            let mut allowed = if self.calm.load(Ordering::Relaxed) {
+                count
+            } else {
+                count.min(left.saturating_add(spared))
+            };
             extend_block(&mut block, &buffer[..allowed]);
             while allowed < count && self.spared.covers(&block, buffer[allowed]) {
                 extend_block(&mut block, &buffer[allowed..=allowed]);
@@ -217,7 +242,8 @@ impl Cutter {
     }
 }
 
-/// Takes what was passed on of an answer, and keeps what belongs to the last block of events, where that has not ended.
+/// Takes what was passed on of an answer, and keeps what belongs to the last block of events, where
+/// that has not ended.
 fn extend_block(block: &mut Vec<u8>, passed: &[u8]) {
     block.extend_from_slice(passed);
     if let Some(at) = block.windows(2).rposition(|bytes| bytes == b"\n\n") {

@@ -1,5 +1,5 @@
-//! Private Redis servers, which tests may kill, stop, wipe and fill. `REDIS_SERVER` may name another executable than the
-//! installed one: an older Redis, or Valkey.
+//! Private Redis servers, which tests may kill, stop, wipe and fill. `REDIS_SERVER` may name
+//! another executable than the installed one: an older Redis, or Valkey.
 
 use std::{process::Stdio, time::Duration};
 
@@ -19,8 +19,8 @@ pub struct RedisServer {
     ends: Option<Child>,
 }
 
-/// What is acknowledged is in a file, so a kill loses nothing. Since no test cuts the machine's power, what the kernel has counts
-/// as written: nobody waits for a busy disk.
+/// What is acknowledged is in a file, so a kill loses nothing. Since no test cuts the machine's
+/// power, what the kernel has counts as written: nobody waits for a busy disk.
 const DURABLE: [&str; 6] = ["--appendonly", "yes", "--appendfsync", "no", "--save", ""];
 
 impl RedisServer {
@@ -32,18 +32,29 @@ impl RedisServer {
     /// Starts a server with these arguments.
     pub async fn start_with(settings: &[&str]) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { port: reserve_port(), folder: TempDir::new().unwrap(), settings, child: None, ends: None };
+        let mut server = Self {
+            port: reserve_port(),
+            folder: TempDir::new().unwrap(),
+            settings,
+            child: None,
+            ends: None,
+        };
         server.start_again().await;
         server
     }
 
-    /// Has it end with this process at the latest: it may stand in a static, which is never dropped.
+    /// Has it end with this process at the latest: it may stand in a static, which is never
+    /// dropped.
     #[must_use]
     pub fn ending_with_this_process(mut self) -> Self {
         let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
         let mut shell = Command::new("sh");
-        shell.args(["-c", "cat >/dev/null; kill -KILL $1; rm -rf \"$2\"", "sh"]).arg(id.to_string()).arg(self.folder.path());
-        self.ends = Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell"));
+        shell
+            .args(["-c", "cat >/dev/null; kill -KILL $1; rm -rf \"$2\"", "sh"])
+            .arg(id.to_string())
+            .arg(self.folder.path());
+        self.ends =
+            Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a shell"));
         self
     }
 
@@ -112,13 +123,20 @@ impl RedisServer {
 
     async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
         let client = Client::open(self.url())?;
-        let asking = async { command.query_async(&mut client.get_multiplexed_async_connection().await?).await };
+        let asking = async {
+            command.query_async(&mut client.get_multiplexed_async_connection().await?).await
+        };
         soon("an answer of Redis", asking).await
     }
 
     async fn signal(&self, name: &str) {
         let id = self.child.as_ref().and_then(Child::id).expect("a server that runs");
-        let status = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).status().await.unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(id.to_string())
+            .status()
+            .await
+            .unwrap();
         assert!(status.success());
     }
 }
@@ -133,11 +151,21 @@ impl RedisCluster {
     pub async fn start() -> Self {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            let settings =
-                ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "5000", "--save", ""];
+            let settings = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-config-file",
+                "nodes.conf",
+                "--cluster-node-timeout",
+                "5000",
+                "--save",
+                "",
+            ];
             nodes.push(RedisServer::start_with(&settings).await.ending_with_this_process());
         }
-        for (node, (first, last)) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]) {
+        for (node, (first, last)) in
+            nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")])
+        {
             node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
             node.command(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port.to_string()]).await;
         }
@@ -165,7 +193,10 @@ impl RedisCluster {
     async fn is_whole(&self) -> bool {
         for node in &self.nodes {
             let info: String = node.ask(&command(&["CLUSTER", "INFO"])).await;
-            if !info.contains("cluster_state:ok") || !info.contains("cluster_known_nodes:3") || !info.contains("cluster_size:3") {
+            if !info.contains("cluster_state:ok")
+                || !info.contains("cluster_known_nodes:3")
+                || !info.contains("cluster_size:3")
+            {
                 return false;
             }
         }

@@ -14,11 +14,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How a script asks for the time. What takes its place has the same length, since commands say how long their arguments are.
+/// How a script asks for the time. What takes its place has the same length, since commands say how
+/// long their arguments are.
 const CALL: &[u8] = b"redis.call('TIME')";
 
-/// Replaces the call in the texts of scripts. A server never knows such a script by the hash of its original text, so each call
-/// sends the text, and gets the time of that moment. Expiry of keys follows the server's own clock.
+/// Replaces the call in the texts of scripts. A server never knows such a script by the hash of its
+/// original text, so each call sends the text, and gets the time of that moment. Expiry of keys
+/// follows the server's own clock.
 pub struct RedisClockProxy {
     address: SocketAddr,
     now_ms: Arc<AtomicU64>,
@@ -26,7 +28,8 @@ pub struct RedisClockProxy {
 }
 
 impl RedisClockProxy {
-    /// Starts a proxy before `server`, whose clock stands still at `now_ms`, milliseconds since the Unix epoch.
+    /// Starts a proxy before `server`, whose clock stands still at `now_ms`, milliseconds since the
+    /// Unix epoch.
     pub async fn start(server: SocketAddr, now_ms: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,7 +64,8 @@ impl Drop for RedisClockProxy {
 
 async fn pass(client: TcpStream, server: SocketAddr, now_ms: Arc<AtomicU64>) {
     let Ok(server) = TcpStream::connect(server).await else { return };
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
     let commands = async {
         let (mut waiting, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
         while let Ok(read @ 1..) = from_client.read(&mut chunk).await {
@@ -71,7 +75,10 @@ async fn pass(client: TcpStream, server: SocketAddr, now_ms: Arc<AtomicU64>) {
                 waiting[at..at + CALL.len()].copy_from_slice(&time);
             }
             // The beginning of a call at the end waits for its rest.
-            let begun = (1..CALL.len()).rev().find(|length| waiting.ends_with(&CALL[..*length])).unwrap_or(0);
+            let begun = (1..CALL.len())
+                .rev()
+                .find(|length| waiting.ends_with(&CALL[..*length]))
+                .unwrap_or(0);
             let complete: Vec<u8> = waiting.drain(..waiting.len() - begun).collect();
             if to_server.write_all(&complete).await.is_err() {
                 return;

@@ -22,15 +22,16 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it authenticates nobody; unless they name the
-    /// disk, what would be there is in memory.
+    /// Starts a server with these settings over the defaults, as TOML. Unless they say so, it
+    /// authenticates nobody; unless they name the disk, what would be there is in memory.
     pub async fn start(settings: &str) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), settings).await
     }
 
     /// The same on a given address: to come back where a server was before.
     pub async fn start_at(address: SocketAddr, text: &str) -> Self {
-        let mut settings = Settings::from_toml(text).unwrap_or_else(|error| panic!("{error}")).settings;
+        let mut settings =
+            Settings::from_toml(text).unwrap_or_else(|error| panic!("{error}")).settings;
         settings.server.listen = address;
         if !text.contains("disk") {
             // Nothing of a test is left behind.
@@ -52,7 +53,10 @@ impl TestServer {
 
     /// The URL of a path on the operators' listener, which the settings must have asked for.
     pub fn ops_url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.ops_address().expect("settings with server.ops_listen"))
+        format!(
+            "http://{}{path}",
+            self.server.ops_address().expect("settings with server.ops_listen")
+        )
     }
 
     /// The value of a metric, with its labels as they are written; nothing if it is not there.
@@ -73,7 +77,8 @@ impl TestServer {
 
     /// Publishes one event for user `local`, and gives its id.
     pub async fn publish(&self, event_type: &str, payload: Value) -> String {
-        let (status, answer) = self.post(&json!({ "user_id": "local", "type": event_type, "payload": payload })).await;
+        let (status, answer) =
+            self.post(&json!({ "user_id": "local", "type": event_type, "payload": payload })).await;
         assert_eq!(status, 201, "{answer}");
         answer["id"].as_str().unwrap().to_owned()
     }
@@ -90,7 +95,8 @@ impl TestServer {
 }
 
 async fn metric(http: &reqwest::Client, server: SocketAddr, name: &str) -> Option<f64> {
-    let text = http.get(format!("http://{server}/metrics")).send().await.unwrap().text().await.unwrap();
+    let text =
+        http.get(format!("http://{server}/metrics")).send().await.unwrap().text().await.unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.map(|value| value.parse().unwrap())
 }
@@ -104,8 +110,8 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `program` with these environment variables, and waits until it says where it listens. Unless they say where
-    /// its store is, what would be on disk is in memory.
+    /// Starts `program` with these environment variables, and waits until it says where it listens.
+    /// Unless they say where its store is, what would be on disk is in memory.
     pub async fn start(program: &str, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         command.arg("serve").envs(environment.iter().copied());
@@ -137,7 +143,10 @@ impl ServerProcess {
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = soon("the server's first line", lines.next_line()).await.unwrap().unwrap();
-        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap_or_else(|| panic!("no address in {line:?}"));
+        let url = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("http://"))
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
         let address = url.trim_end_matches([',', '.']).parse().unwrap();
         // What it says later is read and thrown away, so that it never waits for us.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
@@ -149,7 +158,8 @@ impl ServerProcess {
         self.log.lock().unwrap().clone()
     }
 
-    /// A number of its `/metrics`. The connection is kept, so that it can be asked again when it accepts no more.
+    /// A number of its `/metrics`. The connection is kept, so that it can be asked again when it
+    /// accepts no more.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         metric(&self.http, self.address, name).await
     }
@@ -174,14 +184,20 @@ impl ServerProcess {
     /// The processor time that it has used, in hundredths of a second.
     pub fn processor_ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
-        // After the program's name in parentheses: fields 14 and 15 of proc(5), user and system time.
+        // After the program's name in parentheses: fields 14 and 15 of proc(5), user and system
+        // time.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// Sends it a signal by its name, such as `TERM`.
     pub async fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().await.unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.id().to_string())
+            .status()
+            .await
+            .unwrap();
         assert!(status.success());
     }
 

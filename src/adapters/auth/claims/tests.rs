@@ -35,18 +35,28 @@ fn claims_become_a_principal() {
     let principal = judge(&rules(), claims_with(all)).unwrap();
     assert_eq!(principal.user.unwrap().as_str(), "u1");
     assert_eq!(principal.scopes, BTreeSet::from([Scope::EventsPublish, Scope::Admin]));
-    assert_eq!(principal.categories.unwrap().iter().map(Category::as_str).collect::<Vec<_>>(), ["ai", "import"]);
+    assert_eq!(
+        principal.categories.unwrap().iter().map(Category::as_str).collect::<Vec<_>>(),
+        ["ai", "import"]
+    );
 }
 
 #[test]
 fn scopes_may_be_an_array_and_a_publisher_needs_no_user() {
-    let principal = judge(&rules(), json!({"exp": NOW_S + 60, "scope": ["messages:publish", "x"]})).unwrap();
-    assert_eq!((principal.user, principal.scopes), (None, BTreeSet::from([Scope::MessagesPublish])));
+    let principal =
+        judge(&rules(), json!({"exp": NOW_S + 60, "scope": ["messages:publish", "x"]})).unwrap();
+    assert_eq!(
+        (principal.user, principal.scopes),
+        (None, BTreeSet::from([Scope::MessagesPublish]))
+    );
 }
 
 #[test]
 fn promise_8_no_categories_are_not_all_categories() {
-    assert_eq!(judge(&rules(), claims_with(json!({"categories": []}))).unwrap().categories, Some(BTreeSet::new()));
+    assert_eq!(
+        judge(&rules(), claims_with(json!({"categories": []}))).unwrap().categories,
+        Some(BTreeSet::new())
+    );
     assert_eq!(judge(&rules(), claims_with(json!({}))).unwrap().categories, None);
 }
 
@@ -54,47 +64,78 @@ fn promise_8_no_categories_are_not_all_categories() {
 fn a_token_without_an_end_is_refused_unless_it_may_come_without() {
     let lax = ClaimRules { require_exp: false, ..rules() };
     let endless = json!({"sub": "u1"});
-    assert!(matches!(judge(&rules(), endless.clone()), Err(AuthError::Invalid(reason)) if reason.contains("auth.jwt.require_exp")));
+    assert!(
+        matches!(judge(&rules(), endless.clone()), Err(AuthError::Invalid(reason)) if reason.contains("auth.jwt.require_exp"))
+    );
     assert_eq!(judge(&lax, endless).unwrap().expires_at, None);
     // Where there is an end, it counts.
     let exp = |exp: Value| json!({"sub": "u1", "exp": exp});
-    assert_eq!(judge(&lax, exp(json!(NOW_S + 60))).unwrap().expires_at, Some(Timestamp::from_ms((NOW_S + 90) * 1000)));
+    assert_eq!(
+        judge(&lax, exp(json!(NOW_S + 60))).unwrap().expires_at,
+        Some(Timestamp::from_ms((NOW_S + 90) * 1000))
+    );
     assert!(matches!(judge(&lax, exp(json!(NOW_S - 60))), Err(AuthError::Expired)));
     for unreadable in [json!(null), json!("never"), json!([])] {
         assert!(matches!(judge(&lax, exp(unreadable)), Err(AuthError::Invalid(_))));
     }
-    assert!(matches!(judge(&lax, json!({"sub": "u1", "nbf": NOW_S + 60})), Err(AuthError::Invalid(_))));
+    assert!(matches!(
+        judge(&lax, json!({"sub": "u1", "nbf": NOW_S + 60})),
+        Err(AuthError::Invalid(_))
+    ));
 }
 
 #[test]
 fn a_claim_of_the_wrong_type_is_refused() {
-    for value in [json!(null), json!(7), json!(true), json!({}), json!(["u1"]), json!(""), json!("a\nb"), json!("x".repeat(257))] {
+    for value in [
+        json!(null),
+        json!(7),
+        json!(true),
+        json!({}),
+        json!(["u1"]),
+        json!(""),
+        json!("a\nb"),
+        json!("x".repeat(257)),
+    ] {
         assert!(refusal(json!({"sub": value})).contains("`sub`"));
     }
     for value in [json!(null), json!(7), json!({}), json!(["admin", 7])] {
         assert!(refusal(json!({"scope": value})).contains("`scope`"));
     }
-    for value in [json!(null), json!("ai"), json!({}), json!(["ai", 7]), json!(["Bad Name"]), json!([""])] {
+    for value in
+        [json!(null), json!("ai"), json!({}), json!(["ai", 7]), json!(["Bad Name"]), json!([""])]
+    {
         assert!(refusal(json!({"categories": value})).contains("`categories`"));
     }
     for value in [json!(null), json!("1700000060"), json!([]), json!(true)] {
         assert!(refusal(json!({"exp": value})).contains("`exp`"));
         assert!(refusal(json!({"nbf": value})).contains("`nbf`"));
     }
-    assert!(matches!(judge(&rules(), json!({"sub": "u1"})), Err(AuthError::Invalid(reason)) if reason.contains("`exp`")));
+    assert!(
+        matches!(judge(&rules(), json!({"sub": "u1"})), Err(AuthError::Invalid(reason)) if reason.contains("`exp`"))
+    );
 }
 
 #[test]
 fn a_token_ends_after_the_leeway_and_so_does_its_principal() {
     let at = |exp: Value| judge(&rules(), claims_with(json!({"exp": exp})));
-    assert_eq!(at(json!(NOW_S - 29)).unwrap().expires_at, Some(Timestamp::from_ms((NOW_S + 1) * 1000)));
+    assert_eq!(
+        at(json!(NOW_S - 29)).unwrap().expires_at,
+        Some(Timestamp::from_ms((NOW_S + 1) * 1000))
+    );
     assert_eq!(at(json!(NOW_S - 30)), Err(AuthError::Expired));
-    assert_eq!(at(json!(1_699_999_970.001)).unwrap().expires_at, Some(Timestamp::from_ms(NOW_S * 1000 + 1)));
+    assert_eq!(
+        at(json!(1_699_999_970.001)).unwrap().expires_at,
+        Some(Timestamp::from_ms(NOW_S * 1000 + 1))
+    );
     for past in [json!(0), json!(-1), json!(i64::MIN), json!(-1e300), json!(-0.5), json!(0.1)] {
         assert_eq!(at(past.clone()), Err(AuthError::Expired), "{past}");
     }
     for far in [json!(u64::MAX), json!(i64::MAX), json!(1e300)] {
-        assert_eq!(at(far.clone()).unwrap().expires_at, Some(Timestamp::from_ms(u64::MAX)), "{far}");
+        assert_eq!(
+            at(far.clone()).unwrap().expires_at,
+            Some(Timestamp::from_ms(u64::MAX)),
+            "{far}"
+        );
     }
 }
 
@@ -109,18 +150,36 @@ fn a_token_begins_before_the_leeway() {
 
 #[test]
 fn issuer_and_audience_must_match_where_configured() {
-    let strict = ClaimRules { issuer: Some("https://id".into()), audience: Some("rejoin".into()), ..rules() };
-    let verdict = |iss: Value, aud: Value| judge(&strict, claims_with(json!({"iss": iss, "aud": aud}))).is_ok();
+    let strict = ClaimRules {
+        issuer: Some("https://id".into()),
+        audience: Some("rejoin".into()),
+        ..rules()
+    };
+    let verdict = |iss: Value, aud: Value| {
+        judge(&strict, claims_with(json!({"iss": iss, "aud": aud}))).is_ok()
+    };
     assert!(verdict(json!("https://id"), json!("rejoin")));
     assert!(verdict(json!("https://id"), json!(["other", "rejoin"])));
-    for iss in [json!(null), json!(""), json!("https://id/"), json!("HTTPS://ID"), json!(["https://id"])] {
+    for iss in
+        [json!(null), json!(""), json!("https://id/"), json!("HTTPS://ID"), json!(["https://id"])]
+    {
         assert!(!verdict(iss, json!("rejoin")));
     }
-    for aud in [json!(null), json!("Rejoin"), json!([]), json!(["other"]), json!(["rejoin", 7]), json!({"rejoin": 1})] {
+    for aud in [
+        json!(null),
+        json!("Rejoin"),
+        json!([]),
+        json!(["other"]),
+        json!(["rejoin", 7]),
+        json!({"rejoin": 1}),
+    ] {
         assert!(!verdict(json!("https://id"), aud));
     }
     assert!(judge(&strict, claims_with(json!({}))).is_err(), "what is missing does not match");
-    assert!(judge(&rules(), claims_with(json!({"iss": 7, "aud": 7}))).is_ok(), "what is not configured is not looked at");
+    assert!(
+        judge(&rules(), claims_with(json!({"iss": 7, "aud": 7}))).is_ok(),
+        "what is not configured is not looked at"
+    );
 }
 
 #[test]
@@ -140,7 +199,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(2, 8, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map("[a-z]{1,3}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map("[a-z]{1,3}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }

@@ -29,7 +29,12 @@ fn options() -> JwtOptions {
 }
 
 fn authenticator() -> JwtAuthenticator {
-    JwtAuthenticator::new(options(), Arc::new(ManualClock::at_ms(NOW_S * 1000)), crate::testing::tasks()).unwrap()
+    JwtAuthenticator::new(
+        options(),
+        Arc::new(ManualClock::at_ms(NOW_S * 1000)),
+        crate::testing::tasks(),
+    )
+    .unwrap()
 }
 
 /// A runtime is needed for a key set at a URL only.
@@ -43,7 +48,8 @@ fn part(bytes: impl AsRef<[u8]>) -> String {
 
 fn signed(header: &str, claims: impl AsRef<[u8]>, secret: &str, algorithm: Jws) -> String {
     let message = format!("{}.{}", part(header), part(claims));
-    let signature = sign(message.as_bytes(), &EncodingKey::from_secret(secret.as_bytes()), algorithm).unwrap();
+    let signature =
+        sign(message.as_bytes(), &EncodingKey::from_secret(secret.as_bytes()), algorithm).unwrap();
     format!("{message}.{signature}")
 }
 
@@ -83,14 +89,22 @@ fn a_minted_token_is_accepted_and_says_what_was_asked_for() {
     let token = mint::token(SECRET, &request, Timestamp::from_ms(NOW_S * 1000)).unwrap();
     let principal = authenticate(&authenticator(), &token).unwrap();
     let expires_at = Some(Timestamp::from_ms((NOW_S + 5) * 1000));
-    let expected = Principal { user: request.user, scopes: request.scopes, categories: request.categories, expires_at };
+    let expected = Principal {
+        user: request.user,
+        scopes: request.scopes,
+        categories: request.categories,
+        expires_at,
+    };
     assert_eq!(principal, expected);
 }
 
 #[test]
 fn nothing_is_credentials_at_all() {
     assert_eq!(authenticate(&authenticator(), ""), Err(AuthError::Missing));
-    assert_eq!(futures_util::FutureExt::now_or_never(authenticator().authenticate(None)).unwrap(), Err(AuthError::Missing));
+    assert_eq!(
+        futures_util::FutureExt::now_or_never(authenticator().authenticate(None)).unwrap(),
+        Err(AuthError::Missing)
+    );
 }
 
 #[test]
@@ -126,7 +140,12 @@ fn text_that_is_no_token_is_refused() {
         signed(r#"{"alg":"HS256","kid":7}"#, claims().to_string(), SECRET, Jws::HS256),
         signed(r#"{"alg":"HS256"}"#, "", SECRET, Jws::HS256),
         signed(r#"{"alg":"HS256"}"#, "7", SECRET, Jws::HS256),
-        signed(r#"{"alg":"HS256"}"#, [b'{', b'"', 0xff, 0xfe, b'"', b':', b'1', b'}'], SECRET, Jws::HS256),
+        signed(
+            r#"{"alg":"HS256"}"#,
+            [b'{', b'"', 0xff, 0xfe, b'"', b':', b'1', b'}'],
+            SECRET,
+            Jws::HS256,
+        ),
         signed(r#"{"alg":"HS256"}"#, "[".repeat(5_000), SECRET, Jws::HS256),
         signed(r#"{"alg":"HS256"}"#, r#"{"exp":9999999999,"exp":1}"#, SECRET, Jws::HS256),
         signed(r#"{"alg":"HS256"}"#, r#"{"exp":1e999}"#, SECRET, Jws::HS256),
@@ -156,14 +175,23 @@ fn a_header_can_t_choose_how_it_is_checked() {
         reason(&format!("{}.{}.", part(header), part(&text)));
     }
     assert!(reason(&signed(r#"{"alg":"HS512"}"#, &text, SECRET, Jws::HS512)).contains("`alg`"));
-    assert!(reason(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &text, SECRET, Jws::HS256)).contains("`crit`"));
-    let own_key = format!(r#"{{"alg":"HS256","jwk":{{"kty":"oct","k":"{}"}},"jku":"http://127.0.0.1:1/"}}"#, part("another secret"));
+    assert!(
+        reason(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &text, SECRET, Jws::HS256))
+            .contains("`crit`")
+    );
+    let own_key = format!(
+        r#"{{"alg":"HS256","jwk":{{"kty":"oct","k":"{}"}},"jku":"http://127.0.0.1:1/"}}"#,
+        part("another secret")
+    );
     assert!(reason(&signed(&own_key, &text, "another secret", Jws::HS256)).contains("signature"));
 }
 
 #[test]
 fn a_signature_of_another_key_or_another_text_is_refused() {
-    assert!(reason(&signed(r#"{"alg":"HS256"}"#, claims().to_string(), "another secret", Jws::HS256)).contains("signature"));
+    assert!(
+        reason(&signed(r#"{"alg":"HS256"}"#, claims().to_string(), "another secret", Jws::HS256))
+            .contains("signature")
+    );
     let (ours, theirs) = (token(&claims()), token(&json!({"sub": "u2"})));
     let (message, _) = ours.rsplit_once('.').unwrap();
     let (_, signature) = theirs.rsplit_once('.').unwrap();
@@ -178,9 +206,13 @@ fn the_rules_of_the_claims_are_applied() {
         token(&claims)
     };
     assert_eq!(authenticate(&authenticator(), &with("exp", json!(NOW_S))), Err(AuthError::Expired));
-    for (name, value) in
-        [("nbf", json!(NOW_S + 1)), ("iss", json!("other")), ("aud", json!(["other"])), ("sub", json!("a\nb")), ("exp", json!("x"))]
-    {
+    for (name, value) in [
+        ("nbf", json!(NOW_S + 1)),
+        ("iss", json!("other")),
+        ("aud", json!(["other"])),
+        ("sub", json!("a\nb")),
+        ("exp", json!("x")),
+    ] {
         assert!(reason(&with(name, value)).contains(&format!("`{name}`")));
     }
     assert!(authenticate(&authenticator(), &with("aud", json!(["other", "rejoin"]))).is_ok());
@@ -189,7 +221,10 @@ fn the_rules_of_the_claims_are_applied() {
 #[test]
 fn an_expired_token_of_a_stranger_is_not_called_expired() {
     let expired = json!({"sub": "u1", "exp": 1}).to_string();
-    assert!(reason(&signed(r#"{"alg":"HS256"}"#, expired, "another secret", Jws::HS256)).contains("signature"));
+    assert!(
+        reason(&signed(r#"{"alg":"HS256"}"#, expired, "another secret", Jws::HS256))
+            .contains("signature")
+    );
 }
 
 #[test]
@@ -203,33 +238,56 @@ fn an_enormous_token_is_refused_unread() {
 #[test]
 fn a_static_key_comes_before_a_token() {
     let key = mint::static_key().key;
-    let entry = StaticKey { name: "crm".into(), sha256: digest(&key), scopes: [Scope::EventsPublish].into() };
+    let entry = StaticKey {
+        name: "crm".into(),
+        sha256: digest(&key),
+        scopes: [Scope::EventsPublish].into(),
+    };
     let both = KeysThenJwt::new(StaticKeys::new([entry]).unwrap(), authenticator());
     assert_eq!(authenticate(&both, &key).unwrap().require(Scope::EventsPublish), Ok(()));
     assert!(authenticate(&both, &token(&claims())).unwrap().reader().is_ok());
     let unknown = authenticate(&both, &mint::static_key().key);
-    assert!(matches!(unknown, Err(AuthError::Invalid(reason)) if reason.contains("publisher's key")));
-    assert_eq!(futures_util::FutureExt::now_or_never(both.authenticate(None)).unwrap(), Err(AuthError::Missing));
+    assert!(
+        matches!(unknown, Err(AuthError::Invalid(reason)) if reason.contains("publisher's key"))
+    );
+    assert_eq!(
+        futures_util::FutureExt::now_or_never(both.authenticate(None)).unwrap(),
+        Err(AuthError::Missing)
+    );
 }
 
 #[test]
 fn options_that_do_not_fit_together_are_refused() {
     let setup = |key: KeySource, algorithms: &[Algorithm]| {
         let options = JwtOptions { key, algorithms: algorithms.to_vec(), ..options() };
-        JwtAuthenticator::new(options, Arc::new(ManualClock::default()), crate::testing::tasks()).err().unwrap()
+        JwtAuthenticator::new(options, Arc::new(ManualClock::default()), crate::testing::tasks())
+            .err()
+            .unwrap()
     };
     assert!(matches!(
         setup(KeySource::Secret { text: "short".into(), allow_weak: false }, &[]),
         JwtSetupError::Secret(UnusableKey::WeakSecret(_))
     ));
-    let misfit = setup(KeySource::Secret { text: SECRET.into(), allow_weak: false }, &[Algorithm::Hs256, Algorithm::Rs256]);
-    assert_eq!(misfit.to_string(), "algorithm RS256 does not fit the configured key, which allows HS256");
+    let misfit = setup(
+        KeySource::Secret { text: SECRET.into(), allow_weak: false },
+        &[Algorithm::Hs256, Algorithm::Rs256],
+    );
+    assert_eq!(
+        misfit.to_string(),
+        "algorithm RS256 does not fit the configured key, which allows HS256"
+    );
     let url = || KeySource::JwksUrl("https://localhost/keys".into());
-    assert!(matches!(setup(url(), &[Algorithm::Hs256]), JwtSetupError::Algorithm { .. }), "a published key is no secret");
+    assert!(
+        matches!(setup(url(), &[Algorithm::Hs256]), JwtSetupError::Algorithm { .. }),
+        "a published key is no secret"
+    );
     for address in ["", "localhost", "file:///etc/passwd", "ftp://localhost/"] {
         assert!(matches!(setup(KeySource::JwksUrl(address.into()), &[]), JwtSetupError::Url));
     }
-    assert!(matches!(setup(KeySource::PemFile("/nonexistent".into()), &[]), JwtSetupError::File { .. }));
+    assert!(matches!(
+        setup(KeySource::PemFile("/nonexistent".into()), &[]),
+        JwtSetupError::File { .. }
+    ));
 }
 
 #[test]

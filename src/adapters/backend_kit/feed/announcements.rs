@@ -1,10 +1,12 @@
-//! What every process is told beside entries: events for everybody, and users whose connections are to end.
+//! What every process is told beside entries: events for everybody, and users whose connections are
+//! to end.
 //!
-//! A backend keeps them for a while, and notifies that there are new ones. One task of each process reads on from the last one
-//! that it reported.
+//! A backend keeps them for a while, and notifies that there are new ones. One task of each process
+//! reads on from the last one that it reported.
 //!
-//! Invariants: a process reports each announcement once and in order, from its start on, whatever happens to its connections
-//! meanwhile; where some were gone before they could be read, that is reported too.
+//! Invariants: a process reports each announcement once and in order, from its start on, whatever
+//! happens to its connections meanwhile; where some were gone before they could be read, that is
+//! reported too.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -71,11 +73,16 @@ pub trait AnnouncementLog: Send + Sync + 'static {
     /// Those of the backend.
     async fn end(&self) -> Result<Position, BackendError>;
 
-    /// Those behind a position, at most [`ANNOUNCEMENTS_AT_ONCE`], which nobody here has read for `unread_for`.
+    /// Those behind a position, at most [`ANNOUNCEMENTS_AT_ONCE`], which nobody here has read for
+    /// `unread_for`.
     ///
     /// # Errors
     /// Those of the backend.
-    async fn read(&self, after: Position, unread_for: Duration) -> Result<AnnouncementPage, BackendError>;
+    async fn read(
+        &self,
+        after: Position,
+        unread_for: Duration,
+    ) -> Result<AnnouncementPage, BackendError>;
 }
 
 /// A part of the announcements.
@@ -103,7 +110,8 @@ impl<L: AnnouncementLog> Announcements<L> {
         Self { log, on_missed, entropy, reported: Mutex::default() }
     }
 
-    /// Finds where the announcements end when this process begins to listen: what comes later is for it.
+    /// Finds where the announcements end when this process begins to listen: what comes later is
+    /// for it.
     pub(super) async fn begin(&self) -> Result<(), BackendError> {
         if self.reported().is_none() {
             self.set_reported(self.log.end().await?);
@@ -126,10 +134,15 @@ impl<L: AnnouncementLog> Announcements<L> {
         }
     }
 
-    async fn report_all(&self, queue: &SignalQueue, mut read_at: Instant) -> Result<(), BackendError> {
+    async fn report_all(
+        &self,
+        queue: &SignalQueue,
+        mut read_at: Instant,
+    ) -> Result<(), BackendError> {
         // Before this is known nobody listens.
         while let Some(after) = self.reported() {
-            let AnnouncementPage { announcements, end, some_are_gone } = self.log.read(after, read_at.elapsed()).await?;
+            let AnnouncementPage { announcements, end, some_are_gone } =
+                self.log.read(after, read_at.elapsed()).await?;
             read_at = Instant::now();
             if end < after {
                 // Somebody has removed them, and they begin anew.
@@ -143,7 +156,8 @@ impl<L: AnnouncementLog> Announcements<L> {
             }
             let is_all = announcements.last().is_none_or(|(last, _)| *last >= end);
             for (position, announcement) in announcements {
-                // Unlike what a topic has grown by, an announcement is in no journal that could be read instead.
+                // Unlike what a topic has grown by, an announcement is in no journal that could be
+                // read instead.
                 let signal = announcement.map(Signal::from);
                 while signal.as_ref().is_some_and(|signal| !queue.tell(signal.clone())) {
                     sleep(ROOM_AWAITED).await;

@@ -1,8 +1,10 @@
-//! The task behind a feed: it connects, listens to what is watched, and notices when its connection is of no more use.
+//! The task behind a feed: it connects, listens to what is watched, and notices when its connection
+//! is of no more use.
 //!
-//! Invariants: on a connection that is said to be there, everything is listened to that is watched; after a connection was
-//! lost, everything is listened to again *before* [`Signal::Interrupted`] is reported, so that whoever then reads the journal
-//! misses nothing; a server that falls silent is noticed by a question that it does not answer, also where nothing is appended.
+//! Invariants: on a connection that is said to be there, everything is listened to that is watched;
+//! after a connection was lost, everything is listened to again *before* [`Signal::Interrupted`] is
+//! reported, so that whoever then reads the journal misses nothing; a server that falls silent is
+//! noticed by a question that it does not answer, also where nothing is appended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +25,8 @@ use crate::{
     ports::{backend_error::BackendError, feed::Signal},
 };
 
-/// How often the server is asked whether it is still the one to listen to, and how long it has to answer on this connection.
+/// How often the server is asked whether it is still the one to listen to, and how long it has to
+/// answer on this connection.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection takes more round trips than a call, and has at least this long.
@@ -31,7 +34,8 @@ const CONNECT_TIMEOUT_LEAST: Duration = Duration::from_secs(4);
 /// Most topics that a connection is told together.
 const TOPICS_AT_ONCE: usize = 500;
 
-/// How a backend listens on a connection. The driver bounds its calls in time, but for [`FeedSource::take`].
+/// How a backend listens on a connection. The driver bounds its calls in time, but for
+/// [`FeedSource::take`].
 #[async_trait]
 pub trait FeedSource: Send + 'static {
     /// A connection that hears.
@@ -41,20 +45,37 @@ pub trait FeedSource: Send + 'static {
     /// Why it is of no more use.
     type Failure: From<Elapsed> + From<BackendError> + Send;
 
-    /// Connects to a server that can be used, and listens to announcements. What is pushed on the connection is reported.
+    /// Connects to a server that can be used, and listens to announcements. What is pushed on the
+    /// connection is reported.
     async fn connect(&mut self, reports: &FeedReports) -> Result<Self::Connection, Self::Failure>;
 
     /// Listens to more topics. What is appended to them after this returned is heard.
-    async fn listen_to(&mut self, connection: &mut Self::Connection, topics: &[Topic]) -> Result<(), Self::Failure>;
+    async fn listen_to(
+        &mut self,
+        connection: &mut Self::Connection,
+        topics: &[Topic],
+    ) -> Result<(), Self::Failure>;
 
     /// Listens to these no longer.
-    async fn stop_listening_to(&mut self, connection: &mut Self::Connection, topics: &[Topic]) -> Result<(), Self::Failure>;
+    async fn stop_listening_to(
+        &mut self,
+        connection: &mut Self::Connection,
+        topics: &[Topic],
+    ) -> Result<(), Self::Failure>;
 
     /// Waits for what comes next. Cancel-safe.
-    async fn hear(&mut self, connection: &mut Self::Connection) -> Result<Self::Heard, Self::Failure>;
+    async fn hear(
+        &mut self,
+        connection: &mut Self::Connection,
+    ) -> Result<Self::Heard, Self::Failure>;
 
     /// Reports what was heard.
-    async fn take(&mut self, connection: &mut Self::Connection, heard: Self::Heard, reports: &FeedReports) -> Result<(), Self::Failure>;
+    async fn take(
+        &mut self,
+        connection: &mut Self::Connection,
+        heard: Self::Heard,
+        reports: &FeedReports,
+    ) -> Result<(), Self::Failure>;
 
     /// Asks the server whether it is still the one to listen to.
     async fn ask(&mut self, connection: &mut Self::Connection) -> Result<(), Self::Failure>;
@@ -147,8 +168,8 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
         timeout(ANSWER_TIMEOUT, self.source.ask(connection)).await?
     }
 
-    /// Listens to what is new among what is watched, and no longer to what is not. Whoever waits is answered after a round trip on
-    /// this very connection.
+    /// Listens to what is new among what is watched, and no longer to what is not. Whoever waits is
+    /// answered after a round trip on this very connection.
     async fn follow_changes(&mut self, connection: &mut S::Connection) -> Result<(), S::Failure> {
         let Changes { begun, ended, waiting } = self.reports.watched.take_changes();
         let (begun, ended) = (Vec::from_iter(begun), Vec::from_iter(ended));

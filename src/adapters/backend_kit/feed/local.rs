@@ -1,7 +1,7 @@
 //! The feed of a backend that is this process's own: appends tell their listeners directly.
 //!
-//! Invariant: a backend tells its listeners while it holds the lock under which it appends, so that signals come in the order of the
-//! entries.
+//! Invariant: a backend tells its listeners while it holds the lock under which it appends, so that
+//! signals come in the order of the entries.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,5 +1,5 @@
-//! The feed of a backend with a server: what is left to the backend is how it listens on a connection ([`FeedSource`]), and
-//! where it keeps what is for every process ([`AnnouncementLog`]).
+//! The feed of a backend with a server: what is left to the backend is how it listens on a
+//! connection ([`FeedSource`]), and where it keeps what is for every process ([`AnnouncementLog`]).
 
 mod announcements;
 mod driver;
@@ -17,7 +17,10 @@ use futures_util::{FutureExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 pub use self::{
-    announcements::{ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement, AnnouncementLog, AnnouncementPage},
+    announcements::{
+        ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement,
+        AnnouncementLog, AnnouncementPage,
+    },
     driver::{FeedSource, FeedState},
     reports::FeedReports,
 };
@@ -58,17 +61,37 @@ pub struct DrivenFeed<L> {
 
 impl<L: AnnouncementLog> DrivenFeed<L> {
     /// Begins to listen. It ends when this is dropped.
-    pub fn start(context: &BackendContext, options: FeedOptions, source: impl FeedSource, log: L) -> Self {
+    pub fn start(
+        context: &BackendContext,
+        options: FeedOptions,
+        source: impl FeedSource,
+        log: L,
+    ) -> Self {
         let FeedOptions { task, announcements_task, call_timeout } = options;
         let (reports, signals) = FeedReports::new();
         let (state, seen_state) = watch::channel(FeedState::Beginning);
         let on_missed = Arc::clone(&context.on_missed_broadcasts);
-        let announcements = Arc::new(announcements::Announcements::new(log, on_missed, Arc::clone(&context.entropy)));
-        let reading = Arc::clone(&announcements).run(Arc::clone(&reports.announced), reports.queue.clone());
+        let announcements = Arc::new(announcements::Announcements::new(
+            log,
+            on_missed,
+            Arc::clone(&context.entropy),
+        ));
+        let reading =
+            Arc::clone(&announcements).run(Arc::clone(&reports.announced), reports.queue.clone());
         let watched = Arc::clone(&reports.watched);
         let reconnect = Reconnect::new(Arc::clone(&context.entropy));
-        let driver = Driver { source, reports, announcements: Arc::clone(&announcements), state, call_timeout, reconnect };
-        let tasks = [context.tasks.spawn_vital(task, driver.run().boxed()), context.tasks.spawn_vital(announcements_task, reading.boxed())];
+        let driver = Driver {
+            source,
+            reports,
+            announcements: Arc::clone(&announcements),
+            state,
+            call_timeout,
+            reconnect,
+        };
+        let tasks = [
+            context.tasks.spawn_vital(task, driver.run().boxed()),
+            context.tasks.spawn_vital(announcements_task, reading.boxed()),
+        ];
         Self { watched, signals, announcements, state: seen_state, call_timeout, _tasks: tasks }
     }
 
@@ -76,7 +99,10 @@ impl<L: AnnouncementLog> DrivenFeed<L> {
     pub async fn began(&self) -> bool {
         let mut state = self.state.clone();
         // An error would mean that the task is gone.
-        state.wait_for(|state| *state != FeedState::Beginning).await.is_ok_and(|state| *state == FeedState::Listening)
+        state
+            .wait_for(|state| *state != FeedState::Beginning)
+            .await
+            .is_ok_and(|state| *state == FeedState::Listening)
     }
 }
 
@@ -88,7 +114,8 @@ impl<L: AnnouncementLog> Feed for DrivenFeed<L> {
 
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError> {
         let (is_new, listening) = self.watched.watch(topic);
-        let watched = timeout(self.call_timeout, async { self.began().await && listening.await.is_ok() });
+        let watched =
+            timeout(self.call_timeout, async { self.began().await && listening.await.is_ok() });
         let refused = match watched.await {
             Ok(true) => return Ok(()),
             Ok(false) => BackendErrorKind::Unavailable,

@@ -15,7 +15,8 @@ use crate::{
 
 /// Where a feed reports what it hears. Cheap to clone.
 ///
-/// Invariant: nothing is reported of a topic that is not watched, though its server may still be sending.
+/// Invariant: nothing is reported of a topic that is not watched, though its server may still be
+/// sending.
 #[derive(Clone)]
 pub struct FeedReports {
     pub(super) watched: Arc<WatchSet>,

@@ -1,7 +1,8 @@
 //! SignalStream on their way from a backend's feed to who listens in this process.
 //!
-//! Invariant: a bounded number of signals waits. When a listener can't keep up it is told so, once, instead of being
-//! queued for without limit: the journal has what it missed (`docs/decisions/0003`).
+//! Invariant: a bounded number of signals waits. When a listener can't keep up it is told so, once,
+//! instead of being queued for without limit: the journal has what it missed
+//! (`docs/decisions/0003`).
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -24,18 +25,22 @@ pub struct SignalQueue {
 }
 
 impl SignalQueue {
-    /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`] behind it when more was told
-    /// than fits.
+    /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`]
+    /// behind it when more was told than fits.
     pub fn new() -> (Self, SignalStream) {
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         let overrun = Arc::new(AtomicBool::new(false));
-        (Self { sender, overrun: Arc::clone(&overrun) }, SignalStream(Mutex::new(Some(heard(receiver, overrun)))))
+        (
+            Self { sender, overrun: Arc::clone(&overrun) },
+            SignalStream(Mutex::new(Some(heard(receiver, overrun)))),
+        )
     }
 
     /// `false` if it was full; who no longer listens needs not be told.
     pub fn tell(&self, signal: Signal) -> bool {
-        // The flag is up before the attempt, so that whoever makes room during it still finds the flag behind a signal.
-        // Where the attempt then succeeds, an interruption is told that did not happen, which is harmless.
+        // The flag is up before the attempt, so that whoever makes room during it still finds the
+        // flag behind a signal. Where the attempt then succeeds, an interruption is told that did
+        // not happen, which is harmless.
         if self.sender.capacity() == 0 {
             self.overrun.store(true, Ordering::Relaxed);
         }

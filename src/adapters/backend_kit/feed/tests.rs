@@ -100,7 +100,12 @@ impl FeedSource for Source {
         }
     }
 
-    async fn take(&mut self, (): &mut (), topic: Topic, reports: &FeedReports) -> Result<(), Failed> {
+    async fn take(
+        &mut self,
+        (): &mut (),
+        topic: Topic,
+        reports: &FeedReports,
+    ) -> Result<(), Failed> {
         reports.grown(topic, None);
         Ok(())
     }
@@ -128,13 +133,17 @@ impl AnnouncementLog for Log {
         Ok(EventId::sequence(self.0.announcements.lock().unwrap().len() as u64).into())
     }
 
-    async fn read(&self, after: Position, unread_for: Duration) -> Result<AnnouncementPage, BackendError> {
+    async fn read(
+        &self,
+        after: Position,
+        unread_for: Duration,
+    ) -> Result<AnnouncementPage, BackendError> {
         let end = self.end().await?;
         let from = after.id().map_or(0, EventId::major);
         let numbered = (1_u64..).zip(self.0.announcements.lock().unwrap().clone());
-        let announcements = numbered
-            .filter(|(number, _)| *number > from)
-            .map(|(number, user)| (EventId::sequence(number).into(), Some(Announcement::CloseConnections(user))));
+        let announcements = numbered.filter(|(number, _)| *number > from).map(|(number, user)| {
+            (EventId::sequence(number).into(), Some(Announcement::CloseConnections(user)))
+        });
         let announcements = announcements.take(ANNOUNCEMENTS_AT_ONCE).collect();
         Ok(AnnouncementPage { announcements, end, some_are_gone: unread_for > ANNOUNCEMENTS_KEPT })
     }
@@ -143,8 +152,17 @@ impl AnnouncementLog for Log {
 fn start() -> (Arc<Server>, DrivenFeed<Log>, BoxStream<'static, Signal>) {
     let server = Arc::new(Server::default());
     server.is_there.send_replace(true);
-    let options = FeedOptions { task: "test feed", announcements_task: "test announcements", call_timeout: CALL_TIMEOUT };
-    let feed = DrivenFeed::start(&testing::backend_context(), options, Source(Arc::clone(&server)), Log(Arc::clone(&server)));
+    let options = FeedOptions {
+        task: "test feed",
+        announcements_task: "test announcements",
+        call_timeout: CALL_TIMEOUT,
+    };
+    let feed = DrivenFeed::start(
+        &testing::backend_context(),
+        options,
+        Source(Arc::clone(&server)),
+        Log(Arc::clone(&server)),
+    );
     let signals = feed.signals();
     (server, feed, signals)
 }
@@ -195,7 +213,11 @@ async fn promise_1_what_is_watched_is_listened_to_again_before_an_interruption_i
     assert_eq!(refused.kind, BackendErrorKind::Unavailable);
     server.is_there.send_replace(true);
     assert_interrupted(&mut signals).await;
-    assert_eq!(server.listened_to(), HashSet::from([topic(1)]), "a watch that was refused leaves nothing behind");
+    assert_eq!(
+        server.listened_to(),
+        HashSet::from([topic(1)]),
+        "a watch that was refused leaves nothing behind"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +227,10 @@ async fn promise_9_a_server_that_falls_silent_is_given_up() {
     *server.is_silent.lock().unwrap() = true;
     let began = Instant::now();
     assert_interrupted(&mut signals).await;
-    assert!(began.elapsed() <= Duration::from_secs(5), "two seconds until it is asked, two for an answer, and a pause");
+    assert!(
+        began.elapsed() <= Duration::from_secs(5),
+        "two seconds until it is asked, two for an answer, and a pause"
+    );
     let began = Instant::now();
     let refused = feed.watch(&topic(1)).await.unwrap_err();
     assert!(began.elapsed() <= Duration::from_secs(2), "{refused}");
@@ -236,7 +261,10 @@ async fn announcements_are_reported_once_in_order_and_from_the_start_on() {
     // Nothing says that there is something new: it is looked for all the same.
     for number in 0..count {
         let next = signals.next().await;
-        assert!(matches!(&next, Some(Signal::CloseConnections(closed)) if *closed == user(number)), "{number}: {next:?}");
+        assert!(
+            matches!(&next, Some(Signal::CloseConnections(closed)) if *closed == user(number)),
+            "{number}: {next:?}"
+        );
     }
     server.is_there.send_replace(false);
     server.cut.notify_one();

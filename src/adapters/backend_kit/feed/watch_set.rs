@@ -1,7 +1,7 @@
 //! The topics that a process watches, and what has changed of them since the feed last looked.
 //!
-//! Invariant: a topic that is watched is listened to, or is among those that the feed has yet to begin with; whoever begins to
-//! watch is answered after that, or not at all.
+//! Invariant: a topic that is watched is listened to, or is among those that the feed has yet to
+//! begin with; whoever begins to watch is answered after that, or not at all.
 
 use std::{
     collections::HashSet,
@@ -37,7 +37,8 @@ pub(super) struct Changes {
 }
 
 impl WatchSet {
-    /// Watches a topic: whether that is new, and when the feed listens to it. An error there means that the feed was lost before.
+    /// Watches a topic: whether that is new, and when the feed listens to it. An error there means
+    /// that the feed was lost before.
     pub(super) fn watch(&self, topic: &Topic) -> (bool, oneshot::Receiver<()>) {
         let (listens, listening) = oneshot::channel();
         let mut watches = self.watches();
@@ -110,11 +111,19 @@ mod tests {
         let [one, two] = ["u1", "u2"].map(|id| topics(&[id]).into_iter().next().unwrap());
         assert!(set.watch(&one).0 && !set.watch(&one).0 && set.watch(&two).0);
         set.unwatch(&two);
-        assert_eq!(changes(&set), (topics(&["u1"]), topics(&[])), "what came and went meanwhile was never listened to");
+        assert_eq!(
+            changes(&set),
+            (topics(&["u1"]), topics(&[])),
+            "what came and went meanwhile was never listened to"
+        );
         set.unwatch(&one);
         set.unwatch(&one);
         assert!(set.watch(&one).0);
-        assert_eq!(changes(&set), (topics(&[]), topics(&[])), "what went and came is still listened to");
+        assert_eq!(
+            changes(&set),
+            (topics(&[]), topics(&[])),
+            "what went and came is still listened to"
+        );
         set.unwatch(&one);
         assert_eq!(changes(&set), (topics(&[]), topics(&["u1"])));
         let (_, mut waiting) = set.watch(&two);

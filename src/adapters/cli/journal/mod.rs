@@ -91,8 +91,14 @@ enum JournalError {
 }
 
 /// Does it.
-pub(super) async fn journal(options: &JournalOptions, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
-    for (key, backend) in [("events.backend", settings.events.backend), ("messages.backend", settings.messages.backend)] {
+pub(super) async fn journal(
+    options: &JournalOptions,
+    settings: &Settings,
+) -> Result<ExitCode, Box<dyn Error>> {
+    for (key, backend) in [
+        ("events.backend", settings.events.backend),
+        ("messages.backend", settings.messages.backend),
+    ] {
         if backend == Backend::Memory {
             return Err(JournalError::Memory(key).into());
         }
@@ -130,7 +136,8 @@ async fn stats(open: &OpenArchives, json: bool) -> Result<ExitCode, Box<dyn Erro
         }
     }
     let text = if json {
-        let object: serde_json::Map<_, _> = figures.iter().map(|(name, figure)| ((*name).to_owned(), (*figure).into())).collect();
+        let object: serde_json::Map<_, _> =
+            figures.iter().map(|(name, figure)| ((*name).to_owned(), (*figure).into())).collect();
         format!("{}\n", serde_json::Value::Object(object))
     } else {
         lines(figures.iter().map(|(name, figure)| format!("{name:<18} {figure}")))
@@ -148,12 +155,19 @@ async fn verify(open: &OpenArchives) -> Result<ExitCode, Box<dyn Error>> {
     }
     problems.extend(verifier.of_backends().await?);
     let shown = |problem: &Problem| {
-        let place = problem.topic.as_ref().map_or_else(|| "the store".to_owned(), ToString::to_string);
+        let place =
+            problem.topic.as_ref().map_or_else(|| "the store".to_owned(), ToString::to_string);
         format!("{place}: {}", problem.what)
     };
     let Tally { topics, entries, messages, message_events, .. } = verifier.tally();
-    let found = if problems.is_empty() { "all whole".to_owned() } else { format!("{} problems", problems.len()) };
-    let summary = format!("{topics} topics with {entries} entries, {messages} messages with {message_events} events: {found}");
+    let found = if problems.is_empty() {
+        "all whole".to_owned()
+    } else {
+        format!("{} problems", problems.len())
+    };
+    let summary = format!(
+        "{topics} topics with {entries} entries, {messages} messages with {message_events} events: {found}"
+    );
     output::print(&lines(problems.iter().map(shown).chain([summary])))?;
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -182,18 +196,27 @@ fn of_file(path: &Path, source: std::io::Error) -> JournalError {
     JournalError::File { file: path.display().to_string(), source }
 }
 
-async fn import(open: &OpenArchives, settings: &Settings, file: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
+async fn import(
+    open: &OpenArchives,
+    settings: &Settings,
+    file: Option<&Path>,
+) -> Result<ExitCode, Box<dyn Error>> {
     let input: Box<dyn AsyncBufRead + Send + Unpin> = match file {
         None => Box::new(BufReader::new(tokio::io::stdin())),
-        Some(path) => Box::new(BufReader::new(File::open(path).await.map_err(|source| of_file(path, source))?)),
+        Some(path) => Box::new(BufReader::new(
+            File::open(path).await.map_err(|source| of_file(path, source))?,
+        )),
     };
     let mut reader = LineReader::new(Arc::new(settings.categories.clone()));
-    let (mut importing, mut progress) = (Importer::new(open.archives.clone()), Progress::begin("imported"));
+    let (mut importing, mut progress) =
+        (Importer::new(open.archives.clone()), Progress::begin("imported"));
     let (mut input, mut number) = (input.lines(), 0);
     while let Some(line) = input.next_line().await? {
         number += 1;
         let at = |source: Box<dyn Error + Send + Sync>| JournalError::Line { number, source };
-        let Some(record) = reader.record(&line).map_err(|error| at(error.into()))? else { continue };
+        let Some(record) = reader.record(&line).map_err(|error| at(error.into()))? else {
+            continue;
+        };
         importing.take(record).await.map_err(|error| at(error.into()))?;
         progress.at(importing.tally());
     }
@@ -209,7 +232,8 @@ async fn import(open: &OpenArchives, settings: &Settings, file: Option<&Path>) -
 }
 
 fn report(imported: &Imported) -> String {
-    let Imported { topics_kept, topics_renumbered, topics_left, messages, messages_left, .. } = *imported;
+    let Imported { topics_kept, topics_renumbered, topics_left, messages, messages_left, .. } =
+        *imported;
     let counts = [
         (topics_kept, "topics with their ids: clients go on where they were"),
         (
@@ -220,7 +244,12 @@ fn report(imported: &Imported) -> String {
         (messages, "messages with their numbers: readers go on where they were"),
         (messages_left, "messages were left as they are, since they have other events here"),
     ];
-    let text = lines(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    let text = lines(
+        counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}")),
+    );
     if text.is_empty() { "nothing was imported: the export is empty\n".to_owned() } else { text }
 }
 
@@ -232,7 +261,10 @@ fn lines(lines: impl IntoIterator<Item = String>) -> String {
 async fn compact(open: &OpenArchives, settings: &Settings) -> Result<ExitCode, Box<dyn Error>> {
     open.sweep().await?;
     let (mut told, mut done) = (Vec::new(), Vec::new());
-    let parts = [(settings.events.backend, &open.archives.of_events), (settings.messages.backend, &open.archives.of_messages)];
+    let parts = [
+        (settings.events.backend, &open.archives.of_events),
+        (settings.messages.backend, &open.archives.of_messages),
+    ];
     for (backend, archive) in parts {
         if done.contains(&backend) {
             continue;

@@ -33,6 +33,9 @@ impl Progress {
     /// All has been done.
     pub(super) fn end(&self, tally: Tally) {
         let Tally { topics, entries, messages, message_events, .. } = tally;
-        tell(&format!("{} {entries} entries of {topics} topics, {message_events} events of {messages} messages", self.done));
+        tell(&format!(
+            "{} {entries} entries of {topics} topics, {message_events} events of {messages} messages",
+            self.done
+        ));
     }
 }

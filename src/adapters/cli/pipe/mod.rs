@@ -1,7 +1,7 @@
 //! `rejoin pipe`: standard input becomes a message, as it comes.
 //!
-//! Invariants: events keep the order of the input; while the server is away nothing is lost and no more than a bounded
-//! part of the input waits; the message is ended once, by how the input ended.
+//! Invariants: events keep the order of the input; while the server is away nothing is lost and no
+//! more than a bounded part of the input waits; the message is ended once, by how the input ended.
 
 mod model_output;
 mod producer;
@@ -112,12 +112,25 @@ struct Pipe<'a> {
 
 impl<'a> Pipe<'a> {
     async fn start(options: &'a PipeOptions) -> Result<Self, PipeError> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let opening = Opening { id: options.message, user: &options.user, takeover: options.takeover };
-        let producer = retrying(options.retry_for, async || Producer::open(&options.access, &opening).await).await?;
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let opening =
+            Opening { id: options.message, user: &options.user, takeover: options.takeover };
+        let producer =
+            retrying(options.retry_for, async || Producer::open(&options.access, &opening).await)
+                .await?;
         let output = if options.tee { Some(Output::start()?) } else { None };
         let (input, model) = (source::start()?, ModelOutput::new(options.format));
-        Ok(Self { options, producer, input, model, output, unconfirmed: Vec::new(), terminate, interrupt })
+        Ok(Self {
+            options,
+            producer,
+            input,
+            model,
+            output,
+            unconfirmed: Vec::new(),
+            terminate,
+            interrupt,
+        })
     }
 
     async fn run(mut self) -> Result<ExitCode, PipeError> {
@@ -129,7 +142,8 @@ impl<'a> Pipe<'a> {
         self.end(ending).await
     }
 
-    /// Waits for something to happen, and does what follows. Tells how the message is to end, once that is clear.
+    /// Waits for something to happen, and does what follows. Tells how the message is to end, once
+    /// that is clear.
     async fn turn(&mut self) -> Result<Option<Ending>, PipeError> {
         tokio::select! {
             read = self.input.recv() => self.take(read).await,
@@ -152,10 +166,15 @@ impl<'a> Pipe<'a> {
         Ok(ending.or(cut_short))
     }
 
-    async fn take_piece(&mut self, read: Option<source::Piece>) -> Result<Option<Ending>, PipeError> {
+    async fn take_piece(
+        &mut self,
+        read: Option<source::Piece>,
+    ) -> Result<Option<Ending>, PipeError> {
         let pieces = match read {
             Some(Ok(bytes)) => self.model.feed(&bytes),
-            Some(Err(error)) => return Ok(Some(Ending::Broken(format!("the input can't be read: {error}")))),
+            Some(Err(error)) => {
+                return Ok(Some(Ending::Broken(format!("the input can't be read: {error}"))));
+            }
             None => self.model.finish(),
         };
         for piece in pieces {
@@ -181,12 +200,15 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// Appends what is not yet confirmed, however often it takes. Tells how the message is to end, if it is by now.
+    /// Appends what is not yet confirmed, however often it takes. Tells how the message is to end,
+    /// if it is by now.
     async fn append(&mut self) -> Result<Option<Ending>, PipeError> {
         if self.unconfirmed.is_empty() {
             return Ok(None);
         }
-        let appending = retrying(self.options.retry_for, async || self.producer.append(&self.unconfirmed).await);
+        let appending = retrying(self.options.retry_for, async || {
+            self.producer.append(&self.unconfirmed).await
+        });
         tokio::select! {
             stop = appending => {
                 let stop = stop?;
@@ -213,9 +235,13 @@ impl<'a> Pipe<'a> {
         self.input.close();
         let (event_type, payload, code) = match &ending {
             Ending::Whole(None) => ("end", json!({}), ExitCode::SUCCESS),
-            Ending::Whole(Some(finish_reason)) => ("end", json!({ "finish_reason": finish_reason }), ExitCode::SUCCESS),
+            Ending::Whole(Some(finish_reason)) => {
+                ("end", json!({ "finish_reason": finish_reason }), ExitCode::SUCCESS)
+            }
             Ending::Stopped => ("end", json!({ "reason": "stopped" }), ExitCode::SUCCESS),
-            Ending::Broken(why) => ("error", json!({ "code": "producer_broke_off", "error": why }), ExitCode::FAILURE),
+            Ending::Broken(why) => {
+                ("error", json!({ "code": "producer_broke_off", "error": why }), ExitCode::FAILURE)
+            }
         };
         match &ending {
             Ending::Whole(_) => {}
@@ -223,7 +249,11 @@ impl<'a> Pipe<'a> {
             Ending::Broken(why) => tell(why),
         }
         self.unconfirmed.push(self.producer.number(event_type, &payload));
-        let retry_for = if matches!(ending, Ending::Broken(_)) { LAST_WORDS_TIMEOUT } else { self.options.retry_for };
+        let retry_for = if matches!(ending, Ending::Broken(_)) {
+            LAST_WORDS_TIMEOUT
+        } else {
+            self.options.retry_for
+        };
         retrying(retry_for, async || self.producer.append(&self.unconfirmed).await).await?;
         Ok(code)
     }
@@ -234,7 +264,10 @@ fn interrupted() -> Ending {
 }
 
 /// Does something again and again while it fails by what may pass.
-async fn retrying<T>(retry_for: Duration, mut attempt: impl AsyncFnMut() -> Result<T, ProducerError>) -> Result<T, ProducerError> {
+async fn retrying<T>(
+    retry_for: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<T, ProducerError>,
+) -> Result<T, ProducerError> {
     let (mut backoff, give_up_at) = (Pauses::default(), Instant::now() + retry_for);
     loop {
         match attempt().await {

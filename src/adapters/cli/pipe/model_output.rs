@@ -1,8 +1,10 @@
-//! What a language model says, piece by piece: the chunks of the OpenAI chat-completion stream, or plain text.
+//! What a language model says, piece by piece: the chunks of the OpenAI chat-completion stream, or
+//! plain text.
 //!
 //! Source of the chunks: OpenAI API reference, "The chat completion chunk object".
 //!
-//! Invariant: the texts, joined, are what the model wrote. A character whose bytes come in two pieces is kept whole.
+//! Invariant: the texts, joined, are what the model wrote. A character whose bytes come in two
+//! pieces is kept whole.
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -64,7 +66,13 @@ struct Delta {
 
 impl ModelOutput {
     pub(super) fn new(format: Format) -> Self {
-        Self { format, held: Vec::new(), decoder: FrameDecoder::default(), finish_reason: None, is_over: false }
+        Self {
+            format,
+            held: Vec::new(),
+            decoder: FrameDecoder::default(),
+            finish_reason: None,
+            is_over: false,
+        }
     }
 
     /// Takes what has come. Behind an end nothing is read any more.
@@ -123,7 +131,10 @@ impl ModelOutput {
             match serde_json::from_str::<Chunk>(&data) {
                 Ok(Chunk { error: Some(error), .. }) => self.break_off(&words_of(&error), pieces),
                 Ok(Chunk { choices, .. }) => self.take_choice(choices, pieces),
-                Err(error) => self.break_off(&format!("a chunk of the model's output is not valid JSON: {error}"), pieces),
+                Err(error) => self.break_off(
+                    &format!("a chunk of the model's output is not valid JSON: {error}"),
+                    pieces,
+                ),
             }
         }
     }
@@ -195,26 +206,49 @@ mod tests {
     }
 
     fn text(pieces: &[Piece]) -> String {
-        pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None }).collect()
+        pieces
+            .iter()
+            .filter_map(
+                |piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None },
+            )
+            .collect()
     }
 
     #[test]
     fn a_chat_completion_is_its_text_and_its_end() {
         let pieces = read(Format::Auto, &[STREAM.as_bytes()]);
-        assert_eq!(pieces, [Piece::Text("Grüße".into()), Piece::Text(", 🌍!\n".into()), Piece::End(Some("stop".into()))]);
+        assert_eq!(
+            pieces,
+            [
+                Piece::Text("Grüße".into()),
+                Piece::Text(", 🌍!\n".into()),
+                Piece::End(Some("stop".into()))
+            ]
+        );
     }
 
     #[test]
     fn a_stream_that_breaks_off_is_broken_unless_the_model_had_finished() {
         let cut = |marker: &str| &STREAM.as_bytes()[..STREAM.find(marker).unwrap()];
-        assert!(matches!(read(Format::Auto, &[cut("data: {\"choices\":[{\"delta\":{},")]).last(), Some(Piece::Broken(_))));
-        assert_eq!(read(Format::Auto, &[cut("data: {\"choices\":[],")]).last(), Some(&Piece::End(Some("stop".into()))));
-        assert_eq!(read(Format::Auto, &[STREAM.trim_end().as_bytes()]).last(), Some(&Piece::End(Some("stop".into()))));
+        assert!(matches!(
+            read(Format::Auto, &[cut("data: {\"choices\":[{\"delta\":{},")]).last(),
+            Some(Piece::Broken(_))
+        ));
+        assert_eq!(
+            read(Format::Auto, &[cut("data: {\"choices\":[],")]).last(),
+            Some(&Piece::End(Some("stop".into())))
+        );
+        assert_eq!(
+            read(Format::Auto, &[STREAM.trim_end().as_bytes()]).last(),
+            Some(&Piece::End(Some("stop".into())))
+        );
     }
 
     #[test]
     fn an_error_in_the_stream_ends_it() {
-        for (data, words) in [(r#"{"error":{"message":"overloaded"}}"#, "overloaded"), (r#"{"error":"no"}"#, "no")] {
+        for (data, words) in
+            [(r#"{"error":{"message":"overloaded"}}"#, "overloaded"), (r#"{"error":"no"}"#, "no")]
+        {
             let stream = format!("data: {data}\n\ndata: [DONE]\n\n");
             assert_eq!(read(Format::Auto, &[stream.as_bytes()]), [Piece::Broken(words.into())]);
         }
@@ -224,7 +258,11 @@ mod tests {
     #[test]
     fn the_format_is_guessed_by_the_first_characters() {
         for text in ["hello", "d", "dat", "\n\n  data", "data is plural", "{\"a\":1}"] {
-            assert_eq!(read(Format::Auto, &[text.as_bytes()]), [Piece::Text(text.into()), Piece::End(None)], "{text:?}");
+            assert_eq!(
+                read(Format::Auto, &[text.as_bytes()]),
+                [Piece::Text(text.into()), Piece::End(None)],
+                "{text:?}"
+            );
         }
         assert_eq!(read(Format::Auto, &[b""]), [Piece::End(None)]);
         assert_eq!(text(&read(Format::Text, &[STREAM.as_bytes()])), STREAM);

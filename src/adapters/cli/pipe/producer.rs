@@ -1,7 +1,7 @@
 //! One message on the server, as its producer sees it.
 //!
-//! Invariant: every event has a number that is never given to another, so an append whose answer was lost can be sent
-//! again, and is taken once.
+//! Invariant: every event has a number that is never given to another, so an append whose answer
+//! was lost can be sent again, and is taken once.
 
 use std::time::Duration;
 
@@ -85,10 +85,14 @@ struct LineResult {
 
 impl Producer {
     /// Opens the message.
-    pub(super) async fn open(access: &ServerAccess, opening: &Opening<'_>) -> Result<Self, ProducerError> {
+    pub(super) async fn open(
+        access: &ServerAccess,
+        opening: &Opening<'_>,
+    ) -> Result<Self, ProducerError> {
         let server = access.server()?;
         let body = json!({ "user_id": opening.user, "takeover": opening.takeover });
-        let request = server.message(Method::PUT, opening.id, None).timeout(REQUEST_TIMEOUT).json(&body);
+        let request =
+            server.message(Method::PUT, opening.id, None).timeout(REQUEST_TIMEOUT).json(&body);
         let opened: Opened = json_of(send(request, &server).await?).await?;
         if matches!(opened.status.as_str(), "complete" | "failed") {
             return Err(ProducerError::Over(opened.status));
@@ -99,20 +103,26 @@ impl Producer {
 
     /// Gives an event its number. It is appended by [`Producer::append`].
     pub(super) fn number(&mut self, event_type: &str, payload: &Value) -> String {
-        let line = json!({ "type": event_type, "payload": payload, "sequence_no": self.next_sequence_no });
+        let line =
+            json!({ "type": event_type, "payload": payload, "sequence_no": self.next_sequence_no });
         self.next_sequence_no += 1;
         format!("{line}\n")
     }
 
-    /// Appends numbered events, and tells whether the reader wants no more. After a passing error the same may be sent
-    /// again.
+    /// Appends numbered events, and tells whether the reader wants no more. After a passing error
+    /// the same may be sent again.
     pub(super) async fn append(&self, lines: &[String]) -> Result<bool, ProducerError> {
-        let request = self.server.message(Method::POST, self.id, Some("events")).timeout(REQUEST_TIMEOUT);
-        let request = request.header("producer-epoch", self.epoch).header("content-type", "application/x-ndjson").body(lines.concat());
+        let request =
+            self.server.message(Method::POST, self.id, Some("events")).timeout(REQUEST_TIMEOUT);
+        let request = request
+            .header("producer-epoch", self.epoch)
+            .header("content-type", "application/x-ndjson")
+            .body(lines.concat());
         let answer = body_of(send(request, &self.server).await?).await?;
         let (mut taken, mut stop) = (0, false);
         for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let result: LineResult = serde_json::from_slice(line).map_err(|_| ProducerError::Foreign)?;
+            let result: LineResult =
+                serde_json::from_slice(line).map_err(|_| ProducerError::Foreign)?;
             if !result.success {
                 return Err(refusal(result));
             }
@@ -127,8 +137,11 @@ impl Producer {
 
     /// Tells that the producer lives, and learns whether the reader wants no more.
     pub(super) async fn heartbeat(&self) -> Result<bool, ProducerError> {
-        let request = self.server.message(Method::POST, self.id, Some("heartbeat")).timeout(REQUEST_TIMEOUT);
-        let result: LineResult = json_of(send(request.header("producer-epoch", self.epoch), &self.server).await?).await?;
+        let request =
+            self.server.message(Method::POST, self.id, Some("heartbeat")).timeout(REQUEST_TIMEOUT);
+        let result: LineResult =
+            json_of(send(request.header("producer-epoch", self.epoch), &self.server).await?)
+                .await?;
         Ok(result.stop)
     }
 }
@@ -141,14 +154,23 @@ fn refusal(result: LineResult) -> ProducerError {
     ProducerError::Refused { code, message }
 }
 
-async fn send(request: reqwest::RequestBuilder, server: &RemoteServer) -> Result<Response, ProducerError> {
-    let failed = |error: reqwest::Error| ProducerError::Passing(format!("{} can't be reached: {}", server.name(), reason(&error)));
+async fn send(
+    request: reqwest::RequestBuilder,
+    server: &RemoteServer,
+) -> Result<Response, ProducerError> {
+    let failed = |error: reqwest::Error| {
+        ProducerError::Passing(format!("{} can't be reached: {}", server.name(), reason(&error)))
+    };
     let response = request.send().await.map_err(failed)?;
     if matches!(response.status(), StatusCode::OK | StatusCode::CREATED) {
         return Ok(response);
     }
     let problem = ServerProblem::of(response).await;
-    if problem.may_pass() { Err(ProducerError::Passing(problem.to_string())) } else { Err(problem.into()) }
+    if problem.may_pass() {
+        Err(ProducerError::Passing(problem.to_string()))
+    } else {
+        Err(problem.into())
+    }
 }
 
 async fn body_of(response: Response) -> Result<Vec<u8>, ProducerError> {

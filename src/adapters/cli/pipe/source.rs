@@ -1,6 +1,7 @@
 //! Standard input, read as it comes.
 //!
-//! Invariant: no more waits here than [`PIECES_MAX`] pieces; who writes to us waits while the server is away.
+//! Invariant: no more waits here than [`PIECES_MAX`] pieces; who writes to us waits while the
+//! server is away.
 
 use std::{
     io::{self, Read},
@@ -16,8 +17,8 @@ const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// What was read, or why nothing more can be.
 pub(super) type Piece = io::Result<Vec<u8>>;
 
-/// Begins to read. It is a thread and no task, because the runtime would wait at its end for a read that has begun. The
-/// channel ends with the input.
+/// Begins to read. It is a thread and no task, because the runtime would wait at its end for a read
+/// that has begun. The channel ends with the input.
 pub(super) fn start() -> io::Result<mpsc::Receiver<Piece>> {
     let (sender, receiver) = mpsc::channel(PIECES_MAX);
     thread::Builder::new().name("standard input".to_owned()).spawn(move || {

@@ -1,7 +1,7 @@
 //! Standard input as the body of a request.
 //!
-//! Invariant: nothing is read far ahead of what the server takes, and nothing that was read is dropped before a
-//! connection takes it.
+//! Invariant: nothing is read far ahead of what the server takes, and nothing that was read is
+//! dropped before a connection takes it.
 
 use std::{
     io::{self, Read},
@@ -19,7 +19,8 @@ use tokio::sync::{Mutex, mpsc};
 const PIECE_BYTES: usize = 64 * 1024;
 const PIECES_MAX: usize = 2;
 
-/// Standard input, read by a thread of its own: a terminal's read can't be called off, and must not hold up the end.
+/// Standard input, read by a thread of its own: a terminal's read can't be called off, and must not
+/// hold up the end.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     pieces: Arc<Mutex<mpsc::Receiver<io::Result<Vec<u8>>>>>,

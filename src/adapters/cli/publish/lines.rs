@@ -1,4 +1,5 @@
-//! Many events: standard input goes to the server as it comes, and the results come back as they come.
+//! Many events: standard input goes to the server as it comes, and the results come back as they
+//! come.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -16,7 +17,8 @@ use crate::adapters::cli::{
 };
 use crate::domain::idempotency_key::IdempotencyKey;
 
-/// How long the server may take for an answer once standard input has ended. Until then, silence means nothing.
+/// How long the server may take for an answer once standard input has ended. Until then, silence
+/// means nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest result: it holds an id for each user of one event.
 const RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -29,7 +31,8 @@ struct LineResult {
 
 /// Writes results, and counts them.
 struct Results {
-    /// `None` once nobody reads the results any more: what is to be published is published all the same.
+    /// `None` once nobody reads the results any more: what is to be published is published all the
+    /// same.
     output: Option<Output>,
     unfinished: Vec<u8>,
     taken: u64,
@@ -37,10 +40,14 @@ struct Results {
 }
 
 /// Publishes the lines of standard input.
-pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> Result<ExitCode, PublishError> {
+pub(super) async fn publish(
+    options: &PublishOptions,
+    key: &IdempotencyKey,
+) -> Result<ExitCode, PublishError> {
     let server = options.access.server()?;
     let input = Input::start()?;
-    let mut results = Results { output: Some(Output::start()?), unfinished: Vec::new(), taken: 0, refused: 0 };
+    let mut results =
+        Results { output: Some(Output::start()?), unfinished: Vec::new(), taken: 0, refused: 0 };
     let response = connect(&server, &input, key, options.retries).await?;
     if !response.status().is_success() {
         return Err(AttemptError::from(ServerProblem::of(response).await).into());
@@ -65,9 +72,14 @@ pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> R
     }
 }
 
-/// Gets as far as the head of the answer. Only an attempt that sent nothing is repeated: what standard input has given
-/// can't be had again.
-async fn connect(server: &RemoteServer, input: &Input, key: &IdempotencyKey, mut retries: u32) -> Result<Response, PublishError> {
+/// Gets as far as the head of the answer. Only an attempt that sent nothing is repeated: what
+/// standard input has given can't be had again.
+async fn connect(
+    server: &RemoteServer,
+    input: &Input,
+    key: &IdempotencyKey,
+    mut retries: u32,
+) -> Result<Response, PublishError> {
     let mut backoff = Pauses::default();
     loop {
         let request = server
@@ -75,7 +87,9 @@ async fn connect(server: &RemoteServer, input: &Input, key: &IdempotencyKey, mut
             .header("content-type", "application/x-ndjson")
             .header("idempotency-key", key.as_str())
             .body(input.body());
-        let Some(answer) = patiently(request.send(), input).await else { return Err(AttemptError::Silence.into()) };
+        let Some(answer) = patiently(request.send(), input).await else {
+            return Err(AttemptError::Silence.into());
+        };
         match answer.map_err(|error| AttemptError::of(error, server.name())) {
             Ok(response) => return Ok(response),
             Err(error @ AttemptError::Unreachable { .. }) if retries > 0 => {
@@ -89,7 +103,8 @@ async fn connect(server: &RemoteServer, input: &Input, key: &IdempotencyKey, mut
     }
 }
 
-/// Waits for the server without end while standard input is open, and then for a while. `None` if it stays silent.
+/// Waits for the server without end while standard input is open, and then for a while. `None` if
+/// it stays silent.
 async fn patiently<T>(answer: impl Future<Output = T>, input: &Input) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     loop {
@@ -110,7 +125,9 @@ enum Stopped {
 impl Results {
     async fn read(&mut self, mut response: Response, input: &Input) -> Result<(), Stopped> {
         loop {
-            let piece = patiently(response.chunk(), input).await.ok_or(Stopped::Server(AttemptError::Silence))?;
+            let piece = patiently(response.chunk(), input)
+                .await
+                .ok_or(Stopped::Server(AttemptError::Silence))?;
             match piece.map_err(|error| Stopped::Server(AttemptError::Broken(error)))? {
                 Some(piece) => self.take(&piece).await?,
                 // What has no line end broke off.
@@ -124,7 +141,11 @@ impl Results {
         self.unfinished.extend_from_slice(piece);
         let Some(end) = self.unfinished.iter().rposition(|byte| *byte == b'\n') else {
             let too_long = self.unfinished.len() > RESULT_BYTES_MAX;
-            return if too_long { Err(Stopped::Server(BodyError::TooLong(RESULT_BYTES_MAX).into())) } else { Ok(()) };
+            return if too_long {
+                Err(Stopped::Server(BodyError::TooLong(RESULT_BYTES_MAX).into()))
+            } else {
+                Ok(())
+            };
         };
         let rest = self.unfinished.split_off(end + 1);
         let whole = std::mem::replace(&mut self.unfinished, rest);

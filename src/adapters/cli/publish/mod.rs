@@ -44,10 +44,21 @@ pub(super) struct PublishOptions {
     #[arg(long, conflicts_with = "ndjson")]
     broadcast: bool,
     /// What happened, such as `report.ready`.
-    #[arg(long = "type", value_name = "TYPE", required_unless_present = "ndjson", conflicts_with = "ndjson")]
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        required_unless_present = "ndjson",
+        conflicts_with = "ndjson"
+    )]
     event_type: Option<String>,
     /// Its content, as JSON; `-` reads it from standard input.
-    #[arg(long, value_name = "JSON", default_value = "{}", conflicts_with = "ndjson", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "JSON",
+        default_value = "{}",
+        conflicts_with = "ndjson",
+        allow_negative_numbers = true
+    )]
     payload: String,
     /// What it is about: a JSON object, such as `{"kind": "source", "id": "s1"}`.
     #[arg(long, value_name = "JSON", conflicts_with = "ndjson")]
@@ -55,7 +66,8 @@ pub(super) struct PublishOptions {
     /// Its category. Without it, the server chooses one by the type.
     #[arg(long, value_name = "NAME", conflicts_with = "ndjson")]
     category: Option<String>,
-    /// Makes a repeat recognisable, so that it is taken once. Without it, one is made up for the retries.
+    /// Makes a repeat recognisable, so that it is taken once. Without it, one is made up for the
+    /// retries.
     #[arg(long, value_name = "KEY", value_parser = IdempotencyKey::parse)]
     idempotency_key: Option<IdempotencyKey>,
     /// Publish the lines of standard input, an event each.
@@ -88,7 +100,9 @@ enum PublishError {
     #[error("{error}; {summary}")]
     Interrupted { error: AttemptError, summary: String },
     /// It is not known what became of the event.
-    #[error("{error}; whether the event was taken is not known: with --idempotency-key {key} it can be sent again and is taken once")]
+    #[error(
+        "{error}; whether the event was taken is not known: with --idempotency-key {key} it can be sent again and is taken once"
+    )]
     Unknown { error: AttemptError, key: IdempotencyKey },
 }
 
@@ -117,7 +131,11 @@ enum AttemptError {
 
 impl AttemptError {
     fn of(error: reqwest::Error, server: &str) -> Self {
-        if error.is_connect() { Self::Unreachable { server: server.to_owned(), error } } else { Self::Broken(error) }
+        if error.is_connect() {
+            Self::Unreachable { server: server.to_owned(), error }
+        } else {
+            Self::Broken(error)
+        }
     }
 }
 
@@ -137,5 +155,6 @@ pub(super) async fn publish(options: &PublishOptions) -> Result<ExitCode, Box<dy
 }
 
 fn new_key() -> IdempotencyKey {
-    IdempotencyKey::parse(&SystemEntropy.uuid().to_string()).expect("a UUID has 36 visible ASCII characters")
+    IdempotencyKey::parse(&SystemEntropy.uuid().to_string())
+        .expect("a UUID has 36 visible ASCII characters")
 }

@@ -61,7 +61,9 @@ impl Receipt {
     pub(super) fn remark(&self, broadcast: bool) -> Option<&'static str> {
         match (self.duplicate, self.ids().next().is_none()) {
             (true, _) => Some("duplicate: the server had this event already, under this id"),
-            (false, true) if broadcast => Some("sent to everybody who is connected now; it has no id"),
+            (false, true) if broadcast => {
+                Some("sent to everybody who is connected now; it has no id")
+            }
             (false, true) => Some("pushing is switched off on the server: nothing was stored"),
             (false, false) => None,
         }
@@ -69,7 +71,10 @@ impl Receipt {
 }
 
 /// Publishes the event that the options describe.
-pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> Result<Receipt, PublishError> {
+pub(super) async fn publish(
+    options: &PublishOptions,
+    key: &IdempotencyKey,
+) -> Result<Receipt, PublishError> {
     let body = body(options)?;
     let server = options.access.server()?;
     let mut backoff = Pauses::default();
@@ -80,14 +85,17 @@ pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> R
             Err(error) => error,
         };
         // A broadcast is in no journal, so that no key can keep it from being sent twice.
-        let pause = pause(&error, &mut backoff, options.broadcast).filter(|pause| *pause <= PAUSE_MAX);
+        let pause =
+            pause(&error, &mut backoff, options.broadcast).filter(|pause| *pause <= PAUSE_MAX);
         match pause {
             Some(pause) if retries > 0 => {
                 retries -= 1;
                 tell(&format!("trying again in {}: {error}", backoff::shown(pause)));
                 tokio::time::sleep(pause).await;
             }
-            _ if is_open(&error) && !options.broadcast => return Err(PublishError::Unknown { error, key: key.clone() }),
+            _ if is_open(&error) && !options.broadcast => {
+                return Err(PublishError::Unknown { error, key: key.clone() });
+            }
             _ => return Err(error.into()),
         }
     }
@@ -97,7 +105,9 @@ pub(super) async fn publish(options: &PublishOptions, key: &IdempotencyKey) -> R
 fn pause(error: &AttemptError, backoff: &mut Pauses, once: bool) -> Option<Duration> {
     match error {
         AttemptError::Unreachable { .. } => Some(backoff.next()),
-        AttemptError::Broken(_) | AttemptError::Body(_) | AttemptError::Silence => (!once).then(|| backoff.next()),
+        AttemptError::Broken(_) | AttemptError::Body(_) | AttemptError::Silence => {
+            (!once).then(|| backoff.next())
+        }
         AttemptError::Problem(problem) if problem.may_pass() => match problem.retry_after {
             Some(delay) => Some(backoff::as_asked(delay)),
             // Without the server's word, a proxy may have given up waiting for one.
@@ -111,25 +121,43 @@ fn pause(error: &AttemptError, backoff: &mut Pauses, once: bool) -> Option<Durat
 fn is_open(error: &AttemptError) -> bool {
     match error {
         AttemptError::Broken(_) | AttemptError::Body(_) | AttemptError::Silence => true,
-        AttemptError::Problem(problem) => problem.status.is_server_error() && problem.retry_after.is_none(),
+        AttemptError::Problem(problem) => {
+            problem.status.is_server_error() && problem.retry_after.is_none()
+        }
         AttemptError::Unreachable { .. } | AttemptError::Foreign => false,
     }
 }
 
-async fn attempt(server: &RemoteServer, body: &str, key: &IdempotencyKey) -> Result<Receipt, AttemptError> {
-    let request = server.events(Method::POST, &[]).header("content-type", "application/json").header("idempotency-key", key.as_str());
+async fn attempt(
+    server: &RemoteServer,
+    body: &str,
+    key: &IdempotencyKey,
+) -> Result<Receipt, AttemptError> {
+    let request = server
+        .events(Method::POST, &[])
+        .header("content-type", "application/json")
+        .header("idempotency-key", key.as_str());
     let answer = request.timeout(ATTEMPT_TIMEOUT).body(body.to_owned()).send().await;
     let response = answer.map_err(|error| AttemptError::of(error, server.name()))?;
     if !response.status().is_success() {
         return Err(ServerProblem::of(response).await.into());
     }
     let answer = server_access::body(response, RECEIPT_BYTES_MAX).await?;
-    serde_json::from_slice(&answer).ok().filter(|receipt: &Receipt| receipt.success).ok_or(AttemptError::Foreign)
+    serde_json::from_slice(&answer)
+        .ok()
+        .filter(|receipt: &Receipt| receipt.success)
+        .ok_or(AttemptError::Foreign)
 }
 
 fn body(options: &PublishOptions) -> Result<String, PublishError> {
-    let json = |option, text: &str| Json::parse(text).map_err(|error| PublishError::Json { option, error });
-    let payload = if options.payload == "-" { std::io::read_to_string(std::io::stdin().lock())? } else { options.payload.clone() };
+    let json = |option, text: &str| {
+        Json::parse(text).map_err(|error| PublishError::Json { option, error })
+    };
+    let payload = if options.payload == "-" {
+        std::io::read_to_string(std::io::stdin().lock())?
+    } else {
+        options.payload.clone()
+    };
     let body = Body {
         user_id: if let [user] = options.users.as_slice() { Some(user) } else { None },
         user_ids: (options.users.len() > 1).then_some(&options.users),

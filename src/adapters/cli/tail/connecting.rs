@@ -1,6 +1,7 @@
 //! From a cursor to an open stream, or to what is to be done instead.
 //!
-//! Invariant: what waiting can't mend is never waited for, and what the server asks to wait is waited.
+//! Invariant: what waiting can't mend is never waited for, and what the server asks to wait is
+//! waited.
 
 use std::time::Duration;
 
@@ -64,12 +65,16 @@ impl Connector {
     }
 
     /// Opens a stream that begins after the cursor.
-    pub(super) async fn connect(&mut self, cursor: Option<&Cursor>) -> Result<Response, NotConnected> {
+    pub(super) async fn connect(
+        &mut self,
+        cursor: Option<&Cursor>,
+    ) -> Result<Response, NotConnected> {
         let mut query = vec![("format", "envelope")];
         if !self.categories.is_empty() {
             query.push(("categories", &self.categories));
         }
-        let mut request = self.server.events(Method::GET, &query).header(header::ACCEPT, "text/event-stream");
+        let mut request =
+            self.server.events(Method::GET, &query).header(header::ACCEPT, "text/event-stream");
         if let Some(cursor) = cursor {
             request = request.header("last-event-id", cursor.as_str());
         }
@@ -82,9 +87,18 @@ impl Connector {
             let problem = ServerProblem::of(response).await;
             return Err(self.refused(problem));
         }
-        let content_type = response.headers().get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        if !content_type.as_ref().is_some_and(|content_type| content_type.starts_with("text/event-stream")) {
-            let found = content_type.map_or_else(|| "of no type".to_owned(), |content_type| content_type.chars().take(80).collect());
+        let content_type = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        if !content_type
+            .as_ref()
+            .is_some_and(|content_type| content_type.starts_with("text/event-stream"))
+        {
+            let found = content_type.map_or_else(
+                || "of no type".to_owned(),
+                |content_type| content_type.chars().take(80).collect(),
+            );
             return Err(NotConnected::Hopeless(Hopeless::NoEventStream(found)));
         }
         self.backoff.reset();
@@ -92,7 +106,10 @@ impl Connector {
     }
 
     fn unreachable(&mut self, why: &str) -> NotConnected {
-        NotConnected::Wait { delay: self.backoff.next(), reason: format!("{} can't be reached: {why}", self.server.name()) }
+        NotConnected::Wait {
+            delay: self.backoff.next(),
+            reason: format!("{} can't be reached: {why}", self.server.name()),
+        }
     }
 
     fn refused(&mut self, problem: ServerProblem) -> NotConnected {

@@ -1,7 +1,7 @@
 //! One event as the server sent it, and as one line for people or for programs.
 //!
-//! Invariant: what an event holds never reaches the output as it came where it could act on a terminal; an event is one
-//! line, whatever it holds.
+//! Invariant: what an event holds never reaches the output as it came where it could act on a
+//! terminal; an event is one line, whatever it holds.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,9 @@ pub(super) struct Envelope<'a> {
 }
 
 /// A payload of `null` is one: what is missing is something else.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -67,7 +69,9 @@ impl<'a> Envelope<'a> {
         }
         if let Some(scope) = self.scope.filter(|scope| !matches!(scope.get(), "{}" | "null")) {
             match serde_json::from_str::<UsualScope<'_>>(scope.get()) {
-                Ok(UsualScope { kind, id }) => line.word(Style::Faint, format!("({kind}/{id})").chars()),
+                Ok(UsualScope { kind, id }) => {
+                    line.word(Style::Faint, format!("({kind}/{id})").chars());
+                }
                 Err(_) => line.word(Style::Faint, compact(scope.get())),
             }
         }
@@ -126,13 +130,26 @@ mod tests {
             readable(r#"{"type":"t","ts":"x","scope":{"kind":"a","id":"b","more":1}}"#),
             "x t {\"kind\":\"a\",\"id\":\"b\",\"more\":1}\n"
         );
-        assert_eq!(readable(r#"{"type":"t","ts":"x","scope":{"kind":"a","id":1},"payload":7}"#), "x t {\"kind\":\"a\",\"id\":1} 7\n");
+        assert_eq!(
+            readable(r#"{"type":"t","ts":"x","scope":{"kind":"a","id":1},"payload":7}"#),
+            "x t {\"kind\":\"a\",\"id\":1} 7\n"
+        );
     }
 
     #[test]
     fn what_is_no_event_is_none() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        for data in ["", "x", "7", "null", "{}", r#"{"type":7}"#, r#"{"type":"t"} x"#, r#"{"type":"t","type":"u"}"#, &deep] {
+        for data in [
+            "",
+            "x",
+            "7",
+            "null",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"t"} x"#,
+            r#"{"type":"t","type":"u"}"#,
+            &deep,
+        ] {
             assert!(Envelope::read(data).is_none(), "{data:.80}");
         }
         let nested = format!(r#"{{"type":"t","payload":{deep}}}"#);
@@ -151,7 +168,9 @@ mod tests {
     #[test]
     fn a_line_is_cut_to_the_terminal() {
         let data = r#"{"type":"type","ts":"ts","payload":"漢字漢字漢字"}"#;
-        let cut = |columns| Envelope::read(data).unwrap().readable(Look { colour: false, columns: Some(columns) });
+        let cut = |columns| {
+            Envelope::read(data).unwrap().readable(Look { colour: false, columns: Some(columns) })
+        };
         assert_eq!(cut(80), "ts type \"漢字漢字漢字\"\n");
         assert_eq!(cut(14), "ts type \"漢字…\n");
         assert_eq!(cut(13), "ts type \"漢…\n");
@@ -162,7 +181,8 @@ mod tests {
     #[test]
     fn colours_end_where_they_should() {
         let look = Look { colour: true, columns: Some(6) };
-        let line = Envelope::read(r#"{"type":"type","ts":"ts","payload":1}"#).unwrap().readable(look);
+        let line =
+            Envelope::read(r#"{"type":"type","ts":"ts","payload":1}"#).unwrap().readable(look);
         assert_eq!(line, "\u{1b}[2mts\u{1b}[0m \u{1b}[1mty…\u{1b}[0m\n");
     }
 

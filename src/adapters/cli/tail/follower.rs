@@ -20,7 +20,8 @@ use crate::{
     domain::frame_decoder::{Decoded, FrameDecoder},
 };
 
-/// Longest frame that is waited for. A server's events are much smaller unless its settings are unusual.
+/// Longest frame that is waited for. A server's events are much smaller unless its settings are
+/// unusual.
 const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Delay before reconnecting, as browsers have it, until the server tells one.
 const RETRY: Duration = Duration::from_secs(3);
@@ -85,7 +86,8 @@ impl<'a> Follower<'a> {
     pub(super) fn new(options: &'a TailOptions) -> Result<Self, FollowError> {
         Ok(Self {
             connector: Connector::new(options)?,
-            output: Output::start().map_err(|error| FollowError::Output(OutputError::Failed(error)))?,
+            output: Output::start()
+                .map_err(|error| FollowError::Output(OutputError::Failed(error)))?,
             cursor: options.from.clone(),
             left: options.count.map(Into::into),
             retry: RETRY,
@@ -122,10 +124,23 @@ impl<'a> Follower<'a> {
         let mut decoder = FrameDecoder::default();
         let mut last_words = None;
         loop {
-            let piece = match tokio::time::timeout(self.options.idle_timeout, response.chunk()).await {
-                Err(_) => return Ok(Ended::Lost(format!("nothing came for {}", backoff::shown(self.options.idle_timeout)))),
-                Ok(Err(error)) => return Ok(Ended::Lost(format!("the connection broke: {}", reason(&error)))),
-                Ok(Ok(None)) => return Ok(Ended::Lost(last_words.unwrap_or_else(|| "the server closed the stream".to_owned()))),
+            let piece = match tokio::time::timeout(self.options.idle_timeout, response.chunk())
+                .await
+            {
+                Err(_) => {
+                    return Ok(Ended::Lost(format!(
+                        "nothing came for {}",
+                        backoff::shown(self.options.idle_timeout)
+                    )));
+                }
+                Ok(Err(error)) => {
+                    return Ok(Ended::Lost(format!("the connection broke: {}", reason(&error))));
+                }
+                Ok(Ok(None)) => {
+                    return Ok(Ended::Lost(
+                        last_words.unwrap_or_else(|| "the server closed the stream".to_owned()),
+                    ));
+                }
                 Ok(Ok(Some(piece))) => piece,
             };
             let said = decoder.feed(&piece);
@@ -136,7 +151,10 @@ impl<'a> Follower<'a> {
                 return Ok(Ended::Enough);
             }
             if decoder.pending_bytes() > FRAME_BYTES_MAX {
-                return Ok(Ended::Lost(format!("an event is longer than {} MiB", FRAME_BYTES_MAX / 1024 / 1024)));
+                return Ok(Ended::Lost(format!(
+                    "an event is longer than {} MiB",
+                    FRAME_BYTES_MAX / 1024 / 1024
+                )));
             }
         }
     }
@@ -163,9 +181,16 @@ impl<'a> Follower<'a> {
         Ok(if self.left == Some(0) { Progress::Enough } else { Progress::More })
     }
 
-    async fn take_event(&mut self, data: &str, look: Look, unwritten: &mut Unwritten) -> Result<(), OutputError> {
+    async fn take_event(
+        &mut self,
+        data: &str,
+        look: Look,
+        unwritten: &mut Unwritten,
+    ) -> Result<(), OutputError> {
         let Some(event) = Envelope::read(data) else {
-            return self.warn("skipped an event that is not of the form that Rejoin sends", unwritten).await;
+            return self
+                .warn("skipped an event that is not of the form that Rejoin sends", unwritten)
+                .await;
         };
         let is_truncation = event.event_type() == "backlog.truncated";
         if is_truncation {
@@ -184,7 +209,8 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// A loss is told where it happened, between the events before and after it, and even to who wants it quiet.
+    /// A loss is told where it happened, between the events before and after it, and even to who
+    /// wants it quiet.
     async fn warn(&mut self, warning: &str, unwritten: &mut Unwritten) -> Result<(), OutputError> {
         self.write(unwritten).await?;
         tell(warning);
@@ -213,7 +239,9 @@ fn reason_of(last: &Decoded) -> Option<String> {
     /// Far more than a server of ours says.
     const CHARS_MAX: usize = 200;
     match last {
-        Decoded::Comment(comment) if !matches!(comment.as_str(), "connected" | "keepalive" | "") => {
+        Decoded::Comment(comment)
+            if !matches!(comment.as_str(), "connected" | "keepalive" | "") =>
+        {
             Some(comment.chars().take(CHARS_MAX).collect())
         }
         _ => None,

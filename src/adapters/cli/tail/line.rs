@@ -18,12 +18,14 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Of standard output, now: a window may change its width. Only a terminal has a width and colours.
+    /// Of standard output, now: a window may change its width. Only a terminal has a width and
+    /// colours.
     pub(super) fn of_stdout() -> Self {
         let is_terminal = io::stdout().is_terminal();
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        let columns = if is_terminal { terminal_size::terminal_size_of(io::stdout()) } else { None };
+        let columns =
+            if is_terminal { terminal_size::terminal_size_of(io::stdout()) } else { None };
         Self {
             // See no-color.org.
             colour: is_terminal && !is_dumb && !is_set("NO_COLOR"),

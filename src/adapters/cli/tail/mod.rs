@@ -1,7 +1,8 @@
 //! `rejoin tail`: follows a user's events in a terminal or a script.
 //!
-//! Invariants: the cursor never passes what was written to standard output, so that whoever goes on with it misses
-//! nothing; what is held in memory has a bound, whatever the server sends; only what waiting can mend is waited for.
+//! Invariants: the cursor never passes what was written to standard output, so that whoever goes on
+//! with it misses nothing; what is held in memory has a bound, whatever the server sends; only what
+//! waiting can mend is waited for.
 
 mod connecting;
 mod envelope;
@@ -37,7 +38,8 @@ pub(super) struct TailOptions {
     /// Show only events of these categories, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     categories: Vec<String>,
-    /// Begin after the event of this id; 0 for all that is retained. Without it, begin with what comes now.
+    /// Begin after the event of this id; 0 for all that is retained. Without it, begin with what
+    /// comes now.
     #[arg(long, value_name = "ID", value_parser = Cursor::parse)]
     from: Option<Cursor>,
     /// Write each event as one line of JSON, the server's own events too.
@@ -46,7 +48,8 @@ pub(super) struct TailOptions {
     /// End after so many events. The server's own events don't count.
     #[arg(long, value_name = "N")]
     count: Option<NonZeroU64>,
-    /// Reconnect when nothing has come for so long, not even one of the keepalives that the server sends in silence.
+    /// Reconnect when nothing has come for so long, not even one of the keepalives that the server
+    /// sends in silence.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     idle_timeout: Duration,
     /// Say nothing of connections. Errors and lost events are still told.
@@ -54,7 +57,8 @@ pub(super) struct TailOptions {
     quiet: bool,
 }
 
-/// An event id as servers give them. It is opaque, but it goes into a header, and into a command line to copy.
+/// An event id as servers give them. It is opaque, but it goes into a header, and into a command
+/// line to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cursor(String);
 
@@ -69,7 +73,9 @@ impl Cursor {
         const BYTES_MAX: usize = 128;
         let good = (1..=BYTES_MAX).contains(&text.len())
             && text.starts_with(|char: char| char.is_ascii_alphanumeric())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':'));
+            && text.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':')
+            });
         if good { Ok(Self(text.to_owned())) } else { Err(InvalidCursor) }
     }
 
@@ -92,7 +98,10 @@ pub(super) async fn tail(options: &TailOptions) -> Result<ExitCode, Box<dyn Erro
         tell(&format!("to go on from here: rejoin tail --from {}", cursor.as_str()));
     }
     // A script must be able to tell an end that somebody forced from one that was reached.
-    Ok(ExitCode::from(u8::try_from(ending.as_raw_value()).map_or(u8::MAX, |number| EXIT_BY_SIGNAL.saturating_add(number))))
+    Ok(ExitCode::from(
+        u8::try_from(ending.as_raw_value())
+            .map_or(u8::MAX, |number| EXIT_BY_SIGNAL.saturating_add(number)),
+    ))
 }
 
 #[cfg(test)]
@@ -104,7 +113,9 @@ mod tests {
         for text in ["0", "1718900000000-0", "42", "a.b_c:d"] {
             assert_eq!(Cursor::parse(text).map(|cursor| cursor.0), Ok(text.to_owned()));
         }
-        for text in ["", "-1", "a b", "1;reboot", "$(x)", "1\n2", "\u{1b}[2J", "é", &"1".repeat(129)] {
+        for text in
+            ["", "-1", "a b", "1;reboot", "$(x)", "1\n2", "\u{1b}[2J", "é", &"1".repeat(129)]
+        {
             assert_eq!(Cursor::parse(text), Err(InvalidCursor), "{text}");
         }
     }

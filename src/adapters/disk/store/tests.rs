@@ -60,7 +60,8 @@ fn put_one(store: &Store, number: usize) -> Result<(), Failure> {
     )
 }
 
-/// Writes row after row, with checkpoints where they are wanted, over failures of the disk, until the power is gone.
+/// Writes row after row, with checkpoints where they are wanted, over failures of the disk, until
+/// the power is gone.
 fn run(disk: &LossyDisk) -> Run {
     let mut run = Run::default();
     let Ok(Opened { store, .. }) = open(disk) else { return run };
@@ -85,16 +86,28 @@ fn run(disk: &LossyDisk) -> Run {
 fn holds(disk: &LossyDisk, run: &Run) -> Result<(), String> {
     let opened = match open(disk) {
         Ok(opened) => opened,
-        Err(_) if run.acknowledged.is_empty() && run.in_doubt.is_empty() && disk.lengths().is_empty() => return Ok(()),
+        Err(_)
+            if run.acknowledged.is_empty()
+                && run.in_doubt.is_empty()
+                && disk.lengths().is_empty() =>
+        {
+            return Ok(());
+        }
         Err(failure) => return Err(format!("it is not opened: {failure}")),
     };
-    let read = |number: usize| opened.store.read(|rows| rows.get(&key(number))).map_err(|failure| failure.to_string());
+    let read = |number: usize| {
+        opened.store.read(|rows| rows.get(&key(number))).map_err(|failure| failure.to_string())
+    };
     for number in 0..WRITES {
         let expected = run.acknowledged.get(&number).cloned().flatten();
         let found = read(number)?;
         let of_doubt = run.in_doubt.contains(&number) || run.in_doubt.contains(&(number + 20));
         if found != expected && !of_doubt {
-            return Err(format!("row {number} is {:?} and not {:?}", found.map(|row| row.len()), expected.map(|row| row.len())));
+            return Err(format!(
+                "row {number} is {:?} and not {:?}",
+                found.map(|row| row.len()),
+                expected.map(|row| row.len())
+            ));
         }
     }
     // It goes on.
@@ -110,9 +123,16 @@ fn losses(fault: Fault, every: usize) -> Vec<String> {
     for last in (0..=whole.operations()).step_by(every) {
         let disk = LossyDisk::new(fault, Some(last));
         let run = run(&disk);
-        for remains in [Remains::Nothing, Remains::All, Remains::Some(last as u64 * 2 + 1), Remains::Some(last as u64 * 2 + 2)] {
+        for remains in [
+            Remains::Nothing,
+            Remains::All,
+            Remains::Some(last as u64 * 2 + 1),
+            Remains::Some(last as u64 * 2 + 2),
+        ] {
             // The table may panic where a program forgot to sync it.
-            let held = std::panic::catch_unwind(AssertUnwindSafe(|| holds(&disk.after_loss_of_power(remains), &run)));
+            let held = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                holds(&disk.after_loss_of_power(remains), &run)
+            }));
             if let Err(loss) = held.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 losses.push(format!("power lost at operation {last}, {remains:?} remains: {loss}"));
             }
@@ -131,7 +151,11 @@ fn promise_4_what_was_acknowledged_outlives_a_sync_that_failed_and_a_loss_of_pow
     let whole = LossyDisk::new(Fault::None, None);
     run(&whole);
     for failed in (1..=whole.syncs()).step_by(3) {
-        assert_eq!(losses(Fault::FailedSync(failed), 17), Vec::<String>::new(), "sync {failed} failed");
+        assert_eq!(
+            losses(Fault::FailedSync(failed), 17),
+            Vec::<String>::new(),
+            "sync {failed} failed"
+        );
     }
 }
 
@@ -158,7 +182,11 @@ fn put_at_the_same_time(store: &Store) -> Vec<usize> {
 }
 
 fn rows_of(store: &Store) -> Vec<usize> {
-    (0..WRITES).filter(|number| store.read(|rows| rows.get(&key(*number))).unwrap() == Some(value(*number))).collect()
+    (0..WRITES)
+        .filter(|number| {
+            store.read(|rows| rows.get(&key(*number))).unwrap() == Some(value(*number))
+        })
+        .collect()
 }
 
 /// A write whose sync failed leaves nothing behind, for those who wait with it either.
@@ -172,7 +200,11 @@ fn promise_4_writers_at_the_same_time_are_acknowledged_or_leave_nothing_when_a_s
         put(&store, 900).unwrap();
         for remains in [Remains::Nothing, Remains::All, Remains::Some(failed as u64)] {
             let again = open(&disk.after_loss_of_power(remains)).unwrap();
-            assert_eq!(rows_of(&again.store), acknowledged, "sync {failed} failed, {remains:?} remains");
+            assert_eq!(
+                rows_of(&again.store),
+                acknowledged,
+                "sync {failed} failed, {remains:?} remains"
+            );
         }
     }
 }
@@ -185,19 +217,28 @@ fn promise_4_writers_at_the_same_time_keep_what_was_acknowledged_when_the_power_
         let acknowledged = put_at_the_same_time(&store);
         let again = open(&disk.after_loss_of_power(Remains::Some(last as u64))).unwrap();
         let there = rows_of(&again.store);
-        assert!(acknowledged.iter().all(|number| there.contains(number)), "power lost at operation {last}");
+        assert!(
+            acknowledged.iter().all(|number| there.contains(number)),
+            "power lost at operation {last}"
+        );
     }
 }
 
 /// The tests above see what they are there for: a program that forgets a sync is caught.
 #[test]
 fn a_sync_that_is_forgotten_shows() {
-    for fault in [Fault::ForgottenSync("log-"), Fault::ForgottenSync(TABLE), Fault::ForgottenSync(mark::NAME), Fault::ForgottenDirectory] {
+    for fault in [
+        Fault::ForgottenSync("log-"),
+        Fault::ForgottenSync(TABLE),
+        Fault::ForgottenSync(mark::NAME),
+        Fault::ForgottenDirectory,
+    ] {
         assert!(!losses(fault, 5).is_empty(), "{fault:?}");
     }
 }
 
-/// A byte that was changed is told when the store is opened, or when what it is part of is read; or else nothing is missing.
+/// A byte that was changed is told when the store is opened, or when what it is part of is read; or
+/// else nothing is missing.
 #[test]
 fn damage_is_told_and_never_passed_over() {
     let disk = LossyDisk::new(Fault::None, None);
@@ -216,8 +257,15 @@ fn damage_is_told_and_never_passed_over() {
             for number in 0..WRITES {
                 let expected = run.acknowledged.get(&number).cloned().flatten();
                 match opened.store.read(|rows| rows.get(&key(number))) {
-                    Ok(found) if opened.torn_bytes == 0 => assert_eq!(found, expected, "byte {at} of {name} was changed: row {number}"),
-                    Ok(_) => panic!("byte {at} of {name}: a record that was acknowledged is taken for one that was torn"),
+                    Ok(found) if opened.torn_bytes == 0 => {
+                        assert_eq!(
+                            found, expected,
+                            "byte {at} of {name} was changed: row {number}"
+                        );
+                    }
+                    Ok(_) => panic!(
+                        "byte {at} of {name}: a record that was acknowledged is taken for one that was torn"
+                    ),
                     Err(_) => told += 1,
                 }
             }
@@ -230,11 +278,18 @@ fn damage_is_told_and_never_passed_over() {
 fn a_store_that_lost_a_file_is_not_opened_as_an_empty_one() {
     let disk = LossyDisk::new(Fault::None, None);
     let run = run(&disk);
-    for (name, _) in disk.lengths().into_iter().filter(|(name, _)| name != mark::NAME && name != "log-spare") {
+    for (name, _) in
+        disk.lengths().into_iter().filter(|(name, _)| name != mark::NAME && name != "log-spare")
+    {
         let without = disk.copy();
         without.lose(&name);
         let refused = open(&without).err().map(|failure| failure.to_string());
-        assert!(refused.is_some_and(|refused| refused.contains(&name) || refused.contains("the log ends before")), "without {name}");
+        assert!(
+            refused.is_some_and(
+                |refused| refused.contains(&name) || refused.contains("the log ends before")
+            ),
+            "without {name}"
+        );
     }
     let without_mark = disk.copy();
     without_mark.lose(mark::NAME);
@@ -273,11 +328,17 @@ fn a_full_disk_takes_nothing_and_goes_on_when_there_is_room() {
         for number in round * 200..round * 200 + 100 {
             match put_one(&opened.store, number) {
                 Ok(()) => acknowledged.push(number),
-                Err(failure) => assert!(matches!(failure, Failure::Full | Failure::Behind), "{failure}"),
+                Err(failure) => {
+                    assert!(matches!(failure, Failure::Full | Failure::Behind), "{failure}");
+                }
             }
             let _ = opened.store.checkpoint();
             if let Some(first) = acknowledged.first() {
-                assert_eq!(opened.store.read(|rows| rows.get(&key(*first))).unwrap(), Some(value(*first)), "reads go on");
+                assert_eq!(
+                    opened.store.read(|rows| rows.get(&key(*first))).unwrap(),
+                    Some(value(*first)),
+                    "reads go on"
+                );
             }
         }
         disk.set_bytes_max(None);
@@ -296,7 +357,8 @@ fn a_full_disk_takes_nothing_and_goes_on_when_there_is_room() {
     }
 }
 
-/// Without a sync for each write, a loss of power takes the last ones, and of those in the order in which they came.
+/// Without a sync for each write, a loss of power takes the last ones, and of those in the order in
+/// which they came.
 #[test]
 fn what_is_synced_now_and_then_is_lost_from_the_end_only() {
     let disk = LossyDisk::new(Fault::None, None);
@@ -310,14 +372,18 @@ fn what_is_synced_now_and_then_is_lost_from_the_end_only() {
     }
     for seed in 0..50 {
         let again = open(&disk.after_loss_of_power(Remains::Some(seed))).unwrap();
-        let found: Vec<bool> =
-            (0..15).map(|number| again.store.read(|rows| rows.get(&key(number))).unwrap() == Some(value(number))).collect();
+        let found: Vec<bool> = (0..15)
+            .map(|number| {
+                again.store.read(|rows| rows.get(&key(number))).unwrap() == Some(value(number))
+            })
+            .collect();
         assert!(found[..10].iter().all(|found| *found), "{seed}: what was synced is there");
         assert!(found.is_sorted_by(|before, after| before >= after), "{seed}: no hole: {found:?}");
     }
 }
 
-/// A write that fails has the log go on in a new segment: what the one before holds and was not synced yet is not left behind.
+/// A write that fails has the log go on in a new segment: what the one before holds and was not
+/// synced yet is not left behind.
 #[test]
 fn what_is_synced_now_and_then_is_safe_after_the_next_sync_though_a_write_failed_meanwhile() {
     let disk = LossyDisk::new(Fault::None, None);
@@ -334,7 +400,8 @@ fn what_is_synced_now_and_then_is_safe_after_the_next_sync_though_a_write_failed
     assert_eq!(rows_of(&again.store), [0, 1, 2, 3, 4, 6]);
 }
 
-/// What a failed sync lost is logged again, also where the next write has all that is in memory leave for the table first.
+/// What a failed sync lost is logged again, also where the next write has all that is in memory
+/// leave for the table first.
 #[test]
 fn what_is_synced_now_and_then_is_logged_again_after_a_sync_failed() {
     for count in 1..15 {
@@ -348,6 +415,10 @@ fn what_is_synced_now_and_then_is_logged_again_after_a_sync_failed() {
         put_one(&store, count).unwrap();
         store.sync().unwrap();
         let again = open(&disk.after_loss_of_power(Remains::Nothing)).unwrap();
-        assert_eq!(rows_of(&again.store), (0..=count).collect::<Vec<_>>(), "{count} before the sync that failed");
+        assert_eq!(
+            rows_of(&again.store),
+            (0..=count).collect::<Vec<_>>(),
+            "{count} before the sync that failed"
+        );
     }
 }

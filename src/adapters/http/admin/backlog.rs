@@ -1,6 +1,7 @@
 //! `GET /api/admin/users/{id}/events`: a part of a user's backlog.
 //!
-//! Invariant: the answer is written as it is taken: what is held of it is a page. What fails once it has begun breaks it off.
+//! Invariant: the answer is written as it is taken: what is held of it is a page. What fails once
+//! it has begun breaks it off.
 
 use std::vec;
 
@@ -21,7 +22,9 @@ use crate::{
         problem_code::Code,
     },
     app::backlog::Backlog,
-    domain::{access::Operator, event::Entry, frame::envelope_json, position::Position, topic::Topic},
+    domain::{
+        access::Operator, event::Entry, frame::envelope_json, position::Position, topic::Topic,
+    },
     ports::backend_error::BackendError,
 };
 
@@ -31,7 +34,8 @@ description::refusals! {
         &[Code::InvalidUserId, Code::InvalidAfter, Code::InvalidLimit, Code::TooManyBacklogs]
 }
 
-/// The events that are kept for a user, oldest first: those of the categories that the token may read.
+/// The events that are kept for a user, oldest first: those of the categories that the token may
+/// read.
 #[utoipa::path(
     get, path = "/api/admin/users/{id}/events", tag = "operate", operation_id = "backlog", params(NamedUser, BacklogPart),
     security(("bearer" = ["admin"])),
@@ -45,7 +49,8 @@ pub(super) async fn backlog(
 ) -> Result<Response, Problem> {
     let mut backlog = api.administration.backlog(&operator, &user, after, limit).await?;
     // The first page shows whether the backend answers.
-    let first = backlog.next_page().await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
+    let first =
+        backlog.next_page().await.map_err(|error| Problem::backend(&error, BACKEND_AWAY))?;
     let body = Body::from_stream(written(Topic::User(user), backlog, first.unwrap_or_default()));
     Ok(private(([(header::CONTENT_TYPE, "application/json")], body).into_response()))
 }
@@ -60,8 +65,17 @@ struct Writing {
 }
 
 /// The answer, [`BacklogView`] as JSON, event by event.
-fn written(topic: Topic, backlog: Backlog, first: Vec<Entry>) -> impl Stream<Item = Result<Bytes, BackendError>> {
-    let begin = Writing { topic, backlog, page: first.into_iter(), separator: r#"{"success":true,"events":["# };
+fn written(
+    topic: Topic,
+    backlog: Backlog,
+    first: Vec<Entry>,
+) -> impl Stream<Item = Result<Bytes, BackendError>> {
+    let begin = Writing {
+        topic,
+        backlog,
+        page: first.into_iter(),
+        separator: r#"{"success":true,"events":["#,
+    };
     stream::try_unfold(Some(begin), async |writing: Option<Writing>| {
         let Some(mut writing) = writing else { return Ok(None) };
         let event = loop {
@@ -73,7 +87,11 @@ fn written(topic: Topic, backlog: Backlog, first: Vec<Entry>) -> impl Stream<Ite
                 None => return Ok(Some((writing.end(), None))),
             }
         };
-        let piece = format!("{}{}", writing.separator, envelope_json(&writing.topic, event.id, &event.event));
+        let piece = format!(
+            "{}{}",
+            writing.separator,
+            envelope_json(&writing.topic, event.id, &event.event)
+        );
         writing.separator = ",";
         Ok(Some((Bytes::from(piece), Some(writing))))
     })
@@ -83,7 +101,8 @@ impl Writing {
     fn end(&self) -> Bytes {
         let begun = if self.separator == "," { "" } else { self.separator };
         let rest = self.backlog.rest();
-        let next = rest.and_then(Position::id).map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
+        let next =
+            rest.and_then(Position::id).map_or_else(|| "null".to_owned(), |id| format!("\"{id}\""));
         Bytes::from(format!(r#"{begun}],"more":{},"next":{next}}}"#, rest.is_some()))
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /api/admin/export`: all that the backends hold, as NDJSON.
 //!
-//! Invariant: the answer is written as it is taken: what is held of it is a page. What fails once it has begun breaks it off, and its
-//! last line is missing then.
+//! Invariant: the answer is written as it is taken: what is held of it is a page. What fails once
+//! it has begun breaks it off, and its last line is missing then.
 
 use axum::{
     body::{Body, Bytes},
@@ -29,8 +29,8 @@ description::refusals! {
     ExportRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND, &[Code::TooManyBacklogs]
 }
 
-/// All topics and messages, with their events: a backup, or what another backend imports with `rejoin journal import`. The last line has
-/// `end`; an answer without it is not whole.
+/// All topics and messages, with their events: a backup, or what another backend imports with
+/// `rejoin journal import`. The last line has `end`; an answer without it is not whole.
 #[utoipa::path(
     get, path = "/api/admin/export", tag = "operate", operation_id = "export", security(("bearer" = ["admin"])),
     responses(
@@ -38,7 +38,10 @@ description::refusals! {
         ExportRefusals,
     ),
 )]
-pub(super) async fn export(Caller(operator): Caller<Operator>, State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn export(
+    Caller(operator): Caller<Operator>,
+    State(api): State<Api>,
+) -> Result<Response, Problem> {
     let mut export = api.administration.export(&operator).await?;
     let mut first = Vec::new();
     // The first topic shows whether the backend answers.

@@ -1,4 +1,5 @@
-//! `POST /api/admin/users/{id}/events`: one event for one user, from an operator who wants to see it arrive.
+//! `POST /api/admin/users/{id}/events`: one event for one user, from an operator who wants to see
+//! it arrive.
 
 use axum::{
     Json,
@@ -49,7 +50,9 @@ pub(super) async fn publish(
     let (parts, body) = request.into_parts();
     request_body::require_json(&parts.headers)?;
     let body = request_body::whole(&api.options, body).await?;
-    let publication = publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;
-    let (status, receipt) = Receipt::of(&api.publisher.publish(&operator.into(), publication).await?);
+    let publication =
+        publication::parse_for(user, &body, idempotency_key, api.publisher.registry())?;
+    let (status, receipt) =
+        Receipt::of(&api.publisher.publish(&operator.into(), publication).await?);
     Ok(private((status, Json(receipt))))
 }

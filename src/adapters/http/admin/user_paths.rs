@@ -1,4 +1,5 @@
-//! The calls about one user, at two paths each: with the user's id in the path, as described, and with it in the query.
+//! The calls about one user, at two paths each: with the user's id in the path, as described, and
+//! with it in the query.
 
 use utoipa::openapi::{
     RefOr,
@@ -9,8 +10,12 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use crate::adapters::http::{Api, description::operations, inputs};
 
 /// The same calls at both paths.
-pub(super) fn in_path_or_query((schemas, mut paths, handlers): UtoipaMethodRouter<Api>) -> UtoipaMethodRouter<Api> {
-    let by_query = |(path, item): (&String, &_)| (path.replacen("/users/{id}", "/user", 1), with_user_in_query(item));
+pub(super) fn in_path_or_query(
+    (schemas, mut paths, handlers): UtoipaMethodRouter<Api>,
+) -> UtoipaMethodRouter<Api> {
+    let by_query = |(path, item): (&String, &_)| {
+        (path.replacen("/users/{id}", "/user", 1), with_user_in_query(item))
+    };
     let by_query: Vec<_> = paths.paths.iter().map(by_query).collect();
     paths.paths.extend(by_query);
     (schemas, paths, handlers)

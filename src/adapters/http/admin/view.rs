@@ -40,8 +40,9 @@ pub(super) struct BacklogView {
     success: bool,
     /// Oldest first, as clients see them.
     events: Vec<Event>,
-    /// Whether there are more; `next` is then the `after` to go on with. An answer may have fewer events than `limit`: its bytes are
-    /// bounded, and events that the token may not read are left out.
+    /// Whether there are more; `next` is then the `after` to go on with. An answer may have fewer
+    /// events than `limit`: its bytes are bounded, and events that the token may not read are left
+    /// out.
     more: bool,
     /// Null if there are no more.
     #[schema(required = true)]

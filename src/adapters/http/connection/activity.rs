@@ -1,7 +1,7 @@
 //! What a connection is doing, and how long its client may keep it waiting.
 //!
-//! Invariant: while no request is being answered there is a deadline: for the next request's head once it has begun, or for
-//! it to begin.
+//! Invariant: while no request is being answered there is a deadline: for the next request's head
+//! once it has begun, or for it to begin.
 
 use std::{
     pin::Pin,
@@ -118,8 +118,14 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// For a connection whose first request must have come within the request timeout since it was accepted.
-    pub(super) fn new(activity: Arc<Activity>, accepted_at: Instant, request_timeout: Duration, keep_alive: Duration) -> Self {
+    /// For a connection whose first request must have come within the request timeout since it was
+    /// accepted.
+    pub(super) fn new(
+        activity: Arc<Activity>,
+        accepted_at: Instant,
+        request_timeout: Duration,
+        keep_alive: Duration,
+    ) -> Self {
         let (moment, at) = (activity.moment(), accepted_at + request_timeout);
         Self { activity, request_timeout, keep_alive, moment, at, alarm: Box::pin(sleep_until(at)) }
     }
@@ -131,7 +137,8 @@ impl Deadline {
         self.at = Instant::now() + timeout;
     }
 
-    /// Ends when the client is late, and tells for what. The task is woken when it has to ask again.
+    /// Ends when the client is late, and tells for what. The task is woken when it has to ask
+    /// again.
     pub(super) fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Moment> {
         self.activity.waker.register(context.waker());
         let moment = self.activity.moment();
@@ -178,7 +185,8 @@ mod tests {
     impl Connection {
         fn new() -> Self {
             let activity = Arc::<Activity>::default();
-            let deadline = Deadline::new(Arc::clone(&activity), Instant::now(), REQUEST_TIMEOUT, KEEP_ALIVE);
+            let deadline =
+                Deadline::new(Arc::clone(&activity), Instant::now(), REQUEST_TIMEOUT, KEEP_ALIVE);
             Self { activity, deadline }
         }
 

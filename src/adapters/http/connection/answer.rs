@@ -1,7 +1,8 @@
 //! The body of an answer, on its way to a client that may be slow.
 //!
-//! Invariants: a request is not over before its answer is; what an HTTP/2 connection holds of answers that its client has not
-//! taken is counted, and it is known for how long the client has taken nothing of each.
+//! Invariants: a request is not over before its answer is; what an HTTP/2 connection holds of
+//! answers that its client has not taken is counted, and it is known for how long the client has
+//! taken nothing of each.
 
 use std::{
     pin::Pin,
@@ -19,10 +20,12 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::activity::Exchange;
 
-/// Most bytes of a body that hyper is given at once over HTTP/2. It holds them until the client's window lets them pass.
+/// Most bytes of a body that hyper is given at once over HTTP/2. It holds them until the client's
+/// window lets them pass.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
-/// While so many bytes of answers wait on one HTTP/2 connection, no further request on it is answered. It is more than the largest
-/// answer, so that one client behind a proxy that shares its connection with others does not hold them up.
+/// While so many bytes of answers wait on one HTTP/2 connection, no further request on it is
+/// answered. It is more than the largest answer, so that one client behind a proxy that shares its
+/// connection with others does not hold them up.
 const UNTAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The body of an answer.
@@ -33,13 +36,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Over HTTP/1, where it has the connection to itself: what the socket does not take is seen there.
+    /// Over HTTP/1, where it has the connection to itself: what the socket does not take is seen
+    /// there.
     pub(super) const fn alone(body: Body, exchange: Exchange) -> Self {
         Self { body, delivery: None, _exchange: exchange }
     }
 
     /// Over HTTP/2, where each answer has a window of its own.
-    pub(super) fn shared(body: Body, exchange: Exchange, untaken: &Arc<Untaken>, progress: Arc<Progress>) -> Self {
+    pub(super) fn shared(
+        body: Body,
+        exchange: Exchange,
+        untaken: &Arc<Untaken>,
+        progress: Arc<Progress>,
+    ) -> Self {
         let delivery = Delivery::new(&body, untaken, progress);
         Self { body, delivery: Some(delivery), _exchange: exchange }
     }
@@ -49,7 +58,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         match &mut this.delivery {
             None => Pin::new(&mut this.body).poll_frame(context),
@@ -58,7 +70,8 @@ impl HttpBody for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.delivery.as_ref().is_none_or(|delivery| delivery.rest.is_empty()) && self.body.is_end_stream()
+        self.delivery.as_ref().is_none_or(|delivery| delivery.rest.is_empty())
+            && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -86,12 +99,17 @@ struct Delivery {
 impl Delivery {
     fn new(body: &Body, untaken: &Arc<Untaken>, progress: Arc<Progress>) -> Self {
         // What is only made while it is taken counts for nothing.
-        let counted_bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+        let counted_bytes =
+            body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
         untaken.bytes.fetch_add(counted_bytes, Ordering::Relaxed);
         Self { rest: Bytes::new(), counted_bytes, untaken: Arc::clone(untaken), progress }
     }
 
-    fn poll_piece(&mut self, body: Pin<&mut Body>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_piece(
+        &mut self,
+        body: Pin<&mut Body>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.rest.is_empty() {
             // hyper asks for more only when the client's window has let the last piece pass.
             self.progress.set(None);
@@ -191,7 +209,10 @@ mod tests {
         while !answer.is_end_stream() {
             sizes.push(take(&mut answer).await.unwrap());
             assert_eq!(progress.stalled_since(), Some(Instant::now()));
-            assert_eq!(answer.size_hint().exact(), Some(40_000 - sizes.iter().sum::<usize>() as u64));
+            assert_eq!(
+                answer.size_hint().exact(),
+                Some(40_000 - sizes.iter().sum::<usize>() as u64)
+            );
             sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(sizes, [PIECE_BYTES_MAX, PIECE_BYTES_MAX, 40_000 - 2 * PIECE_BYTES_MAX]);

@@ -1,7 +1,8 @@
-//! HTTP/1: hyper reads requests and writes answers, until an event stream leaves it with its socket.
+//! HTTP/1: hyper reads requests and writes answers, until an event stream leaves it with its
+//! socket.
 //!
-//! Invariants: a connection is taken over only when its request has been read to the end, and then nothing else uses it; every
-//! event stream takes it over.
+//! Invariants: a connection is taken over only when its request has been read to the end, and then
+//! nothing else uses it; every event stream takes it over.
 
 use std::{
     convert::Infallible,
@@ -60,14 +61,24 @@ enum End {
 
 impl Connections {
     /// Serves until the connection's end, or until an event stream takes its socket.
-    pub(super) async fn http1(self: &Arc<Self>, socket: TcpStream, first: FirstBytes, arrival: &Arrival) -> Option<Departed> {
+    pub(super) async fn http1(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        first: FirstBytes,
+        arrival: &Arrival,
+    ) -> Option<Departed> {
         let (activity, slot) = (Arc::<Activity>::default(), DepartureSlot::default());
         let service = {
             let (connections, activity, slot, over_limit) =
                 (Arc::clone(self), Arc::clone(&activity), Arc::clone(&slot), arrival.over_limit);
             service_fn(move |request| {
                 let exchange = Exchange::begin(&activity);
-                Box::pin(Arc::clone(&connections).answer_http1(request, exchange, over_limit, Arc::clone(&slot)))
+                Box::pin(Arc::clone(&connections).answer_http1(
+                    request,
+                    exchange,
+                    over_limit,
+                    Arc::clone(&slot),
+                ))
             })
         };
         let mut stop = self.lifecycle.stop_signs();
@@ -78,12 +89,21 @@ impl Connections {
             // Our own deadline tells a request that is late from a connection that rests.
             .header_read_timeout(None)
             .max_buf_size(self.options.max_header_bytes)
-            .serve_connection(ConnectionIo::new(socket, first, Some(Arc::clone(&activity)), self.write_timeout(arrival)), service);
+            .serve_connection(
+                ConnectionIo::new(
+                    socket,
+                    first,
+                    Some(Arc::clone(&activity)),
+                    self.write_timeout(arrival),
+                ),
+                service,
+            );
         let mut deadline = self.deadline(activity, arrival);
         let end = poll_fn(|context| {
             loop {
                 let polled = Pin::new(&mut connection).poll(context);
-                if let Some(departure) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                if let Some(departure) = slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
                     return Poll::Ready(End::Departure(departure));
                 }
                 if let Poll::Ready(result) = polled {
@@ -101,10 +121,20 @@ impl Connections {
         let socket = parts.io.into_socket();
         match end {
             End::Departure(Departure { head, subscription }) => {
-                let framing = if head.version == Version::HTTP_10 { Framing::UntilClose } else { Framing::Chunked };
-                return Some(Departed { socket, head: head_text(&head, framing, self.clock.now()), framing, subscription });
+                let framing = if head.version == Version::HTTP_10 {
+                    Framing::UntilClose
+                } else {
+                    Framing::Chunked
+                };
+                return Some(Departed {
+                    socket,
+                    head: head_text(&head, framing, self.clock.now()),
+                    framing,
+                    subscription,
+                });
             }
-            // A client that sends what is no request, or more requests than are answered, reads its last answer before that is noticed.
+            // A client that sends what is no request, or more requests than are answered, reads its
+            // last answer before that is noticed.
             End::Over(result) if result.is_err() || !parts.read_buf.is_empty() => {
                 self.lifecycle.ending().run_until_cancelled(discard_all(socket)).await;
             }
@@ -130,8 +160,10 @@ impl Connections {
         if let Some(subscription) = take_stream(&mut response) {
             let mut head = response.into_parts().0;
             head.version = version;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Departure { head, subscription });
-            // The connection's own loop has been woken by this very poll, sees the slot, and drops this future.
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Departure { head, subscription });
+            // The connection's own loop has been woken by this very poll, sees the slot, and drops
+            // this future.
             return std::future::pending().await;
         }
         Ok(response.map(|body| Answer::alone(body, exchange)))
@@ -141,11 +173,14 @@ impl Connections {
 /// The response's head as text (RFC 9112, section 4), with what hyper would have added.
 fn head_text(head: &response::Parts, framing: Framing, now: Timestamp) -> Bytes {
     let mut text = String::from(match framing {
-        Framing::Chunked => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n",
+        Framing::Chunked => {
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n"
+        }
         Framing::UntilClose => "HTTP/1.0 200 OK\r\nconnection: close\r\n",
     });
     for (name, value) in &head.headers {
-        // A header of ours is visible ASCII; what a middleware might add that isn't can be done without.
+        // A header of ours is visible ASCII; what a middleware might add that isn't can be done
+        // without.
         if let Ok(value) = value.to_str() {
             let _ = write!(text, "{name}: {value}\r\n");
         }

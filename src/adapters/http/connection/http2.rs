@@ -1,7 +1,8 @@
 //! HTTP/2: many requests at once, and event streams among them as bodies.
 //!
-//! Invariants: a connection without a request is closed as one of HTTP/1 is, whether its client agrees or not, and whatever else
-//! it sends; an answer of which the client takes nothing for the write timeout is reset.
+//! Invariants: a connection without a request is closed as one of HTTP/1 is, whether its client
+//! agrees or not, and whatever else it sends; an answer of which the client takes nothing for the
+//! write timeout is reset.
 
 use std::{
     convert::Infallible,
@@ -40,26 +41,42 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const GOING_AWAY: Duration = Duration::from_millis(500);
 
 impl Connections {
-    pub(super) async fn http2(self: &Arc<Self>, socket: TcpStream, first: FirstBytes, arrival: &Arrival) {
+    pub(super) async fn http2(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        first: FirstBytes,
+        arrival: &Arrival,
+    ) {
         let (activity, untaken) = (Arc::<Activity>::default(), Arc::<Untaken>::default());
         let service = {
-            let (connections, activity, over_limit) = (Arc::clone(self), Arc::clone(&activity), arrival.over_limit);
+            let (connections, activity, over_limit) =
+                (Arc::clone(self), Arc::clone(&activity), arrival.over_limit);
             service_fn(move |request| {
                 // hyper drives each answer in a task of its own.
                 let exchange = Exchange::begin(&activity).elsewhere();
-                Arc::clone(&connections).answer_http2(request, exchange, over_limit, Arc::clone(&untaken))
+                Arc::clone(&connections).answer_http2(
+                    request,
+                    exchange,
+                    over_limit,
+                    Arc::clone(&untaken),
+                )
             })
         };
-        let mut connection =
-            http2::Builder::new(AnswerTasks { lifecycle: self.lifecycle.clone(), write_timeout: self.write_timeout(arrival) })
-                .timer(TokioTimer::new())
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_TIMEOUT)
-                .max_concurrent_streams(STREAMS_MAX)
-                .max_send_buf_size(SEND_BUFFER_BYTES)
-                .max_header_list_size(u32::try_from(self.options.max_header_bytes).unwrap_or(u32::MAX))
-                // Bytes that come are no sign of a request: a client that only answers pings rests.
-                .serve_connection(ConnectionIo::new(socket, first, None, self.write_timeout(arrival)), service);
+        let mut connection = http2::Builder::new(AnswerTasks {
+            lifecycle: self.lifecycle.clone(),
+            write_timeout: self.write_timeout(arrival),
+        })
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(self.options.max_header_bytes).unwrap_or(u32::MAX))
+        // Bytes that come are no sign of a request: a client that only answers pings rests.
+        .serve_connection(
+            ConnectionIo::new(socket, first, None, self.write_timeout(arrival)),
+            service,
+        );
         let mut deadline = self.deadline(activity, arrival);
         let mut stop = self.lifecycle.stop_signs();
         let mut going_away = false;
@@ -105,7 +122,8 @@ impl Connections {
             Some(subscription) => self.stream_as_body(response, subscription),
             None => response,
         };
-        // There is always one: hyper polls this in a task of ours. Without it the answer would not be watched.
+        // There is always one: hyper polls this in a task of ours. Without it the answer would not
+        // be watched.
         let progress = PROGRESS.try_with(Arc::clone).unwrap_or_default();
         Ok(response.map(|body| Answer::shared(body, exchange, &untaken, progress)))
     }
@@ -126,13 +144,21 @@ struct AnswerTasks {
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AnswerTasks {
     fn execute(&self, task: F) {
         let progress = Arc::<Progress>::default();
-        self.lifecycle.spawn_part(PROGRESS.scope(Arc::clone(&progress), until_stalled(task, progress, self.write_timeout)));
+        self.lifecycle.spawn_part(
+            PROGRESS
+                .scope(Arc::clone(&progress), until_stalled(task, progress, self.write_timeout)),
+        );
     }
 }
 
-/// Runs a task that sends an answer. hyper does not ask for a stream's next piece while its client's window is closed, and can't be
-/// asked to give the stream up: dropping its task resets the stream.
-async fn until_stalled(task: impl Future<Output = ()>, progress: Arc<Progress>, write_timeout: Duration) {
+/// Runs a task that sends an answer. hyper does not ask for a stream's next piece while its
+/// client's window is closed, and can't be asked to give the stream up: dropping its task resets
+/// the stream.
+async fn until_stalled(
+    task: impl Future<Output = ()>,
+    progress: Arc<Progress>,
+    write_timeout: Duration,
+) {
     let mut task = pin!(task);
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {

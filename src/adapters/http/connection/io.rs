@@ -1,7 +1,7 @@
 //! A connection's socket, as hyper reads and writes it.
 //!
-//! Invariants: over HTTP/1 the connection's activity knows of every byte that came; a client that takes nothing for the write
-//! timeout fails the connection.
+//! Invariants: over HTTP/1 the connection's activity knows of every byte that came; a client that
+//! takes nothing for the write timeout fails the connection.
 
 use std::{
     io::{self, IoSlice},
@@ -22,7 +22,8 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// How HTTP/2's preface begins (RFC 9113, section 3.4). Three bytes tell: no method of HTTP/1 begins with them.
+/// How HTTP/2's preface begins (RFC 9113, section 3.4). Three bytes tell: no method of HTTP/1
+/// begins with them.
 const PREFACE: &[u8; 3] = b"PRI";
 
 /// The first bytes of a connection, read to tell its protocol.
@@ -62,12 +63,21 @@ pub(super) struct ConnectionIo {
 }
 
 impl ConnectionIo {
-    pub(super) fn new(socket: TcpStream, first: FirstBytes, activity: Option<Arc<Activity>>, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        first: FirstBytes,
+        activity: Option<Arc<Activity>>,
+        write_timeout: Duration,
+    ) -> Self {
         Self { socket: TokioIo::new(socket), first, activity, write_timeout, stall: None }
     }
 
     /// Passes on the result of a write, or fails where the client has taken nothing for too long.
-    fn unless_stalled<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
             return written;
@@ -83,7 +93,11 @@ impl ConnectionIo {
 }
 
 impl Read for ConnectionIo {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let unread = &mut this.first.unread;
         let polled = if unread.start == unread.end {
@@ -104,7 +118,11 @@ impl Read for ConnectionIo {
 }
 
 impl Write for ConnectionIo {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.unless_stalled(context, written)
     }
@@ -121,7 +139,11 @@ impl Write for ConnectionIo {
         self.socket.is_write_vectored()
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         self.unless_stalled(context, written)
     }

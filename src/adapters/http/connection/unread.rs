@@ -1,8 +1,10 @@
-//! What a client still sends when its request has been answered: it is read and thrown away, so that a client that sends all
-//! before it reads can read the answer. Closing instead would have its kernel throw the answer away.
+//! What a client still sends when its request has been answered: it is read and thrown away, so
+//! that a client that sends all before it reads can read the answer. Closing instead would have its
+//! kernel throw the answer away.
 //!
-//! Invariants: nothing of it is kept, and there is a bound to its bytes and to its time; a body is not asked for before its
-//! request is answered, since a client that waits for `100 Continue` would be told to send it.
+//! Invariants: nothing of it is kept, and there is a bound to its bytes and to its time; a body is
+//! not asked for before its request is answered, since a client that waits for `100 Continue` would
+//! be told to send it.
 
 use std::{
     pin::Pin,
@@ -29,10 +31,12 @@ const BYTES_MAX: u64 = 64 * 1024 * 1024;
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest time without one of them.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// A body of so few bytes is on its way when its head is here: it is soon read, and the connection can go on.
+/// A body of so few bytes is on its way when its head is here: it is soon read, and the connection
+/// can go on.
 const BRIEF_BYTES_MAX: u64 = 64 * 1024;
 
-/// A request's body, whose rest, when it is dropped before its end, goes to who holds the other end.
+/// A request's body, whose rest, when it is dropped before its end, goes to who holds the other
+/// end.
 pub(super) struct RequestBody {
     rest: Option<Rest>,
     left_to: Option<oneshot::Sender<Rest>>,
@@ -55,7 +59,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         let polled = Pin::new(&mut rest.body).poll_frame(context);
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
@@ -112,7 +119,17 @@ pub(super) async fn discard_all(mut socket: TcpStream) {
     let mut allowance = Allowance::new();
     if socket.shutdown().await.is_ok() {
         let mut piece = vec![0; 16 * 1024];
-        while allowance.spend(async { socket.read(&mut piece).await.ok().filter(|count| *count > 0).map(|count| count as u64) }).await {}
+        while allowance
+            .spend(async {
+                socket
+                    .read(&mut piece)
+                    .await
+                    .ok()
+                    .filter(|count| *count > 0)
+                    .map(|count| count as u64)
+            })
+            .await
+        {}
     }
 }
 

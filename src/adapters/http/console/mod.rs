@@ -1,7 +1,8 @@
 //! `/console`: a page for operators, compiled in.
 //!
-//! Invariants: the page holds no data, so it needs no credentials; what it shows comes from the admin calls, which do. It
-//! runs nothing and loads nothing but what is served here, and no other site may frame it.
+//! Invariants: the page holds no data, so it needs no credentials; what it shows comes from the
+//! admin calls, which do. It runs nothing and loads nothing but what is served here, and no other
+//! site may frame it.
 
 use axum::{
     Router,
@@ -13,7 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Api;
 
-/// `require-trusted-types-for` makes the browser itself refuse to take text for HTML: what events hold is hostile.
+/// `require-trusted-types-for` makes the browser itself refuse to take text for HTML: what events
+/// hold is hostile.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
@@ -32,11 +34,16 @@ struct Asset {
 
 macro_rules! asset {
     ($path:literal, $media_type:expr) => {
-        Asset { path: concat!("/console/", $path), media_type: $media_type, text: include_str!(concat!("page/", $path)) }
+        Asset {
+            path: concat!("/console/", $path),
+            media_type: $media_type,
+            text: include_str!(concat!("page/", $path)),
+        }
     };
 }
 
-const PAGE: Asset = Asset { path: "/console", media_type: HTML, text: include_str!("page/index.html") };
+const PAGE: Asset =
+    Asset { path: "/console", media_type: HTML, text: include_str!("page/index.html") };
 const ASSETS: [Asset; 15] = [
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
@@ -60,7 +67,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     // Relative, so that a proxy may serve the console below a path of its own.
     let page_without_slash = get(async || Redirect::permanent("../console"));
     let loaded = Router::new().route("/console/", page_without_slash);
-    let loaded = ASSETS.into_iter().fold(loaded, |routes, asset| routes.route(asset.path, get(asset)));
+    let loaded =
+        ASSETS.into_iter().fold(loaded, |routes, asset| routes.route(asset.path, get(asset)));
     OpenApiRouter::from(loaded).routes(routes!(page))
 }
 
@@ -85,6 +93,7 @@ impl IntoResponse for Asset {
             (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
             (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         ];
-        (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), self.text).into_response()
+        (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), self.text)
+            .into_response()
     }
 }

@@ -1,8 +1,9 @@
 //! What the API looks like, for programs: `GET /openapi.json`, OpenAPI 3.1.
 //!
-//! Invariant: it says what is routed, no more and no less. A handler and its description are registered together, by
-//! `routes!`, and no route is added by any other way; what an operation may refuse is told by the codes that `problem`
-//! uses. `docs/openapi.json` is a snapshot of it, which a test compares.
+//! Invariant: it says what is routed, no more and no less. A handler and its description are
+//! registered together, by `routes!`, and no route is added by any other way; what an operation may
+//! refuse is told by the codes that `problem` uses. `docs/openapi.json` is a snapshot of it, which
+//! a test compares.
 
 mod recipients;
 mod refusals;
@@ -17,7 +18,8 @@ use axum::{
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, HeaderBuilder, Info, License, OpenApi, OpenApiBuilder, RefOr, Response as ResponseDescription,
+        Components, HeaderBuilder, Info, License, OpenApi, OpenApiBuilder, RefOr,
+        Response as ResponseDescription,
         path::{Operation, Parameter, PathItem},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::TagBuilder,
@@ -38,8 +40,8 @@ pub(super) struct Document(Bytes);
 
 /// This description of the API.
 ///
-/// It says what is routed on the listener that is asked: where `server.ops_listen` is set, operators' calls are described
-/// on their own.
+/// It says what is routed on the listener that is asked: where `server.ops_listen` is set,
+/// operators' calls are described on their own.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "operate", operation_id = "openapi", security(()),
     responses((status = 200, description = "OpenAPI 3.1.", body = Object)),
@@ -50,19 +52,24 @@ pub(super) async fn openapi(Extension(Document(text)): Extension<Document>) -> R
 
 /// The description before anything is routed.
 pub(super) fn blank() -> OpenApi {
-    let license = License::builder().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
+    let license =
+        License::builder().name("MIT OR Apache-2.0").identifier(Some("MIT OR Apache-2.0")).build();
     let info = Info::builder()
         .title("Rejoin")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(include_str!("introduction.md")))
         .license(Some(license))
         .build();
-    let tag = |name, description| TagBuilder::new().name(name).description(Some(description)).build();
+    let tag =
+        |name, description| TagBuilder::new().name(name).description(Some(description)).build();
     OpenApiBuilder::new()
         .info(info)
         .tags(Some([
             tag("user events", "One stream per user: notifications, progress, security alerts."),
-            tag("message events", "One stream per message: the chunks of one answer, ending in a terminal event."),
+            tag(
+                "message events",
+                "One stream per message: the chunks of one answer, ending in a terminal event.",
+            ),
             tag("operate", "Health, numbers, and what an operator can see and do."),
         ]))
         .components(Some(components()))
@@ -73,15 +80,25 @@ fn components() -> Components {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("JWT")
-        .description(Some("A JWT, or a publisher's static key. Not needed where `auth.mode` is `none`."))
+        .description(Some(
+            "A JWT, or a publisher's static key. Not needed where `auth.mode` is `none`.",
+        ))
         .build();
     let cookie = "The token of a subscribe request, in the cookie that `auth.cookie` names; none does by default.";
     let query = "The token of a subscribe request, where `auth.query_token` allows it.";
     let mut components = Components::new();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description("auth.cookie", cookie))));
-    components
-        .add_security_scheme("access_token", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description("access_token", query))));
+    components.add_security_scheme(
+        "cookie",
+        SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
+            "auth.cookie",
+            cookie,
+        ))),
+    );
+    components.add_security_scheme(
+        "access_token",
+        SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description("access_token", query))),
+    );
     // What stands in streams: no operation's body is of these types alone.
     describe::<streams::ControlEvent>(&mut components);
     describe::<streams::NamedTruncation>(&mut components);
@@ -139,6 +156,8 @@ fn request_id() -> Parameter {
 }
 
 fn add_request_id(response: &mut ResponseDescription) {
-    let id = HeaderBuilder::new().schema(Some(String::schema())).description(Some("The id of the request: its own, or one made for it."));
+    let id = HeaderBuilder::new()
+        .schema(Some(String::schema()))
+        .description(Some("The id of the request: its own, or one made for it."));
     response.headers.insert("X-Request-Id".to_owned(), RefOr::T(id.build()));
 }

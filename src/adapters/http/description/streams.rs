@@ -1,5 +1,5 @@
-//! What streams carry. Frames are written by `domain::frame`, which knows nothing of descriptions: a test reads real
-//! streams and holds them against these.
+//! What streams carry. Frames are written by `domain::frame`, which knows nothing of descriptions:
+//! a test reads real streams and holds them against these.
 
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -9,9 +9,11 @@ pub(in crate::adapters::http) const EVENT_STREAM: &str = include_str!("event_str
 pub(in crate::adapters::http) const EVENT_STREAM_EXAMPLE: &str = include_str!("event_stream.txt");
 /// A message's stream, frame by frame.
 pub(in crate::adapters::http) const MESSAGE_STREAM: &str = include_str!("message_stream.md");
-pub(in crate::adapters::http) const MESSAGE_STREAM_EXAMPLE: &str = include_str!("message_stream.txt");
+pub(in crate::adapters::http) const MESSAGE_STREAM_EXAMPLE: &str =
+    include_str!("message_stream.txt");
 
-/// An event as clients see it: the `data:` of the format `envelope`. In the format `named` only `payload` is there.
+/// An event as clients see it: the `data:` of the format `envelope`. In the format `named` only
+/// `payload` is there.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::frame` writes it")]
 pub(in crate::adapters::http) struct Event {
@@ -79,8 +81,8 @@ pub(super) struct NamedRefusal {
     retry_after_seconds: Option<u64>,
 }
 
-/// An event of a message: the `data:` of its stream. An object payload has its other members beside `type`; any other
-/// payload stands in `payload`.
+/// An event of a message: the `data:` of its stream. An object payload has its other members beside
+/// `type`; any other payload stands in `payload`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::message_data` writes it")]
 pub(super) struct MessageEvent {
@@ -88,7 +90,8 @@ pub(super) struct MessageEvent {
     r#type: String,
 }
 
-/// The final event of a message's stream whose producer has been silent for too long. It has no id, so the cursor stays good.
+/// The final event of a message's stream whose producer has been silent for too long. It has no id,
+/// so the cursor stays good.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::frame` writes it")]
 pub(super) struct ProducerStale {

@@ -32,15 +32,22 @@ impl<S: Sync> FromRequestParts<S> for BacklogPart {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut part = Self { after: Position::Start, limit: SHOWN };
-        for (key, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        for (key, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        {
             match &*key {
                 "after" => {
                     let bad = |_| Problem::new(Code::InvalidAfter, "`after` is the id of an event");
                     let id: EventId = value.parse().map_err(bad)?;
-                    part.after = Position::After(EventId::timed(id.major(), id.minor().unwrap_or(0)));
+                    part.after =
+                        Position::After(EventId::timed(id.major(), id.minor().unwrap_or(0)));
                 }
                 "limit" => {
-                    let bad = || Problem::new(Code::InvalidLimit, format!("`limit` is a number from 1 to {SHOWN_MAX}"));
+                    let bad = || {
+                        Problem::new(
+                            Code::InvalidLimit,
+                            format!("`limit` is a number from 1 to {SHOWN_MAX}"),
+                        )
+                    };
                     let limit = value.parse().ok().filter(|limit| (1..=SHOWN_MAX).contains(limit));
                     part.limit = limit.ok_or_else(bad)?;
                 }
@@ -54,8 +61,15 @@ impl<S: Sync> FromRequestParts<S> for BacklogPart {
 impl IntoParams for BacklogPart {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let event_id = text_schema(|text| text.pattern(Some(r"^\d{1,19}(-\d{1,19})?$")));
-        let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(SHOWN_MAX));
-        let about = "The id behind which the part begins; without it the part begins at the oldest event.";
-        vec![query("after", event_id, about), query("limit", limit.default(Some(SHOWN.into())), "Most events of the answer.")]
+        let limit = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(SHOWN_MAX));
+        let about =
+            "The id behind which the part begins; without it the part begins at the oldest event.";
+        vec![
+            query("after", event_id, about),
+            query("limit", limit.default(Some(SHOWN.into())), "Most events of the answer."),
+        ]
     }
 }

@@ -1,7 +1,8 @@
 //! Who calls, by the `Authorization` header, and what they may do.
 //!
-//! Invariant: a handler that takes a [`Caller`] runs only for callers that are what it says. It comes first among the handler's arguments,
-//! so that nothing else of the request is looked at before.
+//! Invariant: a handler that takes a [`Caller`] runs only for callers that are what it says. It
+//! comes first among the handler's arguments, so that nothing else of the request is looked at
+//! before.
 
 use std::convert::Infallible;
 
@@ -12,7 +13,8 @@ use crate::{
     domain::access::Principal,
 };
 
-/// A caller whose credentials were checked: a [`Principal`], or one with a scope, such as an [`Operator`](crate::domain::access::Operator).
+/// A caller whose credentials were checked: a [`Principal`], or one with a scope, such as an
+/// [`Operator`](crate::domain::access::Operator).
 pub(in crate::adapters::http) struct Caller<P>(pub(in crate::adapters::http) P);
 
 impl<P> FromRequestParts<Api> for Caller<P>

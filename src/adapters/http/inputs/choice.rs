@@ -23,7 +23,8 @@ impl<T: Copy> Choice<T> {
         let Some(word) = word else { return Ok(default) };
         let known = self.words.iter().find(|(known, _)| *known == word);
         known.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let words: Vec<String> = self.words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            let words: Vec<String> =
+                self.words.iter().map(|(word, _)| format!("`{word}`")).collect();
             Problem::new(self.refusal, format!("`{}` is {}", self.name, words.join(" or ")))
         })
     }

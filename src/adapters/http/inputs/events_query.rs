@@ -71,7 +71,14 @@ pub(in crate::adapters::http) enum UserEventsQuery {}
 impl IntoParams for UserEventsQuery {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let cursor = "The cursor: the id of the last event that the client has. `0` asks for all that is retained; without one the stream begins with what comes next.";
-        vec![cursor_in_header(cursor), cursor_in_query(), categories(), FORMAT.parameter(), ERRORS.parameter(), KEEPALIVE.parameter()]
+        vec![
+            cursor_in_header(cursor),
+            cursor_in_query(),
+            categories(),
+            FORMAT.parameter(),
+            ERRORS.parameter(),
+            KEEPALIVE.parameter(),
+        ]
     }
 }
 
@@ -102,8 +109,8 @@ fn categories() -> Parameter {
 }
 
 impl<'a> EventsQuery<'a> {
-    /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last counts, but for the
-    /// cursor and the categories, which are all kept.
+    /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last
+    /// counts, but for the cursor and the categories, which are all kept.
     pub(in crate::adapters::http) fn of(uri: &'a Uri) -> Self {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
@@ -143,7 +150,11 @@ impl<'a> EventsQuery<'a> {
         default: Format,
         registry: &Registry,
     ) -> Result<SubscribeRequest, Problem> {
-        Ok(SubscribeRequest { cursor: self.cursor(headers), categories: self.categories(registry)?, style: self.style(default)? })
+        Ok(SubscribeRequest {
+            cursor: self.cursor(headers),
+            categories: self.categories(registry)?,
+            style: self.style(default)?,
+        })
     }
 
     fn cursor(&self, headers: &HeaderMap) -> Cursor {
@@ -155,28 +166,49 @@ impl<'a> EventsQuery<'a> {
         Cursor::of_message(self.cursors(headers).iter().map(|text| &**text))
     }
 
-    /// What the client presents as its cursor. The header goes before the query: a browser sends it when it reconnects
-    /// with the query it began with.
+    /// What the client presents as its cursor. The header goes before the query: a browser sends it
+    /// when it reconnects with the query it began with.
     fn cursors<'b>(&'b self, headers: &'b HeaderMap) -> Vec<Cow<'b, str>> {
-        let in_headers = headers.get_all("last-event-id").iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let in_headers: Vec<_> = in_headers.filter(|text| Cursor::listed(text).next().is_some()).collect();
-        if in_headers.is_empty() { self.cursors.iter().map(|text| Cow::Borrowed(&**text)).collect() } else { in_headers }
+        let in_headers = headers
+            .get_all("last-event-id")
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let in_headers: Vec<_> =
+            in_headers.filter(|text| Cursor::listed(text).next().is_some()).collect();
+        if in_headers.is_empty() {
+            self.cursors.iter().map(|text| Cow::Borrowed(&**text)).collect()
+        } else {
+            in_headers
+        }
     }
 
     fn categories(&self, registry: &Registry) -> Result<BTreeSet<Category>, Problem> {
-        let names = self.categories.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|name| !name.is_empty());
-        names.map(|name| registry.find(name).cloned().ok_or_else(|| unknown_category(registry))).collect()
+        let names = self
+            .categories
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        names
+            .map(|name| registry.find(name).cloned().ok_or_else(|| unknown_category(registry)))
+            .collect()
     }
 }
 
 /// Whether a parameter of that name is the cursor: clients have many spellings of `last_event_id`.
 fn names_cursor(name: &str) -> bool {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).eq("lasteventid".chars())
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .eq("lasteventid".chars())
 }
 
 fn unknown_category(registry: &Registry) -> Problem {
     let valid: Vec<&str> = registry.names().map(Category::as_str).collect();
-    Problem::new(Code::InvalidCategory, format!("`categories` has an unknown name; the valid ones are: {}", valid.join(", ")))
+    Problem::new(
+        Code::InvalidCategory,
+        format!("`categories` has an unknown name; the valid ones are: {}", valid.join(", ")),
+    )
 }
 
 #[cfg(test)]
@@ -230,9 +262,16 @@ mod tests {
             assert_eq!(request(&format!("{name}=7-1"), &[]).unwrap().cursor, after, "{name}");
         }
         for name in ["event_id", "last_event", "last_event_ids", "last_event_id2"] {
-            assert_eq!(request(&format!("{name}=7-1"), &[]).unwrap().cursor, Cursor::Absent, "{name}");
+            assert_eq!(
+                request(&format!("{name}=7-1"), &[]).unwrap().cursor,
+                Cursor::Absent,
+                "{name}"
+            );
         }
-        assert_eq!(request("lastEventId=7-1&last_event_id=5-1&Last-Event-ID=null", &[]).unwrap().cursor, after);
+        assert_eq!(
+            request("lastEventId=7-1&last_event_id=5-1&Last-Event-ID=null", &[]).unwrap().cursor,
+            after
+        );
         assert_eq!(request("lastEventId=9-1", &["5-1, 7-1", "null"]).unwrap().cursor, after);
         assert_eq!(request("lastEventId=9-1", &["5-1", "7-1", "6-1"]).unwrap().cursor, after);
         assert_eq!(request("", &["null, undefined"]).unwrap().cursor, Cursor::Unreadable);
@@ -240,7 +279,11 @@ mod tests {
 
     #[test]
     fn categories_are_repeated_or_separated_by_commas() {
-        let names = |query| request(query, &[]).map(|request| request.categories.iter().map(Category::to_string).collect::<Vec<_>>());
+        let names = |query| {
+            request(query, &[]).map(|request| {
+                request.categories.iter().map(Category::to_string).collect::<Vec<_>>()
+            })
+        };
         assert_eq!(names("categories=ai,import").unwrap(), ["ai", "import"]);
         assert_eq!(names("categories=import&categories=ai&categories=").unwrap(), ["ai", "import"]);
         assert!(names("").unwrap().is_empty());

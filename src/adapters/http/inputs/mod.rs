@@ -1,7 +1,8 @@
 //! What a request names beside its body: in its path, its query and its headers.
 //!
-//! Invariant: each input is read and described in one file, by one type, so that the API's description says what is read. A handler
-//! takes it as an argument, and names the same type in its `params(..)`.
+//! Invariant: each input is read and described in one file, by one type, so that the API's
+//! description says what is read. A handler takes it as an argument, and names the same type in its
+//! `params(..)`.
 
 mod backlog_part;
 mod caller;

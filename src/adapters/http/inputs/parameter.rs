@@ -6,7 +6,11 @@ use utoipa::openapi::{
 };
 
 /// A header, which need not be there.
-pub(in crate::adapters::http) fn header(name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> Parameter {
+pub(in crate::adapters::http) fn header(
+    name: &str,
+    schema: impl Into<RefOr<Schema>>,
+    description: &str,
+) -> Parameter {
     parameter(ParameterIn::Header, name, schema, description).build()
 }
 
@@ -21,8 +25,14 @@ pub(super) fn path(name: &str, schema: impl Into<RefOr<Schema>>, description: &s
 }
 
 /// Any of them.
-pub(super) fn parameter(place: ParameterIn, name: &str, schema: impl Into<RefOr<Schema>>, description: &str) -> ParameterBuilder {
-    let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(Required::False);
+pub(super) fn parameter(
+    place: ParameterIn,
+    name: &str,
+    schema: impl Into<RefOr<Schema>>,
+    description: &str,
+) -> ParameterBuilder {
+    let parameter =
+        ParameterBuilder::new().name(name).parameter_in(place).required(Required::False);
     parameter.schema(Some(schema)).description(Some(description))
 }
 

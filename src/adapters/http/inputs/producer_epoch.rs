@@ -19,14 +19,15 @@ impl<S: Sync> FromRequestParts<S> for ProducerEpoch {
         let Some(value) = parts.headers.get("producer-epoch") else { return Ok(Self(None)) };
         let epoch = value.to_str().ok().and_then(|text| text.trim().parse().ok());
         let message = "`Producer-Epoch` is the number that opening the message answered";
-        epoch.map(|epoch| Self(Some(epoch))).ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, message))
+        epoch
+            .map(|epoch| Self(Some(epoch)))
+            .ok_or_else(|| Problem::new(Code::InvalidProducerEpoch, message))
     }
 }
 
 impl IntoParams for ProducerEpoch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let about =
-            "The `epoch` that opening the message answered. A producer that was taken over from is refused; without the header none is.";
+        let about = "The `epoch` that opening the message answered. A producer that was taken over from is refused; without the header none is.";
         vec![header("Producer-Epoch", u64::schema(), about)]
     }
 }

@@ -47,9 +47,15 @@ mod tests {
 
     #[test]
     fn a_choice_of_results_is_known_or_refused() {
-        let of = |query: &str| Results::of_query(query).map(|Results(wanted)| wanted).map_err(|problem| problem.code);
-        assert_eq!((of(""), of("results=all"), of("a=b&results=failures")), (Ok(Wanted::All), Ok(Wanted::All), Ok(Wanted::Failures)));
-        for query in ["results=", "results=none", "results=Failures", "results=failures&results=x"] {
+        let of = |query: &str| {
+            Results::of_query(query).map(|Results(wanted)| wanted).map_err(|problem| problem.code)
+        };
+        assert_eq!(
+            (of(""), of("results=all"), of("a=b&results=failures")),
+            (Ok(Wanted::All), Ok(Wanted::All), Ok(Wanted::Failures))
+        );
+        for query in ["results=", "results=none", "results=Failures", "results=failures&results=x"]
+        {
             assert_eq!(of(query), Err(Code::InvalidResults), "{query}");
         }
     }

@@ -1,7 +1,8 @@
 //! Which user a call of an operator is about.
 //!
-//! Invariant: every id that may exist can be named. Clients and proxies that normalise paths take `.` and `..` for steps in a path, however
-//! they are encoded; so each call is also at a path without the id, which then stands in the query.
+//! Invariant: every id that may exist can be named. Clients and proxies that normalise paths take
+//! `.` and `..` for steps in a path, however they are encoded; so each call is also at a path
+//! without the id, which then stands in the query.
 
 use std::convert::Infallible;
 
@@ -43,7 +44,10 @@ impl UserName {
     }
 
     fn of_query(query: &str) -> Self {
-        let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == IN_QUERY);
+        let mut values = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .filter(|(key, _)| *key == IN_QUERY);
         let (first, another) = (values.next(), values.next());
         let value = first.filter(|_| another.is_none()).map(|(_, value)| value.replace('+', " "));
         Self(value.and_then(|value| percent_decode_str(&value).decode_utf8().ok().map(Into::into)))
@@ -54,7 +58,8 @@ impl<S: Send + Sync> FromRequestParts<S> for UserName {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        if parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().contains("{id}")) {
+        if parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().contains("{id}"))
+        {
             let in_path = Path::<String>::from_request_parts(parts, state).await;
             return Ok(Self(in_path.ok().map(|Path(id)| id)));
         }
@@ -71,7 +76,9 @@ impl IntoParams for UserName {
 /// How a user is named in the query.
 pub(in crate::adapters::http) fn in_query() -> Parameter {
     let about = "The user. In the query every id can be named; in the path clients and proxies change some, as `.` and `..`.";
-    parameter(ParameterIn::Query, IN_QUERY, UserIdText::schema(), about).required(Required::True).build()
+    parameter(ParameterIn::Query, IN_QUERY, UserIdText::schema(), about)
+        .required(Required::True)
+        .build()
 }
 
 /// The user that the request names.
@@ -117,7 +124,16 @@ mod tests {
         ] {
             assert_eq!(named(query).as_deref(), Some(id), "{query}");
         }
-        for query in ["", "user_id", "user_id=", "user_id=%ff", "user_id=a%00", "user_id=a&user_id=b", "id=a", "USER_ID=a"] {
+        for query in [
+            "",
+            "user_id",
+            "user_id=",
+            "user_id=%ff",
+            "user_id=a%00",
+            "user_id=a&user_id=b",
+            "id=a",
+            "USER_ID=a",
+        ] {
             assert_eq!(named(query), None, "{query}");
         }
     }

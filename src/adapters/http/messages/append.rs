@@ -67,9 +67,10 @@ description::refusals! {
 
 /// Append an event to a message, or a stream of them.
 ///
-/// With `application/x-ndjson` the body is a stream of events, one a line, each visible to readers at once, and the answer a stream of
-/// results, one for each. The first line that is refused ends it. When the reader wants no more, a line of `{"success": true, "stop": true}`
-/// comes between the results. A client that sends everything before it reads sends `results=failures`.
+/// With `application/x-ndjson` the body is a stream of events, one a line, each visible to readers
+/// at once, and the answer a stream of results, one for each. The first line that is refused ends
+/// it. When the reader wants no more, a line of `{"success": true, "stop": true}` comes between the
+/// results. A client that sends everything before it reads sends `results=failures`.
 #[utoipa::path(
     post, path = "/api/messages/{id}/events", tag = "message events", operation_id = "append", 
     params(MessagePath, ProducerEpoch, Idempotency, Results),
@@ -97,15 +98,27 @@ pub(super) async fn append(
     let (parts, body) = request.into_parts();
     match request_body::media_type(&parts.headers)? {
         MediaType::Json => {
-            let draft = draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
-            let mut answers = api.producing.append(&producer, id, epoch, vec![draft]).await.map_err(ProduceError::Backend)?;
-            let appended = answers.pop().unwrap_or(Err(AppendRefusal::Unknown)).map_err(ProduceError::Append)?;
+            let draft =
+                draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
+            let mut answers = api
+                .producing
+                .append(&producer, id, epoch, vec![draft])
+                .await
+                .map_err(ProduceError::Backend)?;
+            let appended = answers
+                .pop()
+                .unwrap_or(Err(AppendRefusal::Unknown))
+                .map_err(ProduceError::Append)?;
             let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, Json(AppendReceipt::from(appended))).into_response())
         }
         MediaType::Ndjson => {
             let upload = Upload { body, wanted, expires_at: api.producing.expiry(&producer) };
-            Ok(upload::answer(&api, upload, AppendLines::new(api.clone(), producer, id, epoch, idempotency_key)))
+            Ok(upload::answer(
+                &api,
+                upload,
+                AppendLines::new(api.clone(), producer, id, epoch, idempotency_key),
+            ))
         }
     }
 }

@@ -7,7 +7,10 @@ use utoipa::ToSchema;
 use crate::{
     adapters::http::{inputs, problem::Problem, publication},
     app::producing::Draft,
-    domain::{event::EventType, idempotency_key::IdempotencyKey, message_data::check_payload, topic::UserId},
+    domain::{
+        event::EventType, idempotency_key::IdempotencyKey, message_data::check_payload,
+        topic::UserId,
+    },
 };
 
 /// What a message is opened with.
@@ -55,20 +58,33 @@ pub(super) struct DraftFields<'a> {
 /// Reads what opens a message.
 pub(super) fn opening(body: &[u8]) -> Result<Opening, Problem> {
     let fields: OpeningFields<'_> = publication::fields(body)?;
-    let raw = fields.user_id.ok_or_else(|| Problem::invalid_field("user_id", "missing: whose message is it?"))?;
-    let owner = publication::user_id("user_id", &publication::value::<String>("user_id", raw, "a string")?)?;
-    let takeover = fields.takeover.map_or(Ok(false), |raw| publication::value("takeover", raw, "true or false"))?;
+    let raw = fields
+        .user_id
+        .ok_or_else(|| Problem::invalid_field("user_id", "missing: whose message is it?"))?;
+    let owner = publication::user_id(
+        "user_id",
+        &publication::value::<String>("user_id", raw, "a string")?,
+    )?;
+    let takeover = fields
+        .takeover
+        .map_or(Ok(false), |raw| publication::value("takeover", raw, "true or false"))?;
     Ok(Opening { owner, takeover })
 }
 
 /// Reads one event.
-pub(super) fn draft(body: &[u8], idempotency_key: Option<IdempotencyKey>) -> Result<Draft, Problem> {
+pub(super) fn draft(
+    body: &[u8],
+    idempotency_key: Option<IdempotencyKey>,
+) -> Result<Draft, Problem> {
     let fields: DraftFields<'_> = publication::fields(body)?;
     let event_type = publication::event_type(fields.r#type, EventType::parse)?;
     let payload = publication::payload(fields.payload)?;
-    check_payload(&event_type, &payload).map_err(|reason| Problem::invalid_field("payload", reason))?;
-    let sequence_no =
-        fields.sequence_no.map(|raw| publication::value::<Option<u64>>("sequence_no", raw, "a whole number from 0")).transpose()?;
+    check_payload(&event_type, &payload)
+        .map_err(|reason| Problem::invalid_field("payload", reason))?;
+    let sequence_no = fields
+        .sequence_no
+        .map(|raw| publication::value::<Option<u64>>("sequence_no", raw, "a whole number from 0"))
+        .transpose()?;
     Ok(Draft { event_type, payload, sequence_no: sequence_no.flatten(), idempotency_key })
 }
 
@@ -79,10 +95,17 @@ mod tests {
 
     #[test]
     fn a_whole_draft_is_read() {
-        let draft = draft(br#"{"type":"chunk","payload":{"text":"a"},"sequence_no":7}"#, None).unwrap();
-        assert_eq!((draft.event_type.as_str(), draft.payload.as_str(), draft.sequence_no), ("chunk", r#"{"text":"a"}"#, Some(7)));
+        let draft =
+            draft(br#"{"type":"chunk","payload":{"text":"a"},"sequence_no":7}"#, None).unwrap();
+        assert_eq!(
+            (draft.event_type.as_str(), draft.payload.as_str(), draft.sequence_no),
+            ("chunk", r#"{"text":"a"}"#, Some(7))
+        );
         assert_eq!(super::draft(br#"{"type":"end"}"#, None).unwrap().payload.as_str(), "{}");
-        assert_eq!(super::draft(br#"{"type":"t","sequence_no":null}"#, None).unwrap().sequence_no, None);
+        assert_eq!(
+            super::draft(br#"{"type":"t","sequence_no":null}"#, None).unwrap().sequence_no,
+            None
+        );
     }
 
     #[test]
@@ -110,9 +133,18 @@ mod tests {
         ];
         for (body, status, field) in cases {
             let problem = draft(body.as_bytes(), None).unwrap_err();
-            assert_eq!((problem.status().as_u16(), problem.field), (status, field), "{body}: {}", problem.message);
+            assert_eq!(
+                (problem.status().as_u16(), problem.field),
+                (status, field),
+                "{body}: {}",
+                problem.message
+            );
         }
-        for (body, field) in [("{}", "user_id"), (r#"{"user_id":""}"#, "user_id"), (r#"{"user_id":"u","takeover":1}"#, "takeover")] {
+        for (body, field) in [
+            ("{}", "user_id"),
+            (r#"{"user_id":""}"#, "user_id"),
+            (r#"{"user_id":"u","takeover":1}"#, "takeover"),
+        ] {
             assert_eq!(opening(body.as_bytes()).unwrap_err().field, Some(field), "{body}");
         }
         assert!(opening(br#"["u",false]"#).unwrap_err().message.contains("a JSON array"));

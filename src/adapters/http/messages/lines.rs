@@ -1,8 +1,9 @@
-//! A whole answer in one request: a line for each event, and a line of result for each, as they come.
+//! A whole answer in one request: a line for each event, and a line of result for each, as they
+//! come.
 //!
-//! Invariants: each line is visible to readers before its result is written; the first line that is refused ends the
-//! upload, since a text with a silent hole is worse than one that breaks off; a stop is told at once, also to a producer
-//! that is waiting for its model.
+//! Invariants: each line is visible to readers before its result is written; the first line that is
+//! refused ends the upload, since a text with a silent hole is worse than one that breaks off; a
+//! stop is told at once, also to a producer that is waiting for its model.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -19,10 +20,14 @@ use crate::{
         upload_results::{LineResult, Results, Summary, Wanted},
     },
     app::producing::{Draft, ProduceError},
-    domain::{access::MessageProducer, idempotency_key::IdempotencyKey, message::MessageAppended, topic::MessageId},
+    domain::{
+        access::MessageProducer, idempotency_key::IdempotencyKey, message::MessageAppended,
+        topic::MessageId,
+    },
 };
 
-/// How often an upload that is quiet looks whether a stop was asked for. Looking costs the backend one read.
+/// How often an upload that is quiet looks whether a stop was asked for. Looking costs the backend
+/// one read.
 const LOOK_FOR_STOP_EVERY: Duration = Duration::from_secs(1);
 
 /// A word to a producer that has not just sent a line: the reader wants no more.
@@ -82,7 +87,9 @@ impl AppendLines {
 
     fn parse(&self, number: u64, line: &Line) -> Result<Draft, Problem> {
         match line {
-            Line::Whole(text) => draft::draft(text, self.idempotency_key.as_ref().map(|key| key.of_line(number))),
+            Line::Whole(text) => {
+                draft::draft(text, self.idempotency_key.as_ref().map(|key| key.of_line(number)))
+            }
             Line::TooLong => Err(Problem::too_large(self.api.options.max_body_bytes)),
         }
     }
@@ -91,7 +98,12 @@ impl AppendLines {
 const STOP: Stop = Stop { success: true, stop: true };
 
 impl Worker for AppendLines {
-    async fn take(&mut self, first_line: u64, lines: &[Line], results: &mut Results) -> ControlFlow<()> {
+    async fn take(
+        &mut self,
+        first_line: u64,
+        lines: &[Line],
+        results: &mut Results,
+    ) -> ControlFlow<()> {
         let mut drafts = Vec::with_capacity(lines.len());
         let mut refused = None;
         for (number, line) in (first_line..).zip(lines) {
@@ -103,13 +115,14 @@ impl Worker for AppendLines {
                 }
             }
         }
-        let answers = match self.api.producing.append(&self.producer, self.id, self.epoch, drafts).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                results.refused(first_line, &ProduceError::Backend(error).into());
-                return ControlFlow::Break(());
-            }
-        };
+        let answers =
+            match self.api.producing.append(&self.producer, self.id, self.epoch, drafts).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    results.refused(first_line, &ProduceError::Backend(error).into());
+                    return ControlFlow::Break(());
+                }
+            };
         for (line, answer) in (first_line..).zip(answers) {
             match answer {
                 Ok(appended) => self.tell(line, appended, results),
@@ -127,7 +140,8 @@ impl Worker for AppendLines {
         while !self.stop_told {
             tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
             // What the backend fails to say now, the next line's result will.
-            if matches!(self.api.producing.stop_requested(&self.producer, self.id).await, Ok(true)) {
+            if matches!(self.api.producing.stop_requested(&self.producer, self.id).await, Ok(true))
+            {
                 self.stop_told = true;
                 return results.write(&STOP);
             }

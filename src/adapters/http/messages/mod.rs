@@ -1,7 +1,7 @@
 //! `/api/messages/{id}`: what producers, and a message's owner, can do with it.
 //!
-//! Invariant: who may not know of a message is answered as if it were not there; what changes something needs the
-//! `Authorization` header, never a cookie.
+//! Invariant: who may not know of a message is answered as if it were not there; what changes
+//! something needs the `Authorization` header, never a cookie.
 
 mod append;
 mod draft;
@@ -84,7 +84,11 @@ description::refusals! {
         SubscribeRefusals,
     ),
 )]
-async fn subscribe(State(api): State<Api>, MessagePath(id): MessagePath, request: Request) -> Response {
+async fn subscribe(
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+    request: Request,
+) -> Response {
     subscribe::subscribe_to_message(&api, id, &request.into_parts().0).await
 }
 
@@ -107,10 +111,12 @@ async fn open(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     request_body::require_json(&parts.headers)?;
-    let Opening { owner, takeover } = draft::opening(&request_body::whole(&api.options, body).await?)?;
+    let Opening { owner, takeover } =
+        draft::opening(&request_body::whole(&api.options, body).await?)?;
     let opened = api.producing.open(&producer, id, &owner, takeover).await?;
     let status = if opened.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(MessageView::of(id, &opened.observed, api.producing.producer_idle()))).into_response())
+    Ok((status, Json(MessageView::of(id, &opened.observed, api.producing.producer_idle())))
+        .into_response())
 }
 
 /// Where a message stands: for its owner, for producers and for admins.
@@ -119,7 +125,11 @@ async fn open(
     security(("bearer" = [])),
     responses((status = 200, description = "The message, without its events.", body = MessageView), LookRefusals),
 )]
-async fn view(Caller(principal): Caller<Principal>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
+async fn view(
+    Caller(principal): Caller<Principal>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+) -> Result<Response, Problem> {
     let observed = api.producing.view(&principal, id).await?;
     Ok(Json(MessageView::of(id, &observed, api.producing.producer_idle())).into_response())
 }
@@ -163,7 +173,11 @@ async fn heartbeat(
     security(("bearer" = [])),
     responses((status = 200, description = "Noted.", body = StopView), LookRefusals),
 )]
-async fn stop(Caller(principal): Caller<Principal>, State(api): State<Api>, MessagePath(id): MessagePath) -> Result<Response, Problem> {
+async fn stop(
+    Caller(principal): Caller<Principal>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+) -> Result<Response, Problem> {
     let observed = api.producing.stop(&principal, id).await?;
     Ok(Json(StopView::of(&observed, Some(api.producing.producer_idle()))).into_response())
 }

@@ -35,7 +35,11 @@ pub(in crate::adapters::http) struct MessageView {
 }
 
 impl MessageView {
-    pub(in crate::adapters::http) fn of(id: MessageId, observed: &Observed, producer_idle: Duration) -> Self {
+    pub(in crate::adapters::http) fn of(
+        id: MessageId,
+        observed: &Observed,
+        producer_idle: Duration,
+    ) -> Self {
         let message = &observed.message;
         Self {
             success: true,

@@ -1,4 +1,5 @@
-//! What can't be seen from outside: that the journal counts right, and keeps nothing that it can't find again.
+//! What can't be seen from outside: that the journal counts right, and keeps nothing that it can't
+//! find again.
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -28,7 +29,11 @@ fn topic(user: usize) -> Topic {
 }
 
 fn append(journal: &MemoryJournal, user: usize, payload_bytes: usize) {
-    let append = Append { user: topic(user).user().unwrap().clone(), event: testing::event_of_bytes(payload_bytes), idempotency_key: None };
+    let append = Append {
+        user: topic(user).user().unwrap().clone(),
+        event: testing::event_of_bytes(payload_bytes),
+        idempotency_key: None,
+    };
     journal.append(vec![append]).now_or_never().unwrap().unwrap();
 }
 
@@ -41,13 +46,19 @@ fn check(journal: &MemoryJournal) -> Result<(), TestCaseError> {
         prop_assert_eq!(page.entries.len(), log.len());
         prop_assert!(log.len() <= journal.options.stream_maxlen);
         let follow = page.entries.windows(2).all(|pair| pair[1].prev == Some(pair[0].id.into()));
-        prop_assert!(follow && page.entries.first().is_none_or(|first| first.prev == page.bounds.floor));
+        prop_assert!(
+            follow && page.entries.first().is_none_or(|first| first.prev == page.bounds.floor)
+        );
         bytes += topic_bytes(user) + log.bytes();
-        prop_assert!(log.bytes() >= page.entries.iter().map(|entry| cost::event(&entry.event)).sum::<usize>());
+        prop_assert!(
+            log.bytes()
+                >= page.entries.iter().map(|entry| cost::event(&entry.event)).sum::<usize>()
+        );
     }
     prop_assert_eq!(state.bytes, bytes);
     prop_assert!(state.bytes + state.seen_keys.bytes() <= journal.options.max_bytes);
-    let by_age: BTreeSet<_> = state.logs.iter().map(|(user, log)| (log.age_key(), user.clone())).collect();
+    let by_age: BTreeSet<_> =
+        state.logs.iter().map(|(user, log)| (log.age_key(), user.clone())).collect();
     prop_assert_eq!(&state.by_age, &by_age, "each topic is found by its oldest entry");
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What every process is to hear beside entries.
 //!
-//! Invariants: an announcement is a row, and its notification carries its number, so its size has no bound of Postgres's;
-//! numbers go up in the order of commits, also over a schema that was made anew; what does not fit is refused.
+//! Invariants: an announcement is a row, and its notification carries its number, so its size has
+//! no bound of Postgres's; numbers go up in the order of commits, also over a schema that was made
+//! anew; what does not fit is refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,8 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use crate::{
     adapters::{
         backend_kit::feed::{
-            ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement, AnnouncementLog, AnnouncementPage,
+            ANNOUNCEMENTS_AT_ONCE, ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT, Announcement,
+            AnnouncementLog, AnnouncementPage,
         },
         postgres::{
             connection_pool::{ConnectionPool, Repeat, calling},
@@ -34,7 +36,8 @@ use crate::{
 const CUT_OFF_UNNOTICED: Duration = Duration::from_secs(5);
 
 /// Announces, and notifies in the same transaction.
-pub(in crate::adapters::postgres) const ANNOUNCE: &str = "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+pub(in crate::adapters::postgres) const ANNOUNCE: &str =
+    "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// Announcements behind number $1, at most $3, without events that are older than $2 milliseconds.
 pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
@@ -43,7 +46,8 @@ pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
     ORDER BY announcement_id LIMIT $3";
 
 /// The number of the latest announcement.
-pub(in crate::adapters::postgres) const LATEST_ANNOUNCEMENT: &str = "SELECT coalesce(max(announcement_id), 0) FROM announcements";
+pub(in crate::adapters::postgres) const LATEST_ANNOUNCEMENT: &str =
+    "SELECT coalesce(max(announcement_id), 0) FROM announcements";
 
 /// The announcements in Postgres.
 pub(in crate::adapters::postgres) struct PostgresAnnouncements {
@@ -72,13 +76,21 @@ impl AnnouncementLog for PostgresAnnouncements {
         self.reads.call("looking where the announcements end", Repeat::Harmless, ask).await
     }
 
-    async fn read(&self, after: Position, unread_for: Duration) -> Result<AnnouncementPage, BackendError> {
+    async fn read(
+        &self,
+        after: Position,
+        unread_for: Duration,
+    ) -> Result<AnnouncementPage, BackendError> {
         let read = calling(|connection| {
             async move {
                 // Numbers never go back, but the latest may have been swept.
                 let end = latest(connection).await?.max(after);
                 let some_are_gone = unread_for + CUT_OFF_UNNOTICED > ANNOUNCEMENTS_KEPT;
-                Ok(AnnouncementPage { announcements: find(connection, after).await?, end, some_are_gone })
+                Ok(AnnouncementPage {
+                    announcements: find(connection, after).await?,
+                    end,
+                    some_are_gone,
+                })
             }
             .boxed()
         });
@@ -86,7 +98,11 @@ impl AnnouncementLog for PostgresAnnouncements {
     }
 }
 
-async fn announce(connection: &mut PgConnection, announcement: &Announcement, channel: &str) -> Result<(), Failure> {
+async fn announce(
+    connection: &mut PgConnection,
+    announcement: &Announcement,
+    channel: &str,
+) -> Result<(), Failure> {
     let (user, event) = match announcement {
         Announcement::Broadcast(event) => (None, Some(event)),
         Announcement::CloseConnections(user) => (Some(user), None),
@@ -115,10 +131,21 @@ fn position(number: i64) -> Position {
 }
 
 /// What was announced behind a position; nothing where a row is not understood.
-async fn find(connection: &mut PgConnection, after: Position) -> Result<Vec<(Position, Option<Announcement>)>, Failure> {
+async fn find(
+    connection: &mut PgConnection,
+    after: Position,
+) -> Result<Vec<(Position, Option<Announcement>)>, Failure> {
     let number = to_i64(after.id().map_or(0, EventId::major));
-    let query = sqlx::query(FIND_ANNOUNCEMENTS).bind(number).bind(millis(ANNOUNCEMENTS_KEPT)).bind(to_i64(ANNOUNCEMENTS_AT_ONCE as u64));
-    query.fetch_all(connection).await?.iter().map(|row| Ok((position(row.try_get(0)?), announcement(row)?))).collect()
+    let query = sqlx::query(FIND_ANNOUNCEMENTS)
+        .bind(number)
+        .bind(millis(ANNOUNCEMENTS_KEPT))
+        .bind(to_i64(ANNOUNCEMENTS_AT_ONCE as u64));
+    query
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(|row| Ok((position(row.try_get(0)?), announcement(row)?)))
+        .collect()
 }
 
 fn announcement(row: &PgRow) -> Result<Option<Announcement>, Failure> {
@@ -133,6 +160,8 @@ fn announcement(row: &PgRow) -> Result<Option<Announcement>, Failure> {
         payload: row.try_get::<Option<&str>, _>(6)?.unwrap_or_default(),
     };
     let number: i64 = row.try_get(0)?;
-    let read = event.read().inspect_err(|reason| tracing::warn!(number, %reason, "an announcement is no event, and is passed over"));
+    let read = event.read().inspect_err(
+        |reason| tracing::warn!(number, %reason, "an announcement is no event, and is passed over"),
+    );
     Ok(read.ok().map(|event| Announcement::Broadcast(event.into())))
 }

@@ -1,7 +1,7 @@
 //! The feed: notifications as hints, and entries as the journal has them.
 //!
-//! Invariant: what is reported of a topic was read from its table behind what was reported before, so it comes in order, without
-//! a gap, and as it was committed.
+//! Invariant: what is reported of a topic was read from its table behind what was reported before,
+//! so it comes in order, without a gap, and as it was committed.
 
 mod announcements;
 mod positions;

@@ -1,6 +1,7 @@
 //! How far each topic that is listened to has been reported.
 //!
-//! Invariant: a topic's position never goes back while it is listened to, unless the topic lost all it had.
+//! Invariant: a topic's position never goes back while it is listened to, unless the topic lost all
+//! it had.
 
 use std::collections::HashMap;
 
@@ -35,7 +36,10 @@ impl Positions {
     }
 
     /// The topics that some of these numbers are of, with their positions.
-    pub(super) fn find<'a>(&self, numbers: impl IntoIterator<Item = &'a TopicHash>) -> Vec<(Topic, Position)> {
+    pub(super) fn find<'a>(
+        &self,
+        numbers: impl IntoIterator<Item = &'a TopicHash>,
+    ) -> Vec<(Topic, Position)> {
         let topics = numbers.into_iter().filter_map(|number| self.by_number.get(number)).flatten();
         topics.filter_map(|topic| Some((topic.clone(), *self.reported.get(topic)?))).collect()
     }
@@ -45,7 +49,8 @@ impl Positions {
         self.reported.iter().map(|(topic, reported)| (topic.clone(), *reported)).collect()
     }
 
-    /// Whether this entry is to be reported now: it is behind the topic's position, which moves there.
+    /// Whether this entry is to be reported now: it is behind the topic's position, which moves
+    /// there.
     pub(super) fn advance(&mut self, topic: &Topic, to: Position) -> bool {
         let reported = self.reported.get_mut(topic).filter(|reported| **reported < to);
         reported.map(|reported| *reported = to).is_some()
@@ -70,7 +75,10 @@ mod tests {
         let [one, two] = ["u1", "u2"].map(|id| Topic::User(UserId::parse(id).unwrap()));
         let at = |ms| Position::After(EventId::timed(ms, 1));
         positions.add(&one, at(5));
-        assert_eq!(positions.find(&[TopicHash::of(&one), TopicHash::of(&two)]), [(one.clone(), at(5))]);
+        assert_eq!(
+            positions.find(&[TopicHash::of(&one), TopicHash::of(&two)]),
+            [(one.clone(), at(5))]
+        );
         assert!(!positions.advance(&one, at(4)) && positions.advance(&one, at(6)));
         assert!(!positions.advance(&one, at(6)) && !positions.advance(&two, at(6)));
         positions.restart(&one);

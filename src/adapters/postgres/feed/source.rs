@@ -1,7 +1,8 @@
 //! How a process listens: on one connection that hears notifications, for all topics.
 //!
-//! Invariants: every few seconds, and for whoever begins to watch, the server is asked on this very connection whether it still takes
-//! writes; one that takes none, or does not answer in time, is given up, with all other connections of the process.
+//! Invariants: every few seconds, and for whoever begins to watch, the server is asked on this very
+//! connection whether it still takes writes; one that takes none, or does not answer in time, is
+//! given up, with all other connections of the process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +52,8 @@ pub(in crate::adapters::postgres) struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // It closes what it gets back, where it would else ask it for a sign of life without a limit of time.
+        // It closes what it gets back, where it would else ask it for a sign of life without a
+        // limit of time.
         self.pool.close().now_or_never();
     }
 }
@@ -89,8 +91,13 @@ impl FeedSource for PostgresSource {
         // A pool tries until its time is over, and does not tell why it failed; a connection does.
         self.connector.connect(self.purpose).await?.close().await?;
         let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
-        let pool = pool.acquire_timeout(timeout).acquire_slow_threshold(timeout).connect_lazy_with(self.connector.server(self.purpose));
-        let listener = PgListener::connect_with(&pool).await.map_err(|error| self.connector.unreachable(error))?;
+        let pool = pool
+            .acquire_timeout(timeout)
+            .acquire_slow_threshold(timeout)
+            .connect_lazy_with(self.connector.server(self.purpose));
+        let listener = PgListener::connect_with(&pool)
+            .await
+            .map_err(|error| self.connector.unreachable(error))?;
         let mut listening = Listening { listener, pool };
         let listener = &mut listening.listener;
         listener.ignore_pool_close_event(true);
@@ -101,7 +108,11 @@ impl FeedSource for PostgresSource {
         Ok(listening)
     }
 
-    async fn listen_to(&mut self, listening: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn listen_to(
+        &mut self,
+        listening: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         let heads = reading::heads(listening.listener.acquire().await?, topics).await?;
         for (topic, head) in topics.iter().zip(heads) {
             self.positions.add(topic, head);
@@ -109,7 +120,11 @@ impl FeedSource for PostgresSource {
         Ok(())
     }
 
-    async fn stop_listening_to(&mut self, _: &mut Listening, topics: &[Topic]) -> Result<(), Ended> {
+    async fn stop_listening_to(
+        &mut self,
+        _: &mut Listening,
+        topics: &[Topic],
+    ) -> Result<(), Ended> {
         for topic in topics {
             self.positions.remove(topic);
         }
@@ -120,7 +135,12 @@ impl FeedSource for PostgresSource {
         listening.listener.try_recv().await?.ok_or(Ended::Closed)
     }
 
-    async fn take(&mut self, listening: &mut Listening, first: PgNotification, reports: &FeedReports) -> Result<(), Ended> {
+    async fn take(
+        &mut self,
+        listening: &mut Listening,
+        first: PgNotification,
+        reports: &FeedReports,
+    ) -> Result<(), Ended> {
         let mut hints: Vec<Hint> = Hint::parse(first.payload()).into_iter().collect();
         while hints.len() < HINTS_AT_ONCE
             && let Some(next) = self.hear(listening).now_or_never()
@@ -170,17 +190,30 @@ impl PostgresSource {
         reads: Arc<ConnectionPool>,
         connect_timeout: Duration,
     ) -> Self {
-        Self { connector: Arc::clone(connector), purpose, reads, connect_timeout, positions: Positions::default() }
+        Self {
+            connector: Arc::clone(connector),
+            purpose,
+            reads,
+            connect_timeout,
+            positions: Positions::default(),
+        }
     }
 
-    async fn report_entries(&mut self, topics: &[(Topic, Position)], reports: &FeedReports) -> Result<(), BackendError> {
+    async fn report_entries(
+        &mut self,
+        topics: &[(Topic, Position)],
+        reports: &FeedReports,
+    ) -> Result<(), BackendError> {
         let is_of_one_topic = |error: &BackendError| error.kind == BackendErrorKind::Rejected;
         match self.growth(topics).await {
-            // Where one of them is damaged, each is read alone; whoever reads that one is told what is wrong.
+            // Where one of them is damaged, each is read alone; whoever reads that one is told what
+            // is wrong.
             Err(error) if is_of_one_topic(&error) => {
                 for topic in topics {
                     match self.growth(std::slice::from_ref(topic)).await {
-                        Err(error) if is_of_one_topic(&error) => reports.grown(topic.0.clone(), None),
+                        Err(error) if is_of_one_topic(&error) => {
+                            reports.grown(topic.0.clone(), None);
+                        }
                         growth => self.report(growth?, reports),
                     }
                 }

@@ -11,7 +11,8 @@ use super::{
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// Offer an entry with a payload of so many bytes. `prev` may be unknown, and entries may have been missed.
+    /// Offer an entry with a payload of so many bytes. `prev` may be unknown, and entries may have
+    /// been missed.
     Push {
         missed: u64,
         prev_known: bool,
@@ -69,7 +70,17 @@ impl World {
     fn new(options: RingOptions) -> Self {
         let rings = Arc::new(Rings::new(options.rings_max_bytes));
         let (ring, other) = (Held::new(&rings), Held::new(&rings));
-        Self { ring, other, rings, options, newest: 10, elsewhere: 0, taken: Vec::new(), began: 0, floor: None }
+        Self {
+            ring,
+            other,
+            rings,
+            options,
+            newest: 10,
+            elsewhere: 0,
+            taken: Vec::new(),
+            began: 0,
+            floor: None,
+        }
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -111,7 +122,9 @@ impl World {
             Act::PushAgain => self.push(&entry(self.newest, Some(at(self.newest - 1)), 1))?,
             Act::Extend { payload_bytes } => {
                 self.newest += 1;
-                self.change(|ring| ring.extend(&entry(self.newest, None, payload_bytes), &self.options));
+                self.change(|ring| {
+                    ring.extend(&entry(self.newest, None, payload_bytes), &self.options);
+                });
                 if self.head().is_some() {
                     self.taken.push(at(self.newest));
                 }
@@ -121,7 +134,8 @@ impl World {
                 self.floor.get_or_insert(at(self.newest));
             }
             Act::Restart { known } => {
-                let (position, before) = (known.then_some(at(self.newest)), self.ring().incarnation);
+                let (position, before) =
+                    (known.then_some(at(self.newest)), self.ring().incarnation);
                 self.change(|ring| ring.restart(position));
                 (self.floor, self.began) = (position, self.taken.len());
                 prop_assert_ne!(self.ring().incarnation, before);
@@ -133,7 +147,9 @@ impl World {
                     other.extend(&entry(self.elsewhere, None, payload_bytes), &self.options);
                 });
             }
-            Act::Elsewhere { payload_bytes: None } => self.other.change(&self.rings, |other| other.restart(None)),
+            Act::Elsewhere { payload_bytes: None } => {
+                self.other.change(&self.rings, |other| other.restart(None));
+            }
         }
         Ok(())
     }
@@ -165,7 +181,11 @@ impl World {
     /// From each position the ring shows all that lies behind it, or says that it can't.
     fn check_positions(&self, floor: Option<Position>) -> Result<(), TestCaseError> {
         for position in (8..=self.newest + 1).map(at) {
-            let behind: Vec<Position> = self.taken[self.began..].iter().copied().filter(|taken| *taken > position).collect();
+            let behind: Vec<Position> = self.taken[self.began..]
+                .iter()
+                .copied()
+                .filter(|taken| *taken > position)
+                .collect();
             let number = self.ring().number_behind(position);
             prop_assert_eq!(number.is_none(), floor.is_some_and(|floor| floor > position));
             if let Some(number) = number {
@@ -177,8 +197,14 @@ impl World {
             prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(0)), covered);
             // The oldest entry that a client at this position would get is the next one.
             if let Some(Position::After(next)) = behind.first() {
-                prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(next.major())), covered);
-                prop_assert_eq!(self.ring().covers(position, Timestamp::from_ms(next.major() + 1)), None);
+                prop_assert_eq!(
+                    self.ring().covers(position, Timestamp::from_ms(next.major())),
+                    covered
+                );
+                prop_assert_eq!(
+                    self.ring().covers(position, Timestamp::from_ms(next.major() + 1)),
+                    None
+                );
             }
         }
         Ok(())

@@ -33,7 +33,9 @@ impl Slot {
 
     /// The slot's frame in a format: encoded once, shared by all connections.
     pub(crate) fn frame(&self, topic: &Topic, format: Format) -> Frame {
-        self.frames[format as usize].get_or_init(|| Frame::entry(format, topic, self.entry.id, &self.entry.event)).clone()
+        self.frames[format as usize]
+            .get_or_init(|| Frame::entry(format, topic, self.entry.id, &self.entry.event))
+            .clone()
     }
 
     /// The event, and a frame of it in each format.

@@ -24,7 +24,11 @@ impl Held {
     }
 
     /// Changes the ring, and makes room as the hub does.
-    pub(super) fn change<T>(self: &Arc<Self>, rings: &Rings, change: impl FnOnce(&mut Ring) -> T) -> T {
+    pub(super) fn change<T>(
+        self: &Arc<Self>,
+        rings: &Rings,
+        change: impl FnOnce(&mut Ring) -> T,
+    ) -> T {
         let mut ring = self.0.lock().unwrap();
         let result = change(&mut ring);
         let order = ring.take_listing();
@@ -52,14 +56,18 @@ pub(super) fn at(sequence: u64) -> Position {
 }
 
 pub(super) fn event(sequence: u64, payload_bytes: usize) -> Arc<Event> {
-    Arc::new(Event { ts: Timestamp::from_ms(sequence), ..(*testing::event_of_bytes(payload_bytes)).clone() })
+    Arc::new(Event {
+        ts: Timestamp::from_ms(sequence),
+        ..(*testing::event_of_bytes(payload_bytes)).clone()
+    })
 }
 
 pub(super) fn entry(sequence: u64, prev: Option<Position>, payload_bytes: usize) -> Entry {
     Entry { id: EventId::timed(sequence, 0), prev, event: event(sequence, payload_bytes) }
 }
 
-const AMPLE: RingOptions = RingOptions { ring_entries_max: 100, ring_max_bytes: 1 << 20, rings_max_bytes: 1 << 20 };
+const AMPLE: RingOptions =
+    RingOptions { ring_entries_max: 100, ring_max_bytes: 1 << 20, rings_max_bytes: 1 << 20 };
 
 #[test]
 fn a_slot_is_encoded_once_per_format_and_shared() {
@@ -79,11 +87,18 @@ fn a_slot_is_encoded_once_per_format_and_shared() {
         let (one, another) = (frames(format), frames(format));
         assert_eq!((one.len(), &one), (2, &another));
         for (one, another) in one.iter().zip(&another) {
-            assert_eq!(one.chunk().as_ptr(), another.chunk().as_ptr(), "two connections share one allocation");
+            assert_eq!(
+                one.chunk().as_ptr(),
+                another.chunk().as_ptr(),
+                "two connections share one allocation"
+            );
         }
     }
     assert_ne!(frames(Format::Envelope), frames(Format::Named));
-    assert_eq!(frames(Format::Envelope)[0], Frame::entry(Format::Envelope, &topic, EventId::timed(11, 0), &event(11, 5)));
+    assert_eq!(
+        frames(Format::Envelope)[0],
+        Frame::entry(Format::Envelope, &topic, EventId::timed(11, 0), &event(11, 5))
+    );
 }
 
 #[test]
@@ -135,7 +150,11 @@ fn promise_7_the_oldest_entry_of_all_rings_makes_room_whichever_ring_holds_it() 
     assert_eq!(lengths(&all), [1, 0, 9]);
     all[2].change(&rings, |ring| ring.restart(None));
     push(1, 9);
-    assert_eq!((lengths(&all), rings.bytes()), (vec![1, 9, 0], 10 * cost), "a ring that began anew has given its room back");
+    assert_eq!(
+        (lengths(&all), rings.bytes()),
+        (vec![1, 9, 0], 10 * cost),
+        "a ring that began anew has given its room back"
+    );
     push(2, 3);
     assert_eq!(lengths(&all), [0, 7, 3]);
     drop(all);
@@ -145,8 +164,16 @@ fn promise_7_the_oldest_entry_of_all_rings_makes_room_whichever_ring_holds_it() 
 /// A page of a journal that has the entries from `oldest` to `newest`, read after `position`.
 fn page(position: u64, oldest: u64, newest: u64, floor_is_known: bool) -> Page {
     let floor = floor_is_known.then_some(at(oldest - 1));
-    let bounds = Bounds { origin: at(5), floor, oldest: Some(EventId::timed(oldest, 0)), head: at(newest), shares_positions: false };
-    let entries = (oldest.max(position + 1)..=newest).map(|sequence| entry(sequence, Some(at(sequence - 1)), 5)).collect();
+    let bounds = Bounds {
+        origin: at(5),
+        floor,
+        oldest: Some(EventId::timed(oldest, 0)),
+        head: at(newest),
+        shares_positions: false,
+    };
+    let entries = (oldest.max(position + 1)..=newest)
+        .map(|sequence| entry(sequence, Some(at(sequence - 1)), 5))
+        .collect();
     Page { entries, more: false, bounds }
 }
 
@@ -172,7 +199,11 @@ fn a_truncated_page_begins_the_ring_anew() {
         ring.anchor(at(10));
         assert!(ring.take_page(at(10), &page(10, 20, 22, floor_is_known), &AMPLE));
         assert_eq!((ring.head(), ring.incarnation), (Some(at(22)), 1));
-        assert_eq!(ring.covers(at(15), Timestamp::from_ms(0)), None, "nobody knows what lay between");
+        assert_eq!(
+            ring.covers(at(15), Timestamp::from_ms(0)),
+            None,
+            "nobody knows what lay between"
+        );
         assert!(ring.covers(at(20), Timestamp::from_ms(0)).is_some());
         assert_eq!(ring.covers(at(19), Timestamp::from_ms(0)).is_some(), floor_is_known);
     }

@@ -1,4 +1,5 @@
-//! The checker: judges what a client received against what was appended. It knows nothing of the machine.
+//! The checker: judges what a client received against what was appended. It knows nothing of the
+//! machine.
 
 use proptest::prelude::*;
 
@@ -10,7 +11,8 @@ use crate::domain::{
 
 /// Judges a client's history against everything that was ever appended.
 pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
-    // Entries up to here were taken, hidden, excused by a notice, or not owed to a client that had no cursor.
+    // Entries up to here were taken, hidden, excused by a notice, or not owed to a client that had
+    // no cursor.
     let mut settled: Option<Position> = None;
     let mut last_id = None;
     let mut excused = Position::Start;
@@ -28,26 +30,38 @@ pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
                 };
                 excused = Position::Start;
             }
-            Seen::NotTold => prop_assert!(false, "promise 6: something was gone, and the client was not told"),
+            Seen::NotTold => {
+                prop_assert!(false, "promise 6: something was gone, and the client was not told");
+            }
             Seen::MetOrigin(origin) => settled = Some(*origin),
             Seen::Truncated { excuses, justified } => {
-                prop_assert!(*justified, "promise 6: a notice, but nothing behind the cursor was gone");
+                prop_assert!(
+                    *justified,
+                    "promise 6: a notice, but nothing behind the cursor was gone"
+                );
                 excused = excused.max(*excuses);
                 if settled.is_some_and(|settled| settled > *excuses) {
-                    // The cursor was ahead of the journal: what follows begins at the head that is told next.
+                    // The cursor was ahead of the journal: what follows begins at the head that is
+                    // told next.
                     settled = None;
                     last_id = None;
                 }
             }
             Seen::Entry(id) | Seen::MovedTo(id) => {
-                prop_assert!(last_id.is_none_or(|last| last < *id), "promise 2: {id} after {last_id:?}");
+                prop_assert!(
+                    last_id.is_none_or(|last| last < *id),
+                    "promise 2: {id} after {last_id:?}"
+                );
                 if let Some(settled) = settled {
                     let until = Position::After(*id);
-                    let hole = owed(world, settled, until).find(|owed| Position::After(*owed) != until && Position::After(*owed) > excused);
+                    let hole = owed(world, settled, until).find(|owed| {
+                        Position::After(*owed) != until && Position::After(*owed) > excused
+                    });
                     prop_assert_eq!(hole, None, "promise 1: lost between {:?} and {}", settled, id);
                     if matches!(seen, Seen::MovedTo(_)) {
                         prop_assert!(
-                            owed(world, settled, until).all(|owed| Position::After(owed) <= excused),
+                            owed(world, settled, until)
+                                .all(|owed| Position::After(owed) <= excused),
                             "promise 1: moved past an entry"
                         );
                     }
@@ -55,7 +69,9 @@ pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
                 if let Seen::Entry(id) = seen {
                     let entry = world.log.iter().find(|appended| appended.entry.id == *id);
                     prop_assert!(
-                        entry.is_some_and(|appended| world.filter.passes(appended.entry.event.category.as_ref())),
+                        entry.is_some_and(|appended| world
+                            .filter
+                            .passes(appended.entry.event.category.as_ref())),
                         "{id} is not for this client"
                     );
                 }
@@ -65,8 +81,8 @@ pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
         }
     }
     if let Some(settled) = settled {
-        let missing =
-            owed(world, settled, Position::After(EventId::timed(u64::MAX, u64::MAX))).find(|owed| Position::After(*owed) > excused);
+        let missing = owed(world, settled, Position::After(EventId::timed(u64::MAX, u64::MAX)))
+            .find(|owed| Position::After(*owed) > excused);
         prop_assert_eq!(missing, None, "promise 1: never delivered");
     }
     Ok(())
@@ -75,6 +91,10 @@ pub(super) fn judge(world: &World) -> Result<(), TestCaseError> {
 fn owed(world: &World, after: Position, until: Position) -> impl Iterator<Item = EventId> {
     let entries = world.log.iter().map(|appended| &appended.entry);
     entries
-        .filter(move |entry| after.is_before(entry.id) && !until.is_before(entry.id) && world.filter.passes(entry.event.category.as_ref()))
+        .filter(move |entry| {
+            after.is_before(entry.id)
+                && !until.is_before(entry.id)
+                && world.filter.passes(entry.event.category.as_ref())
+        })
         .map(|entry| entry.id)
 }

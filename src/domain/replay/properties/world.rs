@@ -17,7 +17,8 @@ use crate::{
 
 #[derive(Clone, Debug)]
 pub(super) enum Act {
-    /// Append an entry of a category; a foreign one comes without `prev`. Time advances by so many ms.
+    /// Append an entry of a category; a foreign one comes without `prev`. Time advances by so many
+    /// ms.
     Append { category: Option<&'static str>, foreign: bool, ms: u64 },
     /// Remove so many of the oldest entries.
     Trim(usize),
@@ -27,9 +28,11 @@ pub(super) enum Act {
     Read(usize),
     /// Deliver the page that was read.
     Deliver,
-    /// Signal the pending live entry at this index (modulo their number), and keep or drop it afterwards.
+    /// Signal the pending live entry at this index (modulo their number), and keep or drop it
+    /// afterwards.
     Signal { index: usize, keep: bool },
-    /// If the machine wants to read and nothing was removed behind it, hand it what it lacks as live entries instead.
+    /// If the machine wants to read and nothing was removed behind it, hand it what it lacks as
+    /// live entries instead.
     Cover,
     /// The feed lost what it held; the shell says so.
     Interrupt,
@@ -50,12 +53,14 @@ pub(super) enum Seen {
     MetOrigin(Position),
     Entry(EventId),
     MovedTo(EventId),
-    /// Entries up to `excuses` were gone when the notice was made; `justified` tells whether any behind the cursor was.
+    /// Entries up to `excuses` were gone when the notice was made; `justified` tells whether any
+    /// behind the cursor was.
     Truncated {
         excuses: Position,
         justified: bool,
     },
-    /// A page showed that entries behind the cursor were gone, or that nobody issued it, and no notice came of it.
+    /// A page showed that entries behind the cursor were gone, or that nobody issued it, and no
+    /// notice came of it.
     NotTold,
 }
 
@@ -106,13 +111,24 @@ impl World {
     }
 
     fn last_id_of_this_incarnation(&self) -> Option<Position> {
-        self.log.last().map(|appended| Position::After(appended.entry.id)).filter(|last| *last > self.origin())
+        self.log
+            .last()
+            .map(|appended| Position::After(appended.entry.id))
+            .filter(|last| *last > self.origin())
     }
 
     fn bounds(&self) -> Bounds {
-        let head = self.last_id_of_this_incarnation().unwrap_or(Position::After(EventId::timed(self.now_ms, 0)));
-        let last_removed = self.log.iter().rev().find(|appended| appended.removed).map(|appended| Position::After(appended.entry.id));
-        let floor = last_removed.filter(|removed| *removed > self.origin()).unwrap_or(self.origin());
+        let head = self
+            .last_id_of_this_incarnation()
+            .unwrap_or(Position::After(EventId::timed(self.now_ms, 0)));
+        let last_removed = self
+            .log
+            .iter()
+            .rev()
+            .find(|appended| appended.removed)
+            .map(|appended| Position::After(appended.entry.id));
+        let floor =
+            last_removed.filter(|removed| *removed > self.origin()).unwrap_or(self.origin());
         Bounds {
             origin: self.origin(),
             floor: Some(floor),
@@ -130,14 +146,26 @@ impl World {
             _ => 1,
         };
         let category = category.map(|name| Category::parse(name).unwrap());
-        let event = Event { ts: Timestamp::from_ms(self.now_ms), category, ..(*testing::event("{}")).clone() };
-        let entry = Entry { id: EventId::timed(self.now_ms, n), prev: (!foreign).then_some(prev), event: Arc::new(event) };
+        let event = Event {
+            ts: Timestamp::from_ms(self.now_ms),
+            category,
+            ..(*testing::event("{}")).clone()
+        };
+        let entry = Entry {
+            id: EventId::timed(self.now_ms, n),
+            prev: (!foreign).then_some(prev),
+            event: Arc::new(event),
+        };
         self.live.push(entry.clone());
         self.log.push(Appended { entry, removed: false });
     }
 
     fn trim(&mut self, count: usize) {
-        self.log.iter_mut().filter(|appended| !appended.removed).take(count).for_each(|appended| appended.removed = true);
+        self.log
+            .iter_mut()
+            .filter(|appended| !appended.removed)
+            .take(count)
+            .for_each(|appended| appended.removed = true);
     }
 
     fn wipe(&mut self) {
@@ -155,10 +183,15 @@ impl World {
 
     /// What a truncation notice for a client at `position` would have to mean, if it were made now.
     fn truth(&self, position: Option<Position>, bounds: &Bounds) -> Seen {
-        let Some(position) = position else { return Seen::Truncated { excuses: bounds.head, justified: true } };
+        let Some(position) = position else {
+            return Seen::Truncated { excuses: bounds.head, justified: true };
+        };
         let position = if position == Position::Start { bounds.origin } else { position };
         let ahead = position > bounds.head;
-        let gone = self.log.iter().any(|appended| appended.removed && position.is_before(appended.entry.id));
+        let gone = self
+            .log
+            .iter()
+            .any(|appended| appended.removed && position.is_before(appended.entry.id));
         let excuses = if ahead { bounds.head } else { bounds.floor.unwrap() };
         Seen::Truncated { excuses, justified: ahead || position < bounds.origin || gone }
     }
@@ -208,7 +241,8 @@ impl World {
             && self.page.is_none()
             && bounds.continuity(after) == Continuity::Whole
         {
-            self.live = self.retained().filter(|entry| after.is_before(entry.id)).cloned().collect();
+            self.live =
+                self.retained().filter(|entry| after.is_before(entry.id)).cloned().collect();
             self.machine.covered_until(bounds.head);
         }
     }
@@ -234,7 +268,9 @@ impl World {
     fn send(&mut self, outputs: Vec<Output>, notice: &Seen) {
         self.under_way.extend(outputs.into_iter().map(|output| match output {
             Output::Entry(entry) => Seen::Entry(entry.id),
-            Output::MoveTo(position) => Seen::MovedTo(position.id().expect("a user's topic has no start")),
+            Output::MoveTo(position) => {
+                Seen::MovedTo(position.id().expect("a user's topic has no start"))
+            }
             Output::Truncated(_) => notice.clone(),
         }));
     }

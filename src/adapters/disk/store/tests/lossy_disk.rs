@@ -12,7 +12,8 @@ use crate::adapters::disk::files::{Directory, DiskFile};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     None,
-    /// The sync with this number among all fails: what it was to make safe is not, though it can still be read.
+    /// The sync with this number among all fails: what it was to make safe is not, though it can
+    /// still be read.
     FailedSync(usize),
     /// A program that forgets to sync files whose names begin so.
     ForgottenSync(&'static str),
@@ -104,7 +105,11 @@ impl LossyDisk {
     /// The names of all files with their lengths.
     pub(super) fn lengths(&self) -> Vec<(String, usize)> {
         let state = self.state.lock().unwrap();
-        state.names.iter().map(|(name, file)| (name.clone(), state.files[*file].cached.len())).collect()
+        state
+            .names
+            .iter()
+            .map(|(name, file)| (name.clone(), state.files[*file].cached.len()))
+            .collect()
     }
 
     /// Changes a byte of a file.
@@ -140,7 +145,11 @@ impl LossyDisk {
     /// The disk when the power is back.
     pub(super) fn after_loss_of_power(&self, remains: Remains) -> Self {
         let state = self.state.lock().unwrap();
-        let mut random = if let Remains::Some(seed) = remains { seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 } else { 1 };
+        let mut random = if let Remains::Some(seed) = remains {
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+        } else {
+            1
+        };
         let mut next = move || {
             random ^= random << 13;
             random ^= random >> 7;
@@ -173,7 +182,11 @@ impl LossyDisk {
                     Change::Length(len) => content.resize(usize::try_from(*len).unwrap(), 0),
                     Change::Write(at, bytes) => {
                         // Torn somewhere, or whole.
-                        let len = if kept == 1 { usize::try_from(next()).unwrap() % (bytes.len() + 1) } else { bytes.len() };
+                        let len = if kept == 1 {
+                            usize::try_from(next()).unwrap() % (bytes.len() + 1)
+                        } else {
+                            bytes.len()
+                        };
                         write(&mut content, *at, &bytes[..len]);
                     }
                 }
@@ -207,7 +220,11 @@ fn write(content: &mut Vec<u8>, at: u64, bytes: &[u8]) {
 impl State {
     fn check_room(&self, more: usize) -> io::Result<()> {
         let bytes: usize = self.names.values().map(|file| self.files[*file].cached.len()).sum();
-        if self.bytes_max.is_some_and(|max| bytes + more > max) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.bytes_max.is_some_and(|max| bytes + more > max) {
+            Err(ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -241,7 +258,9 @@ impl Directory for LossyDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.act(|state| state.names.remove(name).map(drop).ok_or_else(|| ErrorKind::NotFound.into()))
+        self.act(|state| {
+            state.names.remove(name).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+        })
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -279,7 +298,8 @@ impl DiskFile for LossyFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk.act(|state| {
             let len = state.files[self.file].cached.len();
-            state.check_room((usize::try_from(offset).unwrap() + bytes.len()).saturating_sub(len))?;
+            state
+                .check_room((usize::try_from(offset).unwrap() + bytes.len()).saturating_sub(len))?;
             let file = &mut state.files[self.file];
             write(&mut file.cached, offset, bytes);
             file.unsafe_changes.push(Change::Write(offset, bytes.to_vec()));
