@@ -79,7 +79,7 @@ impl Availability {
                 if self.up.swap(false, Ordering::Relaxed) {
                     self.signals.backend_is(self.name, false);
                     let source = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
-                    tracing::warn!(backend = self.name, %error, source, "backend is away");
+                    tracing::warn!(backend = self.name, %error, source, "backend unreachable");
                 }
             }
         }
@@ -89,7 +89,7 @@ impl Availability {
     fn answered(&self) {
         if !self.up.swap(true, Ordering::Relaxed) {
             self.signals.backend_is(self.name, true);
-            tracing::info!(backend = self.name, "backend is back");
+            tracing::info!(backend = self.name, "backend reachable again");
         }
     }
 }

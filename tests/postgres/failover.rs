@@ -207,10 +207,10 @@ async fn each_change_of_state_is_logged_once_and_says_what_the_server_is() {
         server.set("default_transaction_read_only", "off").await;
         published(&process).await;
         eventually("the process is ready", async || is_ready(&process).await).await;
-        assert_eq!(log.count(&["backend is away", "journal"]), round, "{}", log.text());
-        assert_eq!(log.count(&["backend is back", "journal"]), round, "{}", log.text());
+        assert_eq!(log.count(&["backend unreachable", "journal"]), round, "{}", log.text());
+        assert_eq!(log.count(&["backend reachable again", "journal"]), round, "{}", log.text());
     }
-    assert!(log.count(&["backend is away", "is set to take no writes"]) > 0, "{}", log.text());
+    assert!(log.count(&["backend unreachable", "is set to take no writes"]) > 0, "{}", log.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ async fn assert_logged(program: &Program, topics: usize) {
         let name = format!("rejoin_backend_up{{backend=\"{backend}\"}}");
         assert_eq!(program.caller().metric(&name).await, Some(1.0), "{backend}");
     }
-    assert_eq!(program.logged(&["backend is away"]), 0, "{:#?}", program.log());
+    assert_eq!(program.logged(&["backend unreachable"]), 0, "{:#?}", program.log());
     assert_eq!(
         program.logged(&["ERROR", "a topic is damaged", "WRONGTYPE"]),
         topics,

@@ -37,12 +37,12 @@ async fn assert_logs(mistake: usize, url: &str, environment: &[(&str, &str)]) {
     for (number, words) in WORDS.iter().enumerate() {
         let lines = log
             .iter()
-            .filter(|line| line.contains(words) && !line.contains("backend is away"))
+            .filter(|line| line.contains(words) && !line.contains("backend unreachable"))
             .count();
         assert_eq!(lines, usize::from(number == mistake), "{words} in {log:#?}");
     }
     assert!(
-        program.logged(&["backend is away", "backend=\"journal\"", WORDS[mistake]]) > 0,
+        program.logged(&["backend unreachable", "backend=\"journal\"", WORDS[mistake]]) > 0,
         "{log:#?}"
     );
 }
