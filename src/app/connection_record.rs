@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::{reader::Reader, signals::Signals, streaming::EndReason};
+use super::{end_reason::EndReason, reader::Reader, signals::Signals};
 use crate::domain::{
     category::CategoryFilter, cursor::Cursor, frame::Format, session::Tally, timestamp::Timestamp,
     topic::Topic,

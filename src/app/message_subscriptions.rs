@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     connection_record::ConnectionRecord,
-    subscriptions::{Refusal, Subscribed, Subscriptions},
+    refusal::Refusal,
+    subscriptions::{Subscribed, Subscriptions},
 };
 use crate::domain::{
     access::Principal,

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::subscription::{Outgoing, Subscription};
+use super::{
+    end_reason::EndReason,
+    subscription::{Outgoing, Subscription},
+};
 use crate::domain::{
     frame::Frame,
     session::{Action, Ending},
@@ -30,29 +33,6 @@ pub trait Wire: Send {
 
     /// Ends the body, as far as the client takes it.
     fn finish(self) -> impl Future<Output = ()> + Send;
-}
-
-/// Why a stream is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The server ended it.
-    Ended(Ending),
-    /// The client went away.
-    ClientGone,
-    /// The client took nothing for the write timeout, or too little to keep up with what is sent to
-    /// everybody.
-    Stalled,
-}
-
-impl EndReason {
-    /// The reason's name in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ended(ending) => ending.as_str(),
-            Self::ClientGone => "client_gone",
-            Self::Stalled => "stalled",
-        }
-    }
 }
 
 /// Drives a subscription until it is over.

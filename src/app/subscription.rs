@@ -11,12 +11,12 @@ use super::{
     broadcasts::Missed,
     connection_record::{ConnectionRecord, Subject},
     drain,
+    end_reason::EndReason,
     hub::{Covered, Reach, Tail, Wakeup},
     reader::Reader,
+    refusal::Refusal,
     signals::Signals,
     sources::Sources,
-    streaming::EndReason,
-    subscriptions::Refusal,
 };
 use crate::{
     domain::{

@@ -11,26 +11,26 @@ use super::{
     drain,
     expiry::expiry,
     hub::Hub,
-    limits::{Limits, TooManyConnections},
+    limits::Limits,
     reader::Reader,
+    refusal::Refusal,
     signals::Signals,
     sources::Sources,
     subscription::{Shared, Subscription},
 };
 use crate::{
     domain::{
-        access::{Forbidden, Principal},
-        category::{Category, CategoryNotAllowed},
+        access::Principal,
+        category::Category,
         cursor::Cursor,
         frame::StreamStyle,
         page::PageLimit,
-        replay_budget::Exhausted,
         retention::retained_since,
         session::{Session, StreamPolicy},
         timestamp::Timestamp,
         topic::UserId,
     },
-    ports::{backend_error::BackendError, clock::Clock, messages::Messages},
+    ports::{clock::Clock, messages::Messages},
 };
 
 /// What a client asks for.
@@ -42,31 +42,6 @@ pub struct SubscribeRequest {
     pub categories: BTreeSet<Category>,
     /// How it wants the stream written.
     pub style: StreamStyle,
-}
-
-/// Why a subscribe request is turned down.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The credentials name no user.
-    #[error(transparent)]
-    Forbidden(#[from] Forbidden),
-    /// There is no such message, or it is somebody else's: nobody may learn which.
-    #[error("there is no such message")]
-    NoSuchMessage,
-    /// A category that the token doesn't grant.
-    #[error(transparent)]
-    CategoryNotAllowed(#[from] CategoryNotAllowed),
-    /// All connection slots are taken.
-    #[error("this user has {} connections open, which is the most allowed: close one, or try again later", .0.connections_max)]
-    TooManyConnections(TooManyConnections),
-    /// The replay budget is spent.
-    #[error(
-        "this user has asked for too many replays in a short time: keep a connection open instead of reconnecting, and try again later"
-    )]
-    ReplayBudgetExhausted(Exhausted),
-    /// The journal or the feed can't be reached.
-    #[error("the event backend can't be reached at the moment: try again later")]
-    Backend(#[from] BackendError),
 }
 
 /// How much of the journal is read at once for one connection: enough that reading is not the

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{
     connection_record::ConnectionRecord,
     reader::Reader,
-    subscriptions::{Refusal, SubscribeRequest, Subscribed, Subscriptions},
+    refusal::Refusal,
+    subscriptions::{SubscribeRequest, Subscribed, Subscriptions},
 };
 use crate::domain::{
     access::{Operator, Principal},

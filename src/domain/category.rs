@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::event::EventType;
+use super::event_type::EventType;
 
 /// The name of a category: 1 to 64 bytes of `[a-z0-9_-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod category;
 pub mod cursor;
 pub mod event;
+mod event_type;
 pub mod frame;
 pub mod frame_decoder;
 pub mod idempotency_key;

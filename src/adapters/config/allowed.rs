@@ -9,7 +9,6 @@ use figment::{
     providers::{Format, Toml},
     value::{Dict, Value},
 };
-use serde::de::DeserializeOwned;
 
 use super::validators::http_url;
 use crate::{
@@ -180,11 +179,6 @@ impl fmt::Display for Allowed {
 
 /// What the environment may have for a truth value.
 pub(super) const FLAGS: &str = "true or false (or t, yes, y, on, 1; f, no, n, off, 0)";
-
-/// Whether a value is what a field of this type takes.
-pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
-    value.deserialize::<T>().is_ok()
-}
 
 /// Only the beginning is looked at: what a backend's driver makes of the rest is its own business.
 fn is_url(url: &str, is_scheme: fn(&str) -> bool) -> bool {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,12 +9,13 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
-    allowed::{Allowed, FILE, HTTP_URL, TEXT, fits, number, text, texts},
+    allowed::{Allowed, FILE, HTTP_URL, TEXT, number, text, texts},
     fields,
+    secret::Secret,
     section::section,
-    validators,
+    validators::{self, fits},
 };
-use crate::{adapters::shown_url::MASK, domain::access::Scope};
+use crate::domain::access::Scope;
 
 /// The SHA-256 of the empty text: the hash of a key that everybody has.
 const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -176,29 +176,6 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
         }
-    }
-}
-
-/// A text that is not shown, not even when it is debugged.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
     }
 }
 

@@ -26,6 +26,7 @@ mod origin;
 mod properties;
 mod reference;
 mod rules;
+mod secret;
 mod section;
 mod settings;
 #[cfg(test)]
@@ -39,12 +40,13 @@ use figment::Figment;
 
 use self::layer::Layer;
 pub use self::{
-    auth::{Algorithm, AuthMode, AuthSettings, JwtSettings, KeySource, Secret, StaticKey},
+    auth::{Algorithm, AuthMode, AuthSettings, JwtSettings, KeySource, StaticKey},
     default_file::default_file,
     error::ConfigError,
     listing::{Listing, Setting},
     origin::Origin,
     reference::reference,
+    secret::Secret,
     settings::{
         Backend, CorsOrigins, DiskSettings, DiskSync, EventsSettings, HubSettings, LimitsSettings,
         LogFormat, LogSettings, MemorySettings, MessagesSettings, NatsSettings, NatsStorage,

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use figment::Figment;
 
 use super::{
-    auth::{Algorithm, AuthMode, KeySource, Secret},
+    auth::{Algorithm, AuthMode, KeySource},
     error::ConfigError,
     keys,
     origin::Origin,
+    secret::Secret,
     settings::{Settings, build_registry},
 };
 use crate::domain::{category::InvalidRegistry, secret::weakness};

@@ -8,11 +8,12 @@ use http::HeaderValue;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
-    allowed::{Allowed, FILE, HTTP_URL, fits, number, text, texts, urls},
-    auth::{AuthSettings, Secret},
+    allowed::{Allowed, FILE, HTTP_URL, number, text, texts, urls},
+    auth::AuthSettings,
     fields,
+    secret::Secret,
     section::section,
-    validators,
+    validators::{self, fits},
 };
 use crate::domain::category::{InvalidRegistry, Registry};
 

@@ -1,12 +1,17 @@
-//! What texts of particular keys must be like.
+//! What values of particular keys must be like.
 
 use std::net::SocketAddr;
 
 use figment::value::Value;
+use serde::de::DeserializeOwned;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::allowed::fits;
 use crate::{adapters::shown_url::is_ambiguous, domain::category::Registry};
+
+/// Whether a value is what a field of this type takes.
+pub(super) fn fits<T: DeserializeOwned>(value: &Value) -> bool {
+    value.deserialize::<T>().is_ok()
+}
 
 pub(super) fn patterns(value: &Value) -> bool {
     value

@@ -4,9 +4,10 @@
 use figment::Figment;
 
 use super::{
-    auth::{AuthMode, Secret},
+    auth::AuthMode,
     keys,
     origin::Origin,
+    secret::Secret,
     settings::{CorsOrigins, Settings},
 };
 use crate::domain::secret::weakness;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{files::is_full, mark::FORMAT};
+use super::files::is_full;
 use crate::{
     domain::topic::Topic,
     ports::backend_error::{BackendError, BackendErrorKind},
@@ -37,9 +37,9 @@ pub(super) enum Failure {
     Table(#[source] Box<redb::Error>),
     /// Another version wrote it.
     #[error(
-        "it has format {0}, and this version of Rejoin knows {FORMAT}: use the version that wrote it"
+        "it has format {found}, and this version of Rejoin knows {known}: use the version that wrote it"
     )]
-    OtherFormat(u64),
+    OtherFormat { found: u64, known: u64 },
     /// A row can't be read.
     #[error(transparent)]
     Damaged(#[from] Damage),

@@ -18,9 +18,9 @@ use super::{
     blocking::{CALL_TIMEOUT, with_store},
     failure::{Damage, Failure},
     keys::{self, Common, TopicRow},
-    messages::message_bounds,
     rows::{Draft, Row, Rows},
     store::Store,
+    stored_message::message_bounds,
 };
 use crate::{
     adapters::backend_kit::{

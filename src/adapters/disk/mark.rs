@@ -96,7 +96,7 @@ impl Mark {
             return Ok(Found::Unreadable);
         };
         if format != FORMAT {
-            return Err(Failure::OtherFormat(format));
+            return Err(Failure::OtherFormat { found: format, known: FORMAT });
         }
         let checkpoint = Checkpoint { store_id, generation, first_segment };
         let noted = [noted, noted_too]

@@ -15,6 +15,7 @@ use super::{
     keys::{self, Common, MessageRow},
     rows::{Draft, Rows},
     store::Store,
+    stored_message::message_of,
 };
 use crate::{
     adapters::backend_kit::{
@@ -51,15 +52,6 @@ impl DiskMessages {
             GroupCommit::start(&*context.tasks, "disk message appends", writer, CALL_TIMEOUT);
         Self { log, appends }
     }
-}
-
-fn message_of(rows: &impl Rows, id: MessageId) -> Result<Option<MessageRow>, Failure> {
-    Ok(rows.get(&keys::message(id))?.map(|row| MessageRow::decode(&row)).transpose()?)
-}
-
-/// How far a message reaches.
-pub(super) fn message_bounds(rows: &impl Rows, id: MessageId) -> Result<Bounds, Failure> {
-    Ok(message_of(rows, id)?.map_or_else(|| Bounds::of_message(0), |row| row.message.bounds()))
 }
 
 /// A batch of one producer.

@@ -36,6 +36,7 @@ mod mark;
 mod messages;
 mod rows;
 mod store;
+mod stored_message;
 mod sweeping;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -127,7 +128,7 @@ impl OpenError {
         let path = path.to_owned();
         match failure {
             failure if failure.is_damage() => Self::Damaged { path, source: Box::new(failure) },
-            Failure::OtherFormat(_) => Self::OtherFormat { path, source: Box::new(failure) },
+            Failure::OtherFormat { .. } => Self::OtherFormat { path, source: Box::new(failure) },
             failure => Self::Failed { path, source: Box::new(failure) },
         }
     }

@@ -35,13 +35,8 @@ use self::{
     unread::RequestBody,
 };
 use super::{
-    Routes,
-    body_wire::BodyWire,
-    problem::Problem,
-    server::{Place, ServerOptions},
-    slow_client::WriteTimeout,
-    socket_wire::SocketWire,
-    subscribe::is_stream,
+    Routes, body_wire::BodyWire, places::Place, problem::Problem, server_options::ServerOptions,
+    slow_client::WriteTimeout, socket_wire::SocketWire, subscribe::is_stream,
 };
 use crate::{
     app::{lifecycle::Lifecycle, streaming::stream, subscription::Subscription},

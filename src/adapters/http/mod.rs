@@ -21,6 +21,7 @@ mod messages;
 mod methods;
 mod metrics;
 mod ndjson;
+mod places;
 mod problem;
 mod problem_code;
 mod publication;
@@ -29,6 +30,7 @@ mod receipt;
 mod request_body;
 mod request_id;
 mod server;
+mod server_options;
 mod slow_client;
 mod socket_wire;
 mod subscribe;
@@ -55,7 +57,8 @@ use self::{guard::Guard, methods::Methods, problem::Problem};
 pub use self::{
     metrics::MetricsText,
     problem_code::Code,
-    server::{ServerOptions, listen, serve},
+    server::{listen, serve},
+    server_options::ServerOptions,
 };
 use crate::{
     app::{

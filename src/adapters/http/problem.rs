@@ -21,7 +21,7 @@ use crate::{
         broadcasts::NoRoom,
         producing::ProduceError,
         publishing::{BACKEND_RETRY_AFTER, PublishError},
-        subscriptions::Refusal,
+        refusal::Refusal,
     },
     domain::{
         access::Forbidden,

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::{server::Place, slow_client::WriteTimeout};
+use super::{places::Place, slow_client::WriteTimeout};
 use crate::{
     app::streaming::Wire,
     domain::frame::{Frame, LAST_CHUNK},

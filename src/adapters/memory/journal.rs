@@ -17,7 +17,7 @@ use super::{
     cost,
     idempotency::{RepeatKey, SeenKeys},
     log::{Log, TimedId},
-    messages::{Context, MessageStore},
+    message_store::{Context, MessageStore},
 };
 use crate::{
     adapters::backend_kit::feed::local::Listeners,

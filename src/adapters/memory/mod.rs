@@ -26,6 +26,7 @@ mod cost;
 mod idempotency;
 mod journal;
 mod log;
+mod message_store;
 mod messages;
 mod stored_message;
 

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
-use super::store::Info;
+use super::stream_info::Info;
 use crate::{
     domain::{
         position::{EventId, Position},

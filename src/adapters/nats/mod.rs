@@ -49,6 +49,7 @@ mod limits;
 mod messages;
 mod record;
 mod store;
+mod stream_info;
 mod streams;
 mod subjects;
 mod trail;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use async_nats::{HeaderMap, Message, jetstream::stream::Config};
+use async_nats::{HeaderMap, Message};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use super::{
     connection::Connection,
     failure::{ApiError, Failure},
     incarnation::Incarnation,
+    stream_info::{Info, Subjects},
     streams::Streams,
 };
 use crate::{domain::timestamp::Timestamp, ports::entropy::Entropy};
@@ -84,31 +85,6 @@ impl Ack {
     }
 }
 
-/// What is known of a stream.
-#[derive(Debug, Deserialize)]
-pub(super) struct Info {
-    pub(super) config: Config,
-    pub(super) created: String,
-    pub(super) state: State,
-    #[serde(default)]
-    pub(super) cluster: Option<Cluster>,
-    /// The server's time.
-    #[serde(default)]
-    pub(super) ts: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct State {
-    pub(super) first_seq: u64,
-    pub(super) last_seq: u64,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Cluster {
-    #[serde(default)]
-    pub(super) leader: Option<String>,
-}
-
 /// What of some messages was found.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -116,13 +92,6 @@ pub(super) struct Found {
     pub(super) messages: Vec<Stored>,
     /// Whether one of those before the last is gone.
     pub(super) some_are_gone: bool,
-}
-
-/// Some of a stream's subjects.
-pub(super) struct Subjects {
-    pub(super) subjects: Vec<String>,
-    /// How many there are in all.
-    pub(super) total: u64,
 }
 
 #[derive(Deserialize)]

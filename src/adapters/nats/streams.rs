@@ -12,7 +12,9 @@ use async_nats::jetstream::stream::{
 };
 use serde_json::json;
 
-use super::{Storage, connection::Connection, failure::Failure, store::Info, subjects::Subjects};
+use super::{
+    Storage, connection::Connection, failure::Failure, stream_info::Info, subjects::Subjects,
+};
 use crate::adapters::backend_kit::{
     Retention,
     feed::{ANNOUNCEMENTS_BYTES_MAX, ANNOUNCEMENTS_KEPT},

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{
     connection::Connection,
-    journal::malformed_reply,
+    failure::malformed_reply,
     keys::Keys,
     scripts::{ANNOUNCE, READ_ANNOUNCEMENTS},
 };

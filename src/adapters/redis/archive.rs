@@ -7,12 +7,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use super::{
-    connection::Connection,
-    failure::about,
-    journal::{RedisJournal, malformed_reply},
-    keys::Keys,
-    messages::INDEXES_AT_ONCE,
-    scripts::RESTORE,
+    connection::Connection, failure::about, failure::malformed_reply, journal::RedisJournal,
+    keys::Keys, messages::INDEXES_AT_ONCE, scripts::RESTORE,
 };
 use crate::{
     adapters::backend_kit::stored_event,

@@ -4,7 +4,7 @@
 //! that broke is made again by itself; calls that are made at the same time travel together, since
 //! they share one connection.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use redis::{
     Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, ProtocolVersion, RedisResult,
@@ -17,17 +17,13 @@ use tokio::{
 };
 
 use super::{
+    client::{CALL_TIMEOUT, CONNECT_TIMEOUT, client, tcp_settings},
     failure::Failure,
-    one_server::{CONNECT_TIMEOUT, NoAnswer, OneServer},
+    one_server::{NoAnswer, OneServer},
     outages::{Outages, Purpose},
     scripts::Script,
-    setup::{client, tcp_settings},
 };
 use crate::{adapters::backend_kit::BackendContext, ports::backend_error::BackendError};
-
-/// Longest time that a call may take: a subscribe request makes up to two of them, and is to be
-/// answered within 5 seconds.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that many share.
 pub(super) enum Connection {

@@ -280,6 +280,11 @@ fn cause_of_connection(error: &RedisError) -> Cause {
     }
 }
 
+/// The server answered something that our scripts don't.
+pub(super) fn malformed_reply() -> BackendError {
+    BackendError::new(BackendErrorKind::Rejected, "make sense of an answer of Redis")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,11 +13,10 @@ use tokio::{
 };
 
 use super::{
-    connection::CALL_TIMEOUT,
+    client::{CALL_TIMEOUT, CONNECT_TIMEOUT},
     failure::Failure,
     hints::Hints,
     keys::Keys,
-    one_server::CONNECT_TIMEOUT,
     outages::{Outages, Purpose},
     primary::{Expected, ask_whether_alive, ask_whether_usable},
     stored_entry::{announced, hinted},

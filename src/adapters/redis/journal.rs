@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::{
-    connection::{CALL_TIMEOUT, Connection},
-    failure::{Cause, about},
+    client::CALL_TIMEOUT,
+    connection::Connection,
+    failure::{Cause, about, malformed_reply},
     hints::Hints,
     keys::Keys,
     primary::write_nothing,
@@ -274,11 +275,6 @@ fn stream_position(topic: &Topic, position: Position) -> (String, u64) {
 
 fn at_ms(ms: u64) -> Position {
     Position::After(EventId::timed(ms, 0))
-}
-
-/// The server answered something that our scripts don't.
-pub(super) fn malformed_reply() -> BackendError {
-    BackendError::new(BackendErrorKind::Rejected, "make sense of an answer of Redis")
 }
 
 #[async_trait]

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     failure::about,
-    journal::{RedisJournal, malformed_reply},
+    failure::malformed_reply,
+    journal::RedisJournal,
     message_state::{MessageState, unique},
     scripts::{CHANGE_MESSAGE, DELETE_MESSAGE, LOOK_AT_MESSAGE, SILENT_MESSAGES},
     stored_entry::stream_id_of,

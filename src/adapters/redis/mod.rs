@@ -51,6 +51,7 @@
 mod announcements;
 mod archive;
 mod checks;
+mod client;
 mod connection;
 mod failure;
 mod feed;
@@ -71,7 +72,7 @@ mod sweep;
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
-    connection::CALL_TIMEOUT,
+    client::CALL_TIMEOUT,
     setup::{RedisSetupError, open},
 };
 use crate::adapters::backend_kit::Retention;

@@ -5,7 +5,7 @@
 //! one that is wanted, neither at the beginning nor when it becomes one later: its connection is
 //! dropped, and the next one goes where the address leads then.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use redis::{
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    connection::CALL_TIMEOUT,
+    client::{CALL_TIMEOUT, CONNECT_TIMEOUT},
     failure::Failure,
     outages::{Outages, Purpose},
     primary::{Expected, ask_whether_alive, ask_whether_usable},
@@ -29,8 +29,6 @@ use crate::{
     ports::tasks::Task,
 };
 
-/// Longest time that making a connection may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most calls that wait to be written.
 const CALLS_QUEUED_MAX: usize = 1_024;
 

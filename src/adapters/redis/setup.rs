@@ -1,18 +1,16 @@
 //! From settings to connections.
 
-use std::{borrow::Cow, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, path::PathBuf, sync::Arc};
 
 use futures_util::FutureExt;
-use redis::{
-    Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates,
-    io::tcp::TcpSettings,
-};
+use redis::{ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
 use super::{
     RedisOptions,
     announcements::RedisAnnouncements,
     checks::warn_about_unsafe_server_settings,
-    connection::{Address, CALL_TIMEOUT, Connection},
+    client::{CALL_TIMEOUT, client},
+    connection::{Address, Connection},
     feed::{Pushes, RedisSource},
     hints::Hints,
     journal::RedisJournal,
@@ -31,10 +29,6 @@ use crate::adapters::backend_kit::{
     sweep::Sweeper,
 };
 
-/// When a connection whose other end is silent is probed, and how often.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-const PROBE_EVERY: Duration = Duration::from_secs(2);
-const PROBES: u32 = 3;
 /// How a certificate begins in a PEM file.
 const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
@@ -185,27 +179,4 @@ fn drivers_url(url: &str) -> Cow<'_, str> {
         Some(("redis+tls" | "redis+ssl", rest)) => Cow::Owned(format!("rediss://{rest}")),
         _ => Cow::Borrowed(url),
     }
-}
-
-/// A client of one server. It speaks RESP3, in which a server's messages and answers share a
-/// connection, and by which the driver notices at once that a connection is lost.
-pub(super) fn client(
-    node: ConnectionInfo,
-    certificates: Option<TlsCertificates>,
-) -> redis::RedisResult<Client> {
-    let settings = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let node = node.set_redis_settings(settings).set_tcp_settings(tcp_settings());
-    match certificates {
-        Some(certificates) => Client::build_with_tls(node, certificates),
-        None => Client::open(node),
-    }
-}
-
-/// A peer that vanished without closing is noticed, whether or not anything is under way.
-pub(super) fn tcp_settings() -> TcpSettings {
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(PROBE_AFTER)
-        .with_interval(PROBE_EVERY)
-        .with_retries(PROBES);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(CALL_TIMEOUT)
 }

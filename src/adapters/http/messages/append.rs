@@ -6,12 +6,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::{
     draft,
     lines::{self, AppendLines},
+    receipt::AppendReceipt,
 };
 use crate::{
     adapters::http::{
@@ -23,31 +22,8 @@ use crate::{
         upload::{self, Upload},
     },
     app::producing::ProduceError,
-    domain::{
-        access::MessageProducer,
-        message::{AppendRefusal, MessageAppended},
-    },
+    domain::{access::MessageProducer, message::AppendRefusal},
 };
-
-/// The answer for an event that was taken.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AppendReceipt {
-    /// Always true.
-    success: bool,
-    /// The event's number.
-    sequence_no: u64,
-    /// Whether the reader wants no more.
-    stop: bool,
-    /// Whether it had been appended before.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    duplicate: bool,
-}
-
-impl From<MessageAppended> for AppendReceipt {
-    fn from(MessageAppended { sequence_no, duplicate, stop_requested }: MessageAppended) -> Self {
-        Self { success: true, sequence_no, stop: stop_requested, duplicate }
-    }
-}
 
 description::refusals! {
     /// Of an append.

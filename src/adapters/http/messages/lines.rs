@@ -10,7 +10,7 @@ use std::{ops::ControlFlow, time::Duration};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{append::AppendReceipt, draft};
+use super::{draft, receipt::AppendReceipt};
 use crate::{
     adapters::http::{
         Api,

@@ -6,6 +6,7 @@
 mod append;
 mod draft;
 mod lines;
+mod receipt;
 mod view;
 
 use axum::{
