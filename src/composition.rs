@@ -219,7 +219,7 @@ impl Server {
     }
 
     /// Asks all clients to leave, spread over the drain time, lets requests finish, and stops.
-    /// Tells how many streams and requests were cut off, since they were not over in time.
+    /// Returns how many streams and requests were cut off, since they were not over in time.
     pub async fn drain(self) -> usize {
         self.lifecycle.begin_drain();
         self.hub.drain(DrainPlan::begin(self.drain));
@@ -233,7 +233,7 @@ impl Server {
         cut_off
     }
 
-    /// Stops at once, as a process that is killed does: nobody is told.
+    /// Stops at once, as a process that is killed does: no client is notified.
     pub async fn kill(self) {
         self.lifecycle.begin_drain();
         self.lifecycle.finish(Duration::ZERO).await;

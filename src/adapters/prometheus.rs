@@ -1,6 +1,6 @@
 //! Metrics, kept and written as Prometheus reads them.
 //!
-//! Invariant: what is observed takes bounded memory, whether or not somebody comes to read it.
+//! Invariant: what is observed takes bounded memory, whether or not it is scraped.
 
 use std::{sync::Arc, time::Duration};
 

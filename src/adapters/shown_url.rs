@@ -15,7 +15,7 @@ pub fn shown(urls: &str) -> String {
     parts.map_or_else(|| MASK.to_owned(), |parts| parts.join(","))
 }
 
-/// Whether it can't be told where user and password end: an `@` may be in a path or a query, or end
+/// Whether it is unclear where user and password end: an `@` may be in a path or a query, or end
 /// a password with such characters. A program that takes the one for the other looks for a host of
 /// that name.
 pub fn is_ambiguous(url: &str) -> bool {

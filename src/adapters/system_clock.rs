@@ -7,7 +7,7 @@ use crate::{
     ports::clock::Clock,
 };
 
-/// Tells the machine's time of day.
+/// Returns the machine's time of day.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

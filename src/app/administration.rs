@@ -63,7 +63,7 @@ pub struct ProcessState {
     pub backends: BTreeMap<&'static str, bool>,
     /// Open streams.
     pub connections: usize,
-    /// Topics that somebody follows here.
+    /// Topics that are followed here.
     pub topics_followed: usize,
     /// What is kept ready for connections, in bytes, about.
     pub ring_bytes: usize,
@@ -175,7 +175,7 @@ impl Administration {
         self.journal.purge(user).await
     }
 
-    /// Ends a user's connections in every process, of both channels. Tells how many there were.
+    /// Ends a user's connections in every process, of both channels. Returns how many there were.
     ///
     /// # Errors
     /// The backend's; to try again is harmless.

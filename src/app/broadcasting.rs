@@ -1,4 +1,4 @@
-//! Broadcasting: an event to everybody who is connected to any process. It is kept in no journal.
+//! Broadcasting: an event to every connection of every process. It is kept in no journal.
 //!
 //! Invariant: a broadcast is accepted only where each connection of this process can still get it.
 //! One is on its way at a time, so that the next is judged by what this one has taken.
@@ -49,7 +49,7 @@ impl Broadcaster {
         Self { broadcasts, feed, signals, turn: Mutex::default() }
     }
 
-    /// Sends an event to everybody who is connected.
+    /// Sends an event to every open connection.
     ///
     /// # Errors
     /// [`BroadcastError`]. After an error of the backend some connections may have got it, and

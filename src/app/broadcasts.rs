@@ -1,4 +1,4 @@
-//! Events for everybody who is connected, on their way to each connection.
+//! Broadcasts, on their way to each connection.
 //!
 //! Invariants:
 //! - a broadcast is kept until each connection that was there when it came has taken it, or is
@@ -10,7 +10,7 @@
 //! - a connection costs one reference, whatever waits for it.
 //!
 //! The broadcasts are a list of which each connection holds its place. What lies before the first
-//! place that somebody holds is freed by itself.
+//! place that a connection holds is freed by itself.
 
 use std::{
     collections::VecDeque,
@@ -47,7 +47,7 @@ pub struct Broadcasts {
 struct State {
     /// Behind the last broadcast.
     end: Arc<Place>,
-    /// Those that somebody may still have to take, and when they came; the oldest first.
+    /// Those that a connection may still have to take, and when they came; the oldest first.
     kept: VecDeque<(Instant, Weak<Broadcast>)>,
 }
 
@@ -67,7 +67,7 @@ struct Next {
 #[derive(Debug)]
 struct Broadcast(Mutex<Option<Arc<Content>>>);
 
-/// An event for everybody, and its frames.
+/// A broadcast, and its frames.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) event: Arc<Event>,
@@ -151,7 +151,7 @@ impl Broadcasts {
         self.added.send_modify(|added| *added += 1);
     }
 
-    /// Tells of each that is added from now on.
+    /// Notifies of each that is added from now on.
     pub fn added(&self) -> watch::Receiver<u64> {
         self.added.subscribe()
     }
@@ -168,7 +168,7 @@ impl Broadcasts {
         cost: usize,
         may_be_dropped: impl Fn(Instant) -> bool,
     ) {
-        // What everybody has taken is freed from the front on.
+        // What all have taken is freed from the front on.
         while let Some((added_at, oldest)) = state.kept.front() {
             match oldest.upgrade() {
                 Some(_) if self.has_room(cost) || !may_be_dropped(*added_at) => return,
@@ -235,7 +235,7 @@ impl Drop for Content {
 }
 
 impl Drop for Place {
-    /// Frees the places behind this one that nobody else holds, one after the other: a list that
+    /// Frees the places behind this one that no other holds, one after the other: a list that
     /// dropped itself place by place would need a stack as deep as it is long.
     fn drop(&mut self) {
         let mut next = self.next.take();

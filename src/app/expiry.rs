@@ -1,4 +1,4 @@
-//! When somebody's credentials end, by the clock that timers run on.
+//! When a caller's credentials end, by the clock that timers run on.
 
 use std::time::{Duration, Instant};
 

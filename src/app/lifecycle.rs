@@ -1,7 +1,7 @@
 //! From start to stop: draining, and the tasks that a stop waits for.
 //!
-//! Invariant: once draining has begun nothing new begins, and everything that runs is told; what is
-//! still there when the time is over is cut off, and counted.
+//! Invariant: once draining has begun nothing new begins, and everything that runs is notified;
+//! what is still there when the time is over is cut off, and counted.
 
 use std::{
     future::Future,
@@ -91,14 +91,14 @@ impl Lifecycle {
         UntilStopped { task, stopped: self.stopped.clone().cancelled_owned() }
     }
 
-    /// Tells everybody that draining has begun.
+    /// Notifies all tasks that draining has begun.
     pub fn begin_drain(&self) {
         self.draining.cancel();
         self.tasks.close();
     }
 
-    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Tells how many
-    /// those were.
+    /// Waits for the tasks, for so long at the most, and then cuts off what is left. Returns how
+    /// many those were.
     pub async fn finish(&self, within: Duration) -> usize {
         let all_over = async {
             if tokio::time::timeout(within * 9 / 10, self.tasks.wait()).await.is_err() {
@@ -166,7 +166,7 @@ impl<F: Future> Future for UntilStopped<F> {
         if this.stopped.poll(context).is_ready() {
             return Poll::Ready(());
         }
-        // A panic would only end this task, and nobody waits for it.
+        // A panic would only end this task, and nothing waits for it.
         catch_unwind(AssertUnwindSafe(|| this.task.poll(context).map(drop))).unwrap_or_else(
             |panic| {
                 tracing::error!(

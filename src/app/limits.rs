@@ -1,8 +1,8 @@
 //! What a user may use at once: connection slots and replays.
 //!
 //! Invariants: a slot is given back when its [`Lease`] is dropped, however its connection ends;
-//! while the backend is away everybody is let in, but for this process's own count of connections,
-//! which holds always.
+//! while the backend is unreachable every client is let in, but for this process's own count of
+//! connections, which holds always.
 
 use std::{
     collections::{HashMap, hash_map::Entry as MapEntry},
@@ -29,7 +29,7 @@ use crate::{
 const LEASE_TTL: Duration = Duration::from_secs(30);
 /// Twice a renewal may fail before a lease ends.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
-/// When to try again for a slot: nobody knows when one will be free.
+/// When to try again for a slot: it is unknown when one will be free.
 const SLOT_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A client that was asked to come back for the rest of its snapshot does so within this time, or
 /// pays for a replay.
@@ -271,7 +271,7 @@ impl Limits {
 }
 
 impl Held {
-    /// Counts a connection, and tells by what it learns that it is to end; or tells the most
+    /// Counts a connection, and returns the flag that is set when it is to end; or returns the most
     /// allowed if that is reached.
     fn count_in(
         &mut self,

@@ -1,6 +1,6 @@
 //! Subscribing to a message: who may, and what is left of it for them.
 //!
-//! Invariant: somebody else's message and one that is not there are answered alike (promise 8),
+//! Invariant: another user's message and one that is not there are answered alike (promise 8),
 //! also in time, before anything is taken.
 
 use std::time::Duration;

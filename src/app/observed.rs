@@ -41,7 +41,7 @@ pub struct Observed<P: ?Sized> {
 }
 
 impl<P: ?Sized> Observed<P> {
-    /// A port whose calls tell `availability` how they ended.
+    /// A port whose calls report to `availability` how they ended.
     pub const fn new(port: Arc<P>, availability: Arc<Availability>) -> Self {
         Self { port, availability }
     }

@@ -226,7 +226,7 @@ impl Producing {
         }
     }
 
-    /// Removes all messages that are over their time now, or as many as could be. Tells how many.
+    /// Removes all messages that are over their time now, or as many as could be. Returns how many.
     pub async fn sweep(&self, retention: Duration) -> usize {
         let mut removed = 0;
         while let Ok(some @ 1..) = self.messages.sweep(retention, SWEPT_AT_ONCE).await {

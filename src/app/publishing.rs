@@ -56,7 +56,7 @@ pub enum Recipients {
     User(UserId),
     /// Several, each with an entry of their own.
     Users(Vec<UserId>),
-    /// Everybody who is connected now. It is not journaled.
+    /// Every connection that is open now. It is not journaled.
     Everybody,
 }
 
@@ -67,7 +67,7 @@ pub enum Published {
     One(Appended),
     /// An entry in each user's topic, in the order that the users were named.
     Each(Vec<Appended>),
-    /// Told to everybody who is connected.
+    /// Sent to every open connection.
     Broadcast,
     /// Pushing is switched off: nothing was stored.
     Discarded,
@@ -81,7 +81,7 @@ pub enum PublishError {
         "the event was not accepted, since the backend is unavailable: try again with the same Idempotency-Key"
     )]
     Backend(#[from] BackendError),
-    /// Not everybody who is connected could get it.
+    /// Not every connection could get it.
     #[error(transparent)]
     NoRoom(NoRoom),
 }

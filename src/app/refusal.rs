@@ -12,7 +12,7 @@ pub enum Refusal {
     /// The credentials name no user.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// There is no such message, or it is somebody else's: nobody may learn which.
+    /// There is no such message, or it is another user's: a client may not learn which.
     #[error("there is no such message")]
     NoSuchMessage,
     /// A category that the token doesn't grant.

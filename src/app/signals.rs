@@ -93,7 +93,7 @@ impl Drop for Counted {
 }
 
 impl Signals {
-    /// Signals that a recorder keeps. `clock` tells when a frame was written.
+    /// Signals that a recorder keeps. `clock` says when a frame was written.
     pub fn new(recorder: &Arc<dyn Recorder + Send + Sync>, clock: Arc<dyn Clock>) -> Arc<Self> {
         metrics::with_local_recorder(&**recorder, || {
             names::describe();
@@ -115,7 +115,7 @@ impl Signals {
         })
     }
 
-    /// Signals that nobody hears.
+    /// Signals that go nowhere.
     pub fn unheard(clock: Arc<dyn Clock>) -> Arc<Self> {
         Self::new(&(Arc::new(NoopRecorder) as _), clock)
     }
@@ -233,7 +233,7 @@ impl Signals {
         metrics::with_local_recorder(&*self.recorder, count).increment(1);
     }
 
-    /// What is held at the moment somebody asks.
+    /// What is held at the moment of a scrape.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and exact up to 2^53")]
     pub fn holds(&self, leases: usize, topics_followed: usize, ring_bytes: usize) {
         self.leases.set(leases as f64);
@@ -295,7 +295,7 @@ impl ChannelSignals {
         self.deliveries.increment(u64::from(entries));
     }
 
-    /// Clients were told that entries are gone.
+    /// Clients were notified that entries are gone.
     pub fn truncated(&self, notices: u32) {
         self.truncations.increment(u64::from(notices));
     }

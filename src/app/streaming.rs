@@ -92,7 +92,7 @@ async fn write<W: Wire>(
 ) -> Result<(), EndReason> {
     let written = match subscription.write_deadline() {
         None => wire.write(&out.frames).await,
-        // A client that takes nothing can't be told, but log and metrics can.
+        // A client that takes nothing can't be notified, but log and metrics can.
         Some(deadline) => timeout_at(deadline, wire.write(&out.frames))
             .await
             .map_err(|_| EndReason::Ended(Ending::TokenExpired))?,
@@ -108,7 +108,7 @@ async fn write<W: Wire>(
     }
 }
 
-/// Ends a stream. Who was connected until now gets what was sent to everybody.
+/// Ends a stream. Who was connected until now gets the broadcasts until now.
 async fn close<W: Wire>(subscription: &mut Subscription, mut wire: W, ending: Ending) -> EndReason {
     let last = subscription.last_broadcasts();
     if !last.frames.is_empty()

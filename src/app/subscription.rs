@@ -161,11 +161,11 @@ impl Subscription {
         self.session.token_expires_at().map(|at| Instant::from_std(at).max(Instant::now()))
     }
 
-    /// Does what can be done without waiting: what is due, and what is new. Tells what to write,
+    /// Does what can be done without waiting: what is due, and what is new. Returns what to write,
     /// and what to do behind that.
     ///
     /// # Errors
-    /// The client is too slow for what is sent to everybody.
+    /// The client is too slow for broadcasts.
     pub(super) fn step(&mut self) -> Result<(Outgoing, Action), Missed> {
         let mut out =
             Outgoing { frames: std::mem::take(&mut self.answered), ..Outgoing::default() };
@@ -179,7 +179,7 @@ impl Subscription {
         Ok((out, self.session.poll()))
     }
 
-    /// What was sent to everybody until now, for a client whose stream is about to end. One that is
+    /// The broadcasts until now, for a client whose stream is about to end. One that is
     /// too slow gets none of it.
     pub(super) fn last_broadcasts(&mut self) -> Outgoing {
         let mut out = Outgoing::default();

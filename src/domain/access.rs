@@ -39,10 +39,10 @@ impl Scope {
     }
 }
 
-/// Somebody whose credentials have been checked.
+/// A caller whose credentials have been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The user whose events they read; nobody's for a publisher's key.
+    /// The user whose events they read; none for a publisher's key.
     pub user: Option<UserId>,
     /// What they were granted.
     pub scopes: BTreeSet<Scope>,
@@ -98,7 +98,7 @@ pub enum Forbidden {
     /// A scope that was not granted.
     #[error("the credentials lack the scope `{}`", .0.as_str())]
     Scope(Scope),
-    /// The credentials name no user, so there is nobody whose events to read.
+    /// The credentials name no user, so there are no events to read.
     #[error("the credentials name no user (a token's `sub`), so there are no events to read")]
     NoUser,
     /// Only some categories may be read, and what was asked for has all of them.

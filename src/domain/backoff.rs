@@ -1,6 +1,6 @@
 //! Pauses between tries: each longer than the one before, and spread by jitter.
 //!
-//! Invariant: whoever fails together does not try again together. Randomness comes in as an
+//! Invariant: those that fail together do not try again together. Randomness comes in as an
 //! argument.
 
 use std::time::Duration;

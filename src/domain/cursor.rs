@@ -1,7 +1,7 @@
 //! What a client may present as its cursor, and whether a journal can continue it without a hole.
 //!
 //! Invariant: a cursor is continued silently only where it is *known* that no entry behind it is
-//! gone. In doubt the client is told (promise 6).
+//! gone. In doubt the client is notified (promise 6).
 
 use std::fmt;
 
@@ -87,7 +87,7 @@ pub struct Bounds {
     /// gets a later one.
     pub origin: Position,
     /// The position after which nothing was removed: `prev` of the oldest entry retained, or the
-    /// head if none is. `None` where the backend can't tell.
+    /// head if none is. `None` where the backend does not know.
     pub floor: Option<Position>,
     /// The oldest entry retained.
     pub oldest: Option<EventId>,
@@ -140,7 +140,7 @@ impl Bounds {
 
     /// Whether a reader that stands at `position` misses nothing by reading on from there.
     /// [`Position::Start`] stands for the origin. A position that names an entry where this topic
-    /// never had one was issued before the topic vanished: nobody knows what came after it.
+    /// never had one was issued before the topic vanished: it is unknown what came after it.
     pub fn continuity(&self, position: Position) -> Continuity {
         let position = if position == Position::Start { self.origin } else { position };
         if position > self.head {

@@ -42,7 +42,7 @@ pub struct Entry {
     pub id: EventId,
     /// The position it was appended at: behind the entry before it, or the journal's origin if it
     /// is the first. Nothing lies between `prev` and `id`. `None` when another program wrote the
-    /// entry and nobody knows.
+    /// entry and it is unknown.
     pub prev: Option<Position>,
     /// The event.
     pub event: Arc<Event>,

@@ -138,7 +138,7 @@ impl Frame {
         blocks.id(id).end().into_frame()
     }
 
-    /// An event for everybody who is connected: it is in no journal, so it has no id and no topic.
+    /// A broadcast: it is in no journal, so it has no id and no topic.
     pub fn broadcast(format: Format, event: &Event) -> Self {
         let blocks = match format {
             Format::Named => {
@@ -271,7 +271,7 @@ pub fn stored_envelope_json(topic: &Topic, event: &Event) -> String {
     json_text(&Envelope::of(topic, None, event))
 }
 
-/// The envelope of an event for everybody.
+/// The envelope of a broadcast.
 pub fn broadcast_envelope_json(event: &Event) -> String {
     json_text(&Envelope::of_broadcast(event))
 }

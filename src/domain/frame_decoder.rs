@@ -42,7 +42,7 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
-    /// Takes the next bytes of the stream, and tells what they completed.
+    /// Takes the next bytes of the stream, and returns what they completed.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Decoded> {
         let mut out = Vec::new();
         let mut rest = bytes;

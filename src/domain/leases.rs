@@ -1,6 +1,6 @@
 //! The connection slots of one user, as arithmetic over time.
 //!
-//! Invariant: never more than `cap` leases are in force at once, and a lease that nobody renews
+//! Invariant: never more than `cap` leases are in force at once, and a lease that is not renewed
 //! ends by itself.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One LLM answer: how its events are numbered, how it ends, and who may produce it.
 //!
 //! Invariants: numbers go from 0 without holes; after the terminal event nothing is appended; the
-//! epoch only grows, so a producer that was taken over from can never append again, if it tells its
+//! epoch only grows, so a producer that was taken over from can never append again, if it sends its
 //! epoch; who asked for a stop is heard by every producer that comes.
 
 mod append;
@@ -88,7 +88,7 @@ pub enum Status {
     Complete,
     /// It ended with `error`.
     Failed,
-    /// It has not ended, and its producer is silent: nobody knows whether more comes.
+    /// It has not ended, and its producer is silent: more may come, or not.
     Stale,
 }
 
@@ -133,7 +133,7 @@ impl Observed {
 /// Why a message is not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenRefusal {
-    /// It is there, and belongs to somebody else.
+    /// It is there, and belongs to another user.
     #[error("this message belongs to another user: open one with an id of its own")]
     Another,
     /// It has ended, so there is nothing to take over.
@@ -254,7 +254,7 @@ impl Message {
         self.producer_seen_at = self.producer_seen_at.max(now);
     }
 
-    /// A producer is told its epoch when it opens, so any other than the present one is of a time
+    /// A producer gets its epoch when it opens, so any other than the present one is of a time
     /// before: of a producer that was taken over from, or of a message that was deleted.
     const fn check_epoch(&self, epoch: Option<u64>) -> Result<(), AppendRefusal> {
         match epoch {

@@ -28,7 +28,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 #[error("has a `type` of its own, which must be the event's `type`, or be left out")]
 pub struct OtherType;
 
-/// Whether the payload can be told with the event's type in it.
+/// Whether the payload can be written with the event's type in it.
 ///
 /// # Errors
 /// [`OtherType`].

@@ -2,8 +2,8 @@
 //!
 //! Invariants, whatever the order of snapshot, live tail, gaps, trims, failures and reconnects:
 //! - the ids it sends strictly increase (promise 2);
-//! - between two positions it passes through, no entry was left out, or the client was told first
-//!   (promises 1 and 6);
+//! - between two positions it passes through, no entry was left out, or the client was notified
+//!   first (promises 1 and 6);
 //! - it holds a position and a few numbers, never a queue (promise 7).
 //!
 //! The shell asks [`Replay::next`] what to do, does it, and feeds the result back:
@@ -104,7 +104,7 @@ pub struct Replay {
     read_again: bool,
     snapshot: Option<Snapshot>,
     max_per_request: u32,
-    /// A message that was deleted and begins anew is told from its start; of a user's events only
+    /// A message that was deleted and begins anew is sent from its start; of a user's events only
     /// what comes.
     from_start_if_ahead: bool,
     filter: CategoryFilter,

@@ -82,7 +82,7 @@ impl SlidingWindow {
         self.granted_at.iter().copied()
     }
 
-    /// Takes one grant, and tells how many are left.
+    /// Takes one grant, and returns how many are left.
     ///
     /// # Errors
     /// [`Exhausted`] when `limit` grants lie within the `window` that ends now.

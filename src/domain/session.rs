@@ -37,9 +37,9 @@ use super::{
     topic::Topic,
 };
 
-/// The delay told to a client whose snapshot was capped: it should come back for the rest at once.
+/// The delay for a client whose snapshot was capped: it should come back for the rest at once.
 const CAPPED_RETRY_MS: u64 = 100;
-/// The least delay told to the reader of a message whose producer is silent: it may never go on.
+/// The least delay for the reader of a message whose producer is silent: it may never go on.
 const STALE_RETRY_MS: u64 = 30_000;
 /// First and longest pause before a journal that failed is read again.
 const READ_RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -175,7 +175,7 @@ impl Session {
         verdict
     }
 
-    /// Whether an event for everybody is for this client.
+    /// Whether a broadcast is for this client.
     pub fn wants(&self, category: Option<&Category>) -> bool {
         self.replay.filter().passes(category)
     }

@@ -1,4 +1,4 @@
-//! Wall-clock time as the domain sees it: a number of milliseconds that somebody handed in.
+//! Wall-clock time as the domain sees it: a number of milliseconds that is passed in.
 
 use std::{fmt, time::Duration};
 

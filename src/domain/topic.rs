@@ -2,7 +2,7 @@
 //!
 //! Invariant: an id that exists as a value has passed its rules, so nothing inward of the edge
 //! checks it again. Ids are carried as values, never glued into another text and parsed back: no id
-//! can name somebody else's topic.
+//! can name another user's topic.
 
 use std::{fmt, sync::Arc};
 

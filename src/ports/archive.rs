@@ -149,7 +149,7 @@ pub enum Fit {
 pub enum Restored {
     /// They are there, with their ids: cursors go on.
     Kept,
-    /// They are there, with new ids: whoever comes with a cursor is told that entries may be
+    /// They are there, with new ids: a client with a cursor is notified that entries may be
     /// missing.
     Renumbered,
     /// The topic has other entries, and was not changed.

@@ -43,7 +43,7 @@ pub enum BackendErrorKind {
     #[error("the backend keeps as many broadcasts as it may")]
     BroadcastsFull,
     /// What the backend holds of one topic can't be used: it is damaged, or another program's.
-    /// Nothing was done. A retry fails alike until somebody repairs or removes it; other topics are
+    /// Nothing was done. A retry fails alike until it is repaired or removed; other topics are
     /// not affected.
     #[error("the backend's data of this topic is damaged, or not Rejoin's")]
     Damaged,

@@ -5,7 +5,7 @@
 
 use crate::domain::timestamp::Timestamp;
 
-/// Tells the time of day. It may step back; what must not is the business of who depends on it.
+/// Returns the time of day. It may step back; a caller for whom it must not takes care of that.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;

@@ -1,4 +1,4 @@
-//! The backend's way to tell a process that a topic has grown: a hint, never the truth.
+//! The backend's way to notify a process that a topic has grown: a hint, never the truth.
 
 use std::sync::Arc;
 
@@ -31,22 +31,22 @@ pub trait Feed: Send + Sync {
     async fn watch(&self, topic: &Topic) -> Result<(), BackendError>;
 
     /// Stops listening to a topic: what is appended after this returned is not signalled. To stop
-    /// where nobody listens is harmless.
+    /// without a listener is harmless.
     async fn unwatch(&self, topic: &Topic);
 
-    /// Has every process's feed signal an event for everybody. It is not journaled.
+    /// Has every process's feed signal a broadcast. It is not journaled.
     ///
     /// Law: every process that listens by now signals it once, in the order of the broadcasts, also
     /// one whose feed is cut meanwhile, or that does not come to its signals.
     ///
     /// # Errors
-    /// Nobody, or not everybody, will hear of it.
+    /// Not all processes will hear of it, or none.
     async fn broadcast(&self, event: Arc<Event>) -> Result<(), BackendError>;
 
-    /// Tells every process's feed to end a user's connections.
+    /// Asks every process's feed to end a user's connections.
     ///
     /// # Errors
-    /// Nobody, or not everybody, heard it. To try again is harmless.
+    /// Not all processes heard it, or none. To try again is harmless.
     async fn close_connections(&self, user: &UserId) -> Result<(), BackendError>;
 }
 
@@ -55,9 +55,9 @@ pub trait Feed: Send + Sync {
 pub enum Signal {
     /// An entry was appended.
     Appended(Topic, Entry),
-    /// A topic has grown, by what the journal will tell.
+    /// A topic has grown, as the journal will show.
     Grown(Topic),
-    /// An event for everybody.
+    /// A broadcast.
     Broadcast(Arc<Event>),
     /// A user's connections are to end, in either channel.
     CloseConnections(UserId),

@@ -16,7 +16,7 @@ use crate::domain::{
     event::Event, idempotency_key::IdempotencyKey, position::EventId, topic::UserId,
 };
 
-/// A log of users' topics. It appends, reads and tells its bounds; it never sees a subscriber.
+/// A log of users' topics. It appends, reads and returns its bounds; it never sees a subscriber.
 ///
 /// What a successful append means for durability, how exactly the bounds are known, and how they
 /// are, is said in each adapter's module docs.
@@ -29,7 +29,7 @@ pub trait Journal: TopicLog {
     ///   back;
     /// - an entry's `prev` is the position it was appended at, so that nothing lies between;
     /// - an acknowledged entry is readable at once, by every process;
-    /// - no entry ever appears behind a head that was already told with a smaller id;
+    /// - no entry ever appears behind a head that was already returned, with a smaller id;
     /// - the same idempotency key on the same topic within the window appends once: the repeat gets
     ///   the first id;
     /// - a batch is appended whole or not at all, but for events of damaged topics: each of them is
@@ -37,7 +37,7 @@ pub trait Journal: TopicLog {
     ///   others are appended.
     ///
     /// # Errors
-    /// An error means that nobody will ever see the entries, or that a retry with the same
+    /// An error means that no client will ever see the entries, or that a retry with the same
     /// idempotency keys is harmless.
     async fn append(
         &self,
@@ -50,8 +50,8 @@ pub trait Journal: TopicLog {
     /// Any; asking has no effect.
     async fn length(&self, user: &UserId) -> Result<u64, BackendError>;
 
-    /// Removes all entries of a user's topic. Who had not read them is told by truncation; ids go
-    /// on increasing.
+    /// Removes all entries of a user's topic. Clients that had not read them get a notice of
+    /// truncation; ids go on increasing.
     ///
     /// # Errors
     /// Any; a retry is harmless.

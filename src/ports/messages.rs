@@ -54,8 +54,8 @@ pub trait Messages: TopicLog {
     ///   are told.
     ///
     /// # Errors
-    /// An error means that nobody will ever see the events, or that a retry with the same numbers
-    /// or keys is harmless.
+    /// An error means that no client will ever see the events, or that a retry with the same
+    /// numbers or keys is harmless.
     async fn append(
         &self,
         id: MessageId,
@@ -73,7 +73,7 @@ pub trait Messages: TopicLog {
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError>;
 
-    /// The reader wants no more: every append and heartbeat tells so from now on. `None` if the
+    /// The reader wants no more: every append and heartbeat says so from now on. `None` if the
     /// message is not there.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ pub trait Messages: TopicLog {
     /// Any; asking has no effect.
     async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError>;
 
-    /// Removes a message with its events, and tells feeds that watch it. `false` if it was not
+    /// Removes a message with its events, and notifies feeds that watch it. `false` if it was not
     /// there.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ pub trait Messages: TopicLog {
     async fn delete(&self, id: MessageId) -> Result<bool, BackendError>;
 
     /// Removes messages whose producers gave no sign of life for so long, but no more than so many
-    /// at a time. Tells how many it removed.
+    /// at a time. Returns how many it removed.
     ///
     /// # Errors
     /// Any; a retry is harmless.

@@ -21,7 +21,7 @@ pub trait TopicLog: Send + Sync {
     ///   at least one entry if there is one, however large);
     /// - `more` is set exactly if entries lie behind the last one;
     /// - entries over the age limit count as removed;
-    /// - the bounds are as [`TopicLog::bounds`] would tell, not later than the entries.
+    /// - the bounds are as [`TopicLog::bounds`] would return them, not later than the entries.
     ///
     /// # Errors
     /// Any; reading has no effect.

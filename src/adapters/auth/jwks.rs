@@ -111,7 +111,8 @@ impl RemoteKeys {
         let state = self.0.state();
         let Some((keys, _)) = &state.keys else { return Err(state.unavailable()) };
         keys.find(algorithm, kid).map_err(|miss| {
-            // While the issuer is away nobody can tell an invented key from a new one.
+            // While the issuer is unreachable, an invented key can't be distinguished from a new
+            // one.
             if miss.may_be_new() && state.failed {
                 state.unavailable()
             } else {

@@ -257,7 +257,7 @@ impl Keys {
     }
 }
 
-/// What to tell of the library's error: what is wrong with the token, and nothing about the key.
+/// What to return of the library's error: what is wrong with the token, and nothing about the key.
 fn refusal(error: &JwtError) -> AuthError {
     invalid(match error.kind() {
         ErrorKind::InvalidToken => "it is not a JWT: three parts, with dots between them",

@@ -1,6 +1,6 @@
 //! Publishers' static keys: a random text, of which the configuration holds the SHA-256 only.
 //!
-//! Invariant: a key is compared by its digest, never as text. What a lookup's duration could tell
+//! Invariant: a key is compared by its digest, never as text. What a lookup's duration could reveal
 //! is then about the digest of a guess; whoever guesses can't steer that towards a digest that is
 //! configured, so it leads nowhere. An unsalted, fast hash is enough, because keys are random (see
 //! [`super::mint`]) and not chosen by people.

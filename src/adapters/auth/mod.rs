@@ -1,4 +1,4 @@
-//! Authentication: nobody is asked ([`none`]), or a bearer token is checked: a publisher's static
+//! Authentication: there is none ([`none`]), or a bearer token is checked: a publisher's static
 //! key ([`keys`]) or a signed token ([`jwt`]). [`mint`] makes both for the command line.
 //!
 //! Invariant: what is accepted was proven by a key that was configured, or published by the

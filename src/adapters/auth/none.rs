@@ -1,6 +1,6 @@
 //! No authentication, for development.
 //!
-//! Invariant: everyone is one and the same user, so nobody can be mistaken for somebody. That the
+//! Invariant: everyone is one and the same user, so none can be mistaken for another. That the
 //! server listens on loopback only is the business of who puts it together.
 
 use std::collections::BTreeSet;

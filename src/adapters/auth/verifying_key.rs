@@ -38,7 +38,7 @@ pub enum UnusableKey {
         "the secret can be guessed: {0}; make one with `rejoin token secret`, or set auth.jwt.allow_weak_secret"
     )]
     WeakSecret(Weakness),
-    /// A PEM text as an HMAC secret: a public key would let everybody sign.
+    /// A PEM text as an HMAC secret: a public key would let anyone sign.
     #[error("the secret is a PEM text: name it as the key file instead")]
     PemAsSecret,
     /// A private key has no place where tokens are only checked.

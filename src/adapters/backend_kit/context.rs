@@ -8,13 +8,13 @@ use crate::{
     ports::{clock::Clock, entropy::Entropy, tasks::Tasks},
 };
 
-/// Told of something that an operator should know, in words.
+/// Called with something that an operator should know, in words.
 pub type OnTrouble = Arc<dyn Fn(&(dyn Display + Sync)) + Send + Sync>;
 
 /// What every backend is opened with. Cheap to clone.
 #[derive(Clone)]
 pub struct BackendContext {
-    /// The time of day, for backends without a server that tells it.
+    /// The time of day, for backends without a server that has one.
     pub clock: Arc<dyn Clock>,
     /// For ids that must be unique, and pauses that must differ.
     pub entropy: Arc<dyn Entropy>,

@@ -26,7 +26,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is written together.
 pub trait Job: Send + 'static {
-    /// What its caller is told.
+    /// What its caller gets.
     type Answer: Send + 'static;
 
     /// Its events, and their bytes about.
@@ -127,7 +127,7 @@ async fn write_together<J: Job>(
     let failure = match writer.write(&jobs).await {
         Ok(written) => {
             for (answer, written) in answers.into_iter().zip(written) {
-                // Who has given up meanwhile is not told.
+                // A caller that timed out has dropped its receiver.
                 let _ = answer.send(Ok(written));
             }
             return;

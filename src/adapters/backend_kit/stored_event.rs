@@ -63,7 +63,7 @@ pub fn encode(topic: &Topic, event: &Event) -> String {
     stored_envelope_json(topic, event)
 }
 
-/// An event for everybody, as it is parsed to other processes.
+/// A broadcast, as it is passed to other processes.
 pub fn encode_broadcast(event: &Event) -> String {
     broadcast_envelope_json(event)
 }

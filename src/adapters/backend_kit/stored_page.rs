@@ -1,6 +1,6 @@
 //! Entries as backends keep them, made into what readers are given.
 //!
-//! Invariants: what is no event is passed over and told, and what follows it follows what was
+//! Invariants: what is no event is passed over and reported, and what follows it follows what was
 //! before it, so no reader takes it for a gap; a page stays within its limit, but for its first
 //! entry.
 
@@ -39,7 +39,7 @@ pub struct MalformedEntry<'a> {
     pub reason: &'a Malformed,
 }
 
-/// Told of each entry that is no event, each time that it is passed over.
+/// Called for each entry that is no event, each time that it is passed over.
 pub type OnMalformed = Arc<dyn Fn(MalformedEntry<'_>) + Send + Sync>;
 
 impl fmt::Display for MalformedEntry<'_> {

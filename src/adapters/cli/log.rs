@@ -38,7 +38,7 @@ const QUIET: &str = "async_nats=off";
 pub(super) fn start(log: &LogSettings, traces: Option<&Traces>) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", log.level))?;
     match traces {
-        // A filter for all is cheaper than one for each layer: what nobody wants is not even made.
+        // A filter for all is cheaper than one for each layer: what is not wanted is not even made.
         None => tracing_subscriber::registry().with(filter).with(lines(log.format)).init(),
         Some(traces) => tracing_subscriber::registry()
             .with(lines(log.format).with_filter(filter))

@@ -1,6 +1,6 @@
-//! Standard output, which may be slow, and may be closed by whoever reads it.
+//! Standard output, which may be slow, and may be closed by its reader.
 //!
-//! Invariant: nobody waits for a reader that doesn't read but who writes to it: a signal is heard
+//! Invariant: only the writer waits for a reader that doesn't read: a signal is heard
 //! at any time, and the program can end. What [`Output::write`] has returned for is written.
 
 use std::{
@@ -41,7 +41,7 @@ impl Output {
             while let Some(job) = waiting.blocking_recv() {
                 let mut stdout = io::stdout().lock();
                 let result = stdout.write_all(&job.bytes).and_then(|()| stdout.flush());
-                // Nobody waits any more if a signal came.
+                // No one waits any more if a signal came.
                 let _ = job.written.send(result);
             }
         })?;

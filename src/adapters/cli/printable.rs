@@ -36,9 +36,9 @@ fn is_harmful(char: char) -> bool {
         || matches!(char, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Tells the person before the screen something, on standard error.
+/// Writes something for people, on standard error.
 pub(super) fn tell(text: &str) {
-    // Where nobody listens there is nobody to be told of it.
+    // A closed standard error is no failure.
     let _ = writeln!(io::stderr(), "rejoin: {}", Printable(text));
 }
 

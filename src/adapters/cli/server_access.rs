@@ -1,6 +1,6 @@
 //! Where the server is, and who asks: what all commands that talk to a server have in common.
 //!
-//! Invariants: a token is shown to nobody but the server that was named, so redirects are not
+//! Invariants: a token is sent to no server but the one that was named, so redirects are not
 //! followed; what a server sends is read up to a bound.
 
 use std::{convert::Infallible, error::Error, str::FromStr, time::Duration};
@@ -18,7 +18,7 @@ use crate::adapters::config::Secret;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server of somebody who names none.
+/// The server where none is named.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Options.

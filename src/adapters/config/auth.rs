@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::access::Scope;
 
-/// The SHA-256 of the empty text: the hash of a key that everybody has.
+/// The SHA-256 of the empty text: the hash of no key.
 const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 section! {
@@ -58,7 +58,7 @@ section! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// Not at all: everybody is user `local` and may do everything.
+    /// Not at all: every caller is user `local` and may do everything.
     None,
     /// By signed tokens, and static keys.
     Jwt,

@@ -102,7 +102,7 @@ fn variable(name: &OsStr) -> Result<Variable<'_>, ConfigError> {
     }
 }
 
-/// One line for all of them: there may be dozens that nobody can help.
+/// One line for all of them: there may be dozens that can't be helped.
 fn warning(unknown: &[String]) -> Option<String> {
     if unknown.is_empty() {
         return None;

@@ -60,7 +60,7 @@ pub enum ConfigError {
         /// What it may be.
         allowed: String,
     },
-    /// Everybody on the network would be let in.
+    /// Every caller on the network would be let in.
     #[error(
         "`auth.mode` is \"none\" ({mode_origin}), which lets everybody in, and `{key}` is \"{address}\" ({address_origin}), which others \
          can reach: set `auth.mode` to \"jwt\", `{key}` to a loopback address such as 127.0.0.1:8080, or `auth.allow_insecure` to true"
@@ -110,7 +110,7 @@ pub enum ConfigError {
         /// The algorithms that fit.
         allowed: &'static str,
     },
-    /// Two static keys of one name: the log couldn't tell them apart.
+    /// Two static keys of one name: the log couldn't distinguish them.
     #[error(
         "`auth.keys` ({origin}) has two keys of the name \"{name}\": each needs a name of its own"
     )]

@@ -452,7 +452,7 @@ pub enum LogFormat {
 /// Whose pages may call from a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// Everybody's: `["*"]`.
+    /// Those of every origin: `["*"]`.
     Any,
     /// Those of these origins; of none but the server's own where there are none.
     Only(Vec<HeaderValue>),

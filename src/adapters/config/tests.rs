@@ -297,7 +297,7 @@ fn a_password_in_a_url_is_never_shown() {
         assert!(!format!("{:?}", loaded.settings).contains("pass"));
     }
     assert!(!refusal("", &[("REJOIN_REDIS__URL", "http://user:pass@host")]).contains("pass@"));
-    // Its parts can't be told apart: the password may end with the host of that name.
+    // Its parts can't be distinguished: the password may end with the host of that name.
     for odd in ["?", "#", "/", "\\"] {
         let message =
             refusal("", &[("REJOIN_REDIS__URL", &format!("redis://user:hush{odd}hush@host"))]);

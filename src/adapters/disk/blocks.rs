@@ -22,7 +22,8 @@ const STRIDE: usize = BLOCK + CHECKSUM;
 #[derive(Debug)]
 pub(super) struct Blocks(pub(super) Arc<dyn DiskFile>);
 
-/// The checksum of a block, which tells it from one that was meant for another place. Never zero.
+/// The checksum of a block, which distinguishes it from one that was meant for another place. Never
+/// zero.
 fn checksum(number: u64, block: &[u8]) -> u64 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&number.to_be_bytes());

@@ -1,4 +1,4 @@
-//! How the store fails, and what callers are told of it.
+//! How the store fails, and what callers get of it.
 
 use std::io;
 
@@ -56,7 +56,7 @@ impl Failure {
         matches!(self, Self::Table(_))
     }
 
-    /// Whether something is there that nobody wrote so: to try again is no use.
+    /// Whether something is there that was not written so: a retry fails alike.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged(_) => true,
@@ -69,7 +69,7 @@ impl Failure {
         }
     }
 
-    /// As callers are told it.
+    /// As callers get it.
     pub(super) fn into_backend_error(
         self,
         context: &'static str,

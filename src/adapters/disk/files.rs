@@ -51,7 +51,7 @@ pub trait Directory: Debug + Send + Sync {
     /// Those of the file system.
     fn sync(&self) -> io::Result<()>;
 
-    /// How many bytes may still be written; `None` where nobody can tell.
+    /// How many bytes may still be written; `None` where that is unknown.
     fn free_bytes(&self) -> Option<u64>;
 }
 

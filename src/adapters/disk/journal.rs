@@ -65,7 +65,7 @@ pub(super) struct DiskLog {
     pub(super) listeners: Arc<Listeners>,
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
-    /// The latest time that anybody was told, in milliseconds.
+    /// The latest time that was ever returned, in milliseconds.
     latest_ms: AtomicU64,
     /// What moves and syncs what was written, for as long as anybody writes.
     _tasks: Vec<Task>,
@@ -207,7 +207,7 @@ fn bounds_of(
 }
 
 /// Removes the oldest entries of a topic: those of which `goes` says so, up to the first that
-/// stays. Tells the last that went.
+/// stays. Returns the last that went.
 pub(super) fn remove_oldest(
     rows: &mut Draft,
     topic: &mut TopicRow,
@@ -229,7 +229,7 @@ pub(super) fn remove_oldest(
     }
     topic.entries = topic.entries.saturating_sub(gone);
     if gone > 0 {
-        // Nobody reads before the floor.
+        // No reader reads before the floor.
         rows.discard(from, behind(topic.number, topic.floor));
     }
     Ok(())
@@ -419,7 +419,7 @@ impl DiskLog {
             }
             bytes += entry.event.cost_bytes();
             entries.push(entry);
-            // One more than there may be tells that there is more.
+            // One more than there may be shows that there is more.
             if entries.len() > 1 && (entries.len() > limit.entries_max || bytes > limit.bytes_max) {
                 is_all = false;
                 break;

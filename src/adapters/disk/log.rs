@@ -1,7 +1,7 @@
 //! The log of changes: what makes an acknowledged write safe before it has its place in the table.
 //!
-//! Invariants: a record that was synced is read again whole, or the damage is told; a record of a
-//! write that failed is never taken up again once a later one succeeded, since the segment behind
+//! Invariants: a record that was synced is read again whole, or the damage is reported; a record of
+//! a write that failed is never taken up again once a later one succeeded, since the segment behind
 //! says where the one before it ends; a segment is removed only when the table holds all of it.
 //!
 //! A segment is a head (which store's it is, its number, where the segment before it ends, whether
@@ -22,7 +22,7 @@ const HEAD_BYTES: usize = 48;
 const RECORD_MAGIC: &[u8; 4] = b"rec1";
 const RECORD_HEAD_BYTES: usize = 20;
 /// The name of a file that was a segment, and may become one again. One that a process left behind
-/// is removed: whether its new name was safe, nobody knows.
+/// is removed: whether its new name was safe is unknown.
 const SPARE: &str = "log-spare";
 
 /// The name of a segment's file.
@@ -173,7 +173,7 @@ fn record(at: LogPlace, changes: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Tells a record from one that stood elsewhere.
+/// Distinguishes a record from one that stood elsewhere.
 fn checksum(at: LogPlace, changes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&at.segment.to_be_bytes());

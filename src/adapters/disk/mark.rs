@@ -29,7 +29,7 @@ const SLOT_BYTES: usize = 8 + 8 * NUMBERS + 8;
 /// What a checkpoint leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    /// Tells this store from all others.
+    /// Distinguishes this store from all others.
     pub(super) store_id: u64,
     /// How many checkpoints there have been.
     pub(super) generation: u64,
@@ -71,7 +71,8 @@ impl Mark {
         Ok(mark)
     }
 
-    /// Reads the mark, where there is one. Tells too how far the log is safe, as far as it knows.
+    /// Reads the mark, where there is one. Also returns how far the log is safe, as far as it
+    /// knows.
     ///
     /// # Errors
     /// It is of a newer format, or the file system fails.

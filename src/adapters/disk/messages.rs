@@ -425,7 +425,7 @@ impl Messages for DiskMessages {
 }
 
 /// Looks at messages whose producers may have been silent since before that time, and removes those
-/// that were. Tells which, and whether there may be more.
+/// that were. Returns which, and whether there may be more.
 fn look_at_silent(
     rows: &mut Draft,
     seen_before: Timestamp,

@@ -15,11 +15,11 @@
 //!   process at a time.
 //! - **A full disk**: writes are answered by 503 with the reason, reads go on, and writes succeed
 //!   again when there is room.
-//! - **Damage** is told, never passed over: each block of the table and each record of the log has
-//!   a checksum, each entry names the one before it, and a mark beside the store says what it must
-//!   still hold. A store that holds less is not opened.
+//! - **Damage** is reported, never passed over: each block of the table and each record of the log
+//!   has a checksum, each entry names the one before it, and a mark beside the store says what it
+//!   must still hold. A store that holds less is not opened.
 //! - **Memory**: what was written last (64 MiB at most, about) and what was read last
-//!   (`disk.cache_bytes`). A topic that nobody uses costs none.
+//!   (`disk.cache_bytes`). A topic that is not used costs none.
 //!
 //! One process serves it, so that leases, budgets and the feed are in its memory.
 

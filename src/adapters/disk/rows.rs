@@ -41,7 +41,7 @@ const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Changeset {
     /// Rows that are put (`Some`) or removed (`None`).
     pub(super) rows: BTreeMap<Bytes, Option<Bytes>>,
-    /// Rows from one key on, up to another one, that nobody reads or writes ever again: they may go
+    /// Rows from one key on, up to another one, that are never read or written again: they may go
     /// at any time.
     pub(super) discarded: Vec<(Bytes, Bytes)>,
 }

@@ -1,7 +1,7 @@
 //! The store: a log that makes writes safe, what they changed in memory, and a table on disk that
 //! takes the changes over in the background.
 //!
-//! Invariants: one write at a time; a write is seen by nobody before the log holds it safely; what
+//! Invariants: one write at a time; a write is not seen before the log holds it safely; what
 //! is in the table is in the log no more, and the other way round nothing is in neither; memory
 //! holds two batches of changes at most, one that grows and one that is on its way into the table;
 //! the mark says what must be found at the next start.
@@ -71,9 +71,9 @@ pub(super) struct Store {
     layers: Mutex<Layers>,
     /// Held by whoever moves changes into the table.
     moving: Mutex<()>,
-    /// Told when changes have gone into the table, or failed to.
+    /// Notified when changes have gone into the table, or failed to.
     settled: Condvar,
-    /// Told when changes wait for the table.
+    /// Notified when changes wait for the table.
     pub(super) wanted: Notify,
     /// The last checkpoint failed.
     is_behind: AtomicBool,
@@ -231,7 +231,7 @@ impl Store {
         }
     }
 
-    /// Writes what `draft` changes, in one step, and calls `told` when it can be seen, before any
+    /// Writes what `draft` changes, in one step, and calls `visible` when it can be seen, before any
     /// later write is.
     ///
     /// # Errors
@@ -240,7 +240,7 @@ impl Store {
     pub(super) fn write<T>(
         &self,
         draft: impl Fn(&mut Draft) -> Result<T, Failure>,
-        told: impl FnOnce(&T),
+        visible: impl FnOnce(&T),
     ) -> Result<T, Failure> {
         let mut writer = lock(&self.writer);
         self.make_room(&mut writer)?;
@@ -264,7 +264,7 @@ impl Store {
             lock(&self.layers).write = writer.writes;
         }
         writer.known = known;
-        told(&answer);
+        visible(&answer);
         Ok(answer)
     }
 
@@ -399,7 +399,7 @@ impl Store {
         if self.has_free_bytes(needed) { Ok(()) } else { Err(Failure::Full) }
     }
 
-    /// `true` too where that can't be told.
+    /// `true` too where that is unknown.
     fn has_free_bytes(&self, needed: u64) -> bool {
         self.directory.free_bytes().is_none_or(|free| free >= needed)
     }
@@ -425,7 +425,7 @@ impl Store {
     /// more. Nothing else can be done meanwhile.
     ///
     /// # Errors
-    /// Those of the file system, or somebody is reading; to try again is harmless.
+    /// Those of the file system, or it is being read; to try again is harmless.
     pub(super) fn compact(&self) -> Result<Compacted, Failure> {
         self.checkpoint_all()?;
         let bytes_before = self.sizes()?.0;
@@ -434,7 +434,7 @@ impl Store {
         let mut table =
             match Arc::try_unwrap(layers.table.take().ok_or(redb::StorageError::PreviousIo)?) {
                 Ok(table) => table,
-                // Nobody else keeps it for longer than these locks are held.
+                // Nothing else keeps it for longer than these locks are held.
                 Err(shared) => {
                     layers.table = Some(shared);
                     return Err(Failure::Behind);

@@ -30,8 +30,8 @@ pub(super) struct DiskSweep(pub(super) Arc<DiskLog>);
 /// Most topics or keys that are looked at in one batch.
 const STEPS_MAX: usize = 100;
 
-/// Removes what is over its time of one topic, or one key, or a part of it. Tells how many rows it
-/// removed; `None` if there is nothing left.
+/// Removes what is over its time of one topic, or one key, or a part of it. Returns how many rows
+/// it removed; `None` if there is nothing left.
 type Step = fn(&DiskLog, &mut Draft) -> Result<Option<usize>, Failure>;
 
 #[async_trait]
@@ -61,7 +61,7 @@ impl Sweep for DiskSweep {
 }
 
 impl DiskLog {
-    /// Tells whether there may be more.
+    /// Returns whether there may be more.
     fn remove_batch(&self, rows: &mut Draft, step: Step) -> Result<bool, Failure> {
         let mut removed = 0;
         for _ in 0..STEPS_MAX {
@@ -85,7 +85,7 @@ impl DiskLog {
         let Some((key, user)) = rows.range(&from, &to)?.next().transpose()? else {
             return Ok(None);
         };
-        // A row that names nobody is of no use.
+        // A row that names no topic is of no use.
         let user = std::str::from_utf8(&user).ok().and_then(|text| UserId::parse(text).ok());
         let topic = user.as_ref().map(|user| topic_of(rows, user)).transpose()?.flatten();
         let (Some(user), Some(mut topic)) = (user, topic) else {

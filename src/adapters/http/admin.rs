@@ -200,7 +200,7 @@ async fn message(
     Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
 }
 
-/// What an operator sees is for nobody's cache.
+/// What an operator sees must not be cached.
 fn private(answer: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }

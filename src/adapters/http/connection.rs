@@ -60,7 +60,8 @@ pub(super) struct Connections {
 /// A connection's coming.
 pub(super) struct Arrival {
     pub(super) at: Instant,
-    /// There are as many connections as may be: only its server's health is told, and nothing else.
+    /// There are as many connections as may be: only the health checks are answered, and nothing
+    /// else.
     pub(super) over_limit: bool,
 }
 
@@ -120,7 +121,7 @@ impl Connections {
     }
 
     /// Whether a connection is for one request alone: who comes while the process drains is
-    /// answered, if only to be told so.
+    /// answered, if only with that refusal.
     fn answers_once(&self, arrival: &Arrival) -> bool {
         arrival.over_limit || self.lifecycle.is_draining()
     }

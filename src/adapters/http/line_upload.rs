@@ -1,7 +1,7 @@
 //! A request's body as lines, while it arrives.
 //!
-//! Invariant: what waits here is what one read of the body brought; a line that is too long is told
-//! of without being held.
+//! Invariant: what waits here is what one read of the body brought; a line that is too long is
+//! reported of without being held.
 
 use std::{
     collections::VecDeque,
@@ -40,11 +40,11 @@ pub(super) struct LineUpload {
 enum Ended {
     /// The body did.
     Body,
-    /// The body broke off; a publisher that still listens has yet to be told.
+    /// The body broke off; a publisher that still listens has yet to be notified.
     BrokenOff,
-    /// The process drains; the publisher has yet to be told.
+    /// The process drains; the publisher has yet to be notified.
     Draining,
-    /// The publisher's credentials ended; they have yet to be told.
+    /// The publisher's credentials ended; it has yet to be notified.
     Expired,
 }
 

@@ -79,13 +79,13 @@ pub struct Api {
     pub producing: Arc<Producing>,
     /// What operators see and do.
     pub administration: Arc<Administration>,
-    /// Tells who is asking.
+    /// Finds out who is asking.
     pub authenticator: Arc<dyn Authenticator>,
     /// Asked whether they answer.
     pub sources: Sources,
     /// Makes the ids of requests.
     pub entropy: Arc<dyn Entropy>,
-    /// Tells whether the process drains.
+    /// Knows whether the process drains.
     pub lifecycle: Lifecycle,
     /// Counts what is refused.
     pub signals: Arc<Signals>,
@@ -108,14 +108,14 @@ pub struct ApiOptions {
     pub recipients_max: usize,
     /// Origins whose pages may use this server; `*` for all.
     pub cors_origins: Vec<HeaderValue>,
-    /// Whether nobody is asked for a token, so that only this machine's own host names and pages
+    /// Whether no token is asked for, so that only this machine's own host names and pages
     /// may call.
     pub local_only: bool,
     /// The cookie that may carry the token of a subscribe request.
     pub cookie: Option<String>,
     /// Whether `?access_token=` may.
     pub query_token: bool,
-    /// The reconnection delay told with a refusal that names none.
+    /// The reconnection delay of a refusal that names none.
     pub retry_ms: u64,
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong, by the names that programs rely on.
 //!
-//! Invariant: a code is stable, and has one status. `docs/http-api.md` tells them all, and a test
+//! Invariant: a code is stable, and has one status. `docs/http-api.md` lists them all, and a test
 //! holds the two together.
 
 use axum::http::StatusCode;
@@ -93,7 +93,7 @@ codes! {
     OriginNotAllowed = "origin_not_allowed", FORBIDDEN;
     /// There is nothing at this path.
     NotFound = "not_found", NOT_FOUND;
-    /// There is no such message, or it is somebody else's.
+    /// There is no such message, or it is another user's.
     MessageNotFound = "message_not_found", NOT_FOUND;
     /// The path does not allow the method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED;

@@ -32,7 +32,7 @@ pub(super) struct Fields<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<UserIdText>>, min_items = 1)]
     user_ids: Option<&'a RawValue>,
-    /// Whether everybody gets it who is connected now. Nothing is kept of it.
+    /// Whether every open connection gets it. Nothing is kept of it.
     #[serde(borrow)]
     #[schema(value_type = Option<bool>)]
     broadcast: Option<&'a RawValue>,

@@ -14,7 +14,7 @@ use super::{ApiOptions, body_encoding, problem::Problem};
 /// Reads a body to its end.
 pub(super) async fn whole(options: &ApiOptions, body: Body) -> Result<Bytes, Problem> {
     let bytes_max = options.max_body_bytes;
-    // A client that asks before it sends is not told to send what is too large.
+    // A client that asks before it sends (`Expect`) is not asked to send what is too large.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Problem::too_large(bytes_max));
     }

@@ -25,7 +25,7 @@ const SLICES_MAX: usize = 64;
 /// Most bytes that a client may send after the request of its stream: they are discarded.
 const UNREQUESTED_BYTES_MAX: usize = 64 * 1024;
 
-/// How a client tells where the stream ends.
+/// How a client finds where the stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// HTTP/1.1: by the last chunk.

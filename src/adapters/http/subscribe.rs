@@ -220,7 +220,7 @@ fn event_stream(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
-        // nginx and those that learnt from it buffer a response unless they are told not to.
+        // nginx and those that learnt from it buffer a response unless they are asked not to.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (StatusCode::OK, headers, body).into_response()

@@ -37,7 +37,7 @@ const STALLED_AFTER_MAX: Duration = Duration::from_secs(3);
 
 /// What is done with the lines of an upload.
 pub(super) trait Worker: Send + 'static {
-    /// Takes lines, the first of which has this number, and writes their results. Tells whether
+    /// Takes lines, the first of which has this number, and writes their results. Returns whether
     /// more are taken.
     fn take(
         &mut self,

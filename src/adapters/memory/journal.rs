@@ -1,9 +1,9 @@
 //! The journal in memory.
 //!
 //! Invariants: ids come from a clock that never goes back, counters begin at 1, so `<ms>-0` is
-//! before every entry of its millisecond and can be told as the head of an empty topic; the byte
-//! count is what the topics and their logs cost, and together with that of the keys it never stays
-//! over its bound.
+//! before every entry of its millisecond and can be returned as the head of an empty topic; the
+//! byte count is what the topics and their logs cost, and together with that of the keys it never
+//! stays over its bound.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -121,7 +121,7 @@ impl MemoryJournal {
         state
     }
 
-    /// Who is told of appends.
+    /// Who is notified of appends.
     pub fn listeners(&self) -> Arc<Listeners> {
         Arc::clone(&self.state().listeners)
     }

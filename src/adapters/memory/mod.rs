@@ -5,12 +5,12 @@
 //! - **Truncation** is exact, but for one case: a topic whose entries have all been removed, by age
 //!   or because the whole journal reached its bound, is forgotten. Its floor is from then on the
 //!   highest id that was ever forgotten, so a client that asks such a topic for "all" (`0`), or
-//!   with a cursor before that id, may be told needlessly; so may one that asks a topic which never
-//!   had an entry, since nobody remembers which topics were forgotten.
+//!   with a cursor before that id, may be notified needlessly; so may one that asks a topic which
+//!   never had an entry, since forgotten topics are not remembered.
 //! - **Origin** is the time the journal was made; the **head** of a topic is its last entry, or
 //!   now; **prev** is known. Where the machine's clock was set back before a restart, ids of the
 //!   run before may lie behind the new origin: until the clock has passed them such a cursor is
-//!   ahead, and told; after that it is taken for one of this run's.
+//!   ahead, and its client notified; after that it is taken for one of this run's.
 //! - It needs nothing from anybody, and there is no server that could restart.
 //! - **Messages** are never trimmed: one is whole, or gone. When all together reach their bound,
 //!   the one whose producer has been silent for longest goes, whole; its readers are told by

@@ -67,7 +67,7 @@ impl Store {
             .or_else(|| known.first_key_value());
         let first = first.map_or(0, |(number, _)| *number);
         let enough = first.saturating_add(max as u64);
-        // What lies between two that are known is told by the second.
+        // What lies between two that are known stands in the second.
         let numbers: Vec<(u64, u64)> = known
             .range(first..=enough.saturating_add(NEAR))
             .map(|(number, sequence)| (*number, *sequence))
@@ -93,7 +93,7 @@ impl Store {
         }
     }
 
-    /// Adds what some entries tell. `false`, where one of them is gone.
+    /// Adds what some entries say. `false`, where one of them is gone.
     async fn learn(
         &self,
         subject: &str,

@@ -223,7 +223,7 @@ impl Connection {
             .map_err(|error| Failure::MalformedReply(error.to_string()))
     }
 
-    /// Sends what nobody answers.
+    /// Sends what is not answered.
     pub(super) async fn send(
         &self,
         subject: String,

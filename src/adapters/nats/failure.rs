@@ -16,7 +16,7 @@ pub(super) enum Failure {
     /// No answer came in time.
     #[error("NATS does not answer")]
     Silent,
-    /// Nobody takes what was sent: there is no such stream, or its replicas have no leader.
+    /// No one takes what was sent: there is no such stream, or its replicas have no leader.
     #[error(
         "no NATS server answers requests for this: JetStream is off, the stream is gone, or its replicas have no leader"
     )]
@@ -100,7 +100,7 @@ impl Failure {
         self.refused_as(&[code::STREAM_NAME_EXISTS])
     }
 
-    /// Somebody else has written to the subject. To try again on what is there now is harmless.
+    /// Another process has written to the subject. To try again on what is there now is harmless.
     pub(super) fn is_conflict(&self) -> bool {
         self.refused_as(&[code::WRONG_LAST_SEQUENCE, code::WRONG_LAST_SEQUENCE_CONSTANT])
     }
@@ -151,7 +151,7 @@ impl Failure {
         }
     }
 
-    /// The failure of a call, as its caller is told.
+    /// The failure of a call, as its caller gets it.
     pub(super) fn of_call(self, context: &'static str) -> BackendError {
         BackendError {
             source: Some(self.to_string().into()),

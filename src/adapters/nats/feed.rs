@@ -65,7 +65,7 @@ pub(super) struct Listening {
     topics: SelectAll<OfTopic>,
     /// What ends each of them when it is dropped.
     stops: HashMap<Topic, oneshot::Sender<()>>,
-    /// The leader of each stream, and its incarnation, as they were told first.
+    /// The leader of each stream, and its incarnation, as they were at first.
     seen: Option<[(Option<String>, u64); 2]>,
 }
 

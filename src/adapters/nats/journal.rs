@@ -1,8 +1,8 @@
 //! Users' events: one stream, a subject for each user.
 //!
-//! Invariants: an entry is appended only behind the one that it says it follows; an id is told only
-//! of what the stream has acknowledged; events that are appended together are there together or not
-//! at all.
+//! Invariants: an entry is appended only behind the one that it says it follows; an id is returned
+//! only of what the stream has acknowledged; events that are appended together are there together
+//! or not at all.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -82,7 +82,7 @@ pub(super) struct End {
     is_certain: bool,
 }
 
-/// Where topics end that nobody else of this process appends to meanwhile.
+/// Where topics end that no other call of this process appends to meanwhile.
 type HeldEnds<'a> = BTreeMap<&'a str, HeldEnd<End>>;
 
 /// One event on its way.
@@ -107,7 +107,7 @@ impl NatsJournal {
         let mut subjects: Vec<&str> = wanted.iter().map(|wanted| &*wanted.subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        // Everybody takes them in this order, so that nobody waits for another one in a circle.
+        // All take them in this order, so that there is no deadlock.
         let mut ends = BTreeMap::new();
         for subject in subjects {
             ends.insert(subject, self.ends.of(subject).await);
@@ -118,7 +118,7 @@ impl NatsJournal {
                 self.append_until_nobody_interferes(wanted, &mut ends).await
             }
             Err(failure) if failure.is_duplicate_in_batch() => {
-                // Which one it is is not told: each by itself finds out.
+                // The server does not say which one it is: each by itself finds out.
                 let mut appended = Vec::with_capacity(wanted.len());
                 for one in wanted {
                     appended.extend(
@@ -196,7 +196,7 @@ impl NatsJournal {
             });
         }
         let count = writes.len() as u64;
-        // Until it is acknowledged nobody knows where the topics end.
+        // Until it is acknowledged it is unknown where the topics end.
         let ack = self.store.write_all(writes, &*self.entropy).await?;
         if ack.duplicate {
             return Ok(vec![Appended { id: self.store.incarnation.id(ack.seq), duplicate: true }]);
@@ -292,7 +292,7 @@ impl NatsJournal {
         subject: &str,
         after: Option<Position>,
     ) -> Result<Option<Look>, Failure> {
-        // In this order: what is appended after the head was told lies behind it.
+        // In this order: what is appended after the head was returned lies behind it.
         let info = self.store.info().await?;
         let since = retained_since(self.clock.now(), self.retention.replay_max_age);
         let last = self.store.last(subject).await?;
@@ -312,7 +312,7 @@ impl NatsJournal {
     }
 
     /// The floor for who stands at a position. Between the floor and the first entry behind it
-    /// stand those who were told a head of the stream while the topic had no entry: the message of
+    /// stand those that got a head of the stream while the topic had no entry: the message of
     /// another topic is there. Where it is gone, it may have been this topic's.
     async fn floor(
         &self,

@@ -56,7 +56,7 @@ const SWEPT_BYTES: usize = 1024 * 1024;
 /// How many records are read together for their keys, and most of their bytes.
 const KEYS_AT_ONCE: usize = 256;
 const KEYS_BYTES: usize = 4 * 1024 * 1024;
-/// Most keys of a message that are remembered; with more they are read anew where somebody asks.
+/// Most keys of a message that are remembered; with more they are read anew when asked for.
 const KEYS_REMEMBERED_MAX: usize = 1_024;
 /// What a record has beside its events, at most.
 const STATE_BYTES_MAX: usize = 2_048;
@@ -82,7 +82,7 @@ pub(super) struct Known {
     /// The sequence of its last record; 0 if there is none.
     last: u64,
     next: Trail,
-    /// The numbers of keys within the window, each with when it got it, once somebody has asked.
+    /// The numbers of keys within the window, each with when it got it, once they were asked for.
     keys: Option<HashMap<IdempotencyKey, (u64, Timestamp)>>,
 }
 
@@ -183,8 +183,8 @@ impl NatsMessages {
         })
     }
 
-    /// Decides on what there is, and carries it out, until nobody else interferes. `decide` gives
-    /// its answer, and a change unless all stays as it is.
+    /// Decides on what there is, and carries it out, until no other process interferes. `decide`
+    /// gives its answer, and a change unless all stays as it is.
     async fn decide<T: Send>(
         &self,
         id: MessageId,

@@ -15,10 +15,10 @@
 //!   the oldest entry of its topic, where what stood in the stream at the cursor is gone: nobody
 //!   can tell then whether it was the topic's own.
 //! - **Reads** ask the stream's leader where a topic begins and ends, and fetch its entries by
-//!   their sequences, which the entries themselves tell. Replicas that lag behind are not believed.
+//!   their sequences, which the entries themselves have. Replicas that lag behind are not believed.
 //!   No consumer is ever made.
 //! - **The feed**: the server republishes what it stores to a subject for each topic, which
-//!   processes subscribe to while somebody listens. A connection that was lost, a new leader and a
+//!   processes subscribe to while it has followers. A connection that was lost, a new leader and a
 //!   stream that was made anew count as interruptions.
 //! - **Idempotency** of users' events is the server's (`Nats-Msg-Id`, for the stream's duplicate
 //!   window). The server keeps those ids in memory, and finds them again in the stream when it
@@ -28,7 +28,7 @@
 //!   for a repeat of some of them, after which those that are new are stored one by one.
 //! - **Messages** are records under one subject, each with the whole state and the events that came
 //!   with it, each stored only behind the one that it was decided on.
-//! - **Times** are the servers': processes correct their clocks by what streams tell. Servers'
+//! - **Times** are the servers': processes correct their clocks by what streams say. Servers'
 //!   clocks have to agree with each other.
 //! - It needs NATS 2.12 or later with JetStream.
 //! - **A restart of a server** costs a delay: calls fail until it, or another leader, is there; the

@@ -400,7 +400,7 @@ impl Tries {
         true
     }
 
-    /// Whether somebody was in the way.
+    /// Whether another write was in the way.
     pub(super) const fn met_others(&self) -> bool {
         self.met_others
     }

@@ -190,7 +190,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Makes the streams that are gone. What else is wrong with one was told at the start.
+    /// Makes the streams that are gone. What else is wrong with one was reported at the start.
     pub(super) async fn make_again(&self, connection: &Connection) -> Result<(), Failure> {
         match self.make_ready(connection).await {
             Ok(()) => Ok(()),

@@ -43,7 +43,7 @@ impl Subjects {
         (format!("{}_LIMITS", self.stream_prefix), format!("{}.limit.*.*", self.subject_prefix))
     }
 
-    /// Where what is stored under a subject of ours is told to who listens.
+    /// Where what is stored under a subject of ours is sent to subscribers.
     pub(super) fn live(&self, subject: &str) -> String {
         let rest = subject.strip_prefix(&*self.subject_prefix).unwrap_or(subject);
         format!("{}.live{rest}", self.subject_prefix)

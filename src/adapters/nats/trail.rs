@@ -1,4 +1,4 @@
-//! Where the entries before an entry stand in their stream, as each entry tells it.
+//! Where the entries before an entry stand in their stream, as each entry has it.
 //!
 //! A subject's entries lie scattered among those of all others, and to look for them one after
 //! another costs a scan of what lies between. So each entry is numbered within its subject, and
@@ -50,7 +50,7 @@ fn carried(number: u64) -> impl Iterator<Item = u64> {
 }
 
 impl Trail {
-    /// Of the first entry of a subject, or of one that nobody can link to those before it; nothing
+    /// Of the first entry of a subject, or of one that can't be linked to those before it; nothing
     /// that is kept lies between `floor` and the entry.
     pub(super) fn begin(floor: u64) -> Self {
         Self { number: 0, before: vec![Place::At(floor)] }

@@ -58,7 +58,7 @@ pub(super) struct AppendWriter {
     pub(super) bounds: AppendBounds,
 }
 
-/// What appends are told beside their events.
+/// What appends get beside their events.
 #[derive(Clone)]
 pub(super) struct AppendBounds {
     channel: String,
@@ -139,7 +139,7 @@ impl AppendWriter {
     }
 }
 
-/// Appends each columns; tells why a columns was not, where that is for what its rows hold.
+/// Appends all columns; returns why some were not, where that is for what their rows hold.
 async fn append_each(
     connection: &mut PgConnection,
     batches: &[AppendColumns],

@@ -43,7 +43,7 @@ const ASK_FOR_WRITES: &str =
 /// The number that a session gave itself.
 const ASK_FOR_SESSION: &str = "SELECT current_setting('rejoin.session', true)";
 
-/// What every session is told first. An abandoned statement ends by itself, and an abandoned
+/// What every session runs first. An abandoned statement ends by itself, and an abandoned
 /// transaction lets go of its locks; the functions count on read-committed isolation, whatever the
 /// database's default is.
 fn session(schema: &SchemaName, purpose: Purpose, number: Uuid) -> String {

@@ -1,6 +1,6 @@
 //! What went wrong with a call, and whether it is worth another try.
 //!
-//! Invariant: an error is told as [`BackendErrorKind::Unavailable`] only where it is known that
+//! Invariant: an error becomes [`BackendErrorKind::Unavailable`] only where it is known that
 //! nothing was done: the server could not be reached, or it answered with a refusal, which rolls
 //! back.
 
@@ -46,7 +46,7 @@ pub(super) enum Failure {
         "the server had no room for what was appended a moment ago: see its log, and make room on its disk"
     )]
     Full,
-    /// What is kept of events for everybody takes all the room that it may.
+    /// What is kept of broadcasts takes all the room that it may.
     #[error(
         "the events for everybody of the last minute take as many bytes as they may: try again when they are older"
     )]
@@ -56,14 +56,14 @@ pub(super) enum Failure {
     Unexpected(&'static str),
 }
 
-/// What a failed call tells about its connection.
+/// What a failed call says about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The connection is gone, and so may be the server. What was asked may have been done.
     Lost,
     /// The server takes no writes any more: it was replaced, perhaps. Nothing was done.
     ReadOnly,
-    /// The schema is not there, or not whole: somebody has wiped it.
+    /// The schema is not there, or not whole: it was wiped.
     Wiped,
     /// It collided with another transaction, and was rolled back.
     Collision,
@@ -167,7 +167,7 @@ impl Failure {
     }
 
     /// Whether the server does not understand a statement: a fault of this program, or of a schema
-    /// that somebody has altered. A retry meets it again. What names no table or function of ours
+    /// that was altered. A retry meets it again. What names no table or function of ours
     /// is another matter: the schema was wiped, and is made anew.
     fn is_about_statement(&self) -> bool {
         const CODES: [&str; 5] = ["42601", "42703", "42804", "42846", "42P18"];

@@ -25,7 +25,7 @@ pub(super) const SILENT_MESSAGES: &str =
     WHERE producer_seen_hour <= since.ms / 3600000 AND producer_seen_ms < since.ms
     ORDER BY producer_seen_hour LIMIT $2 FOR UPDATE OF messages SKIP LOCKED";
 
-/// Removes messages whose rows are locked, and tells of it.
+/// Removes messages whose rows are locked, and notifies of it.
 pub(super) const REMOVE_MESSAGES: &str =
     "WITH events AS (DELETE FROM message_events WHERE message_id = ANY ($1)),
     keys AS (DELETE FROM message_keys WHERE message_id = ANY ($1)),
@@ -48,7 +48,7 @@ pub(super) async fn delete(
     Ok(true)
 }
 
-/// Removes silent messages, as many as one transaction should; tells how many.
+/// Removes silent messages, as many as one transaction should; returns how many.
 pub(super) async fn sweep(
     connection: &mut PgConnection,
     silent_for: Duration,

@@ -42,7 +42,7 @@ pub(super) const FIND_MESSAGE_EVENTS: &str =
     FROM unnest($1::uuid[], $2::integer[]) AS q(message_id, sequence_no)
     JOIN message_events e ON e.message_id = q.message_id AND e.sequence_no = q.sequence_no";
 
-/// Writes events, their keys and their messages' rows, and tells of them.
+/// Writes events, their keys and their messages' rows, and notifies of them.
 pub(super) const WRITE_MESSAGES: &str = "WITH events AS (
         INSERT INTO message_events (message_id, sequence_no, event_type, payload, created_at)
         SELECT e.message_id, e.sequence_no, e.event_type, e.payload::json, timestamptz 'epoch' + e.ts_ms * interval '1 millisecond'

@@ -9,7 +9,7 @@
 //! - **Origin** is a row that is made with the schema. A schema that was dropped is made anew by
 //!   the next call, with a later origin; so is the row where it was deleted; and a trigger renews
 //!   it when `user_topics` is truncated. What the server can't know is that it was set back, by a
-//!   backup or a failover that lost commits: `renew_origin()` tells it.
+//!   backup or a failover that lost commits: `renew_origin()` declares it.
 //! - **Ids** are made under the lock of the topic's head row, by the server's clock, behind the
 //!   head: they never go back, whichever process appends, and an entry is visible before any later
 //!   one is made. Counters begin at 1.
@@ -19,7 +19,7 @@
 //!   it is deleted by hand, and removes the entries instead). The **head** is the last entry's id;
 //!   of a topic that was never written to, the time at which it was first asked for, in a head row
 //!   of its own. A topic that stays unwritten is forgotten after a day; the journal remembers the
-//!   latest head that was told of those, so none goes back.
+//!   latest head that was returned for those, so none goes back.
 //! - **Bounds**: a tenth more than the most entries of a topic may be kept; they are trimmed by the
 //!   appends that bring them over it. Entries over the age limit are not shown, and removed by the
 //!   sweep. A message is never trimmed, and goes whole.
@@ -27,7 +27,7 @@
 //!   that make no sense) fails alone, with
 //!   [`crate::ports::backend_error::BackendErrorKind::Damaged`], also where it is written or read
 //!   with others.
-//! - **Events for everybody** are rows that processes read on from the last one that they heard:
+//! - **Broadcasts** are rows that processes read on from the last one that they heard:
 //!   kept for a minute, in at most 16 MiB, beyond which they are refused.
 //! - **What it needs**: Postgres 13 or later, a UTF8 database, a direct connection to its primary
 //!   (through a pooler only in session mode: it listens, and sets its session; the start sees
@@ -39,9 +39,9 @@
 //!   second.
 //! - **When another server takes over** while connections to the old one live on: every connection
 //!   is asked at its opening whether its server takes writes, every reading statement asks again,
-//!   and the first one that is told "no" has all connections of the process opened anew. A server
-//!   that takes no writes, a standby or a primary that is set so, counts as away: nothing tells
-//!   whether it has what was acknowledged elsewhere.
+//!   and the first one that is answered "no" has all connections of the process opened anew. A
+//!   server that takes no writes, a standby or a primary that is set so, counts as away: nothing
+//!   tells whether it has what was acknowledged elsewhere.
 //!
 //! One connection for each purpose, so that none starves another: appends to users' topics, and to
 //! messages, each with group commit; listening, and reading what was heard of; the sweep; two for
@@ -107,7 +107,7 @@ use crate::adapters::backend_kit::{
     sweep::Sweeper,
 };
 
-/// A batch of the sweep may take longer than a call: nobody waits for it.
+/// A batch of the sweep may take longer than a call: no caller waits for it.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server can't be a backend as it is.
@@ -208,7 +208,7 @@ pub async fn open(
     })
 }
 
-/// Tells what is wrong for good; what may pass is left to the calls that come.
+/// Returns what is wrong for good; what may pass is left to the calls that come.
 async fn try_once(
     connector: &Connector,
     purpose: Purpose,

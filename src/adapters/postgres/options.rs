@@ -60,7 +60,7 @@ impl SchemaName {
         &self.0
     }
 
-    /// The channel on which processes tell each other of what was appended in this schema.
+    /// The channel on which processes notify each other of what was appended in this schema.
     pub(super) fn channel(&self) -> String {
         format!("{}_feed", self.0)
     }

@@ -62,7 +62,7 @@ pub(super) const MAKE_KNOWN: &str = "SELECT make_topic_known($1)";
 pub(super) const BOUNDS_OF_UNKNOWN: &str = "SELECT origin_ms, origin_ms, 0::bigint, greatest(now_ms(), origin_ms, forgotten_ms), 0::bigint,
     NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint FROM journal WHERE require_writable()";
 
-/// A topic as its head row and its oldest entry tell.
+/// A topic as its head row and its oldest entry have it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub(super) bounds: Bounds,

@@ -20,13 +20,13 @@ pub(super) struct StoredEvent<'a> {
 }
 
 impl StoredEvent<'_> {
-    /// The event, where it is one: somebody else may have written it.
+    /// The event, where it is one: another program may have written it.
     pub(super) fn read(&self) -> Result<Event, Malformed> {
         Ok(Event {
             event_type: EventType::parse(self.event_type)?,
             ts: Timestamp::from_ms(from_i64(self.ts_ms)),
             category: self.category.and_then(|name| Category::parse(name).ok()),
-            // What was written before a scope was always there, or by somebody else.
+            // What was written before a scope was always there, or by another program.
             scope: self
                 .scope
                 .filter(|scope| *scope != "null")

@@ -29,7 +29,7 @@ const ROWS_AT_ONCE: i64 = 1_000;
 /// How long it is kept that a user's connections are to end, for processes that were cut off when
 /// that was announced.
 const CLOSINGS_KEPT: Duration = Duration::from_hours(1);
-/// After so long, a topic that nobody ever wrote to is forgotten.
+/// After so long, a topic without any write is forgotten.
 const NEVER_WRITTEN_KEPT: Duration = Duration::from_hours(24);
 
 /// What the turn is for.
@@ -45,7 +45,7 @@ pub(super) const TAKE_TURN: &str =
 /// Gives the turn back.
 pub(super) const END_TURN: &str = "DELETE FROM turns WHERE task = $1 AND holder = $2";
 
-/// A statement that removes at most $2 rows that are older than $1 milliseconds; tells how many,
+/// A statement that removes at most $2 rows that are older than $1 milliseconds; returns how many,
 /// and the latest's time.
 macro_rules! remove_older {
     ($table:literal, $column:literal) => {
@@ -82,18 +82,18 @@ pub(super) const SWEEP_EVENTS: &str = remove_older!("user_events", "ms", " AND m
 pub(super) const SWEEP_KEYS: &str = remove_older!("idempotency_keys", "seen_ms");
 /// The same of messages.
 pub(super) const SWEEP_MESSAGE_KEYS: &str = remove_older!("message_keys", "seen_ms");
-/// Announcements that everybody has heard who may: users whose connections were to end.
+/// Announcements that all processes have heard: users whose connections were to end.
 pub(super) const SWEEP_CLOSINGS: &str = remove_older!("announcements", "announced_ms");
-/// The same of events for everybody.
+/// The same of broadcasts.
 pub(super) const SWEEP_BROADCASTS: &str =
     remove_older!("announcements", "announced_ms", " AND user_id IS NULL", "");
 /// Leases that ended.
 pub(super) const SWEEP_LEASES: &str = remove_older!("leases", "expires_ms");
 /// Replay windows without a replay in them.
 pub(super) const SWEEP_REPLAYS: &str = remove_older!("replay_windows", "ends_ms");
-/// Continuations that nobody has used in time.
+/// Continuations that were not used in time.
 pub(super) const SWEEP_CONTINUATIONS: &str = remove_older!("continuations", "ends_ms");
-/// Topics that nobody ever wrote to. What was told of them is not forgotten.
+/// Topics without any write. What was returned for them is not forgotten.
 pub(super) const SWEEP_TOPICS: &str = remove_older!(
     "user_topics",
     "told_ms",

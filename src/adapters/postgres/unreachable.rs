@@ -103,7 +103,7 @@ fn why_refused(server: &PgConnectOptions, code: &str, message: &str) -> String {
     }
 }
 
-/// Whether the server, or a pooler before it, will say the same until somebody changes something:
+/// Whether the server, or a pooler before it, will say the same until something is changed:
 /// wrong credentials, no such database, no right to it, a parameter that it does not take.
 pub(super) fn is_for_good(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else { return false };

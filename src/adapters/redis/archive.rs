@@ -117,7 +117,7 @@ impl RedisJournal {
         let mut scan = redis::cmd("ZSCAN");
         scan.arg(index).arg(cursor).arg("COUNT").arg(NAMES_ABOUT);
         let (next, members): Scanned = self.appends.send("list an index", &scan).await?;
-        // Each is told with its score behind it.
+        // Each comes with its score behind it.
         Ok((next, members.into_iter().step_by(2).collect()))
     }
 

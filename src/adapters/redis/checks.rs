@@ -67,7 +67,7 @@ async fn warnings(connection: &Connection) -> Result<Vec<String>, BackendError> 
             info
         }
     };
-    // Who is not allowed to ask for the configuration is told a little less.
+    // Without the right to read the configuration the warning says a little less.
     let mut save = redis::cmd("CONFIG");
     save.arg("GET").arg("save");
     let configured: HashMap<String, String> =

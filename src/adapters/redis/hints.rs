@@ -46,7 +46,7 @@ impl Hints {
         *known = id.max(*known);
     }
 
-    /// Nobody reads the topic any more.
+    /// The topic has no reader any more.
     pub(super) fn forget(&self, topic: &Topic) {
         self.newest().remove(topic);
     }

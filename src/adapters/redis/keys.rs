@@ -120,7 +120,7 @@ impl Keys {
         self.shared("origin", self.group(topic))
     }
 
-    /// The latest time that was told of topics without a stream.
+    /// The latest time that was returned for topics without a stream.
     pub(super) fn clock(&self, topic: &Topic) -> String {
         self.shared("clock", self.group(topic))
     }

@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct MessageState {
     /// Changes with every change.
     pub(super) version: String,
-    /// Tells it from a message that had the same id before it was deleted.
+    /// Distinguishes it from a message that had the same id before it was deleted.
     pub(super) incarnation: String,
     pub(super) message: Message,
 }

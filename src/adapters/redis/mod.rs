@@ -1,4 +1,4 @@
-//! Redis, or Valkey: streams for what is kept, pub/sub for what is told, and scripts that do both
+//! Redis, or Valkey: streams for what is kept, pub/sub for notifications, and scripts that do both
 //! in one step.
 //!
 //! - **Acknowledged** means: in the stream of the server (of a cluster: of the topic's master) that
@@ -17,7 +17,7 @@
 //!   event came to for longer than the age limit (its stream was removed, and nobody knows its last
 //!   id); and for a cursor from just before the oldest entry, where that is another program's and
 //!   something was trimmed (or the Redis is older than 7, which can't say that nothing was). A
-//!   stream that somebody else removes (`DEL`, a shorter `EXPIRE`, an eviction) is noticed by the
+//!   stream that another program removes (`DEL`, a shorter `EXPIRE`, an eviction) is noticed by the
 //!   index of streams, which still has it: it begins again as one that has lost everything. Of a
 //!   stream that only other programs write to there is no index: a cursor at an entry whose counter
 //!   is 0 then looks like one at the head of an empty topic, and there is no notice.

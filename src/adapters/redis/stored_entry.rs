@@ -1,4 +1,4 @@
-//! An entry as it stands in a stream, and as it is told.
+//! An entry as it stands in a stream, and in a notification.
 
 use serde::Deserialize;
 
@@ -64,7 +64,7 @@ struct Announced<'a> {
     db: i64,
 }
 
-/// The entry that a message of a topic's channel tells whole. `None` where it only hints at one:
+/// The entry that a message of a topic's channel holds whole. `None` where it only hints at one:
 /// another program's, which does not say what it follows; or another database's, since a server's
 /// databases share its channels.
 pub(super) fn announced(

@@ -121,7 +121,7 @@ fn without_url(error: HttpError) -> HttpError {
 struct Collector {
     http: reqwest::Client,
     runtime: Handle,
-    /// Whether the last try failed: each change is told once.
+    /// Whether the last try failed: each change is logged once.
     is_away: AtomicBool,
 }
 

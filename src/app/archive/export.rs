@@ -170,7 +170,7 @@ impl Exporter {
 fn begin(user: &UserId, bounds: &Bounds) -> Record {
     let after = match (bounds.floor, bounds.oldest) {
         (Some(floor), _) => floor,
-        // Nobody knows what lay before the oldest entry; right before it there can't have been
+        // It is unknown what lay before the oldest entry; right before it there can't have been
         // anything.
         (None, Some(oldest)) => Position::before(oldest),
         (None, None) => bounds.head,

@@ -54,7 +54,7 @@ pub enum ImportError {
 pub struct Imported {
     /// Topics that are there with their ids: cursors go on.
     pub topics_kept: u64,
-    /// Topics that are there with new ids: whoever comes with a cursor is told that entries may be
+    /// Topics that are there with new ids: a client with a cursor is notified that entries may be
     /// missing.
     pub topics_renumbered: u64,
     /// Topics that have other entries here, and were left as they are.
@@ -353,7 +353,7 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
     Ok(())
 }
 
-/// `false` if it is somebody else's here.
+/// `false` if it is another user's here.
 async fn open(into: &Archives, id: MessageId, message: &Message) -> Result<bool, ImportError> {
     let Ok(opened) = into.messages.open(id, &message.owner, false).await? else { return Ok(false) };
     let mut epoch = opened.observed.message.epoch;

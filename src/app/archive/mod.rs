@@ -2,7 +2,7 @@
 //! counted.
 //!
 //! An export is a sequence of [`Record`]s: a topic or a message, then its entries, then the next
-//! one. Nothing lies between two entries that follow each other, so that what a client may be told
+//! one. Nothing lies between two entries that follow each other, so that what a client may be sent
 //! is known on the other side as well.
 
 mod export;

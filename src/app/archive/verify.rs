@@ -46,7 +46,8 @@ impl Verifier {
         self.exporter.tally()
     }
 
-    /// Looks on, up to the next problem; `None` if there is no other. `seen` is told how far it is.
+    /// Looks on, up to the next problem; `None` if there is no other. `seen` is called with how far
+    /// it is.
     ///
     /// # Errors
     /// The backend's, where it is away.

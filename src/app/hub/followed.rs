@@ -1,4 +1,4 @@
-//! One topic that somebody in this process follows.
+//! One topic that is followed in this process.
 //!
 //! Invariant: at most one task reads the journal for the ring, however many signals and followers
 //! there are.
@@ -47,7 +47,7 @@ pub(super) struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CatchUp {
     NotNeeded,
-    /// Needed, once somebody has read the journal and the ring knows where it stands.
+    /// Needed, once a follower has read the journal and the ring knows where it stands.
     Wanted,
     /// A task is at it. `again` when something came in since it last read.
     Running {
@@ -108,10 +108,10 @@ impl Followed {
         self.need_catch_up(&mut self.state(), hub);
     }
 
-    /// Somebody who listened before has read the journal up to `head`. `ring_head` was the ring's
-    /// before the read: a journal that ends before it is another one, since a head never goes back,
-    /// whether or not the feed has reported that. The ring begins anew then; its followers would
-    /// else go back and forth between the two.
+    /// A follower that listened before has read the journal up to `head`. `ring_head` was the
+    /// ring's before the read: a journal that ends before it is another one, since a head never
+    /// goes back, whether or not the feed has reported that. The ring begins anew then; its
+    /// followers would else go back and forth between the two.
     pub(super) fn anchor(self: &Arc<Self>, hub: &Hub, head: Position, ring_head: Option<Position>) {
         let mut state = self.state();
         if ring_head > Some(head) && state.ring.head() >= ring_head {
@@ -194,7 +194,8 @@ impl CatchingUp {
             }
         }
         self.is_over = true;
-        // Nobody is there to be caught up, or the ring began anew without a place to read from.
+        // There is no follower to be caught up, or the ring began anew without a place to read
+        // from.
         let mut state = followed.state();
         state.catch_up = CatchUp::Wanted;
         if state.ring.head().is_some() && followed.has_followers() {

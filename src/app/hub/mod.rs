@@ -1,4 +1,4 @@
-//! The hub: one feed for the whole process, a ring for each topic that somebody here follows, and
+//! The hub: one feed for the whole process, a ring for each topic that is followed here, and
 //! their wake-ups.
 //!
 //! Invariants:
@@ -47,7 +47,7 @@ pub struct Hub(Arc<Inner>);
 /// randomness.
 type Topics = HashMap<Topic, Arc<Followed>, SeededHash>;
 
-/// The standard library's hash with a key of this process, so that nobody outside can choose ids
+/// The standard library's hash with a key of this process, so that no client can choose ids
 /// that collide.
 #[derive(Clone, Copy, Debug)]
 struct SeededHash(u64);
@@ -208,7 +208,7 @@ impl Hub {
                 }
                 Signal::CloseConnections(user) => {
                     self.0.limits.end_connections(&user);
-                    // They may follow any message too. Somebody's decision wakes everybody; no
+                    // They may follow any message too. One such decision wakes all; no
                     // event does.
                     touched.extend(self.topics().values().cloned());
                 }

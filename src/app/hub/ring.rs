@@ -38,8 +38,8 @@ pub(super) struct Ring {
     slots: VecDeque<Slot>,
     /// The number of the slot at the front; slots are numbered from the ring's beginning.
     first_number: u64,
-    /// The position before the first slot, and behind the last: unknown until somebody has read the
-    /// journal, or the first entry tells its `prev`.
+    /// The position before the first slot, and behind the last: unknown until a follower has read
+    /// the journal, or the first entry has its `prev`.
     extent: Option<Extent>,
     bytes: usize,
     /// How often the ring had to begin anew, so that connections notice that their place in it
@@ -80,7 +80,7 @@ impl Ring {
         self.extent.map(|extent| extent.head)
     }
 
-    /// Somebody who listened before has read the journal up to `head`.
+    /// A follower that listened before has read the journal up to `head`.
     pub(super) fn anchor(&mut self, head: Position) {
         self.extent.get_or_insert(Extent { floor: head, head });
     }

@@ -82,7 +82,7 @@ impl Tail {
         if self.next.is_some() { Reach::Whole } else { Reach::Behind }
     }
 
-    /// Shows the events for everybody that are new, until `visit` breaks off.
+    /// Shows the broadcasts that are new, until `visit` breaks off.
     pub(in crate::app) fn take_broadcasts(
         &mut self,
         visit: impl FnMut(&Content) -> ControlFlow<()>,

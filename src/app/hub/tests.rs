@@ -46,7 +46,7 @@ impl Feed for Silent {
     }
 }
 
-/// Over a journal that nobody asks.
+/// Over a journal that is never asked.
 fn hub() -> Hub {
     let availability = Arc::new(Availability::new("test", Signals::unheard_in_tests()));
     let source = Source { log: Arc::new(MockJournal::new()), feed: Arc::new(Silent), availability };
@@ -73,8 +73,8 @@ fn hub() -> Hub {
     )
 }
 
-/// The journal was wiped while the feed was silent: what the ring has is of no use to whoever has
-/// just read the journal.
+/// The journal was wiped while the feed was silent: what the ring has is of no use to a follower
+/// that has just read the journal.
 #[tokio::test]
 async fn promise_9_a_ring_of_a_wiped_journal_begins_anew_and_nobody_reads_for_ever() {
     let (hub, topic) = (hub(), Topic::Message(MessageId(Uuid::from_u128(1))));

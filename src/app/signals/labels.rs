@@ -36,7 +36,7 @@ pub enum Outcome {
     Appended,
     /// It had been appended before.
     Duplicate,
-    /// It was told to everybody who is connected.
+    /// It was sent to every open connection.
     Broadcast,
     /// Pushing is switched off.
     Discarded,

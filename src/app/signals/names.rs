@@ -1,7 +1,7 @@
 //! The names of all metrics, and what they mean.
 //!
-//! Invariant: every metric that a process tells is in [`METRICS`]. Names follow the conventions of
-//! Prometheus.
+//! Invariant: every metric that a process exports is in [`METRICS`]. Names follow the conventions
+//! of Prometheus.
 
 pub(super) const CONNECTIONS: &str = "rejoin_connections";
 pub(super) const CLIENT_CONNECTIONS: &str = "rejoin_client_connections";
@@ -49,7 +49,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// What it measures.
     pub help: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Faults that a test causes: a task that fails when the process is told to.
+//! Faults that a test causes: a task that fails when the test asks for it.
 
 use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};

@@ -21,7 +21,7 @@ use crate::domain::{
 pub struct StreamPolicy {
     /// Silence on the wire after which a keepalive goes out.
     pub keepalive: Duration,
-    /// The delay after which clients are told to reconnect.
+    /// The delay after which clients are asked to reconnect.
     pub retry_ms: u64,
     /// Most entries of a snapshot that one connection gets.
     pub replay_max_per_request: u32,

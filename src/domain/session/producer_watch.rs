@@ -1,7 +1,7 @@
 //! How a stream notices that its message's producer is silent.
 //!
-//! Invariant: nobody is asked while the producer can't yet have been silent for too long: a stream
-//! asks once in that time at the most, unless the answer failed to come.
+//! Invariant: the backend is not asked while the producer can't yet have been silent for too long:
+//! a stream asks once in that time at the most, unless the answer failed to come.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct ProducerWatch {
     pub(super) message: MessageId,
     idle: Duration,
-    /// The time has come, and nobody has been asked yet.
+    /// The time has come, and the backend has not been asked yet.
     pub(super) due: bool,
 }
 

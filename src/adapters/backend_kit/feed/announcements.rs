@@ -1,4 +1,4 @@
-//! What every process is told beside entries: events for everybody, and users whose connections are
+//! What every process gets beside entries: broadcasts, and users whose connections are
 //! to end.
 //!
 //! A backend keeps them for a while, and notifies that there are new ones. One task of each process
@@ -26,7 +26,7 @@ use crate::{
     ports::{backend_error::BackendError, entropy::Entropy, feed::Signal},
 };
 
-/// For how long an event for everybody can still be read.
+/// For how long a broadcast can still be read.
 pub const ANNOUNCEMENTS_KEPT: Duration = Duration::from_mins(1);
 /// Most bytes of them that are kept; more are refused.
 pub const ANNOUNCEMENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -43,7 +43,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// What is announced.
 #[derive(Clone, Debug)]
 pub enum Announcement {
-    /// An event for everybody.
+    /// A broadcast.
     Broadcast(Arc<Event>),
     /// The connections of a user are to end.
     CloseConnections(UserId),
@@ -73,7 +73,7 @@ pub trait AnnouncementLog: Send + Sync + 'static {
     /// Those of the backend.
     async fn end(&self) -> Result<Position, BackendError>;
 
-    /// Those behind a position, at most [`ANNOUNCEMENTS_AT_ONCE`], which nobody here has read for
+    /// Those behind a position, at most [`ANNOUNCEMENTS_AT_ONCE`], which were not read here for
     /// `unread_for`.
     ///
     /// # Errors
@@ -139,13 +139,13 @@ impl<L: AnnouncementLog> Announcements<L> {
         queue: &SignalQueue,
         mut read_at: Instant,
     ) -> Result<(), BackendError> {
-        // Before this is known nobody listens.
+        // Before this is known there are no listeners.
         while let Some(after) = self.reported() {
             let AnnouncementPage { announcements, end, some_are_gone } =
                 self.log.read(after, read_at.elapsed()).await?;
             read_at = Instant::now();
             if end < after {
-                // Somebody has removed them, and they begin anew.
+                // They were removed, and begin anew.
                 self.set_reported(Position::Start);
                 continue;
             }

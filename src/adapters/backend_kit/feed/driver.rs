@@ -3,7 +3,7 @@
 //!
 //! Invariants: on a connection that is said to be there, everything is listened to that is watched;
 //! after a connection was lost, everything is listened to again *before* [`Signal::Interrupted`] is
-//! reported, so that whoever then reads the journal misses nothing; a server that falls silent is
+//! reported, so that a journal read after it misses nothing; a server that falls silent is
 //! noticed by a question that it does not answer, also where nothing is appended.
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +31,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection takes more round trips than a call, and has at least this long.
 const CONNECT_TIMEOUT_LEAST: Duration = Duration::from_secs(4);
-/// Most topics that a connection is told together.
+/// Most topics that are subscribed to together.
 const TOPICS_AT_ONCE: usize = 500;
 
 /// How a backend listens on a connection. The driver bounds its calls in time, but for
@@ -143,7 +143,7 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
         Ok(connection)
     }
 
-    /// Listens until the connection is of no more use, and tells why.
+    /// Listens until the connection is of no more use, and returns why.
     async fn listen(&mut self, mut connection: S::Connection) -> S::Failure {
         let mut asked_at = Instant::now();
         loop {
@@ -183,7 +183,7 @@ impl<S: FeedSource, L: AnnouncementLog> Driver<S, L> {
             self.ask(connection).await?;
         }
         for listens in waiting {
-            // Who has given up meanwhile is not told.
+            // A caller that timed out has dropped its receiver.
             let _ = listens.send(());
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! The feed of a backend that is this process's own: appends tell their listeners directly.
+//! The feed of a backend that is this process's own: appends notify their listeners directly.
 //!
-//! Invariant: a backend tells its listeners while it holds the lock under which it appends, so that
-//! signals come in the order of the entries.
+//! Invariant: a backend notifies its listeners while it holds the lock under which it appends, so
+//! that signals come in the order of the entries.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -74,7 +74,7 @@ impl Feed for LocalFeed {
     }
 }
 
-/// Who is to be told of appends.
+/// Who is notified of appends.
 #[derive(Default)]
 pub struct Listeners(Mutex<BTreeMap<u64, Listener>>);
 

@@ -30,7 +30,7 @@ impl FeedReports {
         (Self { watched: Arc::default(), queue, announced: Arc::default() }, signals)
     }
 
-    /// Whether somebody here watches a topic.
+    /// Whether a topic is watched here.
     pub fn is_watched(&self, topic: &Topic) -> bool {
         self.watched.contains(topic)
     }

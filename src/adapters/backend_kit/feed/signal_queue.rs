@@ -1,7 +1,7 @@
 //! SignalStream on their way from a backend's feed to who listens in this process.
 //!
-//! Invariant: a bounded number of signals waits. When a listener can't keep up it is told so, once,
-//! instead of being queued for without limit: the journal has what it missed
+//! Invariant: a bounded number of signals waits. When a listener can't keep up it is notified of
+//! that, once, instead of being queued for without limit: the journal has what it missed
 //! (`docs/decisions/0003`).
 
 use std::sync::{
@@ -25,8 +25,8 @@ pub struct SignalQueue {
 }
 
 impl SignalQueue {
-    /// A queue, and what is heard at its other end: what was told, and [`Signal::Interrupted`]
-    /// behind it when more was told than fits.
+    /// A queue, and what is heard at its other end: what was sent, and [`Signal::Interrupted`]
+    /// behind it when more was sent than fits.
     pub fn new() -> (Self, SignalStream) {
         let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
         let overrun = Arc::new(AtomicBool::new(false));
@@ -36,7 +36,7 @@ impl SignalQueue {
         )
     }
 
-    /// `false` if it was full; who no longer listens needs not be told.
+    /// `false` if it was full; a closed receiver is ignored.
     pub fn tell(&self, signal: Signal) -> bool {
         // The flag is up before the attempt, so that whoever makes room during it still finds the
         // flag behind a signal. Where the attempt then succeeds, an interruption is told that did
@@ -44,7 +44,7 @@ impl SignalQueue {
         if self.sender.capacity() == 0 {
             self.overrun.store(true, Ordering::Relaxed);
         }
-        // An error means that it is full, which was just said, or that nobody listens any more.
+        // An error means that it is full, which was just said, or that the receiver is closed.
         !matches!(self.sender.try_send(signal), Err(TrySendError::Full(_)))
     }
 }
@@ -53,7 +53,7 @@ impl SignalQueue {
 pub struct SignalStream(Mutex<Option<BoxStream<'static, Signal>>>);
 
 impl SignalStream {
-    /// The signals; none for whoever comes second.
+    /// The signals; none for a second taker.
     pub fn take(&self) -> BoxStream<'static, Signal> {
         // It is taken in one step.
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -19,7 +19,7 @@ use crate::{
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// What the server does, and what it was told.
+/// What the server does, and what it was sent.
 #[derive(Default)]
 struct Server {
     /// Whether it can be connected to.

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::super::printable::tell;
 use crate::app::archive::Tally;
 
-/// How often it is told.
+/// How often it is reported.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Tells on standard error how far a command is, every few seconds.
+/// Reports on standard error how far a command is, every few seconds.
 pub(super) struct Progress {
     done: &'static str,
     told: Instant,

@@ -30,7 +30,7 @@ use super::{
     server_access::ServerAccess,
 };
 
-/// How long the end of a message may take to be told after a signal.
+/// How long the end of a message may take to be sent after a signal.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Options.
@@ -61,7 +61,7 @@ pub(super) struct PipeOptions {
     /// Also write the text to standard output.
     #[arg(long)]
     tee: bool,
-    /// How long the input may be quiet before the server is told that we live.
+    /// How long the input may be quiet before a heartbeat is sent.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     heartbeat: Duration,
     /// How long to go on trying while the server can't be reached.
@@ -142,8 +142,8 @@ impl<'a> Pipe<'a> {
         self.end(ending).await
     }
 
-    /// Waits for something to happen, and does what follows. Tells how the message is to end, once
-    /// that is clear.
+    /// Waits for something to happen, and does what follows. Returns how the message is to end,
+    /// once that is clear.
     async fn turn(&mut self) -> Result<Option<Ending>, PipeError> {
         tokio::select! {
             read = self.input.recv() => self.take(read).await,
@@ -200,8 +200,8 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// Appends what is not yet confirmed, however often it takes. Tells how the message is to end,
-    /// if it is by now.
+    /// Appends what is not yet confirmed, however often it takes. Returns how the message is to
+    /// end, if it is by now.
     async fn append(&mut self) -> Result<Option<Ending>, PipeError> {
         if self.unconfirmed.is_empty() {
             return Ok(None);

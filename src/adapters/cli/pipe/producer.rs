@@ -109,7 +109,7 @@ impl Producer {
         format!("{line}\n")
     }
 
-    /// Appends numbered events, and tells whether the reader wants no more. After a passing error
+    /// Appends numbered events, and returns whether the reader wants no more. After a passing error
     /// the same may be sent again.
     pub(super) async fn append(&self, lines: &[String]) -> Result<bool, ProducerError> {
         let request =
@@ -135,7 +135,7 @@ impl Producer {
         Ok(stop)
     }
 
-    /// Tells that the producer lives, and learns whether the reader wants no more.
+    /// Sends a heartbeat, and learns whether the reader wants no more.
     pub(super) async fn heartbeat(&self) -> Result<bool, ProducerError> {
         let request =
             self.server.message(Method::POST, self.id, Some("heartbeat")).timeout(REQUEST_TIMEOUT);

@@ -32,7 +32,7 @@ pub(super) fn start() -> io::Result<mpsc::Receiver<Piece>> {
                 Err(error) => Err(error),
             };
             let is_last = piece.is_err();
-            // Nobody listens any more once the message has ended.
+            // The receiver is gone once the message has ended.
             if sender.blocking_send(piece).is_err() || is_last {
                 return;
             }

@@ -31,7 +31,7 @@ struct LineResult {
 
 /// Writes results, and counts them.
 struct Results {
-    /// `None` once nobody reads the results any more: what is to be published is published all the
+    /// `None` once the results are not read any more: what is to be published is published all the
     /// same.
     output: Option<Output>,
     unfinished: Vec<u8>,

@@ -40,7 +40,7 @@ pub(super) struct PublishOptions {
     /// Who gets it. May be repeated: each user gets an event of their own.
     #[arg(long = "user", value_name = "ID", required_unless_present_any = ["broadcast", "ndjson"], conflicts_with_all = ["broadcast", "ndjson"])]
     users: Vec<String>,
-    /// For everybody who is connected now. It is not kept, and has no id.
+    /// For every open connection. It is not kept, and has no id.
     #[arg(long, conflicts_with = "ndjson")]
     broadcast: bool,
     /// What happened, such as `report.ready`.

@@ -18,7 +18,7 @@ use crate::{
 
 /// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest pause. A server that wants more is told to somebody who can decide what to do.
+/// Longest pause. A server that wants more is reported to the user, who can decide what to do.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// Longest receipt that is read: it holds an id for each user.
 const RECEIPT_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -23,7 +23,7 @@ use crate::{
 /// Longest frame that is waited for. A server's events are much smaller unless its settings are
 /// unusual.
 const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Delay before reconnecting, as browsers have it, until the server tells one.
+/// Delay before reconnecting, as browsers have it, until the server names one.
 const RETRY: Duration = Duration::from_secs(3);
 
 /// Why following ended before it was done.
@@ -209,8 +209,8 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// A loss is told where it happened, between the events before and after it, and even to who
-    /// wants it quiet.
+    /// A loss is reported where it happened, between the events before and after it, and even to
+    /// who wants it quiet.
     async fn warn(&mut self, warning: &str, unwritten: &mut Unwritten) -> Result<(), OutputError> {
         self.write(unwritten).await?;
         tell(warning);

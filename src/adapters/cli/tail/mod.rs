@@ -52,7 +52,7 @@ pub(super) struct TailOptions {
     /// sends in silence.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     idle_timeout: Duration,
-    /// Say nothing of connections. Errors and lost events are still told.
+    /// Say nothing of connections. Errors and lost events are still reported.
     #[arg(long, short)]
     quiet: bool,
 }
@@ -97,7 +97,7 @@ pub(super) async fn tail(options: &TailOptions) -> Result<ExitCode, Box<dyn Erro
     if let Some(cursor) = follower.cursor().filter(|_| !options.quiet) {
         tell(&format!("to go on from here: rejoin tail --from {}", cursor.as_str()));
     }
-    // A script must be able to tell an end that somebody forced from one that was reached.
+    // A script must be able to distinguish an end that was forced from one that was reached.
     Ok(ExitCode::from(
         u8::try_from(ending.as_raw_value())
             .map_or(u8::MAX, |number| EXIT_BY_SIGNAL.saturating_add(number)),

@@ -31,7 +31,7 @@ struct State {
     head_begun: bool,
 }
 
-/// What a connection is doing. The numbers tell one time from the next.
+/// What a connection is doing. The numbers distinguish one time from the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
     /// It answers requests.
@@ -137,7 +137,7 @@ impl Deadline {
         self.at = Instant::now() + timeout;
     }
 
-    /// Ends when the client is late, and tells for what. The task is woken when it has to ask
+    /// Ends when the client is late, and returns for what. The task is woken when it has to ask
     /// again.
     pub(super) fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Moment> {
         self.activity.waker.register(context.waker());

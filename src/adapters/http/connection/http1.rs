@@ -86,7 +86,7 @@ impl Connections {
             .keep_alive(!self.answers_once(arrival))
             // A client that has said all it has to say may still listen.
             .half_close(true)
-            // Our own deadline tells a request that is late from a connection that rests.
+            // Our own deadline distinguishes a request that is late from a connection that rests.
             .header_read_timeout(None)
             .max_buf_size(self.options.max_header_bytes)
             .serve_connection(

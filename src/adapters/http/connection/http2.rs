@@ -82,7 +82,7 @@ impl Connections {
         let mut going_away = false;
         poll_fn(|context| {
             loop {
-                // What goes wrong on a connection ends it, and concerns nobody else.
+                // What goes wrong on a connection ends it, and no other.
                 if Pin::new(&mut connection).poll(context).is_ready() {
                     return Poll::Ready(());
                 }

@@ -22,11 +22,11 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// How HTTP/2's preface begins (RFC 9113, section 3.4). Three bytes tell: no method of HTTP/1
+/// How HTTP/2's preface begins (RFC 9113, section 3.4). Three bytes decide: no method of HTTP/1
 /// begins with them.
 const PREFACE: &[u8; 3] = b"PRI";
 
-/// The first bytes of a connection, read to tell its protocol.
+/// The first bytes of a connection, read to find out its protocol.
 #[derive(Default)]
 pub(super) struct FirstBytes {
     bytes: [u8; PREFACE.len()],
@@ -35,7 +35,7 @@ pub(super) struct FirstBytes {
 }
 
 impl FirstBytes {
-    /// Reads as many as tell the protocol, or all until the client's end.
+    /// Reads as many as decide the protocol, or all until the client's end.
     pub(super) async fn read(socket: &mut TcpStream) -> io::Result<Self> {
         let (mut bytes, mut count) = ([0; PREFACE.len()], 0);
         while count < PREFACE.len() && PREFACE.starts_with(&bytes[..count]) {

@@ -85,7 +85,7 @@ impl Drop for RequestBody {
         if let (Some(rest), Some(left_to)) = (self.rest.take(), self.left_to.take())
             && !rest.body.is_end_stream()
         {
-            // If nobody takes it the connection is over.
+            // If it is not taken the connection is over.
             let _ = left_to.send(rest);
         }
     }
@@ -144,7 +144,7 @@ impl Allowance {
         Self { bytes: BYTES_MAX, until: Instant::now() + TIME_MAX }
     }
 
-    /// Reads once. Tells whether to go on: there was something, and in time, and more is allowed.
+    /// Reads once. Returns whether to go on: there was something, and in time, and more is allowed.
     async fn spend(&mut self, read: impl Future<Output = Option<u64>>) -> bool {
         let until = self.until.min(Instant::now() + SILENCE_MAX);
         let Ok(Some(bytes)) = timeout_at(until, read).await else { return false };

@@ -2,8 +2,8 @@
 //!
 //! Invariant: it says what is routed, no more and no less. A handler and its description are
 //! registered together, by `routes!`, and no route is added by any other way; what an operation may
-//! refuse is told by the codes that `problem` uses. `docs/openapi.json` is a snapshot of it, which
-//! a test compares.
+//! refuse is described by the codes that `problem` uses. `docs/openapi.json` is a snapshot of it,
+//! which a test compares.
 
 mod recipients;
 mod refusals;

@@ -109,7 +109,7 @@ fn categories() -> Parameter {
 }
 
 impl<'a> EventsQuery<'a> {
-    /// Reads the query. Parameters that nobody knows are left alone; of repeated ones the last
+    /// Reads the query. Unknown parameters are ignored; of repeated ones the last
     /// counts, but for the cursor and the categories, which are all kept.
     pub(in crate::adapters::http) fn of(uri: &'a Uri) -> Self {
         let mut query = Self::default();

@@ -3,7 +3,7 @@
 //!
 //! Invariants: each line is visible to readers before its result is written; the first line that is
 //! refused ends the upload, since a text with a silent hole is worse than one that breaks off; a
-//! stop is told at once, also to a producer that is waiting for its model.
+//! stop is sent at once, also to a producer that is waiting for its model.
 
 use std::{ops::ControlFlow, time::Duration};
 

@@ -75,7 +75,7 @@ pub(super) struct Growth {
 /// An entry as it was read; nothing where it is large, or makes no sense.
 type Read = (EventId, Option<Entry>);
 
-/// What makes no sense is left to who reads the journal, and tells of it there.
+/// A malformed entry is left to the reader of the journal, which reports it.
 fn small(StoredEntry { id, prev, event }: StoredEntry) -> Option<Entry> {
     let event = event.ok().filter(|event| {
         i32::try_from(event.cost_bytes()).is_ok_and(|bytes| bytes <= EVENT_BYTES_MAX)
@@ -123,7 +123,7 @@ pub(super) async fn heads(
     let rows: Vec<(i64, Option<i64>, Option<i64>)> =
         sqlx::query_as(FEED_USER_HEADS).bind(ids).fetch_all(&mut *connection).await?;
     for (told, ms, n) in rows {
-        // A row without a head is damaged, which who reads its topic is told; the others are not to
+        // A row without a head is damaged, which readers of its topic learn; the others are not to
         // suffer by it.
         if let Some((ms, n)) = ms.zip(n) {
             heads[place(&split.users, told)?] = EventId::timed(from_i64(ms), from_i64(n)).into();

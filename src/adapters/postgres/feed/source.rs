@@ -88,7 +88,7 @@ impl FeedSource for PostgresSource {
     type Failure = Ended;
 
     async fn connect(&mut self, _: &FeedReports) -> Result<Listening, Ended> {
-        // A pool tries until its time is over, and does not tell why it failed; a connection does.
+        // A pool tries until its time is over, and does not say why it failed; a connection does.
         self.connector.connect(self.purpose).await?.close().await?;
         let (pool, timeout) = (PgPoolOptions::new().max_connections(1), self.connect_timeout);
         let pool = pool

@@ -53,7 +53,7 @@ pub(super) enum Seen {
     MetOrigin(Position),
     Entry(EventId),
     MovedTo(EventId),
-    /// Entries up to `excuses` were gone when the notice was made; `justified` tells whether any
+    /// Entries up to `excuses` were gone when the notice was made; `justified` says whether any
     /// behind the cursor was.
     Truncated {
         excuses: Position,
