@@ -8,6 +8,10 @@ use tokio::time::Instant;
 
 use crate::domain::{backoff::share_of, timestamp::millis};
 
+/// The part of a drain within which clients are asked to leave. The last of them needs a moment to
+/// do so.
+const ASKED_WITHIN: f64 = 0.8;
+
 /// When and how the streams of a draining process end.
 #[derive(Clone, Copy, Debug)]
 pub struct DrainPlan {
@@ -18,8 +22,7 @@ pub struct DrainPlan {
 impl DrainPlan {
     /// A drain that begins now and has to be over after `limit`.
     pub fn begin(limit: Duration) -> Self {
-        // The client that is asked last needs a moment to leave.
-        Self { started: Instant::now(), spread: limit * 4 / 5 }
+        Self { started: Instant::now(), spread: limit.mul_f64(ASKED_WITHIN) }
     }
 
     /// When a client is asked to leave. `jitter` is its own, at random.

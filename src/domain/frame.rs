@@ -169,17 +169,6 @@ pub enum KeepaliveStyle {
     Event,
 }
 
-impl KeepaliveStyle {
-    /// The style of that name, as clients ask for it.
-    pub fn find(name: &str) -> Option<Self> {
-        match name {
-            "comment" => Some(Self::Comment),
-            "event" => Some(Self::Event),
-            _ => None,
-        }
-    }
-}
-
 /// How the events of a user's stream are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -202,11 +191,6 @@ impl Format {
             Self::Envelope => "envelope",
             Self::Named => "named",
         }
-    }
-
-    /// The format of that name.
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == name)
     }
 }
 

@@ -40,7 +40,7 @@ impl Browser {
             let pages = Arc::clone(&pages);
             move |lines| {
                 lines.for_each(|line| take(&pages, line));
-                // The browser has ended: nobody waits for it in vain.
+                // The browser has ended: no caller waits for it any longer.
                 pages.lock().unwrap().clear();
             }
         });
@@ -54,7 +54,7 @@ impl Browser {
 
 fn take(pages: &Mutex<HashMap<u64, Record>>, line: Value) {
     let number = line["page"].as_u64().unwrap();
-    // A page that was closed may have had a last word.
+    // A page that was closed may have sent something before.
     if let Some(record) = pages.lock().unwrap().get(&number) {
         record.add(serde_json::from_value(line).unwrap());
     }

@@ -118,7 +118,7 @@ pub(crate) async fn storm(engine: &mut dyn Engine) {
     }
 
     kill_one_after_another(engine, &mut processes).await;
-    // A slow machine takes longer for a storm with wind.
+    // A slow machine takes longer for a storm with faults.
     eventually("the proxies to cut as often as there are readers", async || {
         processes.cuts() > READERS
     })
@@ -163,7 +163,7 @@ pub(crate) async fn storm(engine: &mut dyn Engine) {
         followed.len(),
         processes.cuts()
     );
-    assert!(processes.cuts() > READERS && repeats > 0, "a storm without wind shows nothing");
+    assert!(processes.cuts() > READERS && repeats > 0, "a storm without faults shows nothing");
 }
 
 /// A client that begins at the very beginning, since a cursor is what it has to lose nothing with.

@@ -66,7 +66,7 @@ async fn promise_8_somebody_elses_message_and_none_look_the_same() {
         assert_eq!(
             (of_theirs.0, of_theirs.3),
             (404, below == "/events"),
-            "a reader waits for either in vain"
+            "a reader waits for either, and finds neither"
         );
     }
 }

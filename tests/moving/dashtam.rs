@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::moving::{
+    environment::Environment,
     page::{self, Step},
-    surroundings::Surroundings,
     walk::walk,
 };
 
@@ -62,13 +62,13 @@ const TYPES: [(&str, &[&str]); 6] = [
     ),
 ];
 
-async fn surroundings() -> Surroundings {
-    Surroundings::start(PORTS, &STARTED, SECRET).await
+async fn environment() -> Environment {
+    Environment::start(PORTS, &STARTED, SECRET).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_word_for_word() {
-    walk(PAGE, &page::steps(PAGE, None), &surroundings().await).await;
+    walk(PAGE, &page::steps(PAGE, None), &environment().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +92,7 @@ async fn each_of_their_types_has_the_same_category_here() {
         ),
         output: None,
     });
-    let printed = walk(PAGE, &steps, &surroundings().await).await.pop().unwrap();
+    let printed = walk(PAGE, &steps, &environment().await).await.pop().unwrap();
     let events: Vec<Value> =
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let seen: BTreeMap<&str, &str> = events

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::moving::{
+    environment::Environment,
     page::{self, Step},
-    surroundings::Surroundings,
     walk::walk,
 };
 
@@ -23,32 +23,32 @@ const THEIR_TABLES: &str = "CREATE TABLE conversation_messages (id uuid PRIMARY 
         created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (message_id, sequence_no)); \
     CREATE INDEX message_events_created_at_idx ON message_events (created_at)";
 
-async fn surroundings() -> Surroundings {
-    surroundings_with(SECRET).await
+async fn environment() -> Environment {
+    environment_with(SECRET).await
 }
 
 /// Their backend signs with this secret.
-async fn surroundings_with(secret: &str) -> Surroundings {
-    let surroundings = Surroundings::start(PORTS, &STARTED, secret).await;
-    let postgres = &surroundings.postgres;
+async fn environment_with(secret: &str) -> Environment {
+    let environment = Environment::start(PORTS, &STARTED, secret).await;
+    let postgres = &environment.postgres;
     postgres.run_sql("CREATE ROLE docsgpt LOGIN PASSWORD 'docsgpt'");
     postgres.run_sql("CREATE DATABASE docsgpt OWNER docsgpt");
     postgres.run_sql_in(
         "docsgpt",
         &format!("SET ROLE docsgpt; CREATE SCHEMA IF NOT EXISTS public; {THEIR_TABLES}"),
     );
-    surroundings
+    environment
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_word_for_word() {
-    walk(PAGE, &page::steps(PAGE, None), &surroundings().await).await;
+    walk(PAGE, &page::steps(PAGE, None), &environment().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
     const EVENTS: usize = 240;
-    let surroundings = surroundings().await;
+    let environment = environment().await;
     let mut steps = page::steps(PAGE, Some("## Going back"));
     // A connection that begins before the first event, and is cut after every 37 of them; two
     // programs write meanwhile.
@@ -67,7 +67,7 @@ async fn promises_1_to_3_their_page_follows_their_publisher_through_cuts() {
         ),
         output: None,
     });
-    let printed = walk(PAGE, &steps, &surroundings).await.pop().unwrap();
+    let printed = walk(PAGE, &steps, &environment).await.pop().unwrap();
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), 2 * EVENTS + 1, "{printed}");
     assert_eq!(lines[..EVENTS], lines[EVENTS + 1..], "a hole, a repeat or another order");
@@ -93,7 +93,7 @@ async fn without_the_pages_setting_their_page_would_ask_for_a_new_user() {
     let script = "TOKEN=$(curl -s http://127.0.0.1:7092/api/generate_token | cut -d '\"' -f 4)\n\
                   (node $TESTS/moving/page_client.mjs http://127.0.0.1:8080 \"$TOKEN\" 1 1 2>&1 || true) | grep '^Error: three 401s'";
     steps.push(Step { line: line!() as usize, script: script.to_owned(), output: None });
-    let printed = walk(PAGE, &steps, &surroundings().await).await.pop().unwrap();
+    let printed = walk(PAGE, &steps, &environment().await).await.pop().unwrap();
     assert_eq!(printed.trim(), "Error: three 401s: this page would ask for a new user now");
 }
 
@@ -127,6 +127,6 @@ async fn a_short_secret_and_their_own_spellings_are_accepted_where_the_page_says
         script: "grep -c 'allow_weak_secret' rejoin.log".to_owned(),
         output: None,
     });
-    let warnings = walk(PAGE, &steps, &surroundings_with(SHORT).await).await.pop().unwrap();
+    let warnings = walk(PAGE, &steps, &environment_with(SHORT).await).await.pop().unwrap();
     assert_eq!(warnings.trim(), "1", "it is warned of, once");
 }

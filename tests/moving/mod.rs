@@ -3,6 +3,6 @@
 
 mod dashtam;
 mod docsgpt;
+mod environment;
 mod page;
-mod surroundings;
 mod walk;

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::moving::{
+    environment::Environment,
     page::{Step, masked},
-    surroundings::Surroundings,
 };
 
 /// What an operator's `redis-cli` and `curl` do here: the one asks the private Redis, and with the
@@ -23,7 +23,7 @@ const BEGINNING: &str = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null ||
 
 /// Goes through all steps, and compares what they print with what the page says of it; none may
 /// complain. Gives what each of them printed.
-pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings) -> Vec<String> {
+pub(crate) async fn walk(page: &str, steps: &[Step], environment: &Environment) -> Vec<String> {
     let (folder, outputs, programs) =
         (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
     for (name, text) in WRAPPERS {
@@ -34,7 +34,7 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
     let blocks = steps.iter().enumerate().map(|(number, step)| {
         let output = outputs.path().join(number.to_string());
         let output = output.display();
-        format!("{{\n{}\n}} > {output}.out 2> {output}.err\n", surroundings.adapted(&step.script))
+        format!("{{\n{}\n}} > {output}.out 2> {output}.err\n", environment.adapted(&step.script))
     });
     let script: String = std::iter::once(BEGINNING.to_owned()).chain(blocks).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_rejoin")).parent().unwrap();
@@ -52,10 +52,10 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
             ),
         )
         .env("HOME", folder.path())
-        .env("REDIS_PORT", surroundings.redis.port().to_string())
+        .env("REDIS_PORT", environment.redis.port().to_string())
         // Where a page counts on the default address.
-        .env("REJOIN_SERVER__LISTEN", surroundings.adapted("127.0.0.1:8080"))
-        .env("REJOIN_URL", surroundings.adapted("http://127.0.0.1:8080"))
+        .env("REJOIN_SERVER__LISTEN", environment.adapted("127.0.0.1:8080"))
+        .env("REJOIN_URL", environment.adapted("http://127.0.0.1:8080"))
         .env("TESTS", concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
         .stdin(Stdio::null())
         .process_group(0);
@@ -79,7 +79,7 @@ pub(crate) async fn walk(page: &str, steps: &[Step], surroundings: &Surroundings
     for (number, step) in steps.iter().enumerate() {
         let (out, err) = (printed(number, "out"), printed(number, "err"));
         let is_as_said = step.output.as_ref().is_none_or(|said| {
-            masked(out.trim_end()) == masked(surroundings.adapted(said).trim_end())
+            masked(out.trim_end()) == masked(environment.adapted(said).trim_end())
         });
         if !is_as_said || !err.is_empty() {
             differing.push(format!("{page}:{} prints\n{out}\n{err}", step.line));

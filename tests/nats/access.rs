@@ -87,7 +87,7 @@ async fn an_account_with_the_listed_permissions_and_no_others_is_enough() {
     let mut server = NatsServer::start_with(config(&publish, &subscribe)).await;
     let url = server.url().replace("nats://", "nats://app:secret@");
     assert_works(&options(url.clone())).await;
-    // Without one of them, whoever needs it is told, and does not wait in vain.
+    // Without one of them, what needs it fails at once, and does not wait for its timeout.
     let lesser: Vec<String> =
         publish.iter().filter(|subject| !subject.contains("user")).cloned().collect();
     server.kill().await;

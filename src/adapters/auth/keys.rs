@@ -92,11 +92,7 @@ pub fn digest(key: &str) -> [u8; 32] {
 
 /// Writes a digest as the configuration has it.
 pub fn digest_to_hex(digest: [u8; 32]) -> String {
-    digest
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0xf])
-        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
-        .collect()
+    hex::encode(digest)
 }
 
 /// Reads a digest as the configuration writes it: 64 hexadecimal digits, in either case.
@@ -104,20 +100,8 @@ pub fn digest_to_hex(digest: [u8; 32]) -> String {
 /// # Errors
 /// [`InvalidDigest`].
 pub fn digest_from_hex(text: &str) -> Result<[u8; 32], InvalidDigest> {
-    let nibble = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-            .ok_or(InvalidDigest)
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let mut digest = [0; 32];
-    if pairs.len() != digest.len() || !rest.is_empty() {
-        return Err(InvalidDigest);
-    }
-    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
+    hex::decode_to_slice(text, &mut digest).map_err(|_| InvalidDigest)?;
     Ok(digest)
 }
 

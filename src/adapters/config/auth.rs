@@ -207,16 +207,10 @@ fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Err
             "the SHA-256 of the key; this one is of the empty text, which is no key",
         ));
     }
-    hex(text.as_bytes())
-        .ok_or_else(|| D::Error::custom("the SHA-256 of the key, 64 hexadecimal digits"))
-}
-
-fn hex(text: &[u8]) -> Option<[u8; 32]> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = text.as_chunks::<2>();
-    let bytes: Option<Vec<u8>> =
-        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    if rest.is_empty() { bytes?.try_into().ok() } else { None }
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest)
+        .map_err(|_| D::Error::custom("the SHA-256 of the key, 64 hexadecimal digits"))?;
+    Ok(digest)
 }
 
 fn scopes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Scope>, D::Error> {

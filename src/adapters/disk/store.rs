@@ -231,8 +231,8 @@ impl Store {
         }
     }
 
-    /// Writes what `draft` changes, in one step, and calls `visible` when it can be seen, before any
-    /// later write is.
+    /// Writes what `draft` changes, in one step, and calls `visible` when it can be seen, before
+    /// any later write is.
     ///
     /// # Errors
     /// Those of `draft`, which may be called twice, or nothing was written, or only the log's end

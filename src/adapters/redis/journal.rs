@@ -63,8 +63,35 @@ pub(super) struct RedisJournal {
     pub(super) context: BackendContext,
 }
 
-/// What `read.lua` answers.
-type Extent = (u64, u64, Option<String>, Option<String>, Option<String>, u8, u8, FlatEntries);
+/// What `read.lua` answers: entries of a stream, and how far it reaches at the same moment.
+struct Extent {
+    /// The server's time.
+    now_ms: u64,
+    /// When the journal was made.
+    origin_ms: u64,
+    /// The last id that the stream ever had.
+    last: Option<String>,
+    /// The oldest id that it retains.
+    oldest: Option<String>,
+    /// The id before that one, where it is known.
+    before: Option<String>,
+    /// Whether it is known that no entry was ever removed.
+    untrimmed: bool,
+    /// Whether there are more entries behind these.
+    more: bool,
+    entries: Vec<Raw>,
+}
+
+impl redis::FromRedisValue for Extent {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let (now_ms, origin_ms, last, oldest, before, untrimmed, more, entries) =
+            redis::from_redis_value(value)?;
+        let (untrimmed, more): (u8, u8) = (untrimmed, more);
+        let FlatEntries(entries) = entries;
+        let (untrimmed, more) = (untrimmed == 1, more == 1);
+        Ok(Self { now_ms, origin_ms, last, oldest, before, untrimmed, more, entries })
+    }
+}
 
 impl RedisJournal {
     pub(super) fn new(
@@ -169,16 +196,15 @@ impl RedisJournal {
         };
         let extent: Extent = self.read_permits.call(late, read).await.map_err(about(topic))?;
         let bounds = self.bounds_of(topic, &extent).ok_or_else(malformed_reply)?;
-        let (more, FlatEntries(raw)) = (extent.6 == 1, extent.7);
         Ok(StoredPage {
-            entries: stored(topic, raw, &self.context.registry).collect(),
-            more,
+            entries: stored(topic, extent.entries, &self.context.registry).collect(),
+            more: extent.more,
             bounds,
         })
     }
 
     fn bounds_of(&self, topic: &Topic, extent: &Extent) -> Option<Bounds> {
-        let (now_ms, origin_ms, last, oldest, before, untrimmed, ..) = extent;
+        let Extent { now_ms, origin_ms, last, oldest, before, untrimmed, .. } = extent;
         let position = |id: &Option<String>| {
             id.as_ref().map(|id| id_of(topic, id)).map_or(Some(None), |id| id.map(Some))
         };
@@ -209,9 +235,7 @@ impl RedisJournal {
         ) {
             (None, _) => Some(head),
             (Some(_), Some(before)) => Some(before),
-            (Some(oldest), None) if *untrimmed == 1 => {
-                Some(quiet_since.min(Position::before(oldest)))
-            }
+            (Some(oldest), None) if *untrimmed => Some(quiet_since.min(Position::before(oldest))),
             (Some(_), None) => None,
         };
         // A stream that is older than our origin was not wiped.

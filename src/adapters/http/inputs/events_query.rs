@@ -54,7 +54,10 @@ const ERRORS: Choice<ErrorsAs> = Choice {
 };
 const FORMAT: Choice<Format> = Choice {
     name: "format",
-    words: &[("envelope", Format::Envelope), ("named", Format::Named)],
+    words: &[
+        (Format::Envelope.as_str(), Format::Envelope),
+        (Format::Named.as_str(), Format::Named),
+    ],
     refusal: Code::InvalidFormat,
     about: "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload.",
 };

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// The servers of an application.
-pub(crate) struct Surroundings {
+pub(crate) struct Environment {
     pub(crate) redis: RedisServer,
     pub(crate) postgres: PostgresServer,
     _backend: Child,
@@ -18,7 +18,7 @@ pub(crate) struct Surroundings {
     ports: Vec<(u16, u16)>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Starts them. `ports` are the ones that the page names: of Redis, Postgres and the backend,
     /// and of what the page itself starts. The backend signs its tokens with `secret`.
     pub(crate) async fn start(ports: [u16; 3], started_by_the_page: &[u16], secret: &str) -> Self {
@@ -43,7 +43,7 @@ impl Surroundings {
         Self { redis, postgres, _backend: backend, ports }
     }
 
-    /// A page's text for these surroundings: the rule is that `:<port>` means the port that stands
+    /// A page's text for this environment: the rule is that `:<port>` means the port that stands
     /// for it here.
     pub(crate) fn adapted(&self, text: &str) -> String {
         let mut pieces = text.split(':');
