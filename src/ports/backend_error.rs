@@ -80,6 +80,11 @@ impl BackendError {
         Self { kind, context, topic: None, source: None }
     }
 
+    /// The error and its cause, for people.
+    pub fn with_cause(&self) -> String {
+        self.source().map_or_else(|| self.to_string(), |source| format!("{self}: {source}"))
+    }
+
     /// What is held of `topic` can't be used; `source` says what is wrong with it.
     pub fn damaged(
         context: &'static str,

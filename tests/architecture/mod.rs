@@ -1,5 +1,6 @@
 //! The rules of the tree, as tests: who may look at whom, and what a backend has.
 
+mod circles;
 mod supply;
 
 use std::{

@@ -162,7 +162,7 @@ impl Exporter {
         if error.kind != BackendErrorKind::Damaged {
             return Err(error);
         }
-        self.ready.push_back(Record::Unreadable { topic, why: super::verify::with_cause(&error) });
+        self.ready.push_back(Record::Unreadable { topic, why: error.with_cause() });
         Ok(())
     }
 }

@@ -1,7 +1,5 @@
 //! Looking whether what is stored keeps the promises that are made of it.
 
-use std::error::Error as _;
-
 use super::{Archives, Exporter, Record, Tally};
 use crate::{
     domain::{
@@ -20,11 +18,6 @@ pub struct Problem {
     pub topic: Option<Topic>,
     /// What.
     pub what: String,
-}
-
-/// An error with its cause.
-pub(super) fn with_cause(error: &BackendError) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// Reads all that there is, and looks at it.
@@ -75,7 +68,7 @@ impl Verifier {
                 Ok(()) => {}
                 Err(error) if error.kind == BackendErrorKind::Timeout => return Err(error),
                 Err(error) => {
-                    let problem = Problem { topic: None, what: with_cause(&error) };
+                    let problem = Problem { topic: None, what: error.with_cause() };
                     if !problems.contains(&problem) {
                         problems.push(problem);
                     }
