@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`encode`] wrote, [`decode`] reads as the same event, byte by byte where the
 //! publisher's JSON is concerned. Other programs write envelopes too; what they leave out is made
-//! up for, and what is no event is parsed.
+//! up for, and what is no event is reported.
 
 use std::borrow::Cow;
 
@@ -68,8 +68,8 @@ pub fn encode_broadcast(event: &Event) -> String {
     broadcast_envelope_json(event)
 }
 
-/// The event of a kept text. Where its time is not parsed, or not in RFC 3339, it is `ts`; where
-/// its category is not parsed, the registry gives it one.
+/// The event of a kept text. Where its time is missing, or not in RFC 3339, it is `ts`; where
+/// its category is missing, the registry gives it one.
 ///
 /// # Errors
 /// [`Malformed`].

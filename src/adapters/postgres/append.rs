@@ -139,7 +139,7 @@ impl AppendWriter {
     }
 }
 
-/// Appends all columns; returns why some were not, where that is for what their rows hold.
+/// Appends each batch; says of each that failed why, where that is for what its rows hold.
 async fn append_each(
     connection: &mut PgConnection,
     batches: &[AppendColumns],
