@@ -96,7 +96,9 @@ async fn promise_9_a_redis_that_hangs_costs_a_delay() {
     assert_eq!(without_never, expected);
     assert_eq!(stream.entries().iter().filter(|(_, payload)| payload == "never").count(), 1);
     assert_eq!(caller.metric(JOURNAL_UP).await, Some(1.0));
-    for (state, backend) in [("away", "journal"), ("back", "journal"), ("away", "limits")] {
+    for (state, backend) in
+        [("unreachable", "journal"), ("reachable again", "journal"), ("unreachable", "limits")]
+    {
         let words = [&format!("backend is {state}")[..], &format!("backend=\"{backend}\"")];
         assert_eq!(program.logged(&words), 1, "{words:?} in {:#?}", program.log());
     }
