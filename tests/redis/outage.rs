@@ -99,7 +99,7 @@ async fn promise_9_a_redis_that_hangs_costs_a_delay() {
     for (state, backend) in
         [("unreachable", "journal"), ("reachable again", "journal"), ("unreachable", "limits")]
     {
-        let words = [&format!("backend is {state}")[..], &format!("backend=\"{backend}\"")];
+        let words = [&format!("backend {state}")[..], &format!("backend=\"{backend}\"")];
         assert_eq!(program.logged(&words), 1, "{words:?} in {:#?}", program.log());
     }
 }
