@@ -87,7 +87,7 @@ pub enum StartError {
     Keys(#[from] DuplicateKey),
     /// A backend is none of those that this program was built with.
     #[error(
-        "this program was built without the feature `{backend}`: set `events.backend`, `messages.backend` and `limits.backend` to others, or build it with it"
+        "this program was built without the feature `{backend}`: set `events.backend`, `messages.backend` or `limits.backend` to another one, or build it with that feature"
     )]
     NotBuilt {
         /// The backend, as the settings name it.

@@ -111,7 +111,7 @@ pub fn secret() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::auth::keys::{StaticKey, StaticKeys, digest_from_hex, looks_like_key};
+    use crate::adapters::auth::keys::{StaticKey, StaticKeys, digest, looks_like_key};
 
     #[test]
     fn a_new_key_is_taken_by_its_digest_and_never_made_twice() {
@@ -119,11 +119,9 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.key.len(), KEY_PREFIX.len() + 43);
         assert!(looks_like_key(&one.key));
-        let entry = StaticKey {
-            name: "crm".into(),
-            sha256: digest_from_hex(&one.sha256).unwrap(),
-            scopes: BTreeSet::new(),
-        };
+        let sha256 = digest(&one.key);
+        assert_eq!(one.sha256, hex::encode(sha256));
+        let entry = StaticKey { name: "crm".into(), sha256, scopes: BTreeSet::new() };
         let keys = StaticKeys::new([entry]).unwrap();
         assert!(keys.find(&one.key).is_some());
         assert!(keys.find(&two.key).is_none());

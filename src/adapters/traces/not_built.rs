@@ -11,7 +11,7 @@ pub enum Traces {}
 /// Why no traces can be sent.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`telemetry.otlp_endpoint` is set, but this program was built without the feature `telemetry`: build it with it, or leave the setting empty"
+    "`telemetry.otlp_endpoint` is set, but this program was built without the feature `telemetry`: build it with that feature, or leave the setting empty"
 )]
 pub struct TracesError;
 

@@ -110,6 +110,29 @@ fn what_is_wrong_with_a_publishers_key_is_named_without_showing_it() {
 }
 
 #[test]
+fn a_publishers_key_is_known_by_64_hexadecimal_digits_only() {
+    let load = |sha256: &str| {
+        let scopes = "scopes = [\"admin\"]";
+        load(&format!("[[auth.keys]]\nname = \"a\"\nsha256 = \"{sha256}\"\n{scopes}"), &[])
+    };
+    let text = "2C26B46B68FFC68FF99B453C1D30413413422d706483bfa0f98a5e886266e7ae";
+    let digest = load(text).unwrap().settings.auth.keys.remove(0).sha256;
+    assert_eq!(hex::encode(digest), text.to_lowercase());
+    for wrong in [
+        "",
+        "2c",
+        &text[1..],
+        &format!("{text}00"),
+        &format!("+{}", &text[1..]),
+        &"é".repeat(32),
+        &"g".repeat(64),
+    ] {
+        let message = load(wrong).unwrap_err().to_string();
+        assert!(message.contains("64 hexadecimal digits"), "{wrong}: {message}");
+    }
+}
+
+#[test]
 fn rules_between_keys() {
     let secret =
         "[auth]\nmode = \"jwt\"\n[auth.jwt]\nsecret = \"01234567890123456789012345678901\"\n";

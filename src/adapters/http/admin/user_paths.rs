@@ -27,7 +27,7 @@ fn with_user_in_query(by_path: &PathItem) -> PathItem {
     for operation in operations(&mut by_query) {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.retain(|parameter| !matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path));
-        parameters.insert(0, RefOr::T(inputs::in_query()));
+        parameters.insert(0, RefOr::T(inputs::user_in_query()));
         operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_by_query"));
     }
     by_query

@@ -1,8 +1,9 @@
 //! What a request names beside its body: in its path, its query and its headers.
 //!
-//! Invariant: each input is read and described in one file, by one type, so that the API's
-//! description says what is read. A handler takes it as an argument, and names the same type in its
-//! `params(..)`.
+//! Invariant: each input is read and described in one file, so that the API's description says what
+//! is read. A handler takes it as an argument, and names it in its `params(..)`. The query of a
+//! stream is the exception: it is read by hand ([`EventsQuery`]), since a refusal of it may have to
+//! come as a stream, and is described by the stream's kind.
 
 mod backlog_part;
 mod caller;
@@ -24,5 +25,5 @@ pub(super) use self::{
     parameter::header,
     producer_epoch::ProducerEpoch,
     results::Results,
-    user::{NamedUser, UserIdText, UserName, in_query},
+    user::{NamedUser, UserIdText, UserName, user_in_query},
 };

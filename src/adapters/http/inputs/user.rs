@@ -74,7 +74,7 @@ impl IntoParams for UserName {
 }
 
 /// How a user is named in the query.
-pub(in crate::adapters::http) fn in_query() -> Parameter {
+pub(in crate::adapters::http) fn user_in_query() -> Parameter {
     let about = "The user. In the query every id can be named; in the path clients and proxies change some, as `.` and `..`.";
     parameter(ParameterIn::Query, IN_QUERY, UserIdText::schema(), about)
         .required(Required::True)
