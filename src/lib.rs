@@ -1,6 +1,6 @@
 //! Rejoin: a self-hosted event server. Applications publish over HTTP, clients read over
 //! Server-Sent Events, and a client that drops can rejoin and gets exactly what it missed, or is
-//! told plainly that it can't.
+//! notified plainly that it can't.
 //!
 //! The layers, and which way they may look:
 //!

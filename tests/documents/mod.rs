@@ -15,3 +15,4 @@ mod recorder;
 mod routes;
 mod snapshots;
 mod sweeps;
+mod wording;

@@ -58,7 +58,7 @@ fn every_origin(settings: &Settings, figment: &Figment) -> Option<String> {
 fn weak_secret(settings: &Settings, figment: &Figment) -> Option<String> {
     let weakness = settings.auth.jwt.secret.as_ref().map(Secret::reveal).and_then(weakness)?;
     Some(format!(
-        "`auth.jwt.secret` ({}) can be guessed: {weakness}. `auth.jwt.allow_weak_secret` lets it pass, and whoever finds it can make any token; \
+        "`auth.jwt.secret` ({}) can be guessed: {weakness}. `auth.jwt.allow_weak_secret` lets it pass, and anyone who finds it can make any token; \
          replace it by one of `rejoin token secret`",
         Origin::of(figment, "auth.jwt.secret")
     ))

@@ -56,7 +56,7 @@ pub trait Directory: Debug + Send + Sync {
 }
 
 /// An open file.
-#[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+#[expect(clippy::len_without_is_empty, reason = "it is never asked for")]
 pub trait DiskFile: Debug + Send + Sync {
     /// Its length in bytes.
     ///

@@ -97,7 +97,7 @@ pub enum OpenError {
     /// What it holds is not what it must hold.
     #[error(
         "the store in {path} is damaged: {source}. Nothing was changed. Restore a backup, or move the directory away to begin with an empty \
-         store, which tells every client that it may have missed something"
+         store: every client is then notified that it may have missed something"
     )]
     Damaged {
         /// Its directory.

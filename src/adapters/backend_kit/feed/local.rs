@@ -116,7 +116,7 @@ impl Listeners {
         for listener in self.all().values() {
             all &= listener.queue.tell(signal.clone());
         }
-        let too_much = "telling every process: one of them has too much to hear";
+        let too_much = "notify every process: one of them can't keep up";
         if all { Ok(()) } else { Err(BackendError::new(BackendErrorKind::Unavailable, too_much)) }
     }
 }

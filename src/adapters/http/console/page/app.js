@@ -109,11 +109,11 @@ function tell(status) {
   const backends = Object.entries(status.backends);
   const away = backends.filter(([, up]) => !up).map(([name]) => name);
   if (status.draining) health('waiting', 'Draining');
-  else if (away.length > 0) health('away', `Away: ${away.join(', ')}`);
+  else if (away.length > 0) health('away', `Down: ${away.join(', ')}`);
   else health('live', 'Serving');
   const shown = JSON.stringify(backends);
   if ($('backends').dataset.shown !== shown) {
-    const backend = ([name, up]) => element('span', { class: 'backend', 'data-state': up ? 'live' : 'away' }, `${name} ${up ? 'up' : 'away'}`);
+    const backend = ([name, up]) => element('span', { class: 'backend', 'data-state': up ? 'live' : 'away' }, `${name} ${up ? 'up' : 'down'}`);
     $('backends').replaceChildren(...backends.map(backend));
     $('backends').dataset.shown = shown;
   }
@@ -139,7 +139,7 @@ function tellConnected(users) {
   );
   $('connected').replaceChildren(...users.map(entry));
   $('connected-ids').replaceChildren(...users.map(({ user_id: value }) => element('option', { value })));
-  $('nobody').hidden = users.length > 0;
+  $('no-connections').hidden = users.length > 0;
   markChosen();
   if (focused) links().find((link) => link.getAttribute('href') === focused)?.focus();
 }

@@ -18,7 +18,7 @@ export function show(next) {
   if (next === user) return;
   [user, state] = [next, null];
   $('user').hidden = user === null;
-  $('nobody-chosen').hidden = user !== null;
+  $('no-user-chosen').hidden = user !== null;
   say('user-title', user ?? '');
   document.title = user === null ? 'Rejoin console' : `${user} · Rejoin console`;
   for (const id of ['backlog-length', 'connections', 'replays', 'oldest', 'head']) say(id, '–');
