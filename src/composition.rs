@@ -23,7 +23,7 @@ use crate::{
         auth::{jwt::JwtSetupError, keys::DuplicateKey},
         backend_kit::sweep::Sweeper,
         config::Settings,
-        http::{self as http_adapter, Api, Listeners, MetricsText},
+        http::{self as http_adapter, Api, Listeners, MetricsText, RouteCollision},
         prometheus::Prometheus,
         system_clock::SystemClock,
         system_entropy::SystemEntropy,
@@ -93,6 +93,9 @@ pub enum StartError {
         /// The backend, as the settings name it.
         backend: &'static str,
     },
+    /// A route of the deployment's own takes the path of another.
+    #[error(transparent)]
+    Route(#[from] RouteCollision),
     /// A backend can't be used as the settings say.
     #[error(transparent)]
     Backend(Box<dyn Error + Send + Sync>),
@@ -183,7 +186,7 @@ impl Server {
             options: Arc::new(api_options(settings)),
         };
         let (ops_listener, ops_address) = ops.unzip();
-        let serving = serve(api, settings, &clock, &tasks, listener, ops_listener);
+        let serving = serve(api, settings, &clock, &tasks, listener, ops_listener)?;
         Ok(Self {
             address,
             ops_address,
@@ -251,9 +254,9 @@ fn serve(
     tasks: &Arc<dyn Tasks>,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
-) -> Vec<Task> {
+) -> Result<Vec<Task>, RouteCollision> {
     let (lifecycle, signals) = (api.lifecycle.clone(), Arc::clone(&api.signals));
-    let Listeners { public, ops } = http_adapter::routes(api, ops_listener.is_some());
+    let Listeners { public, ops } = http_adapter::routes(api, ops_listener.is_some())?;
     let serve = |name, listener, routes| {
         let (clock, signals) = (Arc::clone(clock), Arc::clone(&signals));
         let options = server_options(settings);
@@ -263,7 +266,7 @@ fn serve(
     };
     let public = serve("listener", listener, public);
     let ops = ops_listener.map(|listener| serve("operators listener", listener, ops));
-    iter::once(public).chain(ops).collect()
+    Ok(iter::once(public).chain(ops).collect())
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

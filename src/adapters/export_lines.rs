@@ -135,7 +135,7 @@ impl LineWriter {
                 }
             }
             Record::Message { id, message } => {
-                self.topic = Some(Topic::Message(*id));
+                self.topic = Some(Topic::Message(id.clone()));
                 Line {
                     message: Some(id.to_string()),
                     owner: Some(message.owner.to_string()),
@@ -218,7 +218,7 @@ impl LineReader {
             Line { message: Some(message), owner: Some(owner), epoch, stop_requested, .. } => {
                 let owner = UserId::parse(&owner).map_err(|why| value("owner", &why))?;
                 let message_id =
-                    message.parse().map(MessageId).map_err(|why| value("message", &why))?;
+                    MessageId::parse(&message).map_err(|why| value("message", &why))?;
                 let mut message = Message::open(None, &owner, false, Timestamp::default())
                     .map_err(|why| value("owner", &why))?
                     .observed
@@ -299,7 +299,7 @@ mod tests {
             },
             entry(EventId::timed(8, 1), r#"{"b":1.10,"a":"\u0000\/"}"#),
             entry(EventId::timed(9, 1), "null"),
-            Record::Message { id: MessageId(uuid::Uuid::from_u128(7)), message: message(3) },
+            Record::Message { id: uuid::Uuid::from_u128(7).into(), message: message(3) },
             entry(EventId::sequence(0), "\"x\""),
             Record::End(Tally {
                 topics: 1,
@@ -332,7 +332,7 @@ mod tests {
             "{}",
             r#"{"user":"","origin":"1-0","after":"1-0"}"#,
             r#"{"user":"u","origin":"1-0"}"#,
-            r#"{"message":"1","owner":"u"}"#,
+            r#"{"message":"a b","owner":"u"}"#,
             r#"{"id":"1-1","event":{}}"#,
             r#"{"id":"-","event":{"type":"x"}}"#,
         ] {

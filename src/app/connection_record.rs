@@ -69,7 +69,7 @@ impl ConnectionRecord {
             reader = subject.reader.as_str(),
             topic = %subject.topic,
             cursor = %asked.cursor,
-            format = format.as_str(),
+            format = format.as_str(subject.topic.channel()),
             categories = %asked.categories,
             request_id,
             "stream opened"

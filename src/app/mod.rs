@@ -20,7 +20,7 @@ mod expiry;
 pub mod hub;
 pub mod lifecycle;
 pub mod limits;
-mod message_subscriptions;
+pub mod message_subscriptions;
 pub mod observed;
 pub mod producing;
 pub mod publishing;

@@ -104,7 +104,7 @@ impl<P: Journal + ?Sized> Journal for Observed<P> {
 impl<P: Messages + ?Sized> Messages for Observed<P> {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -113,7 +113,7 @@ impl<P: Messages + ?Sized> Messages for Observed<P> {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
@@ -127,21 +127,21 @@ impl<P: Messages + ?Sized> Messages for Observed<P> {
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<ObservedMessage, AppendRefusal>, BackendError> {
         self.noted(Call::Other, self.port.heartbeat(id, epoch)).await
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<ObservedMessage>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<ObservedMessage>, BackendError> {
         self.noted(Call::Other, self.port.request_stop(id)).await
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<ObservedMessage>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<ObservedMessage>, BackendError> {
         self.noted(Call::Other, self.port.observe(id)).await
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         self.noted(Call::Other, self.port.delete(id)).await
     }
 

@@ -1,8 +1,8 @@
 //! Producing messages: from opening one to its end, and who may do what with it.
 //!
-//! Invariants: a message is shown to its owner, to producers and to admins; to anybody else it is
-//! as if it were not there (promise 8). A stop is a wish: it is the producer that ends the message,
-//! so that it ends once.
+//! Invariants: a message is shown to its owner, to producers, to services that read messages and
+//! to admins; to anybody else it is as if it were not there (promise 8). A stop is a wish: it is
+//! the producer that ends the message, so that it ends once.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{
         access::{Forbidden, MessageProducer, Principal, Scope},
-        event::{Event, EventType},
+        event::{Content, Event, EventType, Last, Terminal},
         idempotency_key::IdempotencyKey,
         json::Json,
         message::{AppendRefusal, MessageAppend, MessageAppended, Observed, OpenRefusal, Opened},
@@ -35,8 +35,10 @@ const SWEPT_AT_ONCE: usize = 500;
 pub struct Draft {
     /// Its type.
     pub event_type: EventType,
-    /// Its content.
-    pub payload: Json,
+    /// What it carries.
+    pub content: Content,
+    /// Whether it ends the message.
+    pub last: Last,
     /// Its number, if the producer counts.
     pub sequence_no: Option<u64>,
     /// Makes a repeat recognisable where there is no number.
@@ -102,7 +104,7 @@ impl Producing {
     pub async fn open(
         &self,
         _: &MessageProducer,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Opened, ProduceError> {
@@ -116,20 +118,21 @@ impl Producing {
     pub async fn append(
         &self,
         _: &MessageProducer,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let ts = self.clock.now();
         let events = drafts.len();
         let batch = drafts.into_iter().map(
-            |Draft { event_type, payload, sequence_no, idempotency_key }| {
+            |Draft { event_type, content, last, sequence_no, idempotency_key }| {
                 let event = Arc::new(Event {
                     event_type,
                     ts,
                     category: None,
                     scope: Json::empty_object(),
-                    payload,
+                    content,
+                    last,
                 });
                 MessageAppend { event, sequence_no, idempotency_key }
             },
@@ -149,6 +152,40 @@ impl Producing {
         self.signals.message_appended(Outcome::Refused, refused);
     }
 
+    /// Ends a message for a producer that has no terminal event of its own. A message that has
+    /// ended stays as it is, and the answer is that of a repeat.
+    ///
+    /// # Errors
+    /// [`ProduceError`]; a retry is harmless.
+    pub async fn end(
+        &self,
+        producer: &MessageProducer,
+        id: &MessageId,
+        epoch: Option<u64>,
+        terminal: Terminal,
+    ) -> Result<MessageAppended, ProduceError> {
+        let draft = Draft {
+            event_type: terminal.into(),
+            content: Content::Nothing,
+            last: Last::AsItsType,
+            sequence_no: None,
+            idempotency_key: None,
+        };
+        let answer = self.append(producer, id, epoch, vec![draft]).await?.pop();
+        match answer.unwrap_or(Err(AppendRefusal::Unknown)) {
+            Err(AppendRefusal::Complete) => self.ended(id).await,
+            answer => Ok(answer?),
+        }
+    }
+
+    /// The answer for a message that has ended already.
+    async fn ended(&self, id: &MessageId) -> Result<MessageAppended, ProduceError> {
+        let Observed { message, .. } =
+            self.messages.observe(id).await?.ok_or(AppendRefusal::Unknown)?;
+        let sequence_no = message.last_sequence_no().ok_or(AppendRefusal::Unknown)?;
+        Ok(MessageAppended { sequence_no, duplicate: true, stop_requested: message.stop_requested })
+    }
+
     /// The producer lives.
     ///
     /// # Errors
@@ -156,27 +193,36 @@ impl Producing {
     pub async fn heartbeat(
         &self,
         _: &MessageProducer,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Observed, ProduceError> {
         Ok(self.messages.heartbeat(id, epoch).await??)
     }
 
-    /// The message, for its owner, a producer or an admin.
+    /// The message, for its owner, a producer, a service that reads messages or an admin.
     ///
     /// # Errors
     /// [`ProduceError`].
     pub async fn view(
         &self,
         principal: &Principal,
-        id: MessageId,
+        id: &MessageId,
+    ) -> Result<Observed, ProduceError> {
+        const MAY_LOOK: [Scope; 3] = [Scope::MessagesPublish, Scope::MessagesRead, Scope::Admin];
+        self.message_for(principal, id, &MAY_LOOK).await
+    }
+
+    /// The message, for its owner or who has one of these scopes.
+    async fn message_for(
+        &self,
+        principal: &Principal,
+        id: &MessageId,
+        scopes: &[Scope],
     ) -> Result<Observed, ProduceError> {
         let observed = self.messages.observe(id).await?.ok_or(ProduceError::NoSuchMessage)?;
         let is_owner = principal.user.as_ref() == Some(&observed.message.owner);
-        let may_look = [Scope::MessagesPublish, Scope::Admin]
-            .into_iter()
-            .any(|scope| principal.require(scope).is_ok());
-        if is_owner || may_look { Ok(observed) } else { Err(ProduceError::NoSuchMessage) }
+        let has_scope = scopes.iter().any(|scope| principal.require(*scope).is_ok());
+        if is_owner || has_scope { Ok(observed) } else { Err(ProduceError::NoSuchMessage) }
     }
 
     /// The owner, or a producer, wants no more of the message.
@@ -186,9 +232,10 @@ impl Producing {
     pub async fn stop(
         &self,
         principal: &Principal,
-        id: MessageId,
+        id: &MessageId,
     ) -> Result<Observed, ProduceError> {
-        self.view(principal, id).await?;
+        const MAY_STOP: [Scope; 2] = [Scope::MessagesPublish, Scope::Admin];
+        self.message_for(principal, id, &MAY_STOP).await?;
         self.messages.request_stop(id).await?.ok_or(ProduceError::NoSuchMessage)
     }
 
@@ -199,7 +246,7 @@ impl Producing {
     pub async fn stop_requested(
         &self,
         _: &MessageProducer,
-        id: MessageId,
+        id: &MessageId,
     ) -> Result<bool, BackendError> {
         let observed = self.messages.observe(id).await?;
         Ok(observed.is_some_and(|observed| observed.message.stop_requested))
@@ -209,7 +256,7 @@ impl Producing {
     ///
     /// # Errors
     /// [`ProduceError`].
-    pub async fn delete(&self, _: &MessageProducer, id: MessageId) -> Result<(), ProduceError> {
+    pub async fn delete(&self, _: &MessageProducer, id: &MessageId) -> Result<(), ProduceError> {
         let removed = self.messages.delete(id).await?;
         if removed { Ok(()) } else { Err(ProduceError::NoSuchMessage) }
     }

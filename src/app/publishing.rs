@@ -17,7 +17,7 @@ use crate::{
     domain::{
         access::EventPublisher,
         category::{Category, Registry},
-        event::{Event, EventType},
+        event::{Content, Event, EventType, Last},
         idempotency_key::IdempotencyKey,
         json::Json,
         topic::UserId,
@@ -41,8 +41,8 @@ pub struct Publication {
     pub event_type: EventType,
     /// What it is about: a JSON object, `{}` where none was given.
     pub scope: Json,
-    /// Its content.
-    pub payload: Json,
+    /// What it carries.
+    pub content: Content,
     /// Its category, if the publisher chose one; else the registry does, by type.
     pub category: Option<Category>,
     /// Makes a repeat recognisable, for each recipient.
@@ -200,10 +200,11 @@ impl Publisher {
     }
 
     fn plan(&self, publication: Publication, batch: &mut Vec<Append>) -> Plan {
-        let Publication { recipients, event_type, scope, payload, category, idempotency_key } =
+        let Publication { recipients, event_type, scope, content, category, idempotency_key } =
             publication;
         let category = category.or_else(|| self.registry.category_of(&event_type).cloned());
-        let event = Arc::new(Event { event_type, ts: self.clock.now(), category, scope, payload });
+        let (ts, last) = (self.clock.now(), Last::default());
+        let event = Arc::new(Event { event_type, ts, category, scope, content, last });
         let mut append = |user: UserId| {
             batch.push(Append {
                 user,

@@ -1,7 +1,7 @@
 //! For whom a stream runs, and what it holds of the limits of the user whose events it shows.
 //!
-//! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on takes
-//! nothing of the user's.
+//! Invariant: a client holds a slot, and pays for what it replays; an operator who looks on, and a
+//! service that reads, take nothing of the user's.
 
 use super::limits::Lease;
 use crate::domain::{position::Position, replay_budget::Exhausted, topic::UserId};
@@ -12,6 +12,8 @@ pub(super) enum Reader {
     Client(Lease),
     /// An operator who looks at this user.
     Operator(UserId),
+    /// A service that reads a message of this user's.
+    Service(UserId),
 }
 
 impl Reader {
@@ -19,7 +21,7 @@ impl Reader {
     pub(super) const fn user(&self) -> &UserId {
         match self {
             Self::Client(lease) => lease.user(),
-            Self::Operator(user) => user,
+            Self::Operator(user) | Self::Service(user) => user,
         }
     }
 
@@ -30,7 +32,7 @@ impl Reader {
     pub(super) async fn pay_for_replay(&self, cursor: Position) -> Result<(), Exhausted> {
         match self {
             Self::Client(lease) => lease.limits().replay(lease.user(), cursor).await,
-            Self::Operator(_) => Ok(()),
+            Self::Operator(_) | Self::Service(_) => Ok(()),
         }
     }
 
@@ -42,12 +44,12 @@ impl Reader {
         }
     }
 
-    /// Whether the stream is to end, since the user's connections are closed: an operator's is none
-    /// of them.
+    /// Whether the stream is to end, since the user's connections are closed: that of an operator
+    /// or a service is none of them.
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Client(lease) => lease.is_closed(),
-            Self::Operator(_) => false,
+            Self::Operator(_) | Self::Service(_) => false,
         }
     }
 
@@ -56,6 +58,7 @@ impl Reader {
         match self {
             Self::Client(_) => "client",
             Self::Operator(_) => "operator",
+            Self::Service(_) => "service",
         }
     }
 }

@@ -238,7 +238,10 @@ impl Subscription {
             Ask::Read(position) => {
                 Answer::Page(log.read(topic, position, self.shared.page_limit).await?)
             }
-            Ask::Producer(id) => Answer::Producer(self.shared.messages.observe(id).await?),
+            Ask::Producer => Answer::Producer(match topic {
+                Topic::Message(id) => self.shared.messages.observe(id).await?,
+                Topic::User(_) => None,
+            }),
         })
     }
 
@@ -268,7 +271,7 @@ impl Subscription {
         let now = Instant::now().into_std();
         match ask {
             Ask::Locate | Ask::Read(_) => self.session.handle_read_failed(now, self.jitter),
-            Ask::Producer(_) => {
+            Ask::Producer => {
                 self.session.handle_producer(&ProducerSign::Unknown, now, &mut self.answered);
             }
         }

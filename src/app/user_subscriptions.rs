@@ -66,7 +66,7 @@ impl Subscriptions {
         principal: &Principal,
     ) -> Result<Subscribed, Refusal> {
         let topic = Topic::User(reader.user().clone());
-        let SubscribeRequest { cursor, style, .. } = *request;
+        let (cursor, style) = (request.cursor, request.style.clone());
         let record = ConnectionRecord::of(cursor, &filter);
         let now = Instant::now().into_std();
         let session = Session::open(

@@ -1,18 +1,23 @@
 //! The settings, as each part wants them.
 
-use http::HeaderValue;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
 
 use crate::{
     adapters::{
-        config::{AuthMode, CorsOrigins, Settings},
-        http::{ApiOptions, ServerOptions},
+        config::{AuthMode, CorsOrigins, CursorNames, REQUEST_PATH, RouteSettings, Settings},
+        http::{ApiOptions, ConfiguredRoute, CursorParameter, RouteHeader, ServerOptions},
     },
     app::{
         hub::RingOptions,
         limits::LimitsOptions,
         subscriptions::{STREAM_PAGE, SubscriptionOptions},
     },
-    domain::session::StreamPolicy,
+    domain::{
+        frame::{Endings, StaleFrame},
+        session::StreamPolicy,
+    },
 };
 
 pub(super) fn ring_options(settings: &Settings) -> RingOptions {
@@ -62,7 +67,46 @@ pub(super) fn api_options(settings: &Settings) -> ApiOptions {
         cookie: settings.auth.cookie.clone(),
         query_token: settings.auth.query_token,
         retry_ms: settings.sse.retry_ms,
+        routes: settings.routes.iter().map(route).collect(),
     }
+}
+
+fn route(settings: &RouteSettings) -> ConfiguredRoute {
+    let status = |code: Option<u16>| code.and_then(|code| StatusCode::from_u16(code).ok());
+    let header = |(name, value)| {
+        let header = if value == REQUEST_PATH {
+            RouteHeader::RequestPath
+        } else {
+            RouteHeader::Fixed(HeaderValue::from_str(value).ok()?)
+        };
+        Some((name, header))
+    };
+    let cursor = settings.cursor.clone().map(|name| match settings.cursor_names() {
+        CursorNames::LastSeen => CursorParameter::LastSeen(name),
+        CursorNames::FirstWanted => CursorParameter::FirstWanted(name),
+    });
+    ConfiguredRoute {
+        path: settings.path.clone(),
+        channel: settings.channel(),
+        format: settings.format(),
+        cursor,
+        headers: settings.headers().filter_map(header).collect(),
+        last_index_header: settings.last_index_header(),
+        unknown: status(settings.unknown).filter(|status| *status != StatusCode::NOT_FOUND),
+        finished: status(settings.finished).filter(|status| *status != StatusCode::OK),
+        endings: endings(settings),
+    }
+}
+
+/// How the stream of a message ends; nothing where the format decides.
+fn endings(settings: &RouteSettings) -> Option<Arc<Endings>> {
+    let stale = settings.stale().map(|(event, data)| StaleFrame { event, data: data.into() });
+    if stale.is_none() && settings.closing.is_none() {
+        return None;
+    }
+    let by_format = || Endings::closing_of(settings.format()).map(str::to_owned);
+    let closing = settings.closing.clone().or_else(by_format).filter(|text| !text.is_empty());
+    Some(Arc::new(Endings { closing: closing.map(String::into_boxed_str), stale }))
 }
 
 pub(super) fn server_options(settings: &Settings) -> ServerOptions {

@@ -1,7 +1,8 @@
 //! Who is asking, and what they may do.
 //!
 //! Invariant: a user reads their own topics only. The topic of a read comes from the principal; to
-//! name another's is an operator's call, and needs [`Scope::Admin`]. What needs a scope takes the
+//! name another's is an operator's call, and needs [`Scope::Admin`], or that of a service that
+//! reads messages, and needs [`Scope::MessagesRead`]. What needs a scope takes the
 //! proof that it was granted, which only [`Principal`] makes.
 
 use std::collections::BTreeSet;
@@ -15,19 +16,23 @@ pub enum Scope {
     EventsPublish,
     /// Produce messages.
     MessagesPublish,
+    /// Read every user's messages.
+    MessagesRead,
     /// Look into and act on other users' state.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 3] = [Self::EventsPublish, Self::MessagesPublish, Self::Admin];
+    pub const ALL: [Self; 4] =
+        [Self::EventsPublish, Self::MessagesPublish, Self::MessagesRead, Self::Admin];
 
     /// The scope's name in tokens and settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EventsPublish => "events:publish",
             Self::MessagesPublish => "messages:publish",
+            Self::MessagesRead => "messages:read",
             Self::Admin => "admin",
         }
     }

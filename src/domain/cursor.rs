@@ -49,6 +49,30 @@ impl Cursor {
     }
 }
 
+/// Where the reader of a message wants to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageStart {
+    /// Behind what it has.
+    Behind(Cursor),
+    /// With the event of this number; a negative number counts from the end.
+    At(i64),
+}
+
+impl MessageStart {
+    /// The cursor that this is for a message of so many events.
+    pub fn cursor(self, events: u64) -> Cursor {
+        match self {
+            Self::Behind(cursor) => cursor,
+            Self::At(first) => {
+                let from_end = events.saturating_sub(first.unsigned_abs());
+                let first = u64::try_from(first).unwrap_or(from_end);
+                let last = first.checked_sub(1).map(EventId::sequence);
+                last.map_or(Cursor::Oldest, Cursor::After)
+            }
+        }
+    }
+}
+
 /// As logs name it.
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,6 +203,27 @@ mod tests {
             head: at(head),
             shares_positions: false,
         }
+    }
+
+    #[test]
+    fn the_first_event_that_is_wanted_makes_a_cursor() {
+        let cursor = |first| MessageStart::At(first).cursor(5);
+        let after = |number| Cursor::After(EventId::sequence(number));
+        for (first, expected) in [
+            (0, Cursor::Oldest),
+            (1, after(0)),
+            (5, after(4)),
+            (9, after(8)),
+            (-1, after(3)),
+            (-4, after(0)),
+            (-5, Cursor::Oldest),
+            (-9, Cursor::Oldest),
+            (i64::MIN, Cursor::Oldest),
+        ] {
+            assert_eq!(cursor(first), expected, "{first}");
+        }
+        assert_eq!(MessageStart::At(-1).cursor(0), Cursor::Oldest);
+        assert_eq!(MessageStart::Behind(after(2)).cursor(5), after(2));
     }
 
     #[test]

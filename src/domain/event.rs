@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-pub use super::event_type::{EVENT_TYPE_BYTES_MAX, EventType, InvalidEventType};
 use super::{
     category::Category, json::Json, position::EventId, position::Position, timestamp::Timestamp,
+};
+pub use super::{
+    content::{Content, EVENT_NAME_BYTES_MAX, EventName, InvalidEventName},
+    event_type::{EVENT_TYPE_BYTES_MAX, EventType, InvalidEventType},
+    terminal::{Last, Terminal},
 };
 
 /// What a publisher sent, with the time and category that the server gave it.
@@ -21,8 +25,10 @@ pub struct Event {
     pub category: Option<Category>,
     /// What it is about, as the publisher put it: a JSON object, `{}` where none was given.
     pub scope: Json,
-    /// Its content: any JSON value.
-    pub payload: Json,
+    /// What it carries.
+    pub content: Content,
+    /// Whether it ends its message.
+    pub last: Last,
 }
 
 impl Event {
@@ -30,8 +36,19 @@ impl Event {
     pub fn cost_bytes(&self) -> usize {
         size_of::<Self>()
             + self.event_type.as_str().len()
-            + self.payload.as_str().len()
+            + self.content.cost_bytes()
             + self.scope.as_str().len()
+    }
+
+    /// How a message ends with this event, if it does.
+    pub fn terminal(&self) -> Option<Terminal> {
+        self.last.terminal(&self.event_type)
+    }
+
+    /// Whether a producer that sends `other` under this event's number repeats it.
+    pub fn is_repeated_by(&self, other: &Self) -> bool {
+        (&self.event_type, &self.content, self.last)
+            == (&other.event_type, &other.content, other.last)
     }
 }
 

@@ -57,6 +57,11 @@ impl EventType {
         }
     }
 
+    /// A type that follows the rules, by a text of the server's own.
+    pub(super) fn of_server(text: &'static str) -> Self {
+        Self(text.into())
+    }
+
     /// The type's text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -9,7 +9,8 @@
 //!
 //! Frames are written for the clients that exist, not only for the standard:
 //! - a block has data, since many clients drop an id that comes without, and others show an empty
-//!   event;
+//!   event; but for an event that carries nothing, in the format `data`, whose clients take all
+//!   data for content;
 //! - `id:` is the last line of its block: several clients take an id when they read its line, and
 //!   would lose an event whose connection is cut before its blank line;
 //! - comments and `retry:` have no blank line of their own, which some clients take for an empty
@@ -17,19 +18,22 @@
 
 mod blocks;
 mod control;
+mod style;
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use self::blocks::{Blocks, CHUNK_TAIL};
-pub use self::control::Control;
+pub use self::{
+    control::Control,
+    style::{Endings, Format, KeepaliveStyle, StaleFrame, StreamStyle},
+};
 use super::{
-    category::Category,
-    event::Event,
-    json::Json,
+    envelope::{broadcast_envelope_json, envelope_json},
+    event::{Content, Event, EventName},
+    json::json_text,
     message_data::message_data,
     position::{EventId, Position},
-    timestamp::Timestamp,
     topic::{MessageId, Topic},
 };
 
@@ -66,7 +70,7 @@ impl Frame {
 
     /// Shows that the connection lives. It moves the client's cursor to `position`, where one is
     /// given.
-    pub fn keepalive(style: StreamStyle, position: Option<EventId>) -> Self {
+    pub fn keepalive(style: &StreamStyle, position: Option<EventId>) -> Self {
         let blocks = match style.keepalive {
             KeepaliveStyle::Comment => Blocks::new().comment("keepalive"),
             KeepaliveStyle::Event => {
@@ -108,160 +112,91 @@ impl Frame {
 
     /// The end of a message's stream whose producer has been silent for too long: when to come
     /// back, and an event without an id, so that the client's cursor stays good.
-    pub fn producer_stale(message: MessageId, retry_ms: u64) -> Self {
-        #[derive(Serialize)]
-        struct ProducerStale {
-            r#type: &'static str,
-            code: &'static str,
-            error: &'static str,
-            message_id: String,
-        }
-        let stale = ProducerStale {
-            r#type: "error",
-            code: "producer_stale",
-            error: "the producer of this message has been silent for too long: rejoin later, or give it up",
-            message_id: message.to_string(),
+    pub fn producer_stale(style: &StreamStyle, message: &MessageId, retry_ms: u64) -> Self {
+        let blocks = Blocks::new().retry(retry_ms);
+        let endings = style.endings.as_deref();
+        let blocks = if let Some(stale) = endings.and_then(|endings| endings.stale.as_ref()) {
+            blocks.event_if(stale.event.as_ref().map(EventName::as_str)).data(&stale.data)
+        } else {
+            let notice = ProducerStale::of(message);
+            let event = style.format.names_control().then_some(notice.r#type);
+            blocks.event_if(event).data(&json_text(&notice))
         };
-        Blocks::new().retry(retry_ms).data(&json_text(&stale)).end().into_frame()
+        blocks.end().into_frame()
     }
 
-    /// An entry of a topic. A message has one format: the payload, with its type.
+    /// What follows a message's terminal event, if anything. It has no id.
+    pub fn closing(style: &StreamStyle) -> Option<Self> {
+        let text = match &style.endings {
+            Some(endings) => endings.closing.as_deref(),
+            None => Endings::closing_of(style.format),
+        };
+        text.map(|text| Blocks::new().data(text).end().into_frame())
+    }
+
+    /// An entry of a topic.
     pub fn entry(format: Format, topic: &Topic, id: EventId, event: &Event) -> Self {
         let blocks = Blocks::with_capacity(256 + 2 * event.cost_bytes());
-        if let Topic::Message(_) = topic {
-            return blocks.data(&message_data(event)).id(id).end().into_frame();
-        }
-        let blocks = match format {
-            Format::Named => blocks.event(event.event_type.as_str()).data(event.payload.as_str()),
-            Format::Envelope => blocks.data(&json_text(&Envelope::of(topic, Some(id), event))),
+        let blocks = match (format, topic) {
+            (Format::Whole, Topic::User(_)) => blocks.data(&envelope_json(topic, id, event)),
+            (Format::Whole, Topic::Message(_)) => blocks.data(&message_data(event)),
+            (Format::Named, _) => named(blocks, event),
+            (Format::Data, _) => data(blocks, &event.content),
         };
         blocks.id(id).end().into_frame()
     }
 
     /// A broadcast: it is in no journal, so it has no id and no topic.
     pub fn broadcast(format: Format, event: &Event) -> Self {
-        let blocks = match format {
-            Format::Named => {
-                Blocks::new().event(event.event_type.as_str()).data(event.payload.as_str())
-            }
-            Format::Envelope => Blocks::new().data(&json_text(&Envelope::of_broadcast(event))),
+        let blocks = Blocks::new();
+        let blocks = match (format, &event.content) {
+            (Format::Whole, _) => blocks.data(&broadcast_envelope_json(event)),
+            (Format::Named, _) => named(blocks, event),
+            // Without an id there is nothing to send at all.
+            (Format::Data, Content::Nothing) => return blocks.comment("broadcast").into_frame(),
+            (Format::Data, content) => data(blocks, content),
         };
         blocks.end().into_frame()
     }
 }
 
-/// How a stream is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamStyle {
-    /// Of events.
-    pub format: Format,
-    /// Of keepalives.
-    pub keepalive: KeepaliveStyle,
+fn named(blocks: Blocks, event: &Event) -> Blocks {
+    let blocks = blocks.event(event.event_type.as_str());
+    match &event.content {
+        Content::Payload(payload) => blocks.data(payload.as_str()),
+        Content::Data { text, .. } => blocks.data(text),
+        Content::Nothing => blocks.data("{}"),
+    }
 }
 
-/// How a stream shows that its connection lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeepaliveStyle {
-    /// A comment, which clients don't see.
-    #[default]
-    Comment,
-    /// An event of type `stream.keepalive`, so that a page can notice that its connection is dead.
-    Event,
-}
-
-/// How the events of a user's stream are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// No `event:` line; `data:` is the whole envelope.
-    #[default]
-    Envelope,
-    /// `event:` is the type, `data:` the payload.
-    Named,
-}
-
-impl Format {
-    /// Every format.
-    pub const ALL: [Self; Self::COUNT] = [Self::Envelope, Self::Named];
-    /// How many formats there are.
-    pub const COUNT: usize = 2;
-
-    /// The format's name, as clients ask for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Envelope => "envelope",
-            Self::Named => "named",
+fn data(blocks: Blocks, content: &Content) -> Blocks {
+    match content {
+        Content::Payload(payload) => blocks.data(payload.as_str()),
+        Content::Data { text, event } => {
+            blocks.event_if(event.as_ref().map(EventName::as_str)).data(text)
         }
+        Content::Nothing => blocks,
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-fn optional_text<S: serde::Serializer>(
-    id: &Option<EventId>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match id {
-        Some(id) => serializer.collect_str(id),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// What clients see of an event. Its fields stand in this order.
+/// That a message's producer has been silent for too long.
 #[derive(Serialize)]
-struct Envelope<'a> {
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_text")]
-    id: Option<EventId>,
-    r#type: &'a str,
-    ts: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topic: Option<&'a Topic>,
-    scope: &'a Json,
-    payload: &'a Json,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<&'a Category>,
+struct ProducerStale {
+    r#type: &'static str,
+    code: &'static str,
+    error: &'static str,
+    message_id: String,
 }
 
-impl<'a> Envelope<'a> {
-    fn of(topic: &'a Topic, id: Option<EventId>, event: &'a Event) -> Self {
-        let user_id = match topic {
-            Topic::User(user) => Some(user.as_str()),
-            Topic::Message(_) => None,
-        };
-        Self { id, user_id, topic: Some(topic), ..Self::of_broadcast(event) }
-    }
-
-    fn of_broadcast(event: &'a Event) -> Self {
+impl ProducerStale {
+    fn of(message: &MessageId) -> Self {
         Self {
-            id: None,
-            r#type: event.event_type.as_str(),
-            ts: event.ts,
-            user_id: None,
-            topic: None,
-            scope: &event.scope,
-            payload: &event.payload,
-            category: event.category.as_ref(),
+            r#type: "error",
+            code: "producer_stale",
+            error: "the producer of this message has been silent for too long: rejoin later, or give it up",
+            message_id: message.to_string(),
         }
     }
-}
-
-/// The envelope of an entry, as clients see it.
-pub fn envelope_json(topic: &Topic, id: EventId, event: &Event) -> String {
-    json_text(&Envelope::of(topic, Some(id), event))
-}
-
-/// The envelope as backends keep it: without the id, which is theirs to give.
-pub fn stored_envelope_json(topic: &Topic, event: &Event) -> String {
-    json_text(&Envelope::of(topic, None, event))
-}
-
-/// The envelope of a broadcast.
-pub fn broadcast_envelope_json(event: &Event) -> String {
-    json_text(&Envelope::of_broadcast(event))
-}
-
-fn json_text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("strings, numbers and raw JSON always serialise")
 }
 
 #[cfg(test)]

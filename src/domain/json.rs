@@ -85,6 +85,11 @@ impl serde::Serialize for Json {
     }
 }
 
+/// A value of ours as JSON, on one line.
+pub(super) fn json_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("strings, numbers and raw JSON always serialise")
+}
+
 /// Counts brackets outside strings; `text` must be valid JSON.
 fn deeper_than(text: &str, limit: usize) -> bool {
     let mut depth = 0_usize;

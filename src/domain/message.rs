@@ -11,7 +11,8 @@ use std::time::Duration;
 pub use self::append::{
     AppendTarget, MESSAGE_EVENTS_MAX, MessageAppend, MessageAppended, append_batch,
 };
-use super::{cursor::Bounds, event::EventType, timestamp::Timestamp, topic::UserId};
+pub use super::event::Terminal;
+use super::{cursor::Bounds, event::Event, timestamp::Timestamp, topic::UserId};
 
 /// A message, without its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,39 +36,10 @@ pub struct Message {
 /// A message's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Which terminal event it was.
+    /// How.
     pub terminal: Terminal,
     /// When it was appended.
     pub at: Timestamp,
-}
-
-/// The types of events that end a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Terminal {
-    /// Type `end`: the answer is whole.
-    End,
-    /// Type `error`: it is not, and nothing more will come.
-    Error,
-}
-
-impl Terminal {
-    /// The terminal event of that type, if it is one.
-    pub fn of(event_type: &EventType) -> Option<Self> {
-        Self::named(event_type.as_str())
-    }
-
-    /// The terminal event whose type has this name, if there is one.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::End, Self::Error].into_iter().find(|terminal| terminal.as_str() == name)
-    }
-
-    /// The type's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::End => "end",
-            Self::Error => "error",
-        }
-    }
 }
 
 /// A message as a backend has it now.
@@ -84,9 +56,9 @@ pub struct Observed {
 pub enum Status {
     /// More may come.
     Streaming,
-    /// It ended with `end`.
+    /// It ended, and is whole.
     Complete,
-    /// It ended with `error`.
+    /// It ended, and is not whole.
     Failed,
     /// It has not ended, and its producer is silent: more may come, or not.
     Stale,
@@ -226,10 +198,10 @@ impl Message {
     }
 
     /// An event was appended under the next number.
-    fn count(&mut self, event_type: &EventType, now: Timestamp) {
+    fn count(&mut self, event: &Event, now: Timestamp) {
         self.next_sequence_no += 1;
         self.see_producer(now);
-        self.end = Terminal::of(event_type).map(|terminal| End { terminal, at: now });
+        self.end = event.terminal().map(|terminal| End { terminal, at: now });
     }
 
     /// The producer lives.

@@ -3,12 +3,12 @@
 //! Invariant: the result is one JSON object on one line that has the event's type as its `type`,
 //! and every other byte of the payload as its producer wrote it.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    event::{Event, EventType},
-    json::Json,
+    event::{Content, Event, EventName, EventType},
+    json::{Json, json_text},
 };
 
 /// A payload's own `type`, if it is an object that has one.
@@ -51,9 +51,28 @@ pub fn check_payload(event_type: &EventType, payload: &Json) -> Result<(), Other
 }
 
 /// The event as its readers see it: an object payload gets `type` as its first member, unless it
-/// has one; any other value becomes the member `payload` beside it.
+/// has one; any other value becomes the member `payload` beside it, and a text the member `data`.
 pub fn message_data(event: &Event) -> String {
-    let (event_type, payload) = (event.event_type.as_str(), event.payload.as_str());
+    let event_type = event.event_type.as_str();
+    match &event.content {
+        Content::Payload(payload) => with_type(event_type, payload.as_str()),
+        Content::Data { text, event } => {
+            let event = event.as_ref().map(EventName::as_str);
+            json_text(&TypedText { r#type: event_type, data: text, event })
+        }
+        Content::Nothing => format!(r#"{{"type":"{event_type}"}}"#),
+    }
+}
+
+#[derive(Serialize)]
+struct TypedText<'a> {
+    r#type: &'a str,
+    data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+}
+
+fn with_type(event_type: &str, payload: &str) -> String {
     let Some(members) = payload.strip_prefix('{') else {
         return format!(r#"{{"type":"{event_type}","payload":{payload}}}"#);
     };
@@ -87,7 +106,11 @@ mod tests {
         ];
         for (payload, data) in cases {
             let event = event("chunk", payload);
-            assert_eq!(check_payload(&event.event_type, &event.payload), Ok(()), "{payload}");
+            assert_eq!(
+                check_payload(&event.event_type, event.content.payload().unwrap()),
+                Ok(()),
+                "{payload}"
+            );
             assert_eq!(message_data(&event), data);
         }
     }
@@ -103,7 +126,7 @@ mod tests {
         ] {
             let event = event("chunk", payload);
             assert_eq!(
-                check_payload(&event.event_type, &event.payload),
+                check_payload(&event.event_type, event.content.payload().unwrap()),
                 Err(OtherType),
                 "{payload}"
             );
@@ -120,7 +143,7 @@ mod tests {
         fn what_readers_see_is_an_object_of_that_type(keys in proptest::collection::vec(("[a-z\"\\\\]{0,6}", any::<i32>()), 0..5)) {
             let members: serde_json::Map<String, serde_json::Value> = keys.into_iter().map(|(key, n)| (key, n.into())).collect();
             let event = event("chunk", &serde_json::to_string(&members).unwrap());
-            prop_assume!(check_payload(&event.event_type, &event.payload).is_ok());
+            prop_assume!(check_payload(&event.event_type, event.content.payload().unwrap()).is_ok());
             let mut seen: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&message_data(&event)).unwrap();
             prop_assert_eq!(seen.remove("type"), Some("chunk".into()));
             prop_assert_eq!(seen, members);

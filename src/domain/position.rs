@@ -135,6 +135,18 @@ impl From<EventId> for Position {
     }
 }
 
+/// An id as JSON: its text, or null.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
+pub(super) fn optional_text<S: serde::Serializer>(
+    id: &Option<EventId>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => serializer.collect_str(id),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,6 @@ use super::{
     cursor::Bounds,
     event::Entry,
     frame::{Control, Format, Frame, StreamStyle},
-    message::Terminal,
     page::Page,
     position::Position,
     replay::{Live, Next, Output, Replay},
@@ -108,7 +107,7 @@ impl Session {
         }
         match self.replay.next() {
             Next::Follow(position) => match &self.producer {
-                Some(producer) if producer.due => Action::Ask(Ask::Producer(producer.message)),
+                Some(producer) if producer.due => Action::Ask(Ask::Producer),
                 _ => Action::Follow(position),
             },
             Next::CloseCapped => Action::Close(Ending::SnapshotCapped),
@@ -167,7 +166,7 @@ impl Session {
         match verdict {
             Live::Send => {
                 self.last_sent = Position::After(entry.id);
-                self.end_behind(entry);
+                self.end_behind(entry, out);
             }
             Live::Skip => {}
             Live::Stop => self.end_if_capped(out),
@@ -197,7 +196,7 @@ impl Session {
         }
         if self.keepalive_at() <= now {
             let position = self.unsent_position();
-            out.push(Frame::keepalive(self.style, position.id()));
+            out.push(Frame::keepalive(&self.style, position.id()));
             self.last_sent = self.last_sent.max(position);
         }
     }
@@ -244,10 +243,10 @@ impl Session {
             Finding::Behind => self.replay.fall_behind(),
             Finding::Gone => self.end(Ending::MessageGone, None, "message deleted", out),
             Finding::Silent => {
-                out.push(Frame::producer_stale(
-                    producer.message,
-                    STALE_RETRY_MS.max(self.retry_ms),
-                ));
+                if let Topic::Message(message) = &self.topic {
+                    let retry_ms = STALE_RETRY_MS.max(self.retry_ms);
+                    out.push(Frame::producer_stale(&self.style, message, retry_ms));
+                }
                 self.ending = Some(Ending::ProducerStale);
             }
         }
@@ -270,12 +269,12 @@ impl Session {
     ) {
         let Self { replay, topic, style, last_sent, producer, ending, tally, .. } = self;
         input(replay, &mut |output| {
-            out.push(match &output {
+            match &output {
                 Output::Entry(entry) => {
                     tally.entries_read += 1;
                     *last_sent = Position::After(entry.id);
-                    *ending = ending.or_else(|| message_over(topic, entry));
-                    Frame::entry(style.format, topic, entry.id, &entry.event)
+                    out.push(Frame::entry(style.format, topic, entry.id, &entry.event));
+                    end_behind(entry, topic, style, ending, out);
                 }
                 Output::Truncated(oldest) => {
                     tally.truncations += 1;
@@ -283,16 +282,14 @@ impl Session {
                     if let Some(producer) = producer {
                         producer.due = true;
                     }
-                    Frame::control(
-                        style.format,
-                        &Control::BacklogTruncated { oldest_retained_id: *oldest },
-                    )
+                    let truncated = Control::BacklogTruncated { oldest_retained_id: *oldest };
+                    out.push(Frame::control(style.format, &truncated));
                 }
                 Output::MoveTo(position) => {
                     *last_sent = *position;
-                    Frame::position(*position)
+                    out.push(Frame::position(*position));
                 }
-            });
+            }
         });
     }
 
@@ -300,8 +297,9 @@ impl Session {
         matches!(self.replay.next(), Next::Follow(_))
     }
 
-    fn end_behind(&mut self, entry: &Entry) {
-        self.ending = self.ending.or_else(|| message_over(&self.topic, entry));
+    fn end_behind(&mut self, entry: &Entry, out: &mut Vec<Frame>) {
+        let Self { topic, style, ending, .. } = self;
+        end_behind(entry, topic, style, ending, out);
     }
 
     fn end_if_capped(&mut self, out: &mut Vec<Frame>) {
@@ -332,10 +330,18 @@ impl Session {
 }
 
 /// A message ends with its terminal event.
-fn message_over(topic: &Topic, entry: &Entry) -> Option<Ending> {
-    let over =
-        matches!(topic, Topic::Message(_)) && Terminal::of(&entry.event.event_type).is_some();
-    over.then_some(Ending::MessageOver)
+fn end_behind(
+    entry: &Entry,
+    topic: &Topic,
+    style: &StreamStyle,
+    ending: &mut Option<Ending>,
+    out: &mut Vec<Frame>,
+) {
+    let is_over = matches!(topic, Topic::Message(_)) && entry.event.terminal().is_some();
+    if is_over && ending.is_none() {
+        out.extend(Frame::closing(style));
+        *ending = Some(Ending::MessageOver);
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
-use uuid::Uuid;
+pub use super::message_id::{InvalidMessageId, MESSAGE_ID_BYTES_MAX, MessageId};
 
 /// Who an event is for: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,14 +60,13 @@ impl fmt::Display for UserId {
     }
 }
 
-/// Which answer an event belongs to: a UUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub Uuid);
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// What a topic is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Users' events.
+    Users,
+    /// Messages' events.
+    Messages,
 }
 
 /// The address of one journal.
@@ -80,6 +79,14 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Which channel the topic is of.
+    pub const fn channel(&self) -> Channel {
+        match self {
+            Self::User(_) => Channel::Users,
+            Self::Message(_) => Channel::Messages,
+        }
+    }
+
     /// Whose events these are; nothing for a message.
     pub const fn user(&self) -> Option<&UserId> {
         match self {

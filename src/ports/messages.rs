@@ -33,7 +33,7 @@ pub trait Messages: TopicLog {
     /// Any; a retry is harmless, but a takeover may then have counted twice.
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError>;
@@ -58,7 +58,7 @@ pub trait Messages: TopicLog {
     /// numbers or keys is harmless.
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError>;
@@ -69,7 +69,7 @@ pub trait Messages: TopicLog {
     /// Any; a retry is harmless.
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError>;
 
@@ -78,20 +78,20 @@ pub trait Messages: TopicLog {
     ///
     /// # Errors
     /// Any; a retry is harmless.
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError>;
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError>;
 
     /// The message as it is, if it is there.
     ///
     /// # Errors
     /// Any; asking has no effect.
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError>;
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError>;
 
     /// Removes a message with its events, and notifies feeds that watch it. `false` if it was not
     /// there.
     ///
     /// # Errors
     /// Any; a retry is harmless.
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError>;
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError>;
 
     /// Removes messages whose producers gave no sign of life for so long, but no more than so many
     /// at a time. Returns how many it removed.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{
-    event::{Event, EventType},
+    event::{Content, Event, EventType, Last},
     json::Json,
     timestamp::Timestamp,
     topic::UserId,
@@ -22,7 +22,8 @@ pub fn event_of_type(event_type: &str, payload: &str) -> Arc<Event> {
         ts: Timestamp::from_ms(1_718_900_000_000),
         category: None,
         scope: Json::empty_object(),
-        payload: Json::parse(payload).unwrap(),
+        content: Content::Payload(Json::parse(payload).unwrap()),
+        last: Last::default(),
     })
 }
 

@@ -52,23 +52,30 @@ fn part(user_id: &str, after: EventId, ids: &[EventId]) -> Part {
     }
 }
 
+/// The first is a UUID, the others are texts.
 fn message_id(number: u128) -> MessageId {
-    MessageId(Uuid::from_u128(number))
+    if number == 1 {
+        MessageId::from(Uuid::from_u128(number))
+    } else {
+        MessageId::parse(&format!("chat:{number}")).unwrap()
+    }
 }
 
 async fn append_to_message(process: &Process, id: MessageId, count: usize) {
-    process.messages.open(id, &user("owner"), false).await.unwrap().unwrap();
+    process.messages.open(&id, &user("owner"), false).await.unwrap().unwrap();
     let append =
         |number| MessageAppend { event: event(number), sequence_no: None, idempotency_key: None };
     for appended in
-        process.messages.append(id, None, (0..count).map(append).collect()).await.unwrap()
+        process.messages.append(&id, None, (0..count).map(append).collect()).await.unwrap()
     {
         appended.unwrap();
     }
 }
 
 /// A whole list.
-async fn listed<T: Ord>(part: impl AsyncFn(Option<&ListPlace>) -> Listing<T>) -> BTreeSet<T> {
+pub(crate) async fn listed<T: Ord>(
+    part: impl AsyncFn(Option<&ListPlace>) -> Listing<T>,
+) -> BTreeSet<T> {
     let (mut names, mut place) = (BTreeSet::new(), None);
     loop {
         let Listing { items, next, may_repeat } = part(place.as_ref()).await;
@@ -147,7 +154,7 @@ pub(crate) async fn every_topic_and_message_is_listed(fixture: &dyn Fixture) {
     process.bounds(&topic("nobody")).await;
     let messages: BTreeSet<MessageId> = (1..40).map(message_id).collect();
     for id in &messages {
-        append_to_message(&process, *id, 1).await;
+        append_to_message(&process, id.clone(), 1).await;
     }
     assert_eq!(listed(async |place| process.archive.users(place).await.unwrap()).await, users);
     assert_eq!(
@@ -230,14 +237,14 @@ async fn fill(process: &Process) {
     process.journal.purge(&user("purged")).await.unwrap();
     append_to_message(process, message_id(1), 3).await;
     append_to_message(process, message_id(2), 700).await;
-    process.messages.open(message_id(2), &user("owner"), true).await.unwrap().unwrap();
-    process.messages.request_stop(message_id(2)).await.unwrap();
+    process.messages.open(&message_id(2), &user("owner"), true).await.unwrap().unwrap();
+    process.messages.request_stop(&message_id(2)).await.unwrap();
     let end = MessageAppend {
         event: rejoin::testing::event_of_type("end", "{}"),
         sequence_no: None,
         idempotency_key: None,
     };
-    process.messages.append(message_id(1), None, vec![end]).await.unwrap()[0].unwrap();
+    process.messages.append(&message_id(1), None, vec![end]).await.unwrap()[0].unwrap();
 }
 
 pub(crate) async fn an_export_holds_all_that_there_is(fixture: &dyn Fixture) {
@@ -291,14 +298,15 @@ async fn compare(from: &Process, to: &Process) {
     for id in [message_id(1), message_id(2)] {
         let read = |process: &Process| {
             let process = process.clone();
-            async move { process.read_all(&Topic::Message(id), Position::Start).await }
+            let topic = Topic::Message(id.clone());
+            async move { process.read_all(&topic, Position::Start).await }
         };
         let (before, after) = (read(from).await, read(to).await);
         assert_eq!((ids(&before), numbers_or_end(&before)), (ids(&after), numbers_or_end(&after)));
         let state = |process: &Process| {
-            let process = process.clone();
+            let (process, id) = (process.clone(), id.clone());
             async move {
-                let message = process.messages.observe(id).await.unwrap().unwrap().message;
+                let message = process.messages.observe(&id).await.unwrap().unwrap().message;
                 (
                     message.owner,
                     message.epoch,
@@ -315,7 +323,13 @@ async fn compare(from: &Process, to: &Process) {
 fn numbers_or_end(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
-        .map(|entry| format!("{} {}", entry.event.event_type, entry.event.payload.as_str()))
+        .map(|entry| {
+            format!(
+                "{} {}",
+                entry.event.event_type,
+                entry.event.content.payload().unwrap().as_str()
+            )
+        })
         .collect()
 }
 

@@ -108,7 +108,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// Makes a message one that has room for this many more events, at most.
-    async fn fill_message(&self, id: MessageId, room: u64);
+    async fn fill_message(&self, id: &MessageId, room: u64);
 
     /// Sets the clock that ids are made from back.
     async fn step_clock_back(&self, _by: Duration) {

@@ -69,7 +69,7 @@ impl Backend for PartOfCluster {
         }
     }
 
-    async fn fill_message(&self, id: MessageId, room: u64) {
+    async fn fill_message(&self, id: &MessageId, room: u64) {
         let (key, next) = (
             format!("{}message-state:{{{id}}}", self.options.key_prefix),
             (MESSAGE_EVENTS_MAX - room).to_string(),

@@ -177,7 +177,7 @@ impl Backend for OnDisk {
         false
     }
 
-    async fn fill_message(&self, id: MessageId, room: u64) {
+    async fn fill_message(&self, id: &MessageId, room: u64) {
         let next = MESSAGE_EVENTS_MAX - room;
         let continued = self.store.lock().unwrap().0.continue_message_at(id, next);
         continued.await.unwrap();

@@ -36,7 +36,7 @@ pub(crate) fn event(number: usize) -> Arc<Event> {
 }
 
 pub(crate) fn number(entry: &Entry) -> usize {
-    entry.event.payload.as_str().parse().unwrap()
+    entry.event.content.payload().unwrap().as_str().parse().unwrap()
 }
 
 pub(crate) fn numbers(entries: &[Entry]) -> Vec<usize> {

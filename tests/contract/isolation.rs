@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use rejoin::domain::{
     leases::LeaseId,
-    position::Position,
+    message::{AppendRefusal, MessageAppend, OpenRefusal},
+    position::{EventId, Position},
     topic::{MessageId, Topic},
 };
 use rejoin_test_support::soon;
 use uuid::Uuid;
 
 use crate::contract::{
+    archive::listed,
     backend::{Fixture, Options},
     feed::next_of,
-    given::{numbers, to_append, topic, user},
+    given::{event, numbers, to_append, topic, user},
 };
 
 const LONG: Duration = Duration::from_mins(10);
@@ -113,7 +115,7 @@ fn hostile_ids() -> Vec<String> {
 
 fn all_topics() -> Vec<Topic> {
     let mut topics: Vec<_> = hostile_ids().iter().map(|id| topic(id)).collect();
-    topics.push(Topic::Message(MessageId(UUID.parse().unwrap())));
+    topics.push(Topic::Message(MessageId::parse(UUID).unwrap()));
     topics
 }
 
@@ -188,6 +190,84 @@ pub(crate) async fn no_user_id_reaches_another_limit(fixture: &dyn Fixture) {
     process.leases.release(&held[..1]).await.unwrap();
     for (n, user) in users.iter().enumerate() {
         assert_eq!(process.leases.count(user).await.unwrap(), u32::from(n > 0), "{user}");
+    }
+}
+
+/// Ids that meet where they are made into keys, subjects or UUIDs without care.
+fn hostile_message_ids() -> Vec<MessageId> {
+    let uuid_of_text: &str = "73846a4d-2605-52fd-bc7d-2cf10592ea29";
+    let zero_and_text = Uuid::from_bytes(*b"\0fifteen-letters").to_string();
+    [
+        "chat-1",
+        // What a store may keep in place of the text.
+        uuid_of_text,
+        "fifteen-letters",
+        &zero_and_text,
+        "a",
+        "A",
+        "a.b",
+        "a:b",
+        "a-2Eb",
+        "a.",
+        ".a",
+        "...",
+        ":",
+        "a:state",
+        "message:a",
+        UUID,
+        &format!("{UUID}0"),
+        &"x".repeat(127),
+        &"x".repeat(128),
+    ]
+    .map(|id| MessageId::parse(id).unwrap())
+    .to_vec()
+}
+
+pub(crate) async fn no_message_id_reaches_another_message(fixture: &dyn Fixture) {
+    let backend = fixture.open(Options::default()).await;
+    let (process, other) = (backend.process().await, backend.process().await);
+    let ids = hostile_message_ids();
+    let mut opened = Vec::new();
+    for id in &ids {
+        assert_eq!(process.messages.observe(id).await.unwrap(), None, "{id}");
+        assert!(!process.messages.delete(id).await.unwrap(), "{id}");
+        let topic = Topic::Message(id.clone());
+        assert_eq!(process.read_all(&topic, Position::Start).await, [], "{id}");
+        // A store that has one place for two ids has room for the first.
+        match process.messages.open(id, &user("u1"), false).await.unwrap() {
+            Ok(it) => {
+                assert!(it.created, "{id}");
+                opened.push(id);
+            }
+            Err(refusal) => assert_eq!(refusal, OpenRefusal::Another, "{id}"),
+        }
+    }
+    assert!(opened.len() >= ids.len() - 1, "only what is made of an id on purpose meets it");
+    for (n, id) in opened.iter().enumerate() {
+        let append = MessageAppend { event: event(n), sequence_no: None, idempotency_key: None };
+        process.messages.append(id, None, vec![append]).await.unwrap()[0].unwrap();
+    }
+    for (n, id) in opened.iter().enumerate() {
+        let topic = Topic::Message((*id).clone());
+        assert_eq!(numbers(&other.read_all(&topic, Position::Start).await), [n], "{id}");
+        assert_eq!(other.bounds(&topic).await.head, EventId::sequence(0).into(), "{id}");
+    }
+    let found = listed(async |place| other.archive.messages(place).await.unwrap()).await;
+    assert_eq!(found, opened.iter().map(|id| (*id).clone()).collect());
+    for id in ids.iter().filter(|id| !opened.contains(id)) {
+        let append = MessageAppend { event: event(0), sequence_no: None, idempotency_key: None };
+        let answers = other.messages.append(id, None, vec![append]).await.unwrap();
+        assert_eq!(answers, [Err(AppendRefusal::Unknown)], "{id}");
+        assert_eq!(other.messages.heartbeat(id, None).await.unwrap(), Err(AppendRefusal::Unknown));
+        assert_eq!(other.messages.request_stop(id).await.unwrap(), None, "{id}");
+        assert!(!other.messages.delete(id).await.unwrap(), "{id}");
+    }
+    for (n, id) in opened.iter().enumerate() {
+        assert!(process.messages.delete(id).await.unwrap(), "{id}");
+        for (m, kept) in opened.iter().enumerate() {
+            let is_there = other.messages.observe(kept).await.unwrap().is_some();
+            assert_eq!(is_there, m > n, "{kept} after {id}");
+        }
     }
 }
 

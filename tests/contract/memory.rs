@@ -87,7 +87,7 @@ impl Backend for Memory {
     }
 
     /// Its bytes are what bounds it.
-    async fn fill_message(&self, _: MessageId, _: u64) {}
+    async fn fill_message(&self, _: &MessageId, _: u64) {}
 
     async fn wipe(&self) {
         // No process comes back within the millisecond.

@@ -143,6 +143,11 @@ macro_rules! contract {
                     an_event_that_a_message_has_no_room_for_is_too_large
                     a_message_that_was_not_opened_takes_nothing
                 }
+                laws! { $fixture, [messages::contents], has,
+                    what_an_event_of_a_message_carries_is_kept
+                    a_repeat_carries_the_same_in_every_part
+                    an_event_of_any_type_ends_a_message_if_it_is_the_last
+                }
                 laws! { $fixture, [messages::producers], has,
                     opening_again_changes_nothing
                     a_message_belongs_to_who_opened_it
@@ -214,6 +219,7 @@ macro_rules! contract {
                     no_user_id_reaches_another_feed
                     no_user_id_reaches_another_limit
                     a_purge_removes_one_topic_alone
+                    no_message_id_reaches_another_message
                 }
             }
             mod faults {

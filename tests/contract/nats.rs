@@ -172,7 +172,7 @@ impl Backend for OfNats {
     }
 
     /// A message whose last record says that it has as many events.
-    async fn fill_message(&self, id: MessageId, room: u64) {
+    async fn fill_message(&self, id: &MessageId, room: u64) {
         let next = MESSAGE_EVENTS_MAX - room;
         let subject = format!("{}.message.{id}", self.options.subject_prefix);
         let record = json!({

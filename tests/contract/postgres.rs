@@ -114,7 +114,7 @@ impl Backend for OfPostgres {
         self.set_clock(&now_ms.to_string());
     }
 
-    async fn fill_message(&self, id: MessageId, room: u64) {
+    async fn fill_message(&self, id: &MessageId, room: u64) {
         let next = MESSAGE_EVENTS_MAX - room;
         self.server.run_sql(&format!(
             "UPDATE {}.messages SET next_sequence_no = {next} WHERE message_id = '{id}'",

@@ -133,7 +133,7 @@ impl Backend for OneServer {
         self.clock.as_ref().expect("it was opened with a clock").set_ms(now_ms);
     }
 
-    async fn fill_message(&self, id: MessageId, room: u64) {
+    async fn fill_message(&self, id: &MessageId, room: u64) {
         let next = (MESSAGE_EVENTS_MAX - room).to_string();
         self.server
             .lock()

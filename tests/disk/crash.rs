@@ -59,11 +59,9 @@ pub(super) async fn read_all(journal: &Arc<dyn Journal>, user: &str) -> Vec<(Eve
     let (mut all, mut position) = (Vec::<(EventId, usize)>::new(), Position::Start);
     loop {
         let page = journal.read(&topic, position, AMPLE).await.unwrap();
-        all.extend(
-            page.entries
-                .iter()
-                .map(|entry| (entry.id, entry.event.payload.as_str().parse().unwrap())),
-        );
+        all.extend(page.entries.iter().map(|entry| {
+            (entry.id, entry.event.content.payload().unwrap().as_str().parse().unwrap())
+        }));
         match all.last() {
             Some((last, _)) if page.more => position = (*last).into(),
             _ => return all,

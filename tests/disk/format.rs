@@ -27,7 +27,9 @@ use uuid::Uuid;
 use super::{context, crash::read_all, open, options, released};
 
 /// The message in each store.
-const MESSAGE: MessageId = MessageId(Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8));
+fn message() -> MessageId {
+    Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8).into()
+}
 
 fn stores() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/disk/formats")
@@ -45,13 +47,13 @@ async fn write(path: &Path) {
     for number in 0..6 {
         ports.journal.append(vec![append(number)]).await.unwrap()[0].as_ref().unwrap();
         if number == 2 {
-            ports.messages.open(MESSAGE, &user("u1"), false).await.unwrap().unwrap();
+            ports.messages.open(&message(), &user("u1"), false).await.unwrap().unwrap();
             disk.checkpoint().await.unwrap();
         }
     }
     for event in [event("7"), event_of_type("end", "{}")] {
         let append = MessageAppend { event, sequence_no: None, idempotency_key: None };
-        ports.messages.append(MESSAGE, None, vec![append]).await.unwrap()[0].as_ref().unwrap();
+        ports.messages.append(&message(), None, vec![append]).await.unwrap()[0].as_ref().unwrap();
     }
 }
 
@@ -79,13 +81,13 @@ async fn promise_4_stores_of_every_format_are_opened_with_all_that_they_hold() {
         let numbers: Vec<usize> =
             read_all(&ports.journal, "u1").await.into_iter().map(|(_, number)| number).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "{}", store.display());
-        let message = ports
+        let page = ports
             .messages
-            .read(&Topic::Message(MESSAGE), Position::Start, super::crash::AMPLE)
+            .read(&Topic::Message(message()), Position::Start, super::crash::AMPLE)
             .await
             .unwrap();
-        assert_eq!(message.entries.len(), 2);
-        assert!(ports.messages.observe(MESSAGE).await.unwrap().unwrap().message.end.is_some());
+        assert_eq!(page.entries.len(), 2);
+        assert!(ports.messages.observe(&message()).await.unwrap().unwrap().message.end.is_some());
         ports.archive.check().await.unwrap();
         formats += 1;
     }

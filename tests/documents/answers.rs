@@ -257,6 +257,10 @@ async fn produce(message: &mut Asking<'_>) {
     for beat in beats {
         message.record("post", "/heartbeat", beat).await;
     }
+    for (epoch, code) in [("1", "producer_fenced"), ("x", "invalid_producer_epoch")] {
+        let end = message.ask("post", "/end").header("producer-epoch", epoch);
+        assert_eq!(message.record_code("post", "/end", end).await, code);
+    }
 }
 
 async fn read_and_end(message: &mut Asking<'_>) {
@@ -267,7 +271,7 @@ async fn read_and_end(message: &mut Asking<'_>) {
     assert_eq!(refused, "too_many_connections");
     drop(held);
     eventually("the slot is free", async || message.server.connections() == 0).await;
-    for query in ["?errors=x", "?keepalive=x"] {
+    for query in ["?errors=x", "?keepalive=x", "?format=x"] {
         let refused = message.ask_of(&message.id, "get", "/events", query);
         message.record("get", "/events", refused).await;
     }
@@ -286,22 +290,29 @@ async fn read_and_end(message: &mut Asking<'_>) {
     ] {
         assert_eq!(message.record_code(method, below, request).await, "message_complete");
     }
+    let again = message.ask("post", "/end").json(&json!({ "status": "failed" }));
+    assert_eq!(message.record("post", "/end", again).await.0, 200);
     message.record("delete", "", message.ask("delete", "")).await;
 }
 
 async fn ask_of_no_message(message: &mut Asking<'_>) {
     let other = Uuid::new_v4().to_string();
-    for (method, below) in
-        [("get", ""), ("delete", ""), ("get", "/events"), ("post", "/heartbeat"), ("post", "/stop")]
-    {
-        for (id, code) in [(other.as_str(), "message_not_found"), ("x", "invalid_message_id")] {
+    for (method, below) in [
+        ("get", ""),
+        ("delete", ""),
+        ("get", "/events"),
+        ("post", "/heartbeat"),
+        ("post", "/stop"),
+        ("post", "/end"),
+    ] {
+        for (id, code) in [(other.as_str(), "message_not_found"), ("x%20y", "invalid_message_id")] {
             let request = message.ask_of(id, method, below, "");
             assert_eq!(message.record_code(method, below, request).await, code);
         }
     }
     for (method, below, id, body) in [
-        ("put", "", "x", json!({})),
-        ("post", "/events", "x", json!({})),
+        ("put", "", "x%20y", json!({})),
+        ("post", "/events", "x%20y", json!({})),
         ("post", "/events", other.as_str(), json!({ "type": "t" })),
     ] {
         let request = message.ask_of(id, method, below, "").json(&body);
@@ -312,13 +323,18 @@ async fn ask_of_no_message(message: &mut Asking<'_>) {
 /// What is wrong with a body, on each operation that reads one.
 async fn bodies(server: &TestServer, recorder: &mut Recorder) {
     let large = format!("{{\"type\":\"{}\"}}", "x".repeat(1_100_000));
-    for operation in
-        [PUBLISH, TEST_EVENT, "put /api/messages/{id}", "post /api/messages/{id}/events"]
-    {
+    for operation in [
+        PUBLISH,
+        TEST_EVENT,
+        "put /api/messages/{id}",
+        "post /api/messages/{id}/events",
+        "post /api/messages/{id}/end",
+    ] {
+        let lacking = if operation.ends_with("/end") { "{\"status\":1}" } else { "{}" };
         for (body, code) in [
             ("{", "invalid_json"),
             ("[]", "invalid_event"),
-            ("{}", "invalid_field"),
+            (lacking, "invalid_field"),
             (large.as_str(), "event_too_large"),
         ] {
             let request =
@@ -407,7 +423,7 @@ async fn operating(server: &TestServer, recorder: &mut Recorder) {
         400
     );
     let message = "get /api/admin/messages/{id}";
-    for id in ["x".to_owned(), Uuid::new_v4().to_string()] {
+    for id in ["x%20y".to_owned(), Uuid::new_v4().to_string()] {
         recorder.record(message, call(server, message, &id, "").bearer_auth(token("root"))).await;
     }
     let id = Uuid::new_v4().to_string();

@@ -155,9 +155,9 @@ async fn append_to_message(
     payload_bytes: usize,
     idempotency_key: Option<String>,
 ) {
-    let id = MessageId(Uuid::from_u128(number as u128));
-    if journal.observe(id).await.unwrap().is_none() {
-        journal.open(id, &user(number), false).await.unwrap().unwrap();
+    let id = MessageId::from(Uuid::from_u128(number as u128));
+    if journal.observe(&id).await.unwrap().is_none() {
+        journal.open(&id, &user(number), false).await.unwrap().unwrap();
     }
     let append = MessageAppend {
         event: event(payload_bytes),
@@ -165,5 +165,5 @@ async fn append_to_message(
         idempotency_key: key(idempotency_key),
     };
     // A message that holds all there may be takes no more.
-    let _ = Messages::append(journal, id, None, vec![append]).await.unwrap();
+    let _ = Messages::append(journal, &id, None, vec![append]).await.unwrap();
 }

@@ -21,7 +21,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn start(server: &TestServer, id: Uuid, arguments: &[&str]) -> Self {
+    fn start(server: &TestServer, id: impl ToString, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
         command.env_clear().env("NO_PROXY", "*").args([
             "pipe",
@@ -67,6 +67,9 @@ impl Pipe {
         )
     }
 }
+
+/// The text of a provider's stream, as events of type `chunk`.
+const AS_TEXT: [&str; 2] = ["--as", "text"];
 
 fn chunk(text: &str) -> String {
     format!(
@@ -116,7 +119,7 @@ async fn promises_1_and_2_a_reader_that_is_cut_every_half_second_has_the_produce
     let message = Message::open(&server).await;
     let proxy = CuttingProxy::start(server.address(), 1, u64::MAX).await;
     let words = words(0..2_000);
-    let mut pipe = Pipe::start(&server, message.id, &[]);
+    let mut pipe = Pipe::start(&server, message.id, &AS_TEXT);
     let began = Instant::now();
     let produce = async {
         pipe.speak(&words).await;
@@ -149,7 +152,7 @@ async fn a_producer_that_is_killed_is_noticed_taken_over_and_fenced() {
     let message = Message::open(&server).await;
     let proxy = CuttingProxy::start(server.address(), 2, u64::MAX).await;
     let words = words(0..2_000);
-    let mut first = Pipe::start(&server, message.id, &["--heartbeat", "1s"]);
+    let mut first = Pipe::start(&server, message.id, &["--as", "text", "--heartbeat", "1s"]);
     let mut client = reader(&proxy, message.id);
     let read = soon(
         "the notice",
@@ -177,7 +180,7 @@ async fn a_producer_that_is_killed_is_noticed_taken_over_and_fenced() {
         "all that the first one said was kept"
     );
 
-    let mut second = Pipe::start(&server, message.id, &["--takeover"]);
+    let mut second = Pipe::start(&server, message.id, &["--as", "text", "--takeover"]);
     second.speak(&words[1_000..1_100]).await;
     eventually("the takeover", async || message.view().await.1["epoch"] == 2).await;
     let late = message
@@ -200,7 +203,7 @@ async fn a_producer_that_is_killed_is_noticed_taken_over_and_fenced() {
 async fn a_stop_ends_the_message_and_closes_the_input() {
     let server = TestServer::start("").await;
     let id = Uuid::new_v4();
-    let mut pipe = Pipe::start(&server, id, &["--heartbeat", "1s", "--tee"]);
+    let mut pipe = Pipe::start(&server, id, &["--as", "text", "--heartbeat", "1s", "--tee"]);
     pipe.write(&chunk("one ")).await;
     let message = Message { server: &server, id };
     eventually("the first chunk", async || message.view().await.1["last_sequence_no"] == 0).await;
@@ -229,8 +232,14 @@ async fn a_message_ends_by_how_the_input_ended() {
     let cases: [(&[&str], &str, i32, &str, &str); 4] = [
         (&[], "plain text\nin lines", 0, "complete", "plain text\nin lines"),
         (&["--format", "text"], "data: is just a word", 0, "complete", "data: is just a word"),
-        (&[], "data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n", 1, "failed", "half"),
-        (&[], "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", 1, "failed", ""),
+        (
+            &AS_TEXT,
+            "data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n",
+            1,
+            "failed",
+            "half",
+        ),
+        (&AS_TEXT, "data: {\"error\":{\"message\":\"overloaded\"}}\n\n", 1, "failed", ""),
     ];
     for (arguments, input, code, status, text) in cases {
         let message = Message { server: &server, id: Uuid::new_v4() };
@@ -271,8 +280,11 @@ async fn promise_5_while_the_server_is_away_nothing_is_lost_or_sent_twice() {
     let server = TestServer::start("").await;
     let message = Message { server: &server, id: Uuid::new_v4() };
     let proxy = CuttingProxy::start(server.address(), 3, u64::MAX).await;
-    let mut pipe =
-        Pipe::start(&server, message.id, &["--url", &format!("http://{}", proxy.address())]);
+    let mut pipe = Pipe::start(
+        &server,
+        message.id,
+        &["--as", "text", "--url", &format!("http://{}", proxy.address())],
+    );
     pipe.write(&chunk("0 ")).await;
     eventually("the first chunk", async || message.view().await.1["last_sequence_no"] == 0).await;
     for n in 1..40 {
@@ -305,4 +317,119 @@ async fn what_can_not_be_produced_is_said_at_once() {
     let (code, _, err) = Pipe::start(&server, other.id, &[]).ended().await;
     assert_eq!(code, Some(1));
     assert!(err.contains("belongs to another user"), "{err}");
+}
+
+/// What providers send, as their API references and packages have it.
+const RECORDINGS: [(&str, &str); 4] = [
+    ("openai-chat", include_str!("recordings/openai-chat.sse")),
+    ("openai-responses", include_str!("recordings/openai-responses.sse")),
+    ("anthropic", include_str!("recordings/anthropic.sse")),
+    ("ai-sdk", include_str!("recordings/ai-sdk.sse")),
+];
+
+/// The `data:` lines of a stream, but for that which is the server's own.
+fn data_lines(stream: &str) -> Vec<&str> {
+    let lines = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.filter(|data| *data != "[DONE]").collect()
+}
+
+/// A message's stream, whole, in a format.
+async fn whole_stream(server: &TestServer, id: &str, format: &str) -> String {
+    let url = server.url(&format!("/api/messages/{id}/events?format={format}"));
+    let answer = reqwest::get(url).await.unwrap();
+    soon("the end of the stream", answer.text()).await.unwrap()
+}
+
+async fn status_of(server: &TestServer, id: &str) -> String {
+    let url = server.url(&format!("/api/messages/{id}"));
+    let answer = reqwest::get(url).await.unwrap();
+    let view: serde_json::Value = answer.json().await.unwrap();
+    view["status"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_providers_stream_is_passed_through_to_the_byte_and_ends_as_it_ended() {
+    let server = TestServer::start("").await;
+    for (name, recording) in RECORDINGS {
+        let mut pipe = Pipe::start(&server, name, &["--tee"]);
+        // As a network brings it: in pieces that end anywhere.
+        for piece in recording.as_bytes().chunks(37) {
+            pipe.stdin.as_mut().unwrap().write_all(piece).await.unwrap();
+        }
+        let (code, out, err) = pipe.ended().await;
+        assert_eq!((code, &*out), (Some(0), "Gr\u{fc}\u{df}e, \u{1f30d}!\n"), "{name}: {err}");
+        assert_eq!(status_of(&server, name).await, "complete");
+        let data = whole_stream(&server, name, "data").await;
+        assert_eq!(data_lines(&data), data_lines(recording), "{name}");
+        assert!(data.ends_with("data: [DONE]\n\n"), "{name}: {data}");
+        let named = whole_stream(&server, name, "named").await;
+        assert_eq!(data_lines(&named), data_lines(recording), "{name}");
+        let events = |stream: &str| {
+            let lines = stream.lines().filter_map(|line| line.strip_prefix("event: "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        if recording.contains("event: ") {
+            assert_eq!(events(&named), events(recording), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_providers_stream_that_breaks_off_ends_as_failed_in_its_own_words() {
+    let server = TestServer::start("").await;
+    for ((name, recording), words) in RECORDINGS.into_iter().zip([
+        r#""error":{"#,
+        r#""code":"producer_broke_off""#,
+        r#""error":{"message":"#,
+        r#""errorText":"#,
+    ]) {
+        let half = &recording[..recording.find("Gr\u{fc}").unwrap()];
+        let came = &half[..half.rfind("\n\n").unwrap() + 2];
+        let mut pipe = Pipe::start(&server, name, &[]);
+        pipe.write(came).await;
+        assert_eq!(pipe.ended().await.0, Some(1), "{name}");
+        assert_eq!(status_of(&server, name).await, "failed", "{name}");
+        let stream = whole_stream(&server, name, "data").await;
+        let data = data_lines(&stream);
+        let (last, before) = data.split_last().unwrap();
+        assert_eq!(before, data_lines(came), "{name}");
+        assert!(last.contains(words), "{name}: {last}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_providers_stream_in_its_own_words() {
+    let server = TestServer::start("").await;
+    for ((name, recording), last_event) in
+        RECORDINGS.into_iter().zip(["", "response.incomplete", "message_stop", "abort"])
+    {
+        let half = &recording[..recording.find("Gr\u{fc}").unwrap()];
+        let came = &half[..half.rfind("\n\n").unwrap() + 2];
+        let mut pipe = Pipe::start(&server, name, &["--heartbeat", "100ms"]);
+        pipe.write(came).await;
+        let url = server.url(&format!("/api/messages/{name}"));
+        let events = data_lines(came).len() as u64;
+        eventually("what came", async || {
+            let view = reqwest::get(&url).await.unwrap();
+            let view: serde_json::Value = view.json().await.unwrap();
+            view["last_sequence_no"] == events - 1
+        })
+        .await;
+        let stop = reqwest::Client::new().post(format!("{url}/stop")).send().await.unwrap();
+        assert_eq!(stop.status(), 200);
+        let stdin = pipe.stdin.take();
+        let (code, _, err) = pipe.ended().await;
+        drop(stdin);
+        assert_eq!(code, Some(0), "{name}: {err}");
+        assert_eq!(status_of(&server, name).await, "complete");
+        let stream = whole_stream(&server, name, "data").await;
+        assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
+        let data = data_lines(&stream);
+        if !last_event.is_empty() {
+            assert!(
+                data.last().unwrap().contains(&format!("\"type\":\"{last_event}\"")),
+                "{data:?}"
+            );
+        }
+    }
 }

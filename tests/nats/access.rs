@@ -33,9 +33,9 @@ pub(crate) async fn assert_works(options: &NatsOptions) {
     assert_eq!(payloads(&ports, "u1", ids[0].into()).await, ["1", "2"]);
     ports.journal.purge(&user("u1")).await.unwrap();
     ports.journal.probe().await.unwrap();
-    let id = rejoin::domain::topic::MessageId(Uuid::new_v4());
-    ports.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
-    assert!(ports.messages.delete(id).await.unwrap());
+    let id = rejoin::domain::topic::MessageId::from(Uuid::new_v4());
+    ports.messages.open(&id, &user("u1"), false).await.unwrap().unwrap();
+    assert!(ports.messages.delete(&id).await.unwrap());
     assert_eq!(ports.messages.sweep(std::time::Duration::ZERO, 1).await.unwrap(), 0);
     ports.feed.broadcast(event("{}")).await.unwrap();
     soon("the broadcast", async {

@@ -84,5 +84,8 @@ pub(crate) async fn payloads(
 ) -> Vec<String> {
     let page = ports.journal.read(&topic(user_id), after, AMPLE).await.unwrap();
     assert!(!page.more);
-    page.entries.iter().map(|entry| entry.event.payload.as_str().to_owned()).collect()
+    page.entries
+        .iter()
+        .map(|entry| entry.event.content.payload().unwrap().as_str().to_owned())
+        .collect()
 }

@@ -88,7 +88,11 @@ async fn promise_1_nothing_is_lost_where_connections_are_cut() {
     let (mut broadcasts, mut heard, mut position) = (0, Vec::new(), Position::Start);
     while broadcasts < EVENTS || heard.len() < EVENTS {
         if let Signal::Broadcast(event) = soon("a signal", signals.next()).await.unwrap() {
-            assert_eq!(event.payload.as_str(), broadcasts.to_string(), "each once, in order");
+            assert_eq!(
+                event.content.payload().unwrap().as_str(),
+                broadcasts.to_string(),
+                "each once, in order"
+            );
             broadcasts += 1;
             continue;
         }
@@ -100,7 +104,11 @@ async fn promise_1_nothing_is_lost_where_connections_are_cut() {
             }
         };
         position = page.entries.last().map_or(position, |last| last.id.into());
-        heard.extend(page.entries.iter().map(|entry| entry.event.payload.as_str().to_owned()));
+        heard.extend(
+            page.entries
+                .iter()
+                .map(|entry| entry.event.content.payload().unwrap().as_str().to_owned()),
+        );
     }
     assert_eq!(heard, (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
 }

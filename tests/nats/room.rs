@@ -42,8 +42,8 @@ async fn an_event_over_max_payload_is_refused_by_itself() {
     assert_eq!(kinds, [None, Some(BackendErrorKind::TooLarge), None]);
     assert_eq!(payloads(&ports, "u1", Position::Start).await, ["1", "2"]);
 
-    let id = MessageId(Uuid::new_v4());
-    ports.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
+    let id = MessageId::from(Uuid::new_v4());
+    ports.messages.open(&id, &user("u1"), false).await.unwrap().unwrap();
     let chunk = |bytes| MessageAppend {
         event: of_bytes(bytes).event,
         sequence_no: None,
@@ -51,10 +51,10 @@ async fn an_event_over_max_payload_is_refused_by_itself() {
     };
     // Together they are larger than one record; each by itself is not.
     let answers =
-        ports.messages.append(id, None, (0..5).map(|_| chunk(7_000)).collect()).await.unwrap();
+        ports.messages.append(&id, None, (0..5).map(|_| chunk(7_000)).collect()).await.unwrap();
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(
-        ports.messages.append(id, None, vec![chunk(20_000)]).await.unwrap(),
+        ports.messages.append(&id, None, vec![chunk(20_000)]).await.unwrap(),
         [Err(AppendRefusal::TooLarge)]
     );
     let topic = rejoin::domain::topic::Topic::Message(id);

@@ -6,7 +6,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream::BoxStream};
 use rejoin::{
     adapters::postgres,
-    domain::{event::Event, json::Json, topic::UserId},
+    domain::{
+        event::{Content, Event},
+        json::Json,
+        topic::UserId,
+    },
     ports::{backend_error::BackendErrorKind, feed::Signal},
     testing::backend_context,
 };
@@ -16,7 +20,10 @@ use tokio::task::JoinSet;
 use crate::postgres::given::{event, options, topic};
 
 fn saying(payload: &str) -> Arc<Event> {
-    Arc::new(Event { payload: Json::parse(payload).unwrap(), ..(*event()).clone() })
+    Arc::new(Event {
+        content: Content::Payload(Json::parse(payload).unwrap()),
+        ..(*event()).clone()
+    })
 }
 
 /// The payloads of the next broadcasts.
@@ -24,7 +31,7 @@ async fn hear(signals: &mut BoxStream<'static, Signal>, count: usize) -> Vec<Str
     let mut heard = Vec::new();
     while heard.len() < count {
         if let Signal::Broadcast(event) = soon("a broadcast", signals.next()).await.unwrap() {
-            heard.push(event.payload.as_str().to_owned());
+            heard.push(event.content.payload().unwrap().as_str().to_owned());
         }
     }
     heard

@@ -121,31 +121,33 @@ async fn a_damaged_message_fails_alone() {
     let process = std::sync::Arc::new(
         postgres::open(options(server.url()), &backend_context()).await.unwrap(),
     );
-    let (behind, nobodys, good) =
-        (MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()), MessageId(Uuid::new_v4()));
+    let (behind, nobodys, good) = (
+        MessageId::from(Uuid::new_v4()),
+        MessageId::from(Uuid::new_v4()),
+        MessageId::from(Uuid::new_v4()),
+    );
     let owner = UserId::parse("u").unwrap();
     let chunk = || vec![MessageAppend { event: event(), sequence_no: None, idempotency_key: None }];
-    for message in [behind, nobodys, good] {
+    for message in [&behind, &nobodys, &good] {
         process.messages.open(message, &owner, false).await.unwrap().unwrap();
         process.messages.append(message, None, chunk()).await.unwrap();
     }
     server.run_sql(&format!(
-        "UPDATE rejoin.messages SET next_sequence_no = -7 WHERE message_id = '{}'",
-        behind.0
+        "UPDATE rejoin.messages SET next_sequence_no = -7 WHERE message_id = '{behind}'"
     ));
-    server.run_sql(&format!(
-        "UPDATE rejoin.messages SET owner = '' WHERE message_id = '{}'",
-        nobodys.0
-    ));
-    let appending: Vec<_> = [behind, nobodys, good]
+    server
+        .run_sql(&format!("UPDATE rejoin.messages SET owner = '' WHERE message_id = '{nobodys}'"));
+    let appending: Vec<_> = [&behind, &nobodys, &good]
         .into_iter()
         .cycle()
         .take(30)
         .map(|message| {
-            let (process, chunk) = (std::sync::Arc::clone(&process), chunk());
-            tokio::spawn(
-                async move { (message, process.messages.append(message, None, chunk).await) },
-            )
+            let (process, message) = (std::sync::Arc::clone(&process), message.clone());
+            let chunk = chunk();
+            tokio::spawn(async move {
+                let answer = process.messages.append(&message, None, chunk).await;
+                (message, answer)
+            })
         })
         .collect();
     for appended in appending {
@@ -156,9 +158,12 @@ async fn a_damaged_message_fails_alone() {
             assert_damaged(answer, &Topic::Message(message));
         }
     }
-    assert_damaged(process.messages.heartbeat(nobodys, None).await, &Topic::Message(nobodys));
-    assert_damaged(process.messages.observe(nobodys).await, &Topic::Message(nobodys));
-    process.messages.heartbeat(good, None).await.unwrap().unwrap();
+    assert_damaged(
+        process.messages.heartbeat(&nobodys, None).await,
+        &Topic::Message(nobodys.clone()),
+    );
+    assert_damaged(process.messages.observe(&nobodys).await, &Topic::Message(nobodys));
+    process.messages.heartbeat(&good, None).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

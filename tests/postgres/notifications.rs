@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rejoin::{
     adapters::postgres,
-    domain::{event::Event, json::Json},
+    domain::{
+        event::{Content, Event},
+        json::Json,
+    },
     ports::journal::Append,
     testing::backend_context,
 };
@@ -22,8 +25,8 @@ const SECRET: &str = "mystery";
 const LAST: &str = "last";
 
 fn secret(user: &str) -> Append {
-    let payload = Json::parse(&format!("\"{SECRET}\"")).unwrap();
-    Append { event: Arc::new(Event { payload, ..(*event()).clone() }), ..append(user, None) }
+    let content = Content::Payload(Json::parse(&format!("\"{SECRET}\"")).unwrap());
+    Append { event: Arc::new(Event { content, ..(*event()).clone() }), ..append(user, None) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -151,9 +151,9 @@ async fn use_everything(process: &Ports) {
     let (user, limit) =
         (UserId::parse("f7").unwrap(), PageLimit { entries_max: 100, bytes_max: 1 << 20 });
     let (known, unknown, message) =
-        (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId(Uuid::new_v4()));
+        (topic("f7"), topic(&Uuid::new_v4().to_string()), MessageId::from(Uuid::new_v4()));
     process.feed.watch(&known).await.unwrap();
-    process.feed.watch(&Topic::Message(message)).await.unwrap();
+    process.feed.watch(&Topic::Message(message.clone())).await.unwrap();
     let key = Uuid::new_v4().to_string();
     process
         .journal
@@ -171,7 +171,7 @@ async fn use_everything(process: &Ports) {
     process.journal.append((0..100).map(|_| append("long3", None)).collect()).await.unwrap();
     process.journal.purge(topic("f8").user().unwrap()).await.unwrap();
     process.journal.probe().await.unwrap();
-    process.messages.open(message, &user, false).await.unwrap().unwrap();
+    process.messages.open(&message, &user, false).await.unwrap().unwrap();
     let chunk = |sequence_no, key: Option<&str>| MessageAppend {
         event: event(),
         sequence_no,
@@ -184,18 +184,18 @@ async fn use_everything(process: &Ports) {
         assert!(
             process
                 .messages
-                .append(message, Some(1), batch)
+                .append(&message, Some(1), batch)
                 .await
                 .unwrap()
                 .iter()
                 .all(Result::is_ok)
         );
     }
-    process.messages.heartbeat(message, None).await.unwrap().unwrap();
-    process.messages.observe(message).await.unwrap();
-    process.messages.read(&Topic::Message(message), Position::Start, limit).await.unwrap();
-    process.messages.bounds(&Topic::Message(message)).await.unwrap();
-    process.messages.delete(message).await.unwrap();
+    process.messages.heartbeat(&message, None).await.unwrap().unwrap();
+    process.messages.observe(&message).await.unwrap();
+    process.messages.read(&Topic::Message(message.clone()), Position::Start, limit).await.unwrap();
+    process.messages.bounds(&Topic::Message(message.clone())).await.unwrap();
+    process.messages.delete(&message).await.unwrap();
     process.feed.close_connections(&user).await.unwrap();
     process.feed.broadcast(event()).await.unwrap();
     let lease = LeaseId(Uuid::new_v4());

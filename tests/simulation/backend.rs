@@ -107,7 +107,7 @@ impl Backend {
             .collect::<Result<Vec<_>, _>>()?;
         let mut log = self.log.lock().unwrap();
         for (append, told) in batch.into_iter().zip(&told).filter(|(_, told)| !told.duplicate) {
-            let payload = append.event.payload.as_str().to_owned();
+            let payload = append.event.content.payload().unwrap().as_str().to_owned();
             self.history.note("appended", &(append.user.as_str(), told.id, &payload));
             let logged = Logged {
                 id: told.id,

@@ -71,7 +71,7 @@ impl Client {
             },
             categories,
             number: dice.seed(),
-            format: *dice.pick(&[Format::Envelope, Format::Named]),
+            format: *dice.pick(&[Format::Whole, Format::Named]),
             backend: Arc::clone(&world.setup.backend),
             calm: Arc::clone(&world.calm),
             cursor: Mutex::new(cursor),
@@ -199,8 +199,8 @@ impl Taker for Client {
             }
             Decoded::Event { id: Some(id), data, .. } => {
                 let payload = match self.format {
-                    Format::Named => data,
-                    Format::Envelope => {
+                    Format::Named | Format::Data => data,
+                    Format::Whole => {
                         serde_json::from_str::<serde_json::Value>(&data).unwrap()["payload"]
                             .to_string()
                     }

@@ -28,12 +28,12 @@ use crate::{
 pub(crate) struct Appends(Mutex<HashMap<MessageId, Vec<(String, String)>>>);
 
 impl Appends {
-    pub(crate) fn of(&self, id: MessageId) -> Vec<(String, String)> {
-        self.0.lock().unwrap().get(&id).cloned().unwrap_or_default()
+    pub(crate) fn of(&self, id: &MessageId) -> Vec<(String, String)> {
+        self.0.lock().unwrap().get(id).cloned().unwrap_or_default()
     }
 
-    fn was_opened(&self, id: MessageId) -> bool {
-        self.0.lock().unwrap().contains_key(&id)
+    fn was_opened(&self, id: &MessageId) -> bool {
+        self.0.lock().unwrap().contains_key(id)
     }
 
     fn open(&self, id: MessageId) {
@@ -54,7 +54,7 @@ impl Appends {
         {
             let event = (
                 append.event.event_type.as_str().to_owned(),
-                append.event.payload.as_str().to_owned(),
+                append.event.content.payload().unwrap().as_str().to_owned(),
             );
             let number = usize::try_from(appended.sequence_no).unwrap();
             if appended.duplicate {
@@ -105,7 +105,7 @@ impl FaultyMessages {
 impl Messages for FaultyMessages {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -115,7 +115,7 @@ impl Messages for FaultyMessages {
             if self.backend.appends.was_opened(id) && journal.observe(id).await?.is_none() {
                 return Ok(Err(OpenRefusal::Another));
             }
-            self.backend.appends.open(id);
+            self.backend.appends.open(id.clone());
             journal.open(id, owner, takeover).await
         };
         self.call("opened", open).await
@@ -123,14 +123,14 @@ impl Messages for FaultyMessages {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         let append = async || {
             let journal = self.backend.journal();
             let answers = Messages::append(&*journal, id, epoch, batch.clone()).await?;
-            self.backend.appends.accept(id, &batch, &answers);
+            self.backend.appends.accept(id.clone(), &batch, &answers);
             let now = journal.observe(id).await?;
             let is_fenced = epoch.zip(now).is_some_and(|(epoch, now)| epoch != now.message.epoch);
             assert!(
@@ -144,21 +144,21 @@ impl Messages for FaultyMessages {
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         self.call("heartbeat", async || self.backend.journal().heartbeat(id, epoch).await).await
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         self.call("stop requested", async || self.backend.journal().request_stop(id).await).await
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         self.call("observed", async || self.backend.journal().observe(id).await).await
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         self.call("deleted", async || self.backend.journal().delete(id).await).await
     }
 

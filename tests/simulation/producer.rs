@@ -38,7 +38,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(owner: UserId, dice: &Dice) -> Arc<Self> {
-        let id = MessageId(Uuid::from_u64_pair(dice.seed(), dice.seed()));
+        let id = MessageId::from(Uuid::from_u64_pair(dice.seed(), dice.seed()));
         Arc::new(Self {
             id,
             owner,
@@ -49,14 +49,14 @@ impl Answer {
 
     /// The reader wants no more.
     pub(crate) async fn stop(&self, messages: &dyn Messages) {
-        if let Ok(Some(_)) = messages.request_stop(self.id).await {
+        if let Ok(Some(_)) = messages.request_stop(&self.id).await {
             self.stopped.store(true, Ordering::Relaxed);
         }
     }
 
     /// Promise 4: what was acknowledged is there, unless it was lost with all the journal.
     pub(crate) fn judge(&self, world: &World) -> Result<(), String> {
-        let events = world.setup.backend.appends.of(self.id);
+        let events = world.setup.backend.appends.of(&self.id);
         let lost = self.acknowledged.lock().unwrap().iter().find_map(|(number, payload)| {
             let there = usize::try_from(*number).ok().and_then(|number| events.get(number)).map(|(_, payload)| payload);
             (there != Some(payload))
@@ -75,7 +75,7 @@ pub(crate) async fn produce(world: Arc<World>, answer: Arc<Answer>, dice: Dice, 
     for _ in 0..dice.number(1..12) {
         sleep(if dice.chance(0.05) { SILENCE } else { dice.ms(0..3_000) }).await;
         if dice.chance(0.1) {
-            let _ = world.any_process(&dice).messages.heartbeat(answer.id, epoch).await;
+            let _ = world.any_process(&dice).messages.heartbeat(&answer.id, epoch).await;
         }
         let batch = (0..dice.number(1..5))
             .map(|_| chunk(&dice, "chunk", is_numbered.then(|| take(&mut next))))
@@ -117,7 +117,7 @@ fn chunk(dice: &Dice, event_type: &str, sequence_no: Option<u64>) -> MessageAppe
 /// The epoch and the next number.
 async fn open(world: &World, answer: &Answer, dice: &Dice, takeover: bool) -> Option<(u64, u64)> {
     while !world.over.is_cancelled() {
-        match world.any_process(dice).messages.open(answer.id, &answer.owner, takeover).await {
+        match world.any_process(dice).messages.open(&answer.id, &answer.owner, takeover).await {
             Ok(Ok(opened)) => {
                 return Some((
                     opened.observed.message.epoch,
@@ -142,16 +142,15 @@ async fn append(
 ) -> Option<bool> {
     while !world.over.is_cancelled() {
         let Ok(answers) =
-            world.any_process(dice).messages.append(answer.id, epoch, batch.clone()).await
+            world.any_process(dice).messages.append(&answer.id, epoch, batch.clone()).await
         else {
             sleep(dice.ms(1..500)).await;
             continue;
         };
         let taken: Vec<MessageAppended> = answers.iter().flatten().copied().collect();
-        let told = taken
-            .iter()
-            .zip(&batch)
-            .map(|(taken, append)| (taken.sequence_no, append.event.payload.as_str().to_owned()));
+        let told = taken.iter().zip(&batch).map(|(taken, append)| {
+            (taken.sequence_no, append.event.content.payload().unwrap().as_str().to_owned())
+        });
         answer.acknowledged.lock().unwrap().extend(told);
         return match answers.last() {
             // Fenced, ended, gone, or in conflict with the producer that took over.

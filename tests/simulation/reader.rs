@@ -10,9 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use rejoin::{
-    app::{streaming::stream, subscriptions::Subscribed},
+    app::{message_subscriptions::MessageRequest, streaming::stream, subscriptions::Subscribed},
     domain::{
-        access::Principal, cursor::Cursor, frame::StreamStyle, frame_decoder::Decoded,
+        access::Principal,
+        cursor::{Cursor, MessageStart},
+        frame::StreamStyle,
+        frame_decoder::Decoded,
         position::EventId,
     },
     ports::messages::Messages,
@@ -78,11 +81,18 @@ impl Reader {
     async fn connect(self: Arc<Self>, process: &Process) {
         let cursor = *self.cursor.lock().unwrap();
         let cursor = if cursor == Cursor::Absent { Cursor::Oldest } else { cursor };
-        self.world.setup.backend.history.note("a reader connected", &(self.answer.id, cursor));
+        self.world.setup.backend.history.note("a reader connected", &(&self.answer.id, cursor));
+        let request = MessageRequest {
+            start: MessageStart::Behind(cursor),
+            style: StreamStyle::default(),
+            waits: true,
+            wants_finished: true,
+        };
         match process
             .subscriptions
-            .open_message(&self.principal, self.answer.id, cursor, StreamStyle::default())
+            .open_message(&self.principal, &self.answer.id, request)
             .await
+            .map(|opened| opened.subscribed)
         {
             Ok(Subscribed::Stream(subscription)) => {
                 let mood = if self.is_calm() { Mood::Gentle } else { Mood::random(&self.dice) };
@@ -96,7 +106,7 @@ impl Reader {
 
     /// Promises 1 to 3, for a reader that has had the time to get everything.
     pub(crate) async fn judge(&self) -> Result<(), String> {
-        let events = self.world.setup.backend.appends.of(self.answer.id);
+        let events = self.world.setup.backend.appends.of(&self.answer.id);
         let seen = self.seen.lock().unwrap().clone();
         for (place, (number, event_type, payload)) in seen.iter().enumerate() {
             let expected = events.get(place).map(|(event_type, payload)| (event_type, payload));
@@ -108,7 +118,7 @@ impl Reader {
             }
         }
         let is_there =
-            self.world.setup.backend.journal().observe(self.answer.id).await.unwrap().is_some();
+            self.world.setup.backend.journal().observe(&self.answer.id).await.unwrap().is_some();
         match (is_there, self.truncated.load(Ordering::Relaxed)) {
             (true, true) => Err(format!("a reader of {:?} got a needless notice", self.answer.id)),
             (true, false) if seen.len() < events.len() => Err(format!(
@@ -133,7 +143,7 @@ impl Taker for Reader {
     }
 
     async fn take(&self, decoded: Decoded) {
-        self.world.setup.backend.history.note("a reader got", &(self.answer.id, &decoded));
+        self.world.setup.backend.history.note("a reader got", &(&self.answer.id, &decoded));
         match decoded {
             Decoded::Event { id: Some(id), data, .. } => {
                 let mut fields: serde_json::Map<String, serde_json::Value> =

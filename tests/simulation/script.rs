@@ -190,7 +190,7 @@ async fn happen_to(world: &Arc<World>, answer: &Arc<Answer>, living: &mut JoinSe
         }
         4..7 => answer.stop(&*messages).await,
         7..9 => drop(messages.sweep(dice.ms(30_000..120_000), 10).await),
-        _ => drop(messages.delete(answer.id).await),
+        _ => drop(messages.delete(&answer.id).await),
     }
 }
 

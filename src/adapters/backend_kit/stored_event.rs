@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::{
     category::{Category, Registry},
-    event::{Event, EventType, InvalidEventType},
-    frame::{broadcast_envelope_json, stored_envelope_json},
+    envelope::{stored_broadcast_envelope_json, stored_envelope_json},
+    event::{Content, Event, EventName, EventType, InvalidEventType, Last},
     json::{self, InvalidJson, Json},
     timestamp::Timestamp,
     topic::Topic,
@@ -50,6 +50,12 @@ struct StoredEnvelope<'a> {
     #[serde(default, deserialize_with = "present")]
     payload: Option<Box<RawValue>>,
     #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    last: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     category: Option<&'a RawValue>,
 }
 
@@ -65,7 +71,7 @@ pub fn encode(topic: &Topic, event: &Event) -> String {
 
 /// A broadcast, as it is passed to other processes.
 pub fn encode_broadcast(event: &Event) -> String {
-    broadcast_envelope_json(event)
+    stored_broadcast_envelope_json(event)
 }
 
 /// The event of a kept text. Where its time is missing, or not in RFC 3339, it is `ts`; where
@@ -81,6 +87,7 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
     let event_type = EventType::parse(&envelope.r#type)?;
     let category =
         envelope.category.and_then(parsed::<String>).and_then(|name| Category::parse(&name).ok());
+    let last = envelope.last.and_then(parsed::<String>);
     Ok(Event {
         ts: envelope
             .ts
@@ -89,13 +96,24 @@ pub fn decode(text: &[u8], ts: Timestamp, registry: &Registry) -> Result<Event, 
             .unwrap_or(ts),
         category: category.or_else(|| registry.category_of(&event_type).cloned()),
         scope: envelope.scope.map(Json::from_raw).transpose()?.unwrap_or_else(Json::empty_object),
-        payload: envelope
-            .payload
-            .map(Json::from_raw)
-            .transpose()?
-            .unwrap_or_else(Json::empty_object),
+        content: content(envelope.payload, envelope.data, envelope.event)?,
+        last: last.map_or(Last::AsItsType, |name| Last::named(&name)),
         event_type,
     })
+}
+
+/// A payload counts, else a text.
+fn content(
+    payload: Option<Box<RawValue>>,
+    data: Option<&RawValue>,
+    event: Option<&RawValue>,
+) -> Result<Content, InvalidJson> {
+    if let Some(payload) = payload {
+        return Json::from_raw(payload).map(Content::Payload);
+    }
+    let Some(text) = data.and_then(parsed::<Box<str>>) else { return Ok(Content::Nothing) };
+    let name = event.and_then(parsed::<String>);
+    Ok(Content::Data { text, event: name.and_then(|name| EventName::parse(&name).ok()) })
 }
 
 fn parsed<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
@@ -107,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::topic::UserId;
+    use crate::domain::{event::Terminal, topic::UserId};
 
     const TS: Timestamp = Timestamp::from_ms(1_718_900_000_007);
 
@@ -137,16 +155,44 @@ mod tests {
     }
 
     #[test]
+    fn what_an_event_carries_and_whether_it_is_the_last_reads_as_it_was_written() {
+        let topic = Topic::User(UserId::parse("u").unwrap());
+        let text = |text: &str, name: Option<&str>| Content::Data {
+            text: text.into(),
+            event: name.map(|name| EventName::parse(name).unwrap()),
+        };
+        for content in [
+            Content::Nothing,
+            Content::Payload(Json::empty_object()),
+            text("", None),
+            text("a\r\nb\0\u{2028}\"", Some("patch é")),
+        ] {
+            for last in [Last::AsItsType, Last::No, Last::Yes(Terminal::Error)] {
+                let event = Event {
+                    content: content.clone(),
+                    last,
+                    ..(*crate::testing::event("1")).clone()
+                };
+                assert_eq!(read(&encode(&topic, &event)).unwrap(), event);
+            }
+        }
+        let odd = read(r#"{"type":"x","data":7,"event":"a\nb","last":true}"#).unwrap();
+        assert_eq!((odd.content, odd.last), (Content::Nothing, Last::AsItsType));
+        let both = read(r#"{"type":"x","data":"x","payload":1,"event":"y"}"#).unwrap();
+        assert_eq!(both.content, Content::Payload(Json::parse("1").unwrap()));
+    }
+
+    #[test]
     fn what_another_program_leaves_out_is_made_up_for() {
         let event = read(r#"{"type":"ai.done","scope":{"id":"s1"},"extra":[1]}"#).unwrap();
         assert_eq!((event.ts, event.category.as_ref().map(Category::as_str)), (TS, Some("ai")));
-        assert_eq!((event.payload.as_str(), event.scope.as_str()), ("{}", r#"{"id":"s1"}"#));
+        assert_eq!((&event.content, event.scope.as_str()), (&Content::Nothing, r#"{"id":"s1"}"#));
         let event =
             read(r#"{"type":"x","ts":1718900000.5,"scope":null,"category":null,"payload":null}"#)
                 .unwrap();
         assert_eq!(
-            (event.ts, event.category, event.scope.as_str(), event.payload.as_str()),
-            (TS, None, "{}", "null")
+            (event.ts, event.category, event.scope.as_str(), event.content),
+            (TS, None, "{}", Content::Payload(Json::parse("null").unwrap()))
         );
         assert_eq!(read(r#"{"type":"x"}"#).unwrap().scope.as_str(), "{}");
         assert_eq!(

@@ -11,9 +11,8 @@ use http::{
     header::{AUTHORIZATION, InvalidHeaderValue},
 };
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
-use uuid::Uuid;
 
-use crate::adapters::config::Secret;
+use crate::{adapters::config::Secret, domain::topic::MessageId};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,9 +127,13 @@ impl RemoteServer {
     }
 
     /// A request to a message, or to something below it.
-    pub(super) fn message(&self, method: Method, id: Uuid, below: Option<&str>) -> RequestBuilder {
-        let id = id.to_string();
-        let mut url = self.url(&["api", "messages", &id]);
+    pub(super) fn message(
+        &self,
+        method: Method,
+        id: &MessageId,
+        below: Option<&str>,
+    ) -> RequestBuilder {
+        let mut url = self.url(&["api", "messages", id.as_str()]);
         if let (Some(below), Ok(mut path)) = (below, url.path_segments_mut()) {
             path.push(below);
         }

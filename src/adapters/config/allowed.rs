@@ -59,12 +59,14 @@ pub(super) enum Allowed {
         /// The test.
         accepts: fn(&Value) -> bool,
     },
-    /// A list of tables, each with a secret.
+    /// A list of tables.
     Tables {
         /// What it may be, in words.
         what: &'static str,
         /// The test.
         check: fn(&Value) -> Result<(), Box<figment::Error>>,
+        /// Whether what stands there may be shown: it may be a secret in a wrong place.
+        shown: bool,
     },
 }
 

@@ -41,11 +41,12 @@ section! {
         query_token: bool = false, Allowed::Flag;
 
         /// Keys of publishers: { name, sha256 (of the key, 64 hex digits), scopes (events:publish,
-        /// messages:publish, admin) } each.
+        /// messages:publish, messages:read, admin) } each.
         keys: Vec<StaticKey> = [],
             Allowed::Tables {
                 what: "a list of tables { name, sha256, scopes }",
                 check: |keys| Ok(keys.deserialize::<Vec<StaticKey>>().map(drop)?),
+                shown: false,
             };
 
         with

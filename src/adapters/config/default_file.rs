@@ -2,7 +2,7 @@
 
 use super::{
     allowed::Allowed,
-    keys::{self, CATEGORIES},
+    keys::{self, CATEGORIES, ROUTES},
     section::{Key, Section},
 };
 
@@ -25,6 +25,13 @@ An unknown key or a bad value stops the start. A variable that begins with REJOI
 Kubernetes makes for each service, is warned of. `rejoin config` prints what is in force, and where it came from.
 ";
 
+/// A route, as one stands in a file.
+pub(super) const ROUTE_EXAMPLE: &str = "\
+[[routes]]
+path = \"/api/chat/{id}/stream\"
+profile = \"ai-sdk\"
+";
+
 /// The file: every key with its default, what it does and what it may be.
 pub fn default_file() -> String {
     let mut lines: Vec<String> = INTRODUCTION.lines().map(comment).collect();
@@ -37,6 +44,10 @@ pub fn default_file() -> String {
             lines.push(format!("{} = {}", key.name_in(name), key.default));
         }
     }
+    // A list of tables can't be empty in this form, so that it stands here as a comment.
+    lines.push(String::new());
+    lines.extend(ROUTES.about.iter().map(|line| comment(line)));
+    lines.extend(ROUTE_EXAMPLE.lines().map(comment));
     lines.join("\n") + "\n"
 }
 

@@ -5,7 +5,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use super::{auth::Algorithm, origin::Origin};
+use super::{auth::Algorithm, origin::Origin, routes::InvalidRoute};
 use crate::domain::{category::InvalidRegistry, secret::Weakness};
 
 /// What is wrong with the settings, and what to do.
@@ -119,6 +119,16 @@ pub enum ConfigError {
         name: String,
         /// Where the list came from.
         origin: Origin,
+    },
+    /// A route that can't be.
+    #[error("`routes` ({origin}), the route of path \"{path}\": {source}")]
+    Route {
+        /// Its path.
+        path: String,
+        /// Where the list came from.
+        origin: Origin,
+        /// What is wrong with it.
+        source: InvalidRoute,
     },
     /// The categories contradict each other.
     #[error("`categories` ({origins}): {source}; an empty list removes a category")]

@@ -3,6 +3,7 @@
 use super::{
     allowed::{Allowed, texts},
     auth::{AuthSettings, JwtSettings},
+    routes::RouteSettings,
     section::{Key, Section},
     settings::{
         DiskSettings, EventsSettings, HubSettings, LimitsSettings, LogSettings, MemorySettings,
@@ -35,6 +36,26 @@ pub(super) static CATEGORIES: Section = Section {
         category("categories.portfolio", r#"["portfolio.*"]"#),
         category("categories.security", r#"["security.*"]"#),
     ],
+};
+
+/// The list of routes, which has no default, and no keys of its own.
+pub(super) static ROUTES: Key = Key {
+    name: "routes",
+    legacy: None,
+    default: "[]",
+    about: &[
+        "Paths of your own, for clients that have their own habits: one table each. `path` with `{id}` as one of its parts",
+        "reads a message, without it the user's events. A `profile` fills in the rest: ai-sdk, ai-sdk-workflow,",
+        "openai-responses, anthropic or langgraph (config/profiles.toml has them). Or by hand: `format`, `cursor` (the name of",
+        "a query parameter), `cursor_names` (\"last_seen\" or \"first_wanted\"), `unknown` and `finished` (the status of such a",
+        "message), `headers`, `last_index_header`, `closing` (a text behind the last event), and `stale` (`{ event, data }`,",
+        "sent where the producer is silent).",
+    ],
+    allowed: Allowed::Tables {
+        what: "a list of tables with `path`, and `profile` or keys of a route",
+        check: |routes| Ok(routes.deserialize::<Vec<RouteSettings>>().map(drop)?),
+        shown: true,
+    },
 };
 
 const fn category(name: &'static str, default: &'static str) -> Key {
@@ -71,6 +92,7 @@ pub(super) fn allowed(name: &str) -> Option<&'static Allowed> {
         Some((section, category)) if section == CATEGORIES.name => {
             Category::parse(category).is_ok().then_some(&PATTERNS)
         }
+        _ if name == ROUTES.name => Some(&ROUTES.allowed),
         _ => all().find(|key| key.name == name).map(|key| &key.allowed),
     }
 }
@@ -95,7 +117,7 @@ pub(super) fn known_beside(name: &str) -> Vec<String> {
         }
     }
     let mut known: Vec<String> = Vec::new();
-    for name in all().map(|key| key.name).chain([CATEGORIES.name]) {
+    for name in all().map(|key| key.name).chain([CATEGORIES.name, ROUTES.name]) {
         let inside = if section.is_empty() { Some(name) } else { within(name, section) };
         if let Some(part) = inside.and_then(|rest| rest.split('.').next())
             && !known.iter().any(|other| other == part)

@@ -157,13 +157,16 @@ fn check_value(
             return check(value).map_err(|error| table_error(key, value, allowed, &error, origin));
         }
         // A key may have been put here instead of its hash.
-        Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { .. } => MASK.to_owned(),
+        Allowed::Secret | Allowed::Urls { .. } | Allowed::Tables { shown: false, .. } => {
+            MASK.to_owned()
+        }
         Allowed::Url { .. } => listing::text(&allowed.masked(value)),
         Allowed::Flag
         | Allowed::Number { .. }
         | Allowed::Ratio
         | Allowed::Text { .. }
-        | Allowed::Texts { .. } => listing::text(value),
+        | Allowed::Texts { .. }
+        | Allowed::Tables { shown: true, .. } => listing::text(value),
     };
     match (allowed, origin) {
         (Allowed::Flag, Origin::Environment(_)) => {
@@ -201,7 +204,9 @@ fn table_error(
             culprit = culprit.and_then(Value::as_dict).and_then(|values| values.get(part));
         }
     }
-    let shown = if error.path.last().is_some_and(|name| name == "scopes") { culprit } else { None };
+    let is_shown = matches!(allowed, Allowed::Tables { shown: true, .. })
+        || error.path.last().is_some_and(|name| name == "scopes");
+    let shown = if is_shown { culprit } else { None };
     let found = shown.map_or_else(|| MASK.to_owned(), listing::text);
     match &error.kind {
         Kind::UnknownField(_, known) => ConfigError::UnknownKey {
@@ -214,12 +219,7 @@ fn table_error(
             key: place,
             origin: origin.clone(),
         },
-        Kind::MissingField(name) => bad_value(
-            place,
-            origin,
-            format!("without `{name}`"),
-            "a table { name, sha256, scopes }",
-        ),
+        Kind::MissingField(name) => bad_value(place, origin, format!("without `{name}`"), allowed),
         Kind::Message(allowed) | Kind::InvalidType(_, allowed) => {
             bad_value(place, origin, found, allowed)
         }

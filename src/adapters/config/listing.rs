@@ -29,6 +29,7 @@ impl Listing {
     pub(super) fn of(figment: &Figment) -> Self {
         let mut settings: Vec<Setting> =
             keys::all().filter_map(|key| setting(figment, key.name, &key.allowed)).collect();
+        settings.extend(setting(figment, keys::ROUTES.name, &keys::ROUTES.allowed));
         let categories = figment
             .find_value(keys::CATEGORIES.name)
             .ok()

@@ -25,6 +25,7 @@ mod origin;
 #[cfg(test)]
 mod properties;
 mod reference;
+mod routes;
 mod rules;
 mod secret;
 mod section;
@@ -46,6 +47,7 @@ pub use self::{
     listing::{Listing, Setting},
     origin::Origin,
     reference::reference,
+    routes::{CursorNames, InvalidRoute, REQUEST_PATH, RouteSettings},
     secret::Secret,
     settings::{
         Backend, CorsOrigins, DiskSettings, DiskSync, EventsSettings, HubSettings, LimitsSettings,

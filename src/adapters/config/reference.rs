@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     default_file,
-    keys::{self, CATEGORIES},
+    keys::{self, CATEGORIES, ROUTES},
     section::Key,
 };
 
@@ -35,6 +35,11 @@ pub fn reference() -> String {
             row(&mut page, key);
         }
     }
+    let _ = write!(page, "\n## `[[{}]]`\n\n", ROUTES.name);
+    for line in ROUTES.about {
+        let _ = writeln!(page, "{line}");
+    }
+    let _ = write!(page, "\n```toml\n{}```\n", default_file::ROUTE_EXAMPLE);
     page
 }
 

@@ -38,6 +38,15 @@ pub(super) fn check(settings: &Settings, figment: &Figment) -> Result<(), Config
         AuthMode::None => check_open(settings, figment)?,
         AuthMode::Jwt => check_jwt(settings, figment)?,
     }
+    if let Some((route, source)) =
+        settings.routes.iter().find_map(|route| Some((route, route.check().err()?)))
+    {
+        return Err(ConfigError::Route {
+            path: route.path.clone(),
+            origin: Origin::of(figment, keys::ROUTES.name),
+            source,
+        });
+    }
     let mut names = BTreeSet::new();
     match settings.auth.keys.iter().find(|key| !names.insert(&key.name)) {
         Some(key) => Err(ConfigError::DuplicateKeyName {

@@ -11,6 +11,7 @@ use super::{
     allowed::{Allowed, FILE, HTTP_URL, number, text, texts, urls},
     auth::AuthSettings,
     fields,
+    routes::{self, RouteSettings},
     secret::Secret,
     section::section,
     validators::{self, fits},
@@ -58,6 +59,9 @@ pub struct Settings {
     /// Which types belong to which category.
     #[serde(deserialize_with = "registry")]
     pub categories: Registry,
+    /// Paths of the deployment's own.
+    #[serde(default, deserialize_with = "routes::routes")]
+    pub routes: Vec<RouteSettings>,
 }
 
 section! {
@@ -369,7 +373,7 @@ section! {
         rings_max_bytes: usize = 67108864, number(1024, 1 << 40);
 
         /// Most bytes of broadcasts that wait for connections which are behind; the largest may
-        /// have a third of them.
+        /// have a quarter of them.
         broadcasts_max_bytes: usize = 16777216, number(65_536, 1 << 40);
     }
 }

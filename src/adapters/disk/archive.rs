@@ -42,10 +42,10 @@ impl Archive for DiskLog {
     }
 
     async fn messages(&self, from: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError> {
-        let from = from.and_then(|place| place.0.parse().ok()).map(MessageId);
+        let from = from.and_then(|place| MessageId::parse(&place.0).ok());
         let list = move |store: &Store| {
             let (first, end) = keys::all(b'm');
-            let first = from.map_or(first, keys::behind_message);
+            let first = from.as_ref().map_or(first, keys::behind_message);
             store.read(|rows| list(rows, (&first, &end), keys::id_of_message, MessageId::to_string))
         };
         with_store(&self.store, "list messages", None, list).await

@@ -523,7 +523,7 @@ impl DiskLog {
         let read = move |store: &Store| {
             store.read(|rows| match &of {
                 Topic::User(user) => log.read_page(rows, user, after, limit),
-                Topic::Message(id) => log.read_message(rows, *id, after, limit),
+                Topic::Message(id) => log.read_message(rows, id, after, limit),
             })
         };
         with_store(&self.store, "read a topic", Some(topic), read).await
@@ -537,7 +537,7 @@ impl DiskLog {
                     let now = log.now();
                     bounds_of(rows, topic_of(rows, user)?.as_ref(), now, log.cutoff(now))
                 }
-                Topic::Message(id) => message_bounds(rows, *id),
+                Topic::Message(id) => message_bounds(rows, id),
             })
         };
         with_store(&self.store, "read a topic's bounds", Some(topic), read).await

@@ -18,6 +18,7 @@
 //! | `s` time, message id | nothing: its producer gave its last sign of life then, or later |
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::failure::Damage;
 use crate::domain::{
@@ -102,21 +103,43 @@ pub(super) fn age(time: Timestamp, topic: u64) -> Bytes {
     key(b'a', &[&time.as_ms().to_be_bytes(), &topic.to_be_bytes()])
 }
 
-pub(super) fn message(id: MessageId) -> Bytes {
-    key(b'm', &[id.0.as_bytes()])
+/// How many bytes a UUID has.
+const UUID_BYTES: usize = 16;
+
+/// A message's id: the 16 bytes of a UUID; any other text behind a zero, or behind two where it
+/// would be as long as a UUID with one.
+fn message_id(id: &MessageId) -> Vec<u8> {
+    let text = || {
+        let text = id.as_str().as_bytes();
+        let zeros: &[u8] = if text.len() + 1 == UUID_BYTES { &[0, 0] } else { &[0] };
+        [zeros, text].concat()
+    };
+    id.uuid().map_or_else(text, |uuid| uuid.as_bytes().to_vec())
+}
+
+fn message_of_id(bytes: &[u8]) -> Result<MessageId, Damage> {
+    let id = if let Ok(uuid) = <[u8; UUID_BYTES]>::try_from(bytes) {
+        Some(Uuid::from_bytes(uuid).into())
+    } else {
+        let text = bytes.iter().position(|byte| *byte != 0).map(|start| &bytes[start..]);
+        let text = text.and_then(|text| std::str::from_utf8(text).ok());
+        text.and_then(|text| MessageId::parse(text).ok())
+    };
+    id.ok_or_else(|| Damage::new("the key of a message can't be read"))
+}
+
+pub(super) fn message(id: &MessageId) -> Bytes {
+    key(b'm', &[&message_id(id)])
 }
 
 /// Behind a message, for lists that go on there.
-pub(super) fn behind_message(id: MessageId) -> Bytes {
-    key(b'm', &[id.0.as_bytes(), &[0]])
+pub(super) fn behind_message(id: &MessageId) -> Bytes {
+    key(b'm', &[&message_id(id), &[0]])
 }
 
 /// The message in its key.
 pub(super) fn id_of_message(key: &[u8]) -> Result<MessageId, Damage> {
-    let bytes: Option<[u8; 16]> = key.get(1..).and_then(|bytes| bytes.try_into().ok());
-    bytes
-        .map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes)))
-        .ok_or_else(|| Damage::new("the key of a message can't be read"))
+    message_of_id(key.get(1..).unwrap_or_default())
 }
 
 pub(super) fn message_event(message: u64, sequence_no: u64) -> Bytes {
@@ -143,16 +166,13 @@ pub(super) fn message_keys(message: u64) -> (Bytes, Bytes) {
     (key(b'i', &[&message.to_be_bytes()]), key(b'i', &[&(message + 1).to_be_bytes()]))
 }
 
-pub(super) fn silence(seen_at: Timestamp, id: MessageId) -> Bytes {
-    key(b's', &[&seen_at.as_ms().to_be_bytes(), id.0.as_bytes()])
+pub(super) fn silence(seen_at: Timestamp, id: &MessageId) -> Bytes {
+    key(b's', &[&seen_at.as_ms().to_be_bytes(), &message_id(id)])
 }
 
 /// The message in such a key.
 pub(super) fn message_of_silence(key: &[u8]) -> Result<MessageId, Damage> {
-    let bytes: Option<[u8; 16]> = key.get(9..).and_then(|bytes| bytes.try_into().ok());
-    bytes
-        .map(|bytes| MessageId(uuid::Uuid::from_bytes(bytes)))
-        .ok_or_else(|| Damage::new("the key of a message can't be read"))
+    message_of_id(key.get(9..).unwrap_or_default())
 }
 
 /// The time or number that stands behind the letter of a key.

@@ -96,7 +96,7 @@ impl Write<MessageJob> for Appender {
             let tell = |all: &Vec<Done>| {
                 for (job, done) in jobs.iter().zip(all) {
                     for entry in done.iter().flat_map(|(_, entries)| entries) {
-                        log.listeners.appended(&Topic::Message(job.id), entry);
+                        log.listeners.appended(&Topic::Message(job.id.clone()), entry);
                     }
                 }
             };
@@ -105,7 +105,7 @@ impl Write<MessageJob> for Appender {
                 Ok((answers, _)) => Ok(answers),
                 Err(damage) => Err(BackendError::damaged(
                     "append to a message",
-                    Topic::Message(job.id),
+                    Topic::Message(job.id.clone()),
                     damage,
                 )),
             };
@@ -122,8 +122,8 @@ impl DiskLog {
         job: &MessageJob,
     ) -> Result<(Answers, Vec<Entry>), Failure> {
         let now = self.now();
-        let mut target = message_of(rows, job.id)?.map(|row| Appending {
-            id: job.id,
+        let mut target = message_of(rows, &job.id)?.map(|row| Appending {
+            id: &job.id,
             row,
             window: self.retention.idempotency_window,
             now,
@@ -140,7 +140,7 @@ impl DiskLog {
             return Err(failure);
         }
         if !entries.is_empty() {
-            rows.put(keys::message(job.id), row.encode());
+            rows.put(keys::message(&job.id), row.encode());
         }
         Ok((answers, entries))
     }
@@ -148,7 +148,7 @@ impl DiskLog {
     pub(super) fn read_message(
         &self,
         rows: &impl Rows,
-        id: MessageId,
+        id: &MessageId,
         after: Position,
         limit: PageLimit,
     ) -> Result<Page, Failure> {
@@ -187,23 +187,23 @@ impl DiskLog {
     /// Changes a message; `None` if it is not there, and nothing is written where it refuses.
     async fn change<R: Send + 'static>(
         self: &Arc<Self>,
-        id: MessageId,
+        id: &MessageId,
         change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Send + 'static,
     ) -> Result<Option<Result<Observed, R>>, BackendError> {
-        let log = Arc::clone(self);
+        let topic = Topic::Message(id.clone());
+        let (log, id) = (Arc::clone(self), id.clone());
         let write = move |rows: &mut Draft| {
             let now = log.now();
-            let Some(mut row) = message_of(rows, id)? else { return Ok(None) };
+            let Some(mut row) = message_of(rows, &id)? else { return Ok(None) };
             let before = row.clone();
             if let Err(refusal) = change(&mut row.message, now) {
                 return Ok(Some(Err(refusal)));
             }
             if row != before {
-                rows.put(keys::message(id), row.encode());
+                rows.put(keys::message(&id), row.encode());
             }
             Ok(Some(Ok(Observed::at(now, row.message))))
         };
-        let topic = Topic::Message(id);
         with_store(&self.store, "change a message", Some(&topic), move |store| {
             store.write(write, |_| {})
         })
@@ -213,7 +213,7 @@ impl DiskLog {
 
 /// A message that is being appended to.
 struct Appending<'a> {
-    id: MessageId,
+    id: &'a MessageId,
     row: MessageRow,
     window: Duration,
     now: Timestamp,
@@ -257,14 +257,12 @@ impl AppendTarget for Appending<'_> {
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
         let stored = self.asked(self.event_at(sequence_no));
-        stored.is_some_and(|stored| {
-            stored.event_type == event.event_type && stored.payload == event.payload
-        })
+        stored.is_some_and(|stored| stored.is_repeated_by(event))
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {
         let MessageAppend { event, idempotency_key, .. } = append;
-        let text = stored_event::encode(&Topic::Message(self.id), &event);
+        let text = stored_event::encode(&Topic::Message(self.id.clone()), &event);
         self.rows.put(keys::message_event(self.row.number, sequence_no), text);
         let id = EventId::sequence(sequence_no);
         if let Some(key) = &idempotency_key {
@@ -275,7 +273,7 @@ impl AppendTarget for Appending<'_> {
 }
 
 /// Removes a message with its events. `false` if it was not there.
-pub(super) fn remove(rows: &mut Draft, id: MessageId) -> Result<bool, Failure> {
+pub(super) fn remove(rows: &mut Draft, id: &MessageId) -> Result<bool, Failure> {
     let Some(row) = message_of(rows, id)? else { return Ok(false) };
     rows.remove(keys::message(id));
     rows.discard(keys::message_event(row.number, 0), keys::behind_message_events(row.number));
@@ -288,7 +286,7 @@ pub(super) fn remove(rows: &mut Draft, id: MessageId) -> Result<bool, Failure> {
 #[cfg(any(test, feature = "testing"))]
 pub(super) async fn continue_at(
     log: &Arc<DiskLog>,
-    id: MessageId,
+    id: &MessageId,
     next_sequence_no: u64,
 ) -> Result<(), BackendError> {
     let change = move |message: &mut Message, _| {
@@ -302,14 +300,15 @@ pub(super) async fn continue_at(
 impl Messages for DiskMessages {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
-        let (log, owner) = (Arc::clone(&self.log), owner.clone());
+        let topic = Topic::Message(id.clone());
+        let (log, id, owner) = (Arc::clone(&self.log), id.clone(), owner.clone());
         let open = move |rows: &mut Draft| {
             let now = log.now();
-            let known = message_of(rows, id)?;
+            let known = message_of(rows, &id)?;
             let opened = match Message::open(
                 known.as_ref().map(|row| row.message.clone()),
                 &owner,
@@ -327,16 +326,15 @@ impl Messages for DiskMessages {
                     keys::COMMON,
                     Common { next_number: common.next_number + 1, latest: now, ..common }.encode(),
                 );
-                rows.put(keys::silence(now, id), "");
+                rows.put(keys::silence(now, &id), "");
                 common.next_number
             };
             rows.put(
-                keys::message(id),
+                keys::message(&id),
                 MessageRow { number, message: opened.observed.message.clone() }.encode(),
             );
             Ok(Ok(opened))
         };
-        let topic = Topic::Message(id);
         with_store(&self.log.store, "open a message", Some(&topic), move |store| {
             store.write(open, |_| {})
         })
@@ -345,26 +343,28 @@ impl Messages for DiskMessages {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.appends.call("append to a message", MessageJob { id, epoch, batch }).await?
+        self.appends
+            .call("append to a message", MessageJob { id: id.clone(), epoch, batch })
+            .await?
     }
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let heard = self.log.change(id, move |message, now| message.heartbeat(epoch, now)).await?;
         Ok(heard.unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let stop = |message: &mut Message, _| {
             message.request_stop();
             Ok::<(), std::convert::Infallible>(())
@@ -372,25 +372,26 @@ impl Messages for DiskMessages {
         Ok(self.log.change(id, stop).await?.map(|Ok(observed)| observed))
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
-        let log = Arc::clone(&self.log);
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
+        let topic = Topic::Message(id.clone());
+        let (log, id) = (Arc::clone(&self.log), id.clone());
         let observe = move |store: &Store| {
-            let (now, row) = (log.now(), store.read(|rows| message_of(rows, id))?);
+            let (now, row) = (log.now(), store.read(|rows| message_of(rows, &id))?);
             Ok(row.map(|row| Observed::at(now, row.message)))
         };
-        with_store(&self.log.store, "observe a message", Some(&Topic::Message(id)), observe).await
+        with_store(&self.log.store, "observe a message", Some(&topic), observe).await
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
-        let log = Arc::clone(&self.log);
-        let topic = Topic::Message(id);
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
+        let topic = Topic::Message(id.clone());
+        let (log, id) = (Arc::clone(&self.log), id.clone());
         let delete = move |store: &Store| {
             let told = |was_there: &bool| {
                 if *was_there {
-                    log.listeners.grown(&Topic::Message(id));
+                    log.listeners.grown(&Topic::Message(id.clone()));
                 }
             };
-            store.write(|rows| remove(rows, id), told)
+            store.write(|rows| remove(rows, &id), told)
         };
         with_store(&self.log.store, "delete a message", Some(&topic), delete).await
     }
@@ -409,7 +410,7 @@ impl Messages for DiskMessages {
                     |rows| look_at_silent(rows, seen_before, messages_max - removed),
                     |(gone, _)| {
                         for id in gone {
-                            log.listeners.grown(&Topic::Message(*id));
+                            log.listeners.grown(&Topic::Message(id.clone()));
                         }
                     },
                 )?;
@@ -437,12 +438,12 @@ fn look_at_silent(
     for (key, _) in &due {
         let id = keys::message_of_silence(key)?;
         rows.remove(key.clone());
-        match message_of(rows, id)?.map(|row| row.message.producer_seen_at) {
+        match message_of(rows, &id)?.map(|row| row.message.producer_seen_at) {
             Some(seen_at) if seen_at < seen_before => {
-                remove(rows, id)?;
+                remove(rows, &id)?;
                 gone.push(id);
             }
-            Some(seen_at) => rows.put(keys::silence(seen_at, id), ""),
+            Some(seen_at) => rows.put(keys::silence(seen_at, &id), ""),
             None => {}
         }
     }

@@ -238,11 +238,11 @@ impl Disk {
     #[cfg(any(test, feature = "testing"))]
     pub fn continue_message_at(
         &self,
-        id: MessageId,
+        id: &MessageId,
         next_sequence_no: u64,
     ) -> impl Future<Output = Result<(), BackendError>> + Send + 'static {
-        let log = Arc::clone(&self.log);
-        async move { messages::continue_at(&log, id, next_sequence_no).await }
+        let (log, id) = (Arc::clone(&self.log), id.clone());
+        async move { messages::continue_at(&log, &id, next_sequence_no).await }
     }
 }
 

@@ -196,8 +196,8 @@ async fn message(
     State(api): State<Api>,
     MessagePath(id): MessagePath,
 ) -> Result<Response, Problem> {
-    let observed = api.producing.view(operator.principal(), id).await?;
-    Ok(private(Json(MessageView::of(id, &observed, api.producing.producer_idle()))))
+    let observed = api.producing.view(operator.principal(), &id).await?;
+    Ok(private(Json(MessageView::of(&id, &observed, api.producing.producer_idle()))))
 }
 
 /// What an operator sees must not be cached.

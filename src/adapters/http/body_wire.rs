@@ -72,18 +72,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{
-            frame::Format,
-            position::EventId,
-            topic::{MessageId, Topic},
-        },
+        domain::{frame::Format, position::EventId, topic::Topic},
         testing::event_of_bytes,
     };
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn frame(payload_bytes: usize) -> Frame {
-        let topic = Topic::Message(MessageId(uuid::Uuid::nil()));
+        let topic = Topic::Message(uuid::Uuid::nil().into());
         Frame::entry(Format::Named, &topic, EventId::sequence(0), &event_of_bytes(payload_bytes))
     }
 

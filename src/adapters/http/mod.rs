@@ -7,6 +7,7 @@
 mod admin;
 mod body_encoding;
 mod body_wire;
+mod configured_routes;
 mod connection;
 mod console;
 mod credentials;
@@ -53,13 +54,15 @@ use tower_http::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{guard::Guard, methods::Methods, problem::Problem};
 pub use self::{
+    configured_routes::{ConfiguredRoute, RouteCollision, RouteHeader},
+    inputs::CursorParameter,
     metrics::MetricsText,
     problem_code::Code,
     server::{listen, serve},
     server_options::ServerOptions,
 };
+use self::{guard::Guard, methods::Methods, problem::Problem};
 use crate::{
     app::{
         administration::Administration, lifecycle::Lifecycle, producing::Producing,
@@ -117,6 +120,8 @@ pub struct ApiOptions {
     pub query_token: bool,
     /// The reconnection delay of a refusal that names none.
     pub retry_ms: u64,
+    /// Routes of the deployment's own.
+    pub routes: Vec<ConfiguredRoute>,
 }
 
 /// The routes of one listener.
@@ -139,9 +144,15 @@ pub struct Listeners {
 }
 
 /// All routes. Those for operators are among the public ones unless they are to be `ops_apart`.
-pub fn routes(api: Api, ops_apart: bool) -> Listeners {
+///
+/// # Errors
+/// A route of the deployment's own takes the path of another.
+pub fn routes(api: Api, ops_apart: bool) -> Result<Listeners, RouteCollision> {
     let metrics = || OpenApiRouter::new().routes(routes!(metrics::metrics));
-    let public = public_routes().merge(common_routes());
+    configured_routes::check(&api.options.routes, &own_routes().into_openapi().paths)?;
+    let public = public_routes()
+        .merge(common_routes())
+        .merge(configured_routes::router(&api.options.routes));
     let (public, public_health) = if ops_apart {
         (public, health_routes())
     } else {
@@ -151,16 +162,21 @@ pub fn routes(api: Api, ops_apart: bool) -> Listeners {
         all: finish(all, api.clone(), Problem::not_found),
         over_limit: finish(health, api, Problem::server_full),
     };
-    Listeners {
+    Ok(Listeners {
         public: listener(public, public_health, api.clone()),
         ops: listener(ops_routes().merge(common_routes()), health_routes().merge(metrics()), api),
-    }
+    })
+}
+
+/// Every route that is there without a deployment's own.
+fn own_routes() -> OpenApiRouter<Api> {
+    public_routes().merge(ops_routes()).merge(common_routes())
 }
 
 /// What the API looks like, as OpenAPI 3.1: all of it, as where operators have no listener of their
 /// own.
 pub fn description() -> String {
-    description::text(public_routes().merge(ops_routes()).merge(common_routes()).into_openapi())
+    description::text(own_routes().into_openapi())
 }
 
 fn public_routes() -> OpenApiRouter<Api> {
@@ -187,7 +203,7 @@ fn health_routes() -> OpenApiRouter<Api> {
 
 /// What all routes have in common; `elsewhere` is the answer where there is no route.
 fn finish(routes: OpenApiRouter<Api>, api: Api, elsewhere: fn() -> Problem) -> Router {
-    let cors = cors(&api.options.cors_origins);
+    let cors = cors(&api.options);
     let (guard, entropy) = (Guard::of(&api.options), Arc::clone(&api.entropy));
     let (routes, openapi) = routes.split_for_parts();
     routes
@@ -213,17 +229,19 @@ async fn never_sniff(mut response: Response) -> Response {
     response
 }
 
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
+fn cors(options: &ApiOptions) -> CorsLayer {
+    let origins = &options.cors_origins;
+    let of_routes = options.routes.iter().flat_map(|route| {
+        route.headers.iter().map(|(name, _)| name).chain(&route.last_index_header).cloned()
+    });
+    let exposed =
+        [header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-request-id")];
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         // Whatever the page asks for: `*` would not cover `Authorization`, and a list would not
         // cover what tracing adds.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            header::RETRY_AFTER,
-            header::WWW_AUTHENTICATE,
-            HeaderName::from_static("x-request-id"),
-        ])
+        .expose_headers(exposed.into_iter().chain(of_routes).collect::<Vec<_>>())
         .max_age(Duration::from_hours(1));
     if origins.iter().any(|origin| origin == "*") {
         return layer.allow_origin(Any);

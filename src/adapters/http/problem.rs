@@ -27,6 +27,7 @@ use crate::{
         access::Forbidden,
         frame::Control,
         message::{AppendRefusal, OpenRefusal},
+        topic::InvalidMessageId,
     },
     ports::{
         authenticator::AuthError,
@@ -253,6 +254,12 @@ impl From<AuthError> for Problem {
                 Self::new(Code::AuthUnavailable, message).retry_after(retry_after)
             }
         }
+    }
+}
+
+impl From<InvalidMessageId> for Problem {
+    fn from(error: InvalidMessageId) -> Self {
+        Self::new(Code::InvalidMessageId, error.to_string())
     }
 }
 

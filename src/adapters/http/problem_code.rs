@@ -109,7 +109,7 @@ codes! {
     SequenceConflict = "sequence_conflict", CONFLICT;
     /// The number would leave a hole; `expected_sequence_no` is the one to go on with.
     SequenceGap = "sequence_gap", CONFLICT;
-    /// The event is larger than `server.max_body_bytes`, or a broadcast than a third of
+    /// The event is larger than `server.max_body_bytes`, or a broadcast than a quarter of
     /// `hub.broadcasts_max_bytes`.
     EventTooLarge = "event_too_large", PAYLOAD_TOO_LARGE;
     /// The message would be larger than the backend can keep.

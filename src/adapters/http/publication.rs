@@ -11,7 +11,7 @@ use crate::{
     app::publishing::{Publication, Recipients},
     domain::{
         category::{Category, Registry},
-        event::{EventType, InvalidEventType},
+        event::{Content, EventName, EventType, InvalidEventName, InvalidEventType},
         idempotency_key::IdempotencyKey,
         json::{self, Json},
         topic::UserId,
@@ -45,6 +45,15 @@ pub(super) struct Fields<'a> {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// Its content as a text, in place of `payload`: carried as it is. CR, LF and CRLF all end a
+    /// line of it.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    data: Option<&'a RawValue>,
+    /// The name that the format `data` writes for it; only with `data`.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    event: Option<&'a RawValue>,
     /// What it is about; `{}` without one.
     #[schema(value_type = Option<Object>)]
     scope: Option<Box<RawValue>>,
@@ -103,7 +112,7 @@ fn publication(
         event_type: event_type(fields.r#type, EventType::parse_for_user)?,
         category: category(fields.category, registry)?,
         scope: scope(fields.scope)?,
-        payload: payload(fields.payload)?,
+        content: content(fields.payload, fields.data, fields.event, EventName::parse_for_user)?,
         idempotency_key,
     })
 }
@@ -199,13 +208,30 @@ fn scope(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
     }
 }
 
-pub(super) fn payload(raw: Option<Box<RawValue>>) -> Result<Json, Problem> {
-    match raw {
-        Some(raw) => {
-            Json::from_raw(raw).map_err(|reason| Problem::invalid_field("payload", reason))
+/// Reads what an event carries; its name by the rules of `parse`.
+pub(super) fn content(
+    payload: Option<Box<RawValue>>,
+    data: Option<&RawValue>,
+    event: Option<&RawValue>,
+    parse: impl Fn(&str) -> Result<EventName, InvalidEventName>,
+) -> Result<Content, Problem> {
+    let Some(data) = data else {
+        if event.is_some() {
+            return Err(Problem::invalid_field("event", "it names a text: give `data` with it"));
         }
-        None => Ok(Json::empty_object()),
+        let json = payload.map(Json::from_raw).transpose();
+        let json = json.map_err(|reason| Problem::invalid_field("payload", reason))?;
+        return Ok(json.map_or(Content::Nothing, Content::Payload));
+    };
+    if payload.is_some() {
+        return Err(Problem::invalid_field("data", "give only one of `payload` and `data`"));
     }
+    let text = value("data", data, "a string")?;
+    let name = event.map(|raw| value::<String>("event", raw, "a string")).transpose()?;
+    let event = name
+        .map(|name| parse(&name).map_err(|reason| Problem::invalid_field("event", reason)))
+        .transpose()?;
+    Ok(Content::Data { text, event })
 }
 
 pub(super) fn value<T: DeserializeOwned>(
@@ -239,7 +265,7 @@ mod tests {
         let publication =
             read(r#"{"user_id":"u1","type":"ai.done","payload":{"n":1.0},"scope":{"kind":"source"},"category":"ai"}"#).unwrap();
         assert!(matches!(&publication.recipients, Recipients::User(user) if user.as_str() == "u1"));
-        assert_eq!(publication.payload.as_str(), r#"{"n":1.0}"#);
+        assert_eq!(publication.content.payload().unwrap().as_str(), r#"{"n":1.0}"#);
         assert_eq!(publication.scope.as_str(), r#"{"kind":"source"}"#);
     }
 
@@ -260,9 +286,22 @@ mod tests {
         for payload in ["null", "1", "\"x\"", "[]", "{}"] {
             let publication =
                 read(&format!(r#"{{"user_id":"u","type":"t","payload":{payload}}}"#)).unwrap();
-            assert_eq!(publication.payload.as_str(), payload);
+            assert_eq!(publication.content.payload().unwrap().as_str(), payload);
         }
-        assert_eq!(read(r#"{"user_id":"u","type":"t"}"#).unwrap().payload.as_str(), "{}");
+        assert_eq!(read(r#"{"user_id":"u","type":"t"}"#).unwrap().content, Content::Nothing);
+    }
+
+    #[test]
+    fn a_text_is_carried_as_it_is_with_its_name() {
+        let content =
+            |fields| read(&format!(r#"{{"user_id":"u","type":"t",{fields}}}"#)).unwrap().content;
+        let data = |text: &str, event: Option<&str>| Content::Data {
+            text: text.into(),
+            event: event.map(|name| EventName::parse(name).unwrap()),
+        };
+        assert_eq!(content(r#""data":"a\r\nb\u0000""#), data("a\r\nb\0", None));
+        assert_eq!(content(r#""data":"""#), data("", None));
+        assert_eq!(content(r#""data":"x","event":"patch é""#), data("x", Some("patch é")));
     }
 
     #[test]
@@ -298,6 +337,21 @@ mod tests {
             (r#"{"user_id":"u","type":"stream.position"}"#, 422, Some("type")),
             (r#"{"user_id":"u","type":"error"}"#, 422, Some("type")),
             (r#"{"broadcast":true,"type":"open"}"#, 422, Some("type")),
+            (r#"{"user_id":"u","type":"t","payload":{},"data":"x"}"#, 422, Some("data")),
+            (r#"{"user_id":"u","type":"t","payload":null,"data":"x"}"#, 422, Some("data")),
+            (r#"{"user_id":"u","type":"t","data":1}"#, 422, Some("data")),
+            (r#"{"user_id":"u","type":"t","data":"\ud800"}"#, 422, Some("data")),
+            (r#"{"user_id":"u","type":"t","event":"x"}"#, 422, Some("event")),
+            (r#"{"user_id":"u","type":"t","payload":{},"event":"x"}"#, 422, Some("event")),
+            (r#"{"user_id":"u","type":"t","data":"x","event":"a\nb"}"#, 422, Some("event")),
+            (r#"{"user_id":"u","type":"t","data":"x","event":""}"#, 422, Some("event")),
+            (r#"{"user_id":"u","type":"t","data":"x","event":7}"#, 422, Some("event")),
+            (r#"{"user_id":"u","type":"t","data":"x","event":"error"}"#, 422, Some("event")),
+            (
+                r#"{"user_id":"u","type":"t","data":"x","event":"stream.refused"}"#,
+                422,
+                Some("event"),
+            ),
             (r#"{"user_id":"u","type":"t","scope":[]}"#, 422, Some("scope")),
             (r#"{"user_id":"u","type":"t","category":"nonsense"}"#, 422, Some("category")),
             (r#"{"user_id":"u","type":"t","category":7}"#, 422, Some("category")),
@@ -323,7 +377,7 @@ mod tests {
 
         #[test]
         fn any_json_is_read_or_refused_without_a_panic(
-            text in r#"\{("(user_id|user_ids|type|payload|scope|category|broadcast)":("x"|1|null|true|\[\]|\["a"\]|\{\}),?){0,6}\}"#,
+            text in r#"\{("(user_id|user_ids|type|payload|data|event|scope|category|broadcast)":("x"|1|null|true|\[\]|\["a"\]|\{\}),?){0,6}\}"#,
         ) {
             let _ = read(&text);
         }

@@ -13,22 +13,25 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
+use utoipa::openapi::path::Operation;
 
 use super::{
     Api, credentials, description,
-    inputs::{ErrorsAs, EventsQuery, UserEventsQuery, UserName},
+    inputs::{CursorParameter, ErrorsAs, EventsQuery, Formats, UserEventsQuery, UserName},
     problem::{Problem, whole_seconds},
     problem_code::Code,
     request_id,
 };
 use crate::{
     app::{
+        message_subscriptions::{MessageRequest, MessageSubscribed},
+        refusal::Refusal,
         subscription::Subscription,
         subscriptions::{SubscribeRequest, Subscribed},
     },
     domain::{
         access::{Operator, Principal},
-        frame::{Format, Frame},
+        frame::{Endings, Format, Frame, StreamStyle},
         topic::MessageId,
     },
 };
@@ -78,7 +81,8 @@ description::refusals! {
     ),
 )]
 pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Response {
-    follow_user(&api, &request.into_parts().0, Format::Envelope).await
+    follow_user(&api, &request.into_parts().0, StreamHabits::of(Formats::OfEvents(Format::Whole)))
+        .await
 }
 
 /// Follow a user's events, in the format `named` unless the query says otherwise.
@@ -92,11 +96,45 @@ pub(super) async fn subscribe(State(api): State<Api>, request: Request) -> Respo
     ),
 )]
 pub(super) async fn subscribe_v1(State(api): State<Api>, request: Request) -> Response {
-    follow_user(&api, &request.into_parts().0, Format::Named).await
+    follow_user(&api, &request.into_parts().0, StreamHabits::of(Formats::OfEvents(Format::Named)))
+        .await
 }
 
-async fn follow_user(api: &Api, request: &Parts, default_format: Format) -> Response {
-    let call = StreamCall::of(api, request, default_format);
+/// How the call is described, for routes that stand for it.
+pub(super) fn operation() -> Operation {
+    <__path_subscribe as utoipa::Path>::operation()
+}
+
+/// What a path has its clients get, where they don't choose.
+pub(super) struct StreamHabits<'a> {
+    /// The formats that it offers.
+    pub(super) formats: Formats,
+    /// Another name of the cursor.
+    pub(super) cursor: Option<&'a CursorParameter>,
+    /// How the stream of a message ends.
+    pub(super) endings: Option<Arc<Endings>>,
+}
+
+impl StreamHabits<'_> {
+    const fn of(formats: Formats) -> Self {
+        Self { formats, cursor: None, endings: None }
+    }
+}
+
+/// The same for a message.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MessageHabits<'a> {
+    /// The status of a message that is not there, where it is not 404. A reader does not wait for
+    /// it then.
+    pub(super) unknown: Option<StatusCode>,
+    /// The status of a message that has ended, where it is not sent again.
+    pub(super) finished: Option<StatusCode>,
+    /// The header that has the number of the message's last event.
+    pub(super) last_index_header: Option<&'a HeaderName>,
+}
+
+pub(super) async fn follow_user(api: &Api, request: &Parts, habits: StreamHabits<'_>) -> Response {
+    let call = StreamCall::of(api, request, habits);
     let opened = async {
         let principal = call.reader().await?;
         Ok(api.subscriptions.open(&principal, call.user_request()?).await?)
@@ -104,15 +142,59 @@ async fn follow_user(api: &Api, request: &Parts, default_format: Format) -> Resp
     call.answer(opened).await
 }
 
-pub(super) async fn subscribe_to_message(api: &Api, id: MessageId, request: &Parts) -> Response {
-    let call = StreamCall::of(api, request, Format::Envelope);
+pub(super) async fn subscribe_to_message(api: &Api, id: &MessageId, request: &Parts) -> Response {
+    let habits = StreamHabits::of(Formats::OfMessage);
+    follow_message(api, id, request, habits, MessageHabits::default()).await
+}
+
+pub(super) async fn follow_message(
+    api: &Api,
+    id: &MessageId,
+    request: &Parts,
+    habits: StreamHabits<'_>,
+    of_message: MessageHabits<'_>,
+) -> Response {
+    let MessageHabits { unknown, finished, last_index_header } = of_message;
+    let call = StreamCall::of(api, request, habits);
+    let (mut last_sequence_no, mut is_unknown) = (None, false);
     let opened = async {
         let principal = call.reader().await?;
-        let (cursor, style) =
-            (call.query.message_cursor(call.headers), call.query.style(call.default_format)?);
-        Ok(api.subscriptions.open_message(&principal, id, cursor, style).await?)
+        let request = MessageRequest {
+            start: call.query.message_start(call.headers),
+            style: call.style()?,
+            waits: unknown.is_none(),
+            wants_finished: finished.is_none(),
+        };
+        let opened = api.subscriptions.open_message(&principal, id, request).await;
+        is_unknown = matches!(opened, Err(Refusal::NoSuchMessage));
+        let MessageSubscribed { subscribed, last_sequence_no: last } = opened?;
+        last_sequence_no = last;
+        Ok(subscribed)
     };
-    call.answer(opened).await
+    let mut response = call.answer(opened).await;
+    if let Some(status) = unknown.filter(|_| is_unknown) {
+        return empty(status);
+    }
+    if response.status() == StatusCode::NO_CONTENT
+        && let Some(status) = finished
+    {
+        return empty(status);
+    }
+    if let (Some(name), Some(last)) = (last_index_header, last_sequence_no)
+        && response.status() == StatusCode::OK
+    {
+        response.headers_mut().insert(name.clone(), last.into());
+    }
+    response
+}
+
+/// What a route answers where there is no stream: no content, or that there is no such thing.
+fn empty(status: StatusCode) -> Response {
+    if status == StatusCode::NO_CONTENT {
+        status.into_response()
+    } else {
+        Problem::from(Refusal::NoSuchMessage).into_response()
+    }
 }
 
 /// An operator's stream of a user's events. Its token is in the header: what a cookie or the query
@@ -122,7 +204,8 @@ pub(super) async fn subscribe_for_operator(
     user: &UserName,
     request: &Parts,
 ) -> Response {
-    let call = StreamCall::of(api, request, Format::Envelope);
+    let habits = StreamHabits::of(Formats::OfEvents(Format::Whole));
+    let call = StreamCall::of(api, request, habits);
     let opened = async {
         let operator =
             Operator::try_from(call.principal(credentials::bearer(call.headers)).await?)?;
@@ -137,18 +220,24 @@ struct StreamCall<'a> {
     api: &'a Api,
     query: EventsQuery<'a>,
     headers: &'a HeaderMap,
-    /// The path decides it.
-    default_format: Format,
+    /// The path decides these.
+    formats: Formats,
+    endings: Option<Arc<Endings>>,
 }
 
 impl<'a> StreamCall<'a> {
-    fn of(api: &'a Api, request: &'a Parts, default_format: Format) -> Self {
-        Self {
-            api,
-            query: EventsQuery::of(&request.uri),
-            headers: &request.headers,
-            default_format,
-        }
+    fn of(api: &'a Api, request: &'a Parts, habits: StreamHabits<'_>) -> Self {
+        let StreamHabits { formats, cursor, endings } = habits;
+        let query = EventsQuery::of(&request.uri);
+        let query = match cursor {
+            Some(parameter) => query.with_cursor(&request.uri, parameter),
+            None => query,
+        };
+        Self { api, query, headers: &request.headers, formats, endings }
+    }
+
+    fn style(&self) -> Result<StreamStyle, Problem> {
+        Ok(StreamStyle { endings: self.endings.clone(), ..self.query.style(self.formats)? })
     }
 
     async fn reader(&self) -> Result<Principal, Problem> {
@@ -161,7 +250,7 @@ impl<'a> StreamCall<'a> {
     }
 
     fn user_request(&self) -> Result<SubscribeRequest, Problem> {
-        self.query.request(self.headers, self.default_format, self.api.publisher.registry())
+        self.query.request(self.headers, self.style()?, self.api.publisher.registry())
     }
 
     /// Opens the stream, and answers with it or with the refusal.
@@ -209,7 +298,7 @@ impl<'a> StreamCall<'a> {
             None => usual_ms.max(PERMANENT_REFUSAL_RETRY_MS),
         };
         // A format that is unknown may be what was refused.
-        let format = self.query.format(self.default_format).unwrap_or(self.default_format);
+        let format = self.query.format(self.formats).unwrap_or_else(|_| self.formats.default());
         let mut body = Frame::retry(retry_ms).body().to_vec();
         body.extend_from_slice(&Frame::control(format, &problem.to_control()).body());
         event_stream(body.into())

@@ -4,7 +4,7 @@
 //! spare room that grows and shrinks in steps, as much as there can usually be. `tests/memory`
 //! compares it with the allocator's own count.
 
-use crate::domain::event::Event;
+use crate::domain::event::{Content, Event};
 
 /// What the allocator gives out for that many bytes: it has four sizes in each doubling, none but 8
 /// below 16, and whole pages above 16 KiB.
@@ -28,8 +28,19 @@ pub(super) const fn shared_text(text: &str) -> usize {
 pub(super) fn event(event: &Event) -> usize {
     allocated(2 * size_of::<usize>() + size_of::<Event>())
         + shared_text(event.event_type.as_str())
-        + allocated(event.payload.as_str().len())
+        + content(&event.content)
         + allocated(event.scope.as_str().len())
+}
+
+fn content(content: &Content) -> usize {
+    match content {
+        Content::Payload(payload) => allocated(payload.as_str().len()),
+        Content::Data { text, event } => {
+            allocated(text.len())
+                + event.as_ref().map_or(0, |event| allocated(event.as_str().len()))
+        }
+        Content::Nothing => 0,
+    }
 }
 
 /// A `T`'s place in a hash table: a byte beside it, and right after the table has grown only seven

@@ -146,7 +146,7 @@ impl State {
 
     fn bounds(&self, topic: &Topic) -> Bounds {
         match (topic, self.log(topic)) {
-            (Topic::Message(id), _) => self.messages.bounds(*id),
+            (Topic::Message(id), _) => self.messages.bounds(id),
             (Topic::User(_), Some(log)) => log.bounds(self.origin),
             (Topic::User(_), None) => {
                 let head = self.forgotten.max(TimedId::at(self.now));
@@ -320,7 +320,7 @@ impl TopicLog for MemoryJournal {
     ) -> Result<Page, BackendError> {
         let state = self.state();
         if let Topic::Message(id) = topic {
-            return Ok(state.messages.read(*id, after, limit));
+            return Ok(state.messages.read(id, after, limit));
         }
         let bounds = state.bounds(topic);
         let page = state.log(topic).map(|log| log.read(after, limit, bounds));

@@ -46,7 +46,7 @@ pub(super) struct Context<'a> {
 
 /// A message that is being appended to.
 struct Appending<'a> {
-    id: MessageId,
+    id: &'a MessageId,
     stored: &'a mut Stored,
     context: &'a Context<'a>,
     idempotency_window: Duration,
@@ -81,7 +81,7 @@ impl AppendTarget for Appending<'_> {
             self.stored.seen_keys.get_or_insert_with(new_keys).remember(self.context.now, key, id);
         }
         let entry = Entry { id, prev: Some(Position::before(id)), event };
-        self.context.listeners.appended(&Topic::Message(self.id), &entry);
+        self.context.listeners.appended(&Topic::Message(self.id.clone()), &entry);
     }
 }
 
@@ -97,33 +97,33 @@ impl MessageStore {
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = MessageId> {
-        self.messages.keys().copied()
+        self.messages.keys().cloned()
     }
 
-    pub(super) fn bounds(&self, id: MessageId) -> Bounds {
-        self.messages.get(&id).map_or(Bounds::of_message(0), |stored| stored.message.bounds())
+    pub(super) fn bounds(&self, id: &MessageId) -> Bounds {
+        self.messages.get(id).map_or(Bounds::of_message(0), |stored| stored.message.bounds())
     }
 
-    pub(super) fn read(&self, id: MessageId, after: Position, limit: PageLimit) -> Page {
+    pub(super) fn read(&self, id: &MessageId, after: Position, limit: PageLimit) -> Page {
         let nothing = || Page { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) };
-        self.messages.get(&id).map_or_else(nothing, |stored| stored.read(after, limit))
+        self.messages.get(id).map_or_else(nothing, |stored| stored.read(after, limit))
     }
 
     pub(super) fn open(
         &mut self,
         context: &Context<'_>,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Opened, OpenRefusal> {
-        let existing = self.messages.get(&id).map(|stored| stored.message.clone());
+        let existing = self.messages.get(id).map(|stored| stored.message.clone());
         let opened = Message::open(existing, owner, takeover, context.now)?;
         let message = opened.observed.message.clone();
         if opened.created {
-            self.by_silence.insert((message.producer_seen_at, id));
+            self.by_silence.insert((message.producer_seen_at, id.clone()));
             let stored = Box::new(Stored::new(message));
             self.bytes += stored.bytes();
-            self.messages.insert(id, stored);
+            self.messages.insert(id.clone(), stored);
             self.make_room(id, context.listeners);
         } else {
             self.change(id, |stored| stored.message = message);
@@ -134,11 +134,11 @@ impl MessageStore {
     pub(super) fn append(
         &mut self,
         context: &Context<'_>,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Vec<Result<MessageAppended, AppendRefusal>> {
-        if !self.messages.contains_key(&id) {
+        if !self.messages.contains_key(id) {
             return append_batch(None::<&mut Appending<'_>>, epoch, batch, context.now);
         }
         let (idempotency_window, bytes_max) = (self.idempotency_window, self.bytes_max);
@@ -150,48 +150,48 @@ impl MessageStore {
         answers.unwrap_or_default()
     }
 
-    pub(super) fn observe(&self, now: Timestamp, id: MessageId) -> Option<Observed> {
-        self.messages.get(&id).map(|stored| Observed::at(now, stored.message.clone()))
+    pub(super) fn observe(&self, now: Timestamp, id: &MessageId) -> Option<Observed> {
+        self.messages.get(id).map(|stored| Observed::at(now, stored.message.clone()))
     }
 
     /// Changes a message, counts what it costs now, and keeps it in its place by its producer's
     /// silence.
     pub(super) fn change<T>(
         &mut self,
-        id: MessageId,
+        id: &MessageId,
         change: impl FnOnce(&mut Stored) -> T,
     ) -> Option<T> {
-        let stored = self.messages.get_mut(&id)?;
+        let stored = self.messages.get_mut(id)?;
         let (seen_before, bytes_before) = (stored.message.producer_seen_at, stored.bytes());
         let changed = change(stored);
         self.bytes = self.bytes - bytes_before + stored.bytes();
         let seen_at = stored.message.producer_seen_at;
         if seen_at != seen_before {
-            self.by_silence.remove(&(seen_before, id));
-            self.by_silence.insert((seen_at, id));
+            self.by_silence.remove(&(seen_before, id.clone()));
+            self.by_silence.insert((seen_at, id.clone()));
         }
         Some(changed)
     }
 
-    pub(super) fn remove(&mut self, id: MessageId, listeners: &Listeners) -> bool {
-        let Some(stored) = self.messages.remove(&id) else { return false };
-        self.by_silence.remove(&(stored.message.producer_seen_at, id));
+    pub(super) fn remove(&mut self, id: &MessageId, listeners: &Listeners) -> bool {
+        let Some(stored) = self.messages.remove(id) else { return false };
+        self.by_silence.remove(&(stored.message.producer_seen_at, id.clone()));
         self.bytes -= stored.bytes();
         if self.messages.len() <= self.messages.capacity() / 4 {
             self.messages.shrink_to(2 * self.messages.len());
         }
-        listeners.grown(&Topic::Message(id));
+        listeners.grown(&Topic::Message(id.clone()));
         true
     }
 
     /// Removes whole messages until the rest fits, but not the one that is being added to: that
     /// fits by itself.
-    pub(super) fn make_room(&mut self, kept: MessageId, listeners: &Listeners) {
+    pub(super) fn make_room(&mut self, kept: &MessageId, listeners: &Listeners) {
         while self.bytes > self.bytes_max {
-            let Some((_, id)) = self.by_silence.iter().find(|(_, id)| *id != kept).copied() else {
+            let Some((_, id)) = self.by_silence.iter().find(|(_, id)| id != kept).cloned() else {
                 return;
             };
-            self.remove(id, listeners);
+            self.remove(&id, listeners);
         }
     }
 
@@ -204,9 +204,9 @@ impl MessageStore {
     ) -> usize {
         let seen_before = context.now.minus(silent_for);
         let silent = self.by_silence.iter().take_while(|(seen_at, _)| *seen_at < seen_before);
-        let over: Vec<MessageId> = silent.take(messages_max).map(|(_, id)| *id).collect();
+        let over: Vec<MessageId> = silent.take(messages_max).map(|(_, id)| id.clone()).collect();
         for id in &over {
-            self.remove(*id, context.listeners);
+            self.remove(id, context.listeners);
         }
         over.len()
     }

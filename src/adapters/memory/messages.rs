@@ -17,7 +17,7 @@ use crate::{
 impl Messages for MemoryJournal {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -26,7 +26,7 @@ impl Messages for MemoryJournal {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
@@ -35,7 +35,7 @@ impl Messages for MemoryJournal {
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         Ok(self.with_messages(|messages, context| {
@@ -46,18 +46,18 @@ impl Messages for MemoryJournal {
         }))
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         Ok(self.with_messages(|messages, context| {
             messages.change(id, |stored| stored.message.request_stop());
             messages.observe(context.now, id)
         }))
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         Ok(self.with_messages(|messages, context| messages.observe(context.now, id)))
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         Ok(self.with_messages(|messages, context| messages.remove(id, context.listeners)))
     }
 

@@ -74,9 +74,7 @@ impl Stored {
     /// Whether an event of that type and payload has been appended under that number.
     pub(super) fn holds(&self, number: u64, event: &Event) -> bool {
         let stored = usize::try_from(number).ok().and_then(|place| self.events.get(place));
-        stored.is_some_and(|stored| {
-            stored.event_type == event.event_type && stored.payload == event.payload
-        })
+        stored.is_some_and(|stored| stored.is_repeated_by(event))
     }
 }
 

@@ -111,10 +111,12 @@ impl From<NoRecord> for Undecided {
 }
 
 impl Undecided {
-    fn of(self, context: &'static str, id: MessageId) -> BackendError {
+    fn of(self, context: &'static str, id: &MessageId) -> BackendError {
         match self {
             Self::Failure(failure) => failure.of_call(context),
-            Self::Damaged(reason) => BackendError::damaged(context, Topic::Message(id), reason),
+            Self::Damaged(reason) => {
+                BackendError::damaged(context, Topic::Message(id.clone()), reason)
+            }
         }
     }
 }
@@ -146,9 +148,7 @@ impl AppendTarget for Appending<'_> {
             .checked_sub(self.first)
             .and_then(|index| self.change.appended.get(usize::try_from(index).ok()?));
         let there = now.map(|append| &append.event).or_else(|| self.held.get(&sequence_no));
-        there.is_some_and(|there| {
-            there.event_type == event.event_type && there.payload == event.payload
-        })
+        there.is_some_and(|there| there.is_repeated_by(event))
     }
 
     fn has_room_for(&self, append: &MessageAppend) -> bool {
@@ -162,12 +162,12 @@ impl AppendTarget for Appending<'_> {
 
 /// What an event takes of a record, at most.
 fn size_of(append: &MessageAppend) -> usize {
-    append.event.payload.as_str().len() + append.event.scope.as_str().len() + ENVELOPE_BYTES_MAX
+    append.event.content.json_bytes_max() + append.event.scope.as_str().len() + ENVELOPE_BYTES_MAX
 }
 
 impl NatsMessages {
-    fn subject(&self, id: MessageId) -> String {
-        self.subjects.topic(&Topic::Message(id))
+    fn subject(&self, id: &MessageId) -> String {
+        self.subjects.topic(&Topic::Message(id.clone()))
     }
 
     async fn look(&self, subject: &str) -> Result<Known, Undecided> {
@@ -187,7 +187,7 @@ impl NatsMessages {
     /// gives its answer, and a change unless all stays as it is.
     async fn decide<T: Send>(
         &self,
-        id: MessageId,
+        id: &MessageId,
         batch: &[MessageAppend],
         decide: impl Fn(Option<Appending<'_>>, Timestamp) -> (T, Option<Change>) + Send + Sync,
     ) -> Result<T, Undecided> {
@@ -240,13 +240,13 @@ impl NatsMessages {
     /// takes.
     async fn carry_out(
         &self,
-        id: MessageId,
+        id: &MessageId,
         subject: &str,
         known: &mut Known,
         change: &Change,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let (topic, created_ms) = (Topic::Message(id), self.store.incarnation.created_ms());
+        let (topic, created_ms) = (Topic::Message(id.clone()), self.store.incarnation.created_ms());
         let first = change.message.next_sequence_no - change.appended.len() as u64;
         let (mut writes, mut next, mut counted) = (Vec::new(), known.next.clone(), first);
         for (index, events) in (0..).zip(self.records(&change.appended)) {
@@ -423,7 +423,7 @@ impl NatsMessages {
         let nothing =
             || StoredPage { entries: Vec::new(), more: false, bounds: Bounds::of_message(0) };
         let Topic::Message(id) = topic else { return Ok(nothing()) };
-        let subject = self.subject(*id);
+        let subject = self.subject(id);
         loop {
             let Some(last) = self.store.last(&subject).await? else { return Ok(nothing()) };
             let message = Record::read(&last)?.message()?;
@@ -475,7 +475,7 @@ impl NatsMessages {
 
     async fn change_state<R: Send>(
         &self,
-        id: MessageId,
+        id: &MessageId,
         change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Send + Sync,
     ) -> Result<Option<Result<Observed, R>>, Undecided> {
         self.decide(id, &[], |target, now| {
@@ -527,7 +527,7 @@ impl NatsMessages {
 /// Bounds a call in time.
 async fn bounded_call<T>(
     context: &'static str,
-    id: MessageId,
+    id: &MessageId,
     call: impl Future<Output = Result<T, Undecided>>,
 ) -> Result<T, BackendError> {
     let called = tokio::time::timeout(super::CALL_TIMEOUT, call).await;
@@ -550,13 +550,13 @@ impl TopicLog for NatsMessages {
         let read = read_page(topic, after, limit, &self.on_malformed, |from| {
             self.read_stored(topic, from, limit)
         });
-        bounded_call("read a message", *id, read).await
+        bounded_call("read a message", id, read).await
     }
 
     async fn bounds(&self, topic: &Topic) -> Result<Bounds, BackendError> {
         let Topic::Message(id) = topic else { return Ok(Bounds::of_message(0)) };
         Ok(self
-            .observe(*id)
+            .observe(id)
             .await?
             .map_or(Bounds::of_message(0), |observed| observed.message.bounds()))
     }
@@ -570,7 +570,7 @@ impl TopicLog for NatsMessages {
 impl Messages for NatsMessages {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -589,7 +589,7 @@ impl Messages for NatsMessages {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
@@ -607,7 +607,7 @@ impl Messages for NatsMessages {
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let beaten = self.change_state(id, |message, now| message.heartbeat(epoch, now));
@@ -616,7 +616,7 @@ impl Messages for NatsMessages {
             .unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let stop = |message: &mut Message, _| {
             message.request_stop();
             Ok::<(), Infallible>(())
@@ -625,13 +625,13 @@ impl Messages for NatsMessages {
         Ok(stopped.map(|Ok(observed)| observed))
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let subject = self.subject(id);
         let known = bounded_call("look at a message", id, self.look(&subject)).await?;
         Ok(known.message.map(|message| Observed::at(self.clock.now(), message)))
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         bounded("delete a message", self.remove(&self.subject(id))).await
     }
 

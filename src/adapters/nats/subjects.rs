@@ -59,7 +59,9 @@ impl Subjects {
     pub(super) fn topic(&self, topic: &Topic) -> String {
         match topic {
             Topic::User(user) => format!("{}.user.{}", self.subject_prefix, token(user.as_str())),
-            Topic::Message(id) => format!("{}.message.{id}", self.subject_prefix),
+            Topic::Message(id) => {
+                format!("{}.message.{}", self.subject_prefix, token(id.as_str()))
+            }
         }
     }
 
@@ -71,12 +73,8 @@ impl Subjects {
 
     /// The message of a topic's subject.
     pub(super) fn message_of(&self, subject: &str) -> Option<MessageId> {
-        subject
-            .strip_prefix(&self.subject_prefix)?
-            .strip_prefix(".message.")?
-            .parse()
-            .ok()
-            .map(MessageId)
+        let token = subject.strip_prefix(&self.subject_prefix)?.strip_prefix(".message.")?;
+        MessageId::parse(&id_of(token)?).ok()
     }
 
     /// Where a user's connection slots are.

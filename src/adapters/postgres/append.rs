@@ -20,6 +20,7 @@ use super::{
     failure::Failure,
     hint::Hint,
     numbers::{from_i64, millis, to_i64},
+    stored_event::EventColumns,
 };
 use crate::{
     adapters::backend_kit::group_commit::{Job, Write},
@@ -34,9 +35,9 @@ use crate::{
     },
 };
 
-/// Appends a batch. See `migrations/0002_functions.sql`.
+/// Appends a batch. See `migrations/0008_contents.sql`.
 pub(super) const APPEND: &str = "SELECT ids_ms, ids_n, duplicates FROM append_events($1::text[], $2::text[], $3::integer[], $4::bigint[], \
-    $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::boolean, $11::bigint, $12::bigint, $13::text, $14::text)";
+    $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean, $12::bigint, $13::bigint, $14::text, $15::text)";
 
 /// A batch of one caller.
 pub(super) struct AppendJob(pub(super) Vec<Append>);
@@ -177,6 +178,7 @@ struct AppendColumns {
     categories: Vec<Option<String>>,
     scopes: Vec<String>,
     payloads: Vec<String>,
+    attributes: Vec<Option<String>>,
     keys: Vec<Option<String>>,
     /// For each append the place of its event in the columns.
     places: Vec<usize>,
@@ -213,10 +215,12 @@ impl AppendColumns {
         self.user_ids.push(user.as_str().to_owned());
         self.topic_numbers.push(topic_number);
         self.times.push(to_i64(event.ts.as_ms()));
-        self.types.push(event.event_type.as_str().to_owned());
+        let EventColumns { event_type, payload, attributes } = EventColumns::of(event);
+        self.types.push(event_type);
         self.categories.push(event.category.as_ref().map(|category| category.as_str().to_owned()));
         self.scopes.push(event.scope.as_str().to_owned());
-        self.payloads.push(event.payload.as_str().to_owned());
+        self.payloads.push(payload);
+        self.attributes.push(attributes);
         self.keys.push(idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
     }
 
@@ -234,6 +238,7 @@ impl AppendColumns {
             .bind(&self.categories)
             .bind(&self.scopes)
             .bind(&self.payloads)
+            .bind(&self.attributes)
             .bind(&self.keys)
             .bind(self.keys.iter().any(Option::is_some))
             .bind(bounds.stream_maxlen)

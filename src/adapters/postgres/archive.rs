@@ -14,7 +14,9 @@ use super::{
     connection_pool::{Repeat, calling},
     failure::Failure,
     journal::PostgresJournal,
+    message_key::MessageKey,
     numbers::{from_i64, to_i64},
+    stored_event::EventColumns,
 };
 use crate::{
     domain::{
@@ -37,7 +39,7 @@ pub(super) const USERS: &str =
     "SELECT user_id FROM user_topics WHERE written AND user_id > $1 ORDER BY user_id LIMIT $2";
 /// Messages behind one.
 pub(super) const MESSAGES: &str =
-    "SELECT message_id FROM messages WHERE message_id > $1 ORDER BY message_id LIMIT $2";
+    "SELECT message_id, id_text FROM messages WHERE message_id > $1 ORDER BY message_id LIMIT $2";
 /// A cursor behind this origin may go on.
 pub(super) const LOWER_ORIGIN: &str = "UPDATE journal SET origin_ms = $1 WHERE origin_ms > $1";
 /// A topic's head, if it was ever written to.
@@ -49,10 +51,11 @@ pub(super) const BEGIN_TOPIC: &str = "INSERT INTO user_topics (user_id, last_ms,
     ON CONFLICT (user_id) DO UPDATE SET last_ms = $2, last_n = $3, before_ms = $2, before_n = $3, appended = 0, written = true";
 /// Entries behind a topic's head.
 pub(super) const ADD_ENTRIES: &str =
-    "INSERT INTO user_events (user_id, ms, n, prev_ms, prev_n, ordinal, ts, event_type, category, scope, payload)
-    SELECT t.user_id, e.ms, e.n, e.prev_ms, e.prev_n, t.appended + e.nth, e.ts, e.event_type, e.category, e.scope::json, e.payload::json
+    "INSERT INTO user_events (user_id, ms, n, prev_ms, prev_n, ordinal, ts, event_type, category, scope, payload, attributes)
+    SELECT t.user_id, e.ms, e.n, e.prev_ms, e.prev_n, t.appended + e.nth, e.ts, e.event_type, e.category, e.scope::json, e.payload::json, e.attributes::json
     FROM user_topics t, unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-        $10::text[]) WITH ORDINALITY AS e(ms, n, prev_ms, prev_n, ts, event_type, category, scope, payload, nth)
+        $10::text[], $11::text[]) WITH ORDINALITY
+        AS e(ms, n, prev_ms, prev_n, ts, event_type, category, scope, payload, attributes, nth)
     WHERE t.user_id = $1";
 /// The topic's head is behind them.
 pub(super) const MOVE_HEAD: &str =
@@ -89,7 +92,7 @@ impl Archive for PostgresJournal {
         let list = calling(|connection| {
             async move {
                 let limit = to_i64(NAMES_MAX as u64);
-                Ok(sqlx::query_scalar::<_, Uuid>(MESSAGES)
+                Ok(sqlx::query_as::<_, (Uuid, Option<String>)>(MESSAGES)
                     .bind(from)
                     .bind(limit)
                     .fetch_all(connection)
@@ -98,9 +101,12 @@ impl Archive for PostgresJournal {
             .boxed()
         });
         let ids = self.log.reads.call("listing messages", Repeat::Harmless, list).await?;
-        let next =
-            ids.last().filter(|_| ids.len() == NAMES_MAX).map(|last| ListPlace(last.to_string()));
-        Ok(Listing { items: ids.into_iter().map(MessageId).collect(), next, may_repeat: false })
+        let next = ids
+            .last()
+            .filter(|_| ids.len() == NAMES_MAX)
+            .map(|(last, _)| ListPlace(last.to_string()));
+        let items = ids.iter().filter_map(|(uuid, text)| MessageKey::id(*uuid, text.as_deref()));
+        Ok(Listing { items: items.collect(), next, may_repeat: false })
     }
 
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {
@@ -165,6 +171,7 @@ async fn restore_one(connection: &mut PgConnection, part: &Part) -> Result<Resto
     let column = |of: &[(i64, i64)]| of.iter().copied().unzip::<_, _, Vec<_>, Vec<_>>();
     let ((all_ms, all_n), (all_prev_ms, all_prev_n)) = (column(ids), column(prevs));
     let events = || part.entries.iter().map(|entry| &*entry.event);
+    let columns: Vec<EventColumns> = events().map(EventColumns::of).collect();
     let time = |ts: Timestamp| to_i64(ts.as_ms());
     sqlx::query(ADD_ENTRIES)
         .bind(user)
@@ -173,12 +180,13 @@ async fn restore_one(connection: &mut PgConnection, part: &Part) -> Result<Resto
         .bind(all_prev_ms)
         .bind(all_prev_n)
         .bind(events().map(|event| time(event.ts)).collect::<Vec<_>>())
-        .bind(events().map(|event| event.event_type.as_str()).collect::<Vec<_>>())
+        .bind(columns.iter().map(|columns| &columns.event_type).collect::<Vec<_>>())
         .bind(
             events().map(|event| event.category.as_ref().map(Category::as_str)).collect::<Vec<_>>(),
         )
         .bind(events().map(|event| Some(event.scope.as_str())).collect::<Vec<_>>())
-        .bind(events().map(|event| event.payload.as_str()).collect::<Vec<_>>())
+        .bind(columns.iter().map(|columns| &columns.payload).collect::<Vec<_>>())
+        .bind(columns.iter().map(|columns| &columns.attributes).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
     let count = to_i64(part.entries.len() as u64);

@@ -80,7 +80,9 @@ impl PostgresLog {
                     Topic::User(user) => {
                         reading::page(connection, &user, age_ms, after, limit).await
                     }
-                    Topic::Message(id) => message_reading::page(connection, id, after, limit).await,
+                    Topic::Message(id) => {
+                        message_reading::page(connection, &id, after, limit).await
+                    }
                 }
             }
             .boxed()
@@ -95,9 +97,9 @@ impl PostgresLog {
         match topic {
             Topic::User(user) => Ok(self.extent(user).await?.bounds),
             Topic::Message(id) => {
-                let id = *id;
                 let ask = calling(|connection| {
-                    async move { message_reading::bounds(connection, id).await }.boxed()
+                    let id = id.clone();
+                    async move { message_reading::bounds(connection, &id).await }.boxed()
                 });
                 let asked =
                     self.reads.call("asking for a message's bounds", Repeat::Harmless, ask).await;

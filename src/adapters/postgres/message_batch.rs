@@ -3,11 +3,9 @@
 //!
 //! Invariant: jobs are appended in their order, each to the message as those before it leave it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::stored_event::EventColumns;
 use crate::domain::{
     event::Event,
     idempotency_key::IdempotencyKey,
@@ -34,8 +32,8 @@ pub(super) struct Found {
     pub(super) messages: BTreeMap<MessageId, Message>,
     /// The numbers that keys got.
     pub(super) keys: HashMap<(MessageId, IdempotencyKey), u64>,
-    /// Type and payload of the events that have the numbers that appends name.
-    pub(super) taken: HashMap<(MessageId, u64), (String, String)>,
+    /// The events that have the numbers that appends name.
+    pub(super) taken: HashMap<(MessageId, u64), EventColumns>,
 }
 
 /// What is to be written.
@@ -51,7 +49,8 @@ pub(super) struct Changes {
 pub(super) struct NewEvent {
     pub(super) id: MessageId,
     pub(super) sequence_no: u64,
-    pub(super) event: Arc<Event>,
+    pub(super) columns: EventColumns,
+    pub(super) ts: Timestamp,
     pub(super) key: Option<IdempotencyKey>,
 }
 
@@ -69,14 +68,16 @@ pub(super) fn questions(jobs: &[MessageJob], messages: &BTreeMap<MessageId, Mess
     let appends = || {
         jobs.iter()
             .filter(known)
-            .flat_map(|job| job.batch.iter().map(move |append| (job.id, append)))
+            .flat_map(|job| job.batch.iter().map(move |append| (&job.id, append)))
     };
-    let keys =
-        appends().filter_map(|(id, append)| Some((id, append.idempotency_key.clone()?))).collect();
-    let next = |id| messages.get(&id).map_or(0, |message| message.next_sequence_no);
+    let keys = appends()
+        .filter_map(|(id, append)| Some((id.clone(), append.idempotency_key.clone()?)))
+        .collect();
+    let next = |id| messages.get(id).map_or(0, |message| message.next_sequence_no);
     let numbers = appends()
         .filter_map(|(id, append)| Some((id, append.sequence_no?)))
-        .filter(|(id, number)| *number < next(*id))
+        .filter(|(id, number)| *number < next(id))
+        .map(|(id, number)| (id.clone(), number))
         .collect();
     Questions { keys, numbers }
 }
@@ -92,19 +93,19 @@ pub(super) fn append_jobs(
         let now = found.now;
         let message = found.messages.get(&job.id).cloned();
         let mut target = message.map(|message| Appending {
-            id: job.id,
+            id: job.id.clone(),
             message,
             found: &mut found,
             changes: &mut changes,
         });
         let answers = append_batch(target.as_mut(), job.epoch, job.batch.iter().cloned(), now);
         if let Some(Appending { message, .. }) = target {
-            found.messages.insert(job.id, message);
+            found.messages.insert(job.id.clone(), message);
         }
         answers
     };
     let answers = jobs.iter().map(append).collect();
-    let appended: BTreeSet<MessageId> = changes.events.iter().map(|new| new.id).collect();
+    let appended: BTreeSet<MessageId> = changes.events.iter().map(|new| new.id.clone()).collect();
     changes.messages = found.messages.into_iter().filter(|(id, _)| appended.contains(id)).collect();
     (answers, changes)
 }
@@ -123,23 +124,22 @@ impl AppendTarget for Appending<'_> {
     }
 
     fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64> {
-        self.found.keys.get(&(self.id, key.clone())).copied()
+        self.found.keys.get(&(self.id.clone(), key.clone())).copied()
     }
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
-        let there = self.found.taken.get(&(self.id, sequence_no));
-        there.is_some_and(|(event_type, payload)| {
-            event_type == event.event_type.as_str() && payload == event.payload.as_str()
-        })
+        let there = self.found.taken.get(&(self.id.clone(), sequence_no));
+        there.is_some_and(|there| *there == EventColumns::of(event))
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {
         let MessageAppend { event, idempotency_key: key, .. } = append;
-        let text = (event.event_type.as_str().to_owned(), event.payload.as_str().to_owned());
-        self.found.taken.insert((self.id, sequence_no), text);
+        let columns = EventColumns::of(&event);
+        self.found.taken.insert((self.id.clone(), sequence_no), columns.clone());
         if let Some(key) = &key {
-            self.found.keys.insert((self.id, key.clone()), sequence_no);
+            self.found.keys.insert((self.id.clone(), key.clone()), sequence_no);
         }
-        self.changes.events.push(NewEvent { id: self.id, sequence_no, event, key });
+        let (id, ts) = (self.id.clone(), event.ts);
+        self.changes.events.push(NewEvent { id, sequence_no, columns, ts, key });
     }
 }

@@ -3,12 +3,12 @@
 //! Invariant: a message goes whole, with its events and its keys, under its row's lock: no reader
 //! sees a part of it.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{failure::Failure, hint::Hint, message_rows, numbers::millis};
+use super::{failure::Failure, hint::Hint, message_key::MessageKey, message_rows, numbers::millis};
 use crate::domain::topic::{MessageId, Topic};
 
 /// Most events that go in one transaction, but for one message that has more.
@@ -21,7 +21,7 @@ pub(super) const TAKE_TURN: &str =
 
 /// The messages whose producers have been silent for longer than $1, at most $2.
 pub(super) const SILENT_MESSAGES: &str =
-    "SELECT message_id, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
+    "SELECT message_id, id_text, next_sequence_no FROM messages, (SELECT now_ms() - $1 AS ms) since
     WHERE producer_seen_hour <= since.ms / 3600000 AND producer_seen_ms < since.ms
     ORDER BY producer_seen_hour LIMIT $2 FOR UPDATE OF messages SKIP LOCKED";
 
@@ -35,15 +35,15 @@ pub(super) const REMOVE_MESSAGES: &str =
 /// Deletes a message; `false` if it is not there.
 pub(super) async fn delete(
     connection: &mut PgConnection,
-    id: MessageId,
+    id: &MessageId,
     channel: &str,
 ) -> Result<bool, Failure> {
     let mut transaction = connection.begin().await?;
-    if message_rows::lock(&mut transaction, &[id]).await?.is_empty() {
+    if message_rows::lock(&mut transaction, slice::from_ref(id)).await?.is_empty() {
         transaction.rollback().await?;
         return Ok(false);
     }
-    remove(&mut transaction, &[id.0], channel).await?;
+    remove(&mut transaction, slice::from_ref(id), channel).await?;
     transaction.commit().await?;
     Ok(true)
 }
@@ -60,18 +60,19 @@ pub(super) async fn sweep(
         transaction.rollback().await?;
         return Ok(0);
     }
-    let silent: Vec<(Uuid, i32)> = sqlx::query_as(SILENT_MESSAGES)
+    let silent: Vec<(Uuid, Option<String>, i32)> = sqlx::query_as(SILENT_MESSAGES)
         .bind(millis(silent_for))
         .bind(i64::try_from(messages_max).unwrap_or(i64::MAX))
         .fetch_all(&mut *transaction)
         .await?;
     let mut events = 0;
-    let some = silent.iter().take_while(|(_, next)| {
+    let some = silent.iter().take_while(|(.., next)| {
         let is_first = events == 0;
         events += i64::from(*next) + 1;
         is_first || events <= EVENTS_AT_ONCE
     });
-    let ids: Vec<Uuid> = some.map(|(id, _)| *id).collect();
+    let ids = some.filter_map(|(uuid, text, _)| MessageKey::id(*uuid, text.as_deref()));
+    let ids: Vec<MessageId> = ids.collect();
     if !ids.is_empty() {
         remove(&mut transaction, &ids, channel).await?;
     }
@@ -79,10 +80,14 @@ pub(super) async fn sweep(
     Ok(ids.len())
 }
 
-async fn remove(connection: &mut PgConnection, ids: &[Uuid], channel: &str) -> Result<(), Failure> {
-    let topics: Vec<Topic> = ids.iter().map(|id| Topic::Message(MessageId(*id))).collect();
+async fn remove(
+    connection: &mut PgConnection,
+    ids: &[MessageId],
+    channel: &str,
+) -> Result<(), Failure> {
+    let topics: Vec<Topic> = ids.iter().cloned().map(Topic::Message).collect();
     sqlx::query(REMOVE_MESSAGES)
-        .bind(ids)
+        .bind(MessageKey::columns(ids).0)
         .bind(channel)
         .bind(Hint::removed(&topics).text())
         .execute(connection)

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
     failure::Failure,
+    message_key::MessageKey,
     numbers::{from_i64, to_i64},
 };
 use crate::domain::{
@@ -20,7 +21,7 @@ const HOUR_MS: i64 = 3_600_000;
 macro_rules! columns {
     ($rest:literal) => {
         concat!(
-            "SELECT message_id, owner, epoch, next_sequence_no, stop_requested, end_type, ended_ms, created_ms, producer_seen_ms, now_ms()
+            "SELECT message_id, owner, epoch, next_sequence_no, stop_requested, end_type, ended_ms, created_ms, producer_seen_ms, now_ms(), id_text
             FROM messages ",
             $rest
         )
@@ -31,14 +32,19 @@ macro_rules! columns {
 pub(super) const LOCK_MESSAGES: &str =
     columns!("WHERE message_id = ANY ($1) ORDER BY message_id FOR UPDATE");
 /// One message.
-pub(super) const OBSERVE_MESSAGE: &str = columns!("WHERE message_id = $1 AND require_writable()");
+pub(super) const OBSERVE_MESSAGE: &str =
+    columns!("WHERE message_id = $1 AND id_text IS NOT DISTINCT FROM $2 AND require_writable()");
 
 /// Makes a message, if it is not there.
 pub(super) const OPEN_MESSAGE: &str =
     "INSERT INTO messages (message_id, owner, epoch, next_sequence_no, stop_requested, created_ms,
-        producer_seen_ms, producer_seen_hour)
-    SELECT $1, $2, 1, 0, false, now_at, now_at, now_at / 3600000 FROM now_ms() AS now_at
+        producer_seen_ms, producer_seen_hour, id_text)
+    SELECT $1, $2, 1, 0, false, now_at, now_at, now_at / 3600000, $3 FROM now_ms() AS now_at
     ON CONFLICT (message_id) DO NOTHING RETURNING created_ms";
+
+/// Whether a message of another id stands where this one would.
+pub(super) const IS_ANOTHERS: &str =
+    "SELECT EXISTS (SELECT FROM messages WHERE message_id = $1 AND id_text IS DISTINCT FROM $2)";
 
 /// Changes a message's row.
 pub(super) const CHANGE_MESSAGE: &str =
@@ -71,7 +77,9 @@ impl Stored {
             created_at: at(7)?,
             producer_seen_at: at(8)?,
         };
-        Ok(Self { id: MessageId(row.try_get(0)?), message, now: at(9)? })
+        let id = MessageKey::id(row.try_get(0)?, row.try_get(10)?)
+            .ok_or(Failure::Unexpected("a message whose id is none"))?;
+        Ok(Self { id, message, now: at(9)? })
     }
 }
 
@@ -85,19 +93,22 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     ids: &[MessageId],
 ) -> Result<Vec<Stored>, Failure> {
-    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query(LOCK_MESSAGES).bind(ids).fetch_all(connection).await?;
-    rows.iter().map(Stored::of).collect()
+    let (uuids, _) = MessageKey::columns(ids);
+    let rows = sqlx::query(LOCK_MESSAGES).bind(uuids).fetch_all(connection).await?;
+    let stored = rows.iter().map(Stored::of);
+    stored
+        .filter(|stored| stored.as_ref().map_or(true, |stored| ids.contains(&stored.id)))
+        .collect()
 }
 
 /// Writes what something else than an append may change.
 pub(super) async fn change(
     connection: &mut PgConnection,
-    id: MessageId,
+    id: &MessageId,
     message: &Message,
 ) -> Result<(), Failure> {
     sqlx::query(CHANGE_MESSAGE)
-        .bind(id.0)
+        .bind(MessageKey::of(id).uuid)
         .bind(to_i64(message.epoch))
         .bind(message.stop_requested)
         .bind(to_i64(message.producer_seen_at.as_ms()))

@@ -19,8 +19,10 @@ use super::{
     failure::Failure,
     hint::Hint,
     message_batch::{AppendAnswer, Changes, Found, MessageJob, Questions, append_jobs, questions},
+    message_key::MessageKey,
     message_rows::{self, hour},
     numbers::{millis, to_i64},
+    stored_event::EventColumns,
 };
 use crate::{
     adapters::backend_kit::group_commit::{Job, Write},
@@ -38,15 +40,17 @@ pub(super) const FIND_MESSAGE_KEYS: &str = "SELECT k.message_id, k.key, k.sequen
 
 /// The events that have these numbers.
 pub(super) const FIND_MESSAGE_EVENTS: &str =
-    "SELECT e.message_id, e.sequence_no, e.event_type, e.payload::text
+    "SELECT e.message_id, e.sequence_no, e.event_type, e.payload::text, e.attributes::text
     FROM unnest($1::uuid[], $2::integer[]) AS q(message_id, sequence_no)
     JOIN message_events e ON e.message_id = q.message_id AND e.sequence_no = q.sequence_no";
 
 /// Writes events, their keys and their messages' rows, and notifies of them.
 pub(super) const WRITE_MESSAGES: &str = "WITH events AS (
-        INSERT INTO message_events (message_id, sequence_no, event_type, payload, created_at)
-        SELECT e.message_id, e.sequence_no, e.event_type, e.payload::json, timestamptz 'epoch' + e.ts_ms * interval '1 millisecond'
-        FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::bigint[]) AS e(message_id, sequence_no, event_type, payload, ts_ms)
+        INSERT INTO message_events (message_id, sequence_no, event_type, payload, created_at, attributes)
+        SELECT e.message_id, e.sequence_no, e.event_type, e.payload::json, timestamptz 'epoch' + e.ts_ms * interval '1 millisecond',
+            e.attributes::json
+        FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::bigint[], $16::text[])
+            AS e(message_id, sequence_no, event_type, payload, ts_ms, attributes)
     ), keys AS (
         INSERT INTO message_keys (message_id, key, sequence_no, seen_ms)
         SELECT e.message_id, e.key, e.sequence_no, $7
@@ -97,7 +101,7 @@ async fn write(
     channel: &str,
     window_ms: i64,
 ) -> Result<Vec<Vec<AppendAnswer>>, Failure> {
-    let ids: BTreeSet<MessageId> = jobs.iter().map(|job| job.id).collect();
+    let ids: BTreeSet<MessageId> = jobs.iter().map(|job| job.id.clone()).collect();
     let mut transaction = connection.begin().await?;
     let stored = message_rows::lock(&mut transaction, &ids.into_iter().collect::<Vec<_>>()).await?;
     let now = stored.iter().map(|stored| stored.now).max().unwrap_or_default();
@@ -124,7 +128,7 @@ async fn find_keys(
     window_ms: i64,
 ) -> Result<HashMap<(MessageId, IdempotencyKey), u64>, Failure> {
     let (ids, texts): (Vec<Uuid>, Vec<&str>) =
-        keys.iter().map(|(id, key)| (id.0, key.as_str())).unzip();
+        keys.iter().map(|(id, key)| (MessageKey::of(id).uuid, key.as_str())).unzip();
     let rows: Vec<(Uuid, String, i32)> = sqlx::query_as(FIND_MESSAGE_KEYS)
         .bind(ids)
         .bind(texts)
@@ -134,7 +138,7 @@ async fn find_keys(
     let numbers: HashMap<(Uuid, String), i32> =
         rows.into_iter().map(|(id, key, number)| ((id, key), number)).collect();
     let known = keys.into_iter().filter_map(|(id, key)| {
-        let number = *numbers.get(&(id.0, key.as_str().to_owned()))?;
+        let number = *numbers.get(&(MessageKey::of(&id).uuid, key.as_str().to_owned()))?;
         Some(((id, key), u64::try_from(number).ok()?))
     });
     Ok(known.collect())
@@ -143,14 +147,20 @@ async fn find_keys(
 async fn find_events(
     connection: &mut PgConnection,
     numbers: &[(MessageId, u64)],
-) -> Result<HashMap<(MessageId, u64), (String, String)>, Failure> {
-    let numbers =
-        numbers.iter().filter_map(|(id, number)| Some((id.0, i32::try_from(*number).ok()?)));
-    let (ids, numbers): (Vec<Uuid>, Vec<i32>) = numbers.unzip();
-    let rows: Vec<(Uuid, i32, String, String)> =
-        sqlx::query_as(FIND_MESSAGE_EVENTS).bind(ids).bind(numbers).fetch_all(connection).await?;
-    let events = rows.into_iter().filter_map(|(id, number, event_type, payload)| {
-        Some(((MessageId(id), u64::try_from(number).ok()?), (event_type, payload)))
+) -> Result<HashMap<(MessageId, u64), EventColumns>, Failure> {
+    // Their rows are locked, so each UUID is that of one id.
+    let ids: HashMap<Uuid, &MessageId> =
+        numbers.iter().map(|(id, _)| (MessageKey::of(id).uuid, id)).collect();
+    let (uuids, numbers): (Vec<Uuid>, Vec<i32>) = numbers
+        .iter()
+        .filter_map(|(id, number)| Some((MessageKey::of(id).uuid, i32::try_from(*number).ok()?)))
+        .unzip();
+    let rows: Vec<(Uuid, i32, String, String, Option<String>)> =
+        sqlx::query_as(FIND_MESSAGE_EVENTS).bind(uuids).bind(numbers).fetch_all(connection).await?;
+    let events = rows.into_iter().filter_map(|(uuid, number, event_type, payload, attributes)| {
+        let id = (*ids.get(&uuid)?).clone();
+        let columns = EventColumns { event_type, payload, attributes };
+        Some(((id, u64::try_from(number).ok()?), columns))
     });
     Ok(events.collect())
 }
@@ -163,18 +173,13 @@ async fn write_changes(
 ) -> Result<(), Failure> {
     let number = |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
     let (events, messages) = (&changes.events, &changes.messages);
-    let topics: Vec<Topic> = messages.keys().map(|id| Topic::Message(*id)).collect();
+    let topics: Vec<Topic> = messages.keys().cloned().map(Topic::Message).collect();
     sqlx::query(WRITE_MESSAGES)
-        .bind(events.iter().map(|new| new.id.0).collect::<Vec<_>>())
+        .bind(events.iter().map(|new| MessageKey::of(&new.id).uuid).collect::<Vec<_>>())
         .bind(events.iter().map(|new| number(new.sequence_no)).collect::<Vec<_>>())
-        .bind(events.iter().map(|new| new.event.event_type.as_str().to_owned()).collect::<Vec<_>>())
-        .bind(events.iter().map(|new| new.event.payload.as_str().to_owned()).collect::<Vec<_>>())
-        .bind(
-            events
-                .iter()
-                .map(|new| to_i64(new.event.ts.as_ms()).min(TS_MS_MAX))
-                .collect::<Vec<_>>(),
-        )
+        .bind(events.iter().map(|new| &new.columns.event_type).collect::<Vec<_>>())
+        .bind(events.iter().map(|new| &new.columns.payload).collect::<Vec<_>>())
+        .bind(events.iter().map(|new| to_i64(new.ts.as_ms()).min(TS_MS_MAX)).collect::<Vec<_>>())
         .bind(
             events
                 .iter()
@@ -182,7 +187,7 @@ async fn write_changes(
                 .collect::<Vec<_>>(),
         )
         .bind(now_ms)
-        .bind(messages.keys().map(|id| id.0).collect::<Vec<_>>())
+        .bind(MessageKey::columns(messages.keys()).0)
         .bind(messages.values().map(|message| number(message.next_sequence_no)).collect::<Vec<_>>())
         .bind(
             messages
@@ -205,6 +210,7 @@ async fn write_changes(
         .bind(messages.values().map(|message| hour(message.producer_seen_at)).collect::<Vec<_>>())
         .bind(channel)
         .bind(Hint::grown(&topics).text())
+        .bind(events.iter().map(|new| &new.columns.attributes).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     Ok(())

@@ -12,8 +12,9 @@ use super::{
     failure::{Failure, of_topic},
     journal::{PostgresLog, probe},
     message_batch::MessageJob,
+    message_key::MessageKey,
     message_removal,
-    message_rows::{self, OBSERVE_MESSAGE, OPEN_MESSAGE, Stored},
+    message_rows::{self, IS_ANOTHERS, OBSERVE_MESSAGE, OPEN_MESSAGE, Stored},
     message_writer::MessageWriter,
     numbers::from_i64,
 };
@@ -67,20 +68,20 @@ impl PostgresMessages {
     }
 
     /// The answer of a call that concerned one message.
-    fn of<T>(id: MessageId, answer: Result<T, BackendError>) -> Result<T, BackendError> {
-        answer.map_err(|error| of_topic(error, &Topic::Message(id)))
+    fn of<T>(id: &MessageId, answer: Result<T, BackendError>) -> Result<T, BackendError> {
+        answer.map_err(|error| of_topic(error, &Topic::Message(id.clone())))
     }
 
     /// Changes a message under its lock; `None` if it is not there, and nothing is written where it
     /// refuses.
     async fn change<R: Send + 'static>(
         &self,
-        id: MessageId,
+        id: &MessageId,
         change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Clone + Send + Sync + 'static,
     ) -> Result<Option<Result<Observed, R>>, BackendError> {
         let act = calling(|connection| {
-            let change = change.clone();
-            change_locked(connection, id, change).boxed()
+            let (id, change) = (id.clone(), change.clone());
+            async move { change_locked(connection, &id, change).await }.boxed()
         });
         Self::of(id, self.log.reads.call("changing a message", Repeat::Harmless, act).await)
     }
@@ -88,13 +89,15 @@ impl PostgresMessages {
 
 async fn change_locked<R>(
     connection: &mut sqlx::PgConnection,
-    id: MessageId,
+    id: &MessageId,
     change: impl Fn(&mut Message, Timestamp) -> Result<(), R>,
 ) -> Result<Option<Result<Observed, R>>, Failure> {
     let mut transaction = connection.begin().await?;
     // A transaction that is only dropped is rolled back by the connection's next use, and holds its
     // locks until then.
-    let Some(mut stored) = message_rows::lock(&mut transaction, &[id]).await?.pop() else {
+    let Some(mut stored) =
+        message_rows::lock(&mut transaction, std::slice::from_ref(id)).await?.pop()
+    else {
         transaction.rollback().await?;
         return Ok(None);
     };
@@ -107,11 +110,38 @@ async fn change_locked<R>(
     Ok(Some(Ok(Observed::at(stored.now, stored.message))))
 }
 
+/// What became of a message that was to be made.
+enum Made {
+    Now(Timestamp),
+    WasThere,
+    /// A message of another id stands where this one would.
+    IsAnothers,
+}
+
+async fn make(
+    connection: &mut sqlx::PgConnection,
+    MessageKey { uuid, text }: &MessageKey,
+    owner: &str,
+) -> Result<Made, Failure> {
+    let created_ms: Option<i64> = sqlx::query_scalar(OPEN_MESSAGE)
+        .bind(uuid)
+        .bind(owner)
+        .bind(text)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(created_ms) = created_ms {
+        return Ok(Made::Now(Timestamp::from_ms(from_i64(created_ms))));
+    }
+    let is_anothers =
+        sqlx::query_scalar(IS_ANOTHERS).bind(uuid).bind(text).fetch_one(connection).await?;
+    Ok(if is_anothers { Made::IsAnothers } else { Made::WasThere })
+}
+
 #[async_trait]
 impl Messages for PostgresMessages {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -126,27 +156,16 @@ impl Messages for PostgresMessages {
                 return Ok(reopened.map(|observed| Opened { observed, created: false }));
             }
             let make = calling(|connection| {
-                let owner = owner.as_str().to_owned();
-                async move {
-                    Ok(sqlx::query_scalar(OPEN_MESSAGE)
-                        .bind(id.0)
-                        .bind(owner)
-                        .fetch_optional(connection)
-                        .await?)
-                }
-                .boxed()
+                let (owner, key) = (owner.as_str().to_owned(), MessageKey::of(id));
+                async move { make(connection, &key, &owner).await }.boxed()
             });
-            let created_ms: Option<i64> = Self::of(
-                id,
-                self.log.reads.call("opening a message", Repeat::Harmless, make).await,
-            )?;
-            if let Some(created_ms) = created_ms {
-                return Ok(Message::open(
-                    None,
-                    owner,
-                    takeover,
-                    Timestamp::from_ms(from_i64(created_ms)),
-                ));
+            let outcome = self.log.reads.call("opening a message", Repeat::Harmless, make).await;
+            match Self::of(id, outcome)? {
+                Made::Now(created_at) => {
+                    return Ok(Message::open(None, owner, takeover, created_at));
+                }
+                Made::IsAnothers => return Ok(Err(OpenRefusal::Another)),
+                Made::WasThere => {}
             }
         }
         Err(BackendError::new(
@@ -157,7 +176,7 @@ impl Messages for PostgresMessages {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
@@ -166,20 +185,22 @@ impl Messages for PostgresMessages {
         }
         Self::of(
             id,
-            self.appends.call("appending to a message", MessageJob { id, epoch, batch }).await,
+            self.appends
+                .call("appending to a message", MessageJob { id: id.clone(), epoch, batch })
+                .await,
         )
     }
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let heard = self.change(id, move |message, now| message.heartbeat(epoch, now)).await?;
         Ok(heard.unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let stop = |message: &mut Message, _| {
             message.request_stop();
             Ok::<(), Infallible>(())
@@ -187,12 +208,12 @@ impl Messages for PostgresMessages {
         Ok(self.change(id, stop).await?.map(|Ok(observed)| observed))
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let ask = calling(|connection| {
+            let MessageKey { uuid, text } = MessageKey::of(id);
             async move {
-                let row =
-                    sqlx::query(OBSERVE_MESSAGE).bind(id.0).fetch_optional(connection).await?;
-                row.as_ref().map(Stored::of).transpose()
+                let query = sqlx::query(OBSERVE_MESSAGE).bind(uuid).bind(text);
+                query.fetch_optional(connection).await?.as_ref().map(Stored::of).transpose()
             }
             .boxed()
         });
@@ -201,10 +222,10 @@ impl Messages for PostgresMessages {
         Ok(stored.map(|stored| Observed::at(stored.now, stored.message)))
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         let remove = calling(|connection| {
-            let channel = self.writer.channel.clone();
-            async move { message_removal::delete(connection, id, &channel).await }.boxed()
+            let (id, channel) = (id.clone(), self.writer.channel.clone());
+            async move { message_removal::delete(connection, &id, &channel).await }.boxed()
         });
         Self::of(id, self.log.reads.call("deleting a message", Repeat::Harmless, remove).await)
     }

@@ -62,6 +62,7 @@ mod hint;
 mod journal;
 mod limits;
 mod message_batch;
+mod message_key;
 mod message_reading;
 mod message_removal;
 mod message_rows;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 /// Every migration, in order. What was released is never changed: another is added.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_tables.sql"),
     include_str!("migrations/0002_functions.sql"),
     include_str!("migrations/0003_turns.sql"),
@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_heads_stay.sql"),
     include_str!("migrations/0006_continuations.sql"),
     include_str!("migrations/0007_announcements_in_order.sql"),
+    include_str!("migrations/0008_contents.sql"),
 ];
 
 /// The table that says which of them were applied.

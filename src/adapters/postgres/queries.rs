@@ -7,7 +7,7 @@ use super::{
 };
 
 /// Each statement, with its name.
-pub const ALL: [(&str, &str); 51] = [
+pub const ALL: [(&str, &str); 52] = [
     ("append", append::APPEND),
     ("bounds", reading::BOUNDS),
     ("read", reading::READ),
@@ -20,6 +20,7 @@ pub const ALL: [(&str, &str); 51] = [
     ("lock messages", message_rows::LOCK_MESSAGES),
     ("observe message", message_rows::OBSERVE_MESSAGE),
     ("open message", message_rows::OPEN_MESSAGE),
+    ("is another's", message_rows::IS_ANOTHERS),
     ("change message", message_rows::CHANGE_MESSAGE),
     ("find message keys", message_writer::FIND_MESSAGE_KEYS),
     ("find message events", message_writer::FIND_MESSAGE_EVENTS),

@@ -45,7 +45,7 @@ pub(super) const BOUNDS: &str = extent!("", "");
 /// The extent, and entries behind ($3, $4): at most $5 of them, and no more behind the first that
 /// brings what is stored of them over $6 bytes, but for the second, which shows that there is more.
 pub(super) const READ: &str = extent!(
-    ", e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text, e.payload::text",
+    ", e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text, e.payload::text, e.attributes::text",
     " LEFT JOIN LATERAL (
         SELECT * FROM (
             SELECT s.*, row_number() OVER w AS nth, sum(s.bytes) OVER w - s.bytes AS bytes_before FROM (
@@ -190,6 +190,7 @@ fn entry_of(row: &PgRow) -> Result<Option<StoredEntry>, Failure> {
         category: row.try_get(16)?,
         scope: row.try_get(17)?,
         payload: row.try_get(18)?,
+        attributes: row.try_get(19)?,
     };
     Ok(Some(StoredEntry { id, prev: Some(prev.into()), event: event.read() }))
 }

@@ -52,10 +52,8 @@ impl Archive for RedisJournal {
     }
 
     async fn messages(&self, from: Option<&ListPlace>) -> Result<Listing<MessageId>, BackendError> {
-        self.members(&self.keys.all_messages_by_silence(), from, |id| {
-            id.parse().ok().map(MessageId)
-        })
-        .await
+        self.members(&self.keys.all_messages_by_silence(), from, |id| MessageId::parse(id).ok())
+            .await
     }
 
     async fn restore(&self, parts: Vec<Part>) -> Result<Vec<Restored>, BackendError> {

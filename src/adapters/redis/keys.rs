@@ -12,7 +12,6 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use redis::cluster_routing::Slot;
-use uuid::Uuid;
 
 use crate::domain::{
     idempotency_key::IdempotencyKey,
@@ -78,8 +77,8 @@ impl Keys {
                 format!("{prefix}user:{{{}}}:stream", braceless(user.as_str()))
             }
             Topic::User(user) => format!("{prefix}user:{user}:stream"),
-            Topic::Message(MessageId(id)) if self.cluster => format!("{prefix}message:{{{id}}}"),
-            Topic::Message(MessageId(id)) => format!("{prefix}message:{id}"),
+            Topic::Message(id) if self.cluster => format!("{prefix}message:{{{id}}}"),
+            Topic::Message(id) => format!("{prefix}message:{id}"),
         }
     }
 
@@ -102,7 +101,7 @@ impl Keys {
         if let Some(user) = name.strip_prefix("user:") {
             return UserId::parse(user).ok().map(Topic::User);
         }
-        name.strip_prefix("channel:")?.parse::<Uuid>().ok().map(|id| Topic::Message(MessageId(id)))
+        MessageId::parse(name.strip_prefix("channel:")?).ok().map(Topic::Message)
     }
 
     /// What every process is to hear, and the channel that says that there is something new.
@@ -136,13 +135,13 @@ impl Keys {
     }
 
     /// What is known of a message beside its events.
-    pub(super) fn message_state(&self, id: MessageId) -> String {
+    pub(super) fn message_state(&self, id: &MessageId) -> String {
         format!("{}message-state:{{{id}}}", self.prefix)
     }
 
     /// The index of a message among others by its producer's silence.
-    pub(super) fn messages_by_silence(&self, id: MessageId) -> String {
-        self.shared("messages", self.group(&Topic::Message(id)))
+    pub(super) fn messages_by_silence(&self, id: &MessageId) -> String {
+        self.shared("messages", self.group(&Topic::Message(id.clone())))
     }
 
     /// All such indexes.
@@ -159,7 +158,7 @@ impl Keys {
     pub(super) fn index_member(topic: &Topic) -> String {
         match topic {
             Topic::User(user) => user.to_string(),
-            Topic::Message(MessageId(id)) => id.to_string(),
+            Topic::Message(id) => id.to_string(),
         }
     }
 
@@ -226,7 +225,7 @@ mod tests {
     }
 
     fn message(id: u128) -> Topic {
-        Topic::Message(MessageId(Uuid::from_u128(id)))
+        Topic::Message(uuid::Uuid::from_u128(id).into())
     }
 
     fn key(text: &str) -> IdempotencyKey {
@@ -244,13 +243,26 @@ mod tests {
         assert_eq!(prefixed.channel(&user("u1")), "app:user:u1");
     }
 
+    fn text_message(id: &str) -> Topic {
+        Topic::Message(MessageId::parse(id).unwrap())
+    }
+
     #[test]
     fn a_channel_is_read_as_its_topic_and_no_other_is() {
         let keys = Keys::new("app:".to_owned(), false, 0);
-        for topic in [user("u1"), user("user:u1"), user("channel:x"), message(7)] {
+        for topic in
+            [user("u1"), user("user:u1"), user("channel:x"), message(7), text_message("chat-1")]
+        {
             assert_eq!(keys.topic_of(&keys.channel(&topic)), Some(topic));
         }
-        for channel in ["user:u1", "app:user:", "app:channel:x", "app:rejoin:announcements:0", ""] {
+        for channel in [
+            "user:u1",
+            "app:user:",
+            "app:channel:a b",
+            "app:channel:",
+            "app:rejoin:announcements:0",
+            "",
+        ] {
             assert_eq!(keys.topic_of(channel), None, "{channel}");
         }
     }
@@ -277,8 +289,8 @@ mod tests {
                     prop_assert_eq!(Slot::for_key(other), slot);
                 }
                 if let Topic::Message(id) = topic {
-                    prop_assert_eq!(Slot::for_key(keys.message_state(id)), slot);
-                    prop_assert_eq!(Slot::for_key(keys.messages_by_silence(id)), slot);
+                    prop_assert_eq!(Slot::for_key(keys.message_state(&id)), slot);
+                    prop_assert_eq!(Slot::for_key(keys.messages_by_silence(&id)), slot);
                 }
             }
         }

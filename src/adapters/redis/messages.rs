@@ -105,9 +105,7 @@ impl AppendTarget for Appending<'_> {
             .find(|(taken, _)| *taken == sequence_no)
             .map(|(_, event)| &**event);
         let there = now.or_else(|| self.look.events.get(&sequence_no));
-        there.is_some_and(|there| {
-            there.event_type == event.event_type && there.payload == event.payload
-        })
+        there.is_some_and(|there| there.is_repeated_by(event))
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {
@@ -117,8 +115,8 @@ impl AppendTarget for Appending<'_> {
 }
 
 impl RedisJournal {
-    async fn look(&self, id: MessageId, batch: &[MessageAppend]) -> Result<Look, BackendError> {
-        let topic = Topic::Message(id);
+    async fn look(&self, id: &MessageId, batch: &[MessageAppend]) -> Result<Look, BackendError> {
+        let topic = Topic::Message(id.clone());
         let keys: Vec<&IdempotencyKey> =
             batch.iter().filter_map(|append| append.idempotency_key.as_ref()).collect();
         let numbers: Vec<u64> = batch.iter().filter_map(|append| append.sequence_no).collect();
@@ -164,11 +162,12 @@ impl RedisJournal {
     /// Carries a change out. `false` if the message is no longer what it was when `seen` was read.
     async fn change(
         &self,
-        id: MessageId,
+        id: &MessageId,
         seen: Option<&MessageState>,
         change: Change,
     ) -> Result<bool, BackendError> {
-        let (topic, Change { state, appended, numbers_of_keys }) = (Topic::Message(id), change);
+        let (topic, Change { state, appended, numbers_of_keys }) =
+            (Topic::Message(id.clone()), change);
         let mut keys = vec![
             self.keys.message_state(id),
             self.keys.stream(&topic),
@@ -208,7 +207,7 @@ impl RedisJournal {
     /// answer, and a change unless all stays as it is.
     async fn decide<T>(
         &self,
-        id: MessageId,
+        id: &MessageId,
         batch: &[MessageAppend],
         mut decide: impl FnMut(&Look) -> (T, Option<Change>) + Send,
     ) -> Result<T, BackendError>
@@ -229,7 +228,7 @@ impl RedisJournal {
     /// Changes what is no event; `None` if the message is not there.
     async fn change_state<R: Send>(
         &self,
-        id: MessageId,
+        id: &MessageId,
         change: impl Fn(&mut Message, Timestamp) -> Result<(), R> + Send + Sync,
     ) -> Result<Option<Result<Observed, R>>, BackendError> {
         self.decide(id, &[], |look| {
@@ -253,8 +252,8 @@ impl RedisJournal {
         self.appends.run("look for silent messages", &SILENT_MESSAGES, &[index], arguments).await
     }
 
-    async fn remove(&self, id: MessageId, seen_before: &str) -> Result<bool, BackendError> {
-        let topic = Topic::Message(id);
+    async fn remove(&self, id: &MessageId, seen_before: &str) -> Result<bool, BackendError> {
+        let topic = Topic::Message(id.clone());
         let keys = [
             self.keys.message_state(id),
             self.keys.stream(&topic),
@@ -272,7 +271,7 @@ impl RedisJournal {
 impl Messages for RedisJournal {
     async fn open(
         &self,
-        id: MessageId,
+        id: &MessageId,
         owner: &UserId,
         takeover: bool,
     ) -> Result<Result<Opened, OpenRefusal>, BackendError> {
@@ -295,7 +294,7 @@ impl Messages for RedisJournal {
 
     async fn append(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
         batch: Vec<MessageAppend>,
     ) -> Result<Vec<Result<MessageAppended, AppendRefusal>>, BackendError> {
@@ -315,14 +314,14 @@ impl Messages for RedisJournal {
 
     async fn heartbeat(
         &self,
-        id: MessageId,
+        id: &MessageId,
         epoch: Option<u64>,
     ) -> Result<Result<Observed, AppendRefusal>, BackendError> {
         let beaten = self.change_state(id, |message, now| message.heartbeat(epoch, now)).await?;
         Ok(beaten.unwrap_or(Err(AppendRefusal::Unknown)))
     }
 
-    async fn request_stop(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn request_stop(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let stop = |message: &mut Message, _| {
             message.request_stop();
             Ok::<(), Infallible>(())
@@ -330,12 +329,12 @@ impl Messages for RedisJournal {
         Ok(self.change_state(id, stop).await?.map(|Ok(observed)| observed))
     }
 
-    async fn observe(&self, id: MessageId) -> Result<Option<Observed>, BackendError> {
+    async fn observe(&self, id: &MessageId) -> Result<Option<Observed>, BackendError> {
         let look = self.look(id, &[]).await?;
         Ok(look.state.map(|state| Observed::at(look.now, state.message)))
     }
 
-    async fn delete(&self, id: MessageId) -> Result<bool, BackendError> {
+    async fn delete(&self, id: &MessageId) -> Result<bool, BackendError> {
         self.remove(id, "").await
     }
 
@@ -359,8 +358,8 @@ impl Messages for RedisJournal {
                 let (seen_before, ids) = self.silent_messages(index, &arguments).await?;
                 for id in ids {
                     let Ok(place) = room.try_acquire() else { break };
-                    let id = id.parse().map(MessageId).map_err(|_| malformed_reply())?;
-                    match self.remove(id, &seen_before).await {
+                    let id = MessageId::parse(&id).map_err(|_| malformed_reply())?;
+                    match self.remove(&id, &seen_before).await {
                         Ok(true) => place.forget(),
                         Ok(false) => {}
                         Err(error) if error.kind == BackendErrorKind::Damaged => {

@@ -118,8 +118,8 @@ impl Exporter {
     }
 
     async fn begin_message(&mut self, id: MessageId) -> Result<(), BackendError> {
-        let topic = Topic::Message(id);
-        match self.from.messages.observe(id).await {
+        let topic = Topic::Message(id.clone());
+        match self.from.messages.observe(&id).await {
             Ok(Some(observed)) => {
                 self.ready.push_back(Record::Message { id, message: observed.message });
                 self.reading = Some((topic, Position::Start));

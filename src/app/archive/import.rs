@@ -319,7 +319,7 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
     importing.bytes = 0;
     if !importing.is_open {
         importing.is_open = true;
-        importing.is_left = !open(into, importing.id, &importing.message).await?;
+        importing.is_left = !open(into, &importing.id, &importing.message).await?;
     }
     if importing.is_left || events.is_empty() {
         return Ok(());
@@ -329,7 +329,7 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
         sequence_no: Some(id.major()),
         idempotency_key: None,
     });
-    let answers = into.messages.append(importing.id, None, batch.collect()).await?;
+    let answers = into.messages.append(&importing.id, None, batch.collect()).await?;
     match answers.into_iter().find_map(Result::err) {
         None => {}
         // Another message of that id has other events, or fewer.
@@ -344,7 +344,7 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
         Some(refusal @ (AppendRefusal::Fenced { .. } | AppendRefusal::TooLarge)) => {
             return Err(BackendError::damaged(
                 "append to a message",
-                Topic::Message(importing.id),
+                Topic::Message(importing.id.clone()),
                 refusal.to_string(),
             )
             .into());
@@ -354,7 +354,7 @@ async fn append(into: &Archives, importing: &mut MessageImport) -> Result<(), Im
 }
 
 /// `false` if it is another user's here.
-async fn open(into: &Archives, id: MessageId, message: &Message) -> Result<bool, ImportError> {
+async fn open(into: &Archives, id: &MessageId, message: &Message) -> Result<bool, ImportError> {
     let Ok(opened) = into.messages.open(id, &message.owner, false).await? else { return Ok(false) };
     let mut epoch = opened.observed.message.epoch;
     while opened.created && epoch < message.epoch.min(EPOCH_MAX) {

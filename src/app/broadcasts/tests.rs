@@ -68,7 +68,7 @@ fn promise_7_what_everybody_has_taken_is_freed_and_what_is_kept_is_bounded() {
 #[test]
 fn a_publisher_is_refused_where_it_would_take_a_broadcast_from_a_connection_that_is_behind() {
     let broadcasts = Broadcasts::new(10_000);
-    assert_eq!(broadcasts.room_for(&event(0, 4_000)), Err(NoRoom::TooLarge { bytes_max: 3_333 }));
+    assert_eq!(broadcasts.room_for(&event(0, 4_000)), Err(NoRoom::TooLarge { bytes_max: 2_500 }));
     let mut slow = broadcasts.tail();
     let mut taken = 0;
     while broadcasts.room_for(&event(0, 500)).is_ok() {

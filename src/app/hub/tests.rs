@@ -12,7 +12,7 @@ use crate::{
     domain::{
         event::Event,
         position::{EventId, Position},
-        topic::{MessageId, UserId},
+        topic::UserId,
     },
     ports::{
         feed::Feed,
@@ -77,7 +77,7 @@ fn hub() -> Hub {
 /// that has just read the journal.
 #[tokio::test]
 async fn promise_9_a_ring_of_a_wiped_journal_begins_anew_and_nobody_reads_for_ever() {
-    let (hub, topic) = (hub(), Topic::Message(MessageId(Uuid::from_u128(1))));
+    let (hub, topic) = (hub(), Topic::Message(Uuid::from_u128(1).into()));
     let (mut before, mut after) =
         (hub.follow(&topic).await.unwrap(), hub.follow(&topic).await.unwrap());
     before.moved(EventId::sequence(5).into(), None);

@@ -127,7 +127,7 @@ fn publication(recipients: Recipients, event_type: &str) -> Publication {
         recipients,
         event_type: EventType::parse(event_type).unwrap(),
         scope: Json::empty_object(),
-        payload: Json::parse("1.10").unwrap(),
+        content: Content::Payload(Json::parse("1.10").unwrap()),
         category: None,
         idempotency_key: None,
     }
@@ -173,7 +173,10 @@ async fn an_event_is_stored_as_it_came_with_the_servers_time() {
     assert_eq!(published, Published::One(appended(0)));
     let batches = batches.lock().unwrap();
     let event = &batches[0][0].event;
-    assert_eq!((event.ts, event.payload.as_str(), &event.scope), (NOW, "1.10", &scope));
+    assert_eq!(
+        (event.ts, event.content.payload().unwrap().as_str(), &event.scope),
+        (NOW, "1.10", &scope)
+    );
     assert_eq!(event.event_type.as_str(), "a");
 }
 
@@ -329,7 +332,10 @@ async fn a_broadcast_that_not_everybody_could_get_is_refused_and_the_others_are_
     let slow = feed.broadcasts.tail();
     let large = |bytes: usize| {
         let payload = Json::parse(&format!("\"{}\"", "x".repeat(bytes))).unwrap();
-        Publication { payload, ..publication(Recipients::Everybody, "large") }
+        Publication {
+            content: Content::Payload(payload),
+            ..publication(Recipients::Everybody, "large")
+        }
     };
     let publications = vec![
         large(5_000),

@@ -1,14 +1,17 @@
 //! Blocks of Server-Sent Events, as they are being written.
 //!
 //! Invariants: every method writes whole lines, and only `data` takes a text that may have line
-//! breaks; what ends with a blank line has data.
+//! breaks.
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::{Control, Format, Frame, json_text};
-use crate::domain::position::{EventId, Position};
+use super::{Control, Format, Frame};
+use crate::domain::{
+    json::json_text,
+    position::{EventId, Position},
+};
 
 /// Room for the chunk's length in hexadecimal and its line end: enough for 4 GiB.
 const CHUNK_HEAD_BYTES_MAX: usize = 10;
@@ -37,6 +40,13 @@ impl Blocks {
         self.line("event: ", event_type)
     }
 
+    pub(super) fn event_if(self, name: Option<&str>) -> Self {
+        match name {
+            Some(name) => self.event(name),
+            None => self,
+        }
+    }
+
     pub(super) fn id(mut self, id: EventId) -> Self {
         // Writing to a string can't fail.
         let _ = writeln!(self.0, "id: {id}");
@@ -45,9 +55,10 @@ impl Blocks {
 
     /// A block of the server's own, without an id.
     pub(super) fn control(self, format: Format, control: &Control) -> Self {
-        match format {
-            Format::Named => self.event(control.event_type()).data(&json_text(control)).end(),
-            Format::Envelope => self.data(&control.envelope_json()).end(),
+        if format.names_control() {
+            self.event(control.event_type()).data(&json_text(control)).end()
+        } else {
+            self.data(&control.envelope_json()).end()
         }
     }
 

@@ -4,8 +4,10 @@
 
 use serde::Serialize;
 
-use super::{json_text, optional_text};
-use crate::domain::position::EventId;
+use crate::domain::{
+    json::json_text,
+    position::{EventId, optional_text},
+};
 
 /// An event of the server's own: its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::domain::{
+    category::Category,
     event::{EventType, InvalidEventType},
     frame_decoder::{Decoded, FrameDecoder},
+    json::Json,
     topic::UserId,
 };
 use proptest::prelude::*;
@@ -16,6 +18,21 @@ fn body_text(frame: &Frame) -> String {
     String::from_utf8(frame.body().to_vec()).unwrap()
 }
 
+/// A text with this name for the format `data`.
+fn text_event(event_type: &str, text: &str, name: Option<&str>) -> Event {
+    let name = name.map(|name| EventName::parse(name).unwrap());
+    let content = Content::Data { text: text.into(), event: name };
+    Event { content, ..event(event_type, "{}") }
+}
+
+fn style(format: Format) -> StreamStyle {
+    StreamStyle { format, ..StreamStyle::default() }
+}
+
+fn some_message() -> MessageId {
+    uuid::Uuid::nil().into()
+}
+
 fn user(id: &str) -> Topic {
     Topic::User(UserId::parse(id).unwrap())
 }
@@ -26,19 +43,19 @@ fn control_frames_read_as_the_contract_says() {
         "event: stream.position\ndata: {\"type\":\"stream.position\",\"payload\":{}}\nid:";
     let (id, style) = (EventId::timed(7, 1), StreamStyle::default());
     assert_eq!(body_text(&Frame::greeting(3000)), ": connected\nretry: 3000\n");
-    assert_eq!(body_text(&Frame::keepalive(style, None)), ": keepalive\n");
+    assert_eq!(body_text(&Frame::keepalive(&style, None)), ": keepalive\n");
     assert_eq!(
-        body_text(&Frame::keepalive(style, Some(id))),
+        body_text(&Frame::keepalive(&style, Some(id))),
         format!(": keepalive\n{POSITION} 7-1\n\n")
     );
-    let event = StreamStyle { keepalive: KeepaliveStyle::Event, ..style };
+    let event = StreamStyle { keepalive: KeepaliveStyle::Event, ..style.clone() };
     assert_eq!(
-        body_text(&Frame::keepalive(event, None)),
+        body_text(&Frame::keepalive(&event, None)),
         "data: {\"type\":\"stream.keepalive\",\"payload\":{}}\n\n"
     );
-    let named = StreamStyle { format: Format::Named, ..event };
+    let named = StreamStyle { format: Format::Named, ..event.clone() };
     assert_eq!(
-        body_text(&Frame::keepalive(named, Some(id))),
+        body_text(&Frame::keepalive(&named, Some(id))),
         format!("event: stream.keepalive\ndata: {{}}\n\n{POSITION} 7-1\n\n")
     );
     assert_eq!(body_text(&Frame::position(Position::After(id))), format!("{POSITION} 7-1\n\n"));
@@ -51,14 +68,14 @@ fn control_frames_read_as_the_contract_says() {
         body_text(&Frame::farewell(Some(id), None, "draining")),
         format!("{POSITION} 7-1\n\n: draining\n")
     );
-    let silent = body_text(&Frame::producer_stale(MessageId(uuid::Uuid::nil()), 30_000));
+    let silent = body_text(&Frame::producer_stale(&style, &some_message(), 30_000));
     assert!(
         silent.starts_with("retry: 30000\ndata: {\"type\":\"error\",\"code\":\"producer_stale\""),
         "{silent}"
     );
     let truncated = Control::BacklogTruncated { oldest_retained_id: Some(EventId::timed(5, 1)) };
     assert_eq!(
-        body_text(&Frame::control(Format::Envelope, &truncated)),
+        body_text(&Frame::control(Format::Whole, &truncated)),
         "data: {\"type\":\"backlog.truncated\",\"payload\":{\"oldest_retained_id\":\"5-1\"}}\n\n"
     );
     assert_eq!(
@@ -92,14 +109,17 @@ fn a_control_event_never_has_a_name_that_a_publisher_or_a_browser_has() {
         Frame::position(id.into()),
         Frame::retry(1),
         Frame::farewell(Some(id), Some(1), "reason"),
-        Frame::producer_stale(MessageId(uuid::Uuid::nil()), 1),
+        Frame::producer_stale(&StreamStyle::default(), &some_message(), 1),
     ];
     for format in Format::ALL {
-        let style = StreamStyle { format, keepalive: KeepaliveStyle::Event };
+        let style = StreamStyle { keepalive: KeepaliveStyle::Event, ..style(format) };
         frames.extend(every_control().iter().map(|control| Frame::control(format, control)));
         frames.extend([
-            Frame::keepalive(style, Some(id)),
-            Frame::keepalive(StreamStyle { format, ..StreamStyle::default() }, Some(id)),
+            Frame::keepalive(&style.clone(), Some(id)),
+            Frame::keepalive(
+                &StreamStyle { keepalive: KeepaliveStyle::Comment, ..style },
+                Some(id),
+            ),
         ]);
     }
     let names: Vec<String> = frames
@@ -128,7 +148,7 @@ fn an_entry_is_the_envelope_or_its_payload() {
         "\"user_id\":\"u\\\"1\",\"topic\":\"user:u\\\"1\",\"scope\":{},\"payload\":{\"n\":1.0}}\nid: 7-1\n\n"
     );
     assert_eq!(
-        body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event)),
+        body_text(&Frame::entry(Format::Whole, &topic, EventId::timed(7, 1), &event)),
         envelope
     );
     let named = "event: source.ingest.queued\ndata: {\"n\":1.0}\nid: 7-1\n\n";
@@ -138,7 +158,7 @@ fn an_entry_is_the_envelope_or_its_payload() {
     );
     event.category = Category::parse("import").ok();
     event.scope = Json::parse(r#"{"kind":"source"}"#).unwrap();
-    let frame = body_text(&Frame::entry(Format::Envelope, &topic, EventId::timed(7, 1), &event));
+    let frame = body_text(&Frame::entry(Format::Whole, &topic, EventId::timed(7, 1), &event));
     assert!(
         frame.contains(r#""scope":{"kind":"source"},"payload":{"n":1.0},"category":"import"}"#),
         "{frame}"
@@ -146,8 +166,83 @@ fn an_entry_is_the_envelope_or_its_payload() {
 }
 
 #[test]
+fn each_format_shows_a_payload_a_text_and_nothing() {
+    let (topic, id) = (Topic::Message(some_message()), EventId::sequence(7));
+    let nothing = Event { content: Content::Nothing, ..event("end", "{}") };
+    let html = text_event("row", "<tr>\r\n<td>é</td>\r</tr>\n", Some("patch"));
+    let shown = |format, event: &Event| body_text(&Frame::entry(format, &topic, id, event));
+    for (format, payload, text, no_content) in [
+        (
+            Format::Whole,
+            "data: {\"type\":\"t\",\"n\":1.0}\n",
+            "data: {\"type\":\"row\",\"data\":\"<tr>\\r\\n<td>é</td>\\r</tr>\\n\",\"event\":\"patch\"}\n",
+            "data: {\"type\":\"end\"}\n",
+        ),
+        (
+            Format::Named,
+            "event: t\ndata: {\"n\":1.0}\n",
+            "event: row\ndata: <tr>\ndata: <td>é</td>\ndata: </tr>\ndata: \n",
+            "event: end\ndata: {}\n",
+        ),
+        (
+            Format::Data,
+            "data: {\"n\":1.0}\n",
+            "event: patch\ndata: <tr>\ndata: <td>é</td>\ndata: </tr>\ndata: \n",
+            "",
+        ),
+    ] {
+        let with_id = |block: &str| format!("{block}id: 7\n\n");
+        assert_eq!(shown(format, &event("t", r#"{"n":1.0}"#)), with_id(payload));
+        assert_eq!(shown(format, &html), with_id(text));
+        assert_eq!(shown(format, &nothing), with_id(no_content));
+    }
+    let enveloped = |event| body_text(&Frame::entry(Format::Whole, &user("u"), id, event));
+    let envelope = enveloped(&html);
+    assert!(envelope.contains(r#""scope":{},"data":"<tr>\r\n<td>"#), "{envelope}");
+    assert!(enveloped(&nothing).contains(r#""scope":{},"payload":{}}"#));
+    let unnamed = text_event("row", "x", None);
+    assert_eq!(shown(Format::Data, &unnamed), "data: x\nid: 7\n\n");
+}
+
+#[test]
+fn a_message_ends_as_its_format_or_its_route_has_it() {
+    let closing = |style: &StreamStyle| Frame::closing(style).map(|frame| body_text(&frame));
+    for format in [Format::Whole, Format::Named] {
+        assert_eq!(closing(&style(format)), None);
+    }
+    assert_eq!(closing(&style(Format::Data)).as_deref(), Some("data: [DONE]\n\n"));
+    let endings = Endings {
+        closing: Some("bye".into()),
+        stale: Some(StaleFrame { event: EventName::parse("error").ok(), data: "gone".into() }),
+    };
+    let own = StreamStyle { endings: Some(endings.into()), ..style(Format::Data) };
+    assert_eq!(closing(&own).as_deref(), Some("data: bye\n\n"));
+    let silent = body_text(&Frame::producer_stale(&own, &some_message(), 1));
+    assert_eq!(silent, "retry: 1\nevent: error\ndata: gone\n\n");
+    let none = StreamStyle { endings: Some(Endings::default().into()), ..style(Format::Data) };
+    assert_eq!(closing(&none), None);
+    for format in [Format::Named, Format::Data] {
+        let silent = body_text(&Frame::producer_stale(&style(format), &some_message(), 1));
+        assert!(
+            silent.starts_with("retry: 1\nevent: error\ndata: {\"type\":\"error\""),
+            "{silent}"
+        );
+    }
+}
+
+#[test]
+fn a_broadcast_that_carries_nothing_fires_nothing_in_the_format_data() {
+    let nothing = Event { content: Content::Nothing, ..event("notice", "{}") };
+    assert_eq!(body_text(&Frame::broadcast(Format::Data, &nothing)), ": broadcast\n");
+    assert_eq!(
+        body_text(&Frame::broadcast(Format::Named, &nothing)),
+        "event: notice\ndata: {}\n\n"
+    );
+}
+
+#[test]
 fn a_broadcast_has_no_id_and_no_topic() {
-    let frame = body_text(&Frame::broadcast(Format::Envelope, &event("notice", "1")));
+    let frame = body_text(&Frame::broadcast(Format::Whole, &event("notice", "1")));
     assert_eq!(
         frame,
         "data: {\"type\":\"notice\",\"ts\":\"2024-06-20T16:13:20.000Z\",\"scope\":{},\"payload\":1}\n\n"
@@ -208,22 +303,22 @@ fn read_like_the_simplest_clients(bytes: &[u8]) -> Result<(), String> {
 proptest! {
     #[test]
     fn promise_1_no_cut_in_a_frame_makes_a_client_lose_its_event(
-        payload in "[a-z]{0,20}", n in 1_u64.., named: bool, message: bool, as_event: bool, at: Option<u64>, retry_ms: Option<u64>,
+        payload in "[a-z]{0,20}", n in 1_u64.., format in proptest::sample::select(&Format::ALL[..]), message: bool, as_event: bool, at: Option<u64>, retry_ms: Option<u64>,
     ) {
-        let format = if named { Format::Named } else { Format::Envelope };
         let keepalive = if as_event { KeepaliveStyle::Event } else { KeepaliveStyle::Comment };
-        let topic = if message { Topic::Message(MessageId(uuid::Uuid::nil())) } else { user("u") };
+        let topic = if message { Topic::Message(some_message()) } else { user("u") };
         let (event, position) = (event("t", &format!("\"{payload}\"")), at.map(|n| EventId::timed(7, n)));
         let frames = [
             Frame::greeting(n),
             Frame::entry(format, &topic, EventId::timed(n, 1), &event),
             Frame::broadcast(format, &event),
-            Frame::keepalive(StreamStyle { format, keepalive }, position),
+            Frame::keepalive(&StreamStyle { keepalive, ..style(format) }, position),
             Frame::position(position.map_or(Position::Start, Position::After)),
             Frame::retry(n),
             Frame::farewell(position, retry_ms, "reason"),
             Frame::control(format, &Control::BacklogTruncated { oldest_retained_id: position }),
-            Frame::producer_stale(MessageId(uuid::Uuid::nil()), n),
+            Frame::producer_stale(&style(format), &some_message(), n),
+            Frame::entry(format, &topic, EventId::timed(n, 1), &text_event("t", &payload, Some("name"))),
         ];
         for frame in frames {
             prop_assert_eq!(read_like_the_simplest_clients(&frame.body()), Ok(()));

@@ -42,7 +42,8 @@ pub trait AppendTarget {
     /// window.
     fn number_of(&mut self, key: &IdempotencyKey) -> Option<u64>;
 
-    /// Whether the event under a number that is taken has the type and payload of this one.
+    /// Whether this event repeats the one under a number that is taken, as
+    /// [`Event::is_repeated_by`] has it.
     fn holds(&self, sequence_no: u64, event: &Event) -> bool;
 
     /// Whether the backend has room for one more event of this message.
@@ -107,7 +108,7 @@ fn append_one(
     if next >= MESSAGE_EVENTS_MAX || !target.has_room_for(&append) {
         return Err(AppendRefusal::TooLarge);
     }
-    target.message().count(&append.event.event_type, now);
+    target.message().count(&append.event, now);
     target.push(next, append);
     Ok(MessageAppended { sequence_no: next, duplicate: false, stop_requested })
 }

@@ -279,7 +279,7 @@ proptest! {
             }
             prop_assert_eq!(held.message.next_sequence_no, held.events.len() as u64);
         }
-        let is_terminal = |event: &std::sync::Arc<Event>| Terminal::of(&event.event_type).is_some();
+        let is_terminal = |event: &std::sync::Arc<Event>| event.terminal().is_some();
         prop_assert_eq!(held.message.end.is_some(), held.events.last().is_some_and(is_terminal));
     }
 }

@@ -1,6 +1,6 @@
 //! What a session asks of its driver, and why it ends.
 
-use crate::domain::{position::Position, topic::MessageId};
+use crate::domain::position::Position;
 
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Ask {
     /// [`super::Session::handle_read_failed`].
     Read(Position),
     /// What it has of the message: [`super::Session::handle_producer`].
-    Producer(MessageId),
+    Producer,
 }
 
 /// Why a stream ended.

@@ -4,10 +4,11 @@ use super::{tests::any_instant, *};
 use crate::{
     domain::{
         cursor::Cursor,
+        event::{Event, Last, Terminal},
         message::{Message, Observed},
         position::EventId,
         timestamp::Timestamp,
-        topic::{MessageId, UserId},
+        topic::UserId,
     },
     testing,
 };
@@ -29,10 +30,14 @@ struct Stream {
 impl Stream {
     /// A stream of a message of three chunks.
     fn open(cursor: Cursor, silent_for: Duration) -> Self {
+        Self::open_as(Format::Whole, cursor, silent_for)
+    }
+
+    fn open_as(format: Format, cursor: Cursor, silent_for: Duration) -> Self {
         let now = any_instant();
         let session = Session::open_message(
-            MessageId(uuid::Uuid::nil()),
-            StreamStyle::default(),
+            uuid::Uuid::nil().into(),
+            StreamStyle { format, ..StreamStyle::default() },
             cursor,
             &POLICY,
             silent_for,
@@ -67,7 +72,7 @@ impl Stream {
         self.silent_for += Duration::from_secs(seconds);
         let mut out = Vec::new();
         self.session.handle_timeout(self.now, &mut out);
-        if self.session.poll() == Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))) {
+        if self.session.poll() == Action::Ask(Ask::Producer) {
             self.session.handle_producer(
                 &ProducerSign::Observed(self.observed()),
                 self.now,
@@ -137,6 +142,42 @@ fn a_stream_closes_behind_the_terminal_event_live_or_replayed() {
 }
 
 #[test]
+fn in_the_format_data_a_closing_line_without_an_id_follows_the_terminal_event() {
+    const DONE: &str = "data: [DONE]\n\n";
+    let mut live = Stream::open_as(Format::Data, Cursor::Oldest, Duration::ZERO);
+    assert!(!live.page(0..3).contains(DONE));
+    let mut out = Vec::new();
+    assert_eq!(live.session.handle_live(&entry(3, "end"), &mut out), Live::Send);
+    assert_eq!(text(&out), DONE, "behind the frame that all readers share");
+    let mut replayed = Stream::open_as(Format::Data, Cursor::Oldest, Duration::ZERO);
+    let entries = vec![entry(0, "chunk"), entry(1, "end")];
+    let page = Page { entries, more: false, bounds: Bounds::of_message(2) };
+    let mut out = Vec::new();
+    replayed.session.handle_page(&page, &mut out);
+    assert!(text(&out).ends_with(&format!("id: 1\n\n{DONE}")), "{}", text(&out));
+    assert_eq!(replayed.session.poll(), Action::Close(Ending::MessageOver));
+}
+
+#[test]
+fn an_event_of_any_type_ends_the_stream_if_it_is_the_last() {
+    let with = |event_type, last| {
+        let Entry { id, prev, event } = entry(3, event_type);
+        Entry { id, prev, event: Event { last, ..(*event).clone() }.into() }
+    };
+    for (event, ends) in [
+        (with("response.completed", Last::Yes(Terminal::End)), true),
+        (with("response.failed", Last::Yes(Terminal::Error)), true),
+        (with("error", Last::No), false),
+        (with("end", Last::AsItsType), true),
+    ] {
+        let mut stream = Stream::open(Cursor::Oldest, Duration::ZERO);
+        stream.page(0..3);
+        stream.session.handle_live(&event, &mut Vec::new());
+        assert_eq!(stream.session.poll() == Action::Close(Ending::MessageOver), ends, "{event:?}");
+    }
+}
+
+#[test]
 fn a_silent_producer_is_told_at_the_configured_time_and_no_id_moves_the_cursor() {
     let mut stream = Stream::open(Cursor::Oldest, Duration::from_mins(1));
     stream.page(0..3);
@@ -181,7 +222,7 @@ fn a_backend_that_does_not_answer_is_asked_again() {
     stream.page(0..3);
     stream.now += Duration::from_secs(1);
     stream.session.handle_timeout(stream.now, &mut Vec::new());
-    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer));
     stream.session.handle_producer(&ProducerSign::Unknown, stream.now, &mut Vec::new());
     assert!(matches!(stream.session.poll(), Action::Follow(_)));
     assert!(stream.session.poll_timeout() > stream.now);
@@ -201,7 +242,7 @@ fn promise_6_the_reader_of_a_message_that_was_deleted_is_told() {
     );
     assert_eq!(stream.session.poll(), Action::Ask(Ask::Read(Position::Start)));
     assert_eq!(stream.page([]), "");
-    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer(MessageId(uuid::Uuid::nil()))));
+    assert_eq!(stream.session.poll(), Action::Ask(Ask::Producer));
     let mut out = Vec::new();
     stream.session.handle_producer(&ProducerSign::Gone, stream.now, &mut out);
     assert!(text(&out).contains(": message deleted"));

@@ -61,7 +61,7 @@ impl Session {
     ) -> Self {
         let replay = Replay::open_message(cursor);
         let last_sent = replay.position();
-        let producer = ProducerWatch::new(message, policy.producer_idle);
+        let producer = ProducerWatch::new(policy.producer_idle);
         let mut session =
             Self::begin(Topic::Message(message), style, replay, last_sent, policy, now, expires_at);
         session.timers.set(Timer::AskProducer, producer.ask_at(silent_for, now));

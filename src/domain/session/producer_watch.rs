@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 use crate::domain::{
     message::Observed,
     position::{EventId, Position},
-    topic::MessageId,
 };
 
 /// When to ask again where the backend did not answer, or the stream lacks what it has.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Watches one message's producer.
+/// Watches the producer of a session's message.
 #[derive(Debug)]
 pub(super) struct ProducerWatch {
-    pub(super) message: MessageId,
     idle: Duration,
     /// The time has come, and the backend has not been asked yet.
     pub(super) due: bool,
@@ -49,8 +47,8 @@ pub(super) enum Finding {
 
 impl ProducerWatch {
     /// A watch on a producer that may be silent for `idle`.
-    pub(super) const fn new(message: MessageId, idle: Duration) -> Self {
-        Self { message, idle, due: false }
+    pub(super) const fn new(idle: Duration) -> Self {
+        Self { idle, due: false }
     }
 
     /// When to ask about a producer that gave its last sign of life `silent_for` ago.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rejoin::{
     domain::{
         category::Category,
-        event::{Event, EventType},
+        event::{Event, EventType, Last},
         json::Json,
         page::PageLimit,
         position::Position,
@@ -19,6 +19,7 @@ use crate::contract::{
     backend::{Fixture, Options, Process},
     feed::next_of,
     given::{AMPLE, event_of, topic, user},
+    messages::contents::contents,
 };
 
 /// JSON that parsers like to rewrite.
@@ -56,15 +57,20 @@ pub(crate) async fn a_payload_keeps_every_byte(fixture: &dyn Fixture) {
     process.feed.watch(&topic).await.unwrap();
     for payload in DELICATE {
         let event = event_of(payload);
-        assert_eq!(event.payload.as_str(), payload);
+        assert_eq!(event.content.payload().unwrap().as_str(), payload);
         append(&process, "u1", &event).await;
         let signal = soon("the signal", next_of(&mut signals, &topic)).await;
         if let Signal::Appended(_, entry) = signal {
-            assert_eq!(entry.event.payload.as_str(), payload, "as the feed tells it");
+            assert_eq!(
+                entry.event.content.payload().unwrap().as_str(),
+                payload,
+                "as the feed tells it"
+            );
         }
     }
     let entries = backend.process().await.read_all(&topic, Position::Start).await;
-    let read: Vec<_> = entries.iter().map(|entry| entry.event.payload.as_str()).collect();
+    let read: Vec<_> =
+        entries.iter().map(|entry| entry.event.content.payload().unwrap().as_str()).collect();
     assert_eq!(read, DELICATE);
 }
 
@@ -77,13 +83,16 @@ pub(crate) async fn an_event_keeps_all_its_parts(fixture: &dyn Fixture) {
             Json::empty_object(),
             Json::parse(r#"{"kind":"source","id":1.0,"\u0000":"\ud800"}"#).unwrap(),
         ] {
-            for (event_type, ms) in [("a", 0), (&*"x:Y.z_-9".repeat(16), 1_718_900_000_007)] {
+            let types = [("a", 0), (&*"x:Y.z_-9".repeat(16), 1_718_900_000_007)];
+            for (content, (event_type, ms)) in contents().into_iter().zip(types.into_iter().cycle())
+            {
                 events.push(Arc::new(Event {
                     event_type: EventType::parse(event_type).unwrap(),
                     ts: Timestamp::from_ms(ms),
                     category: category.clone(),
                     scope: scope.clone(),
-                    payload: Json::parse("{}").unwrap(),
+                    content,
+                    last: Last::default(),
                 }));
             }
         }
@@ -106,7 +115,7 @@ pub(crate) async fn a_payload_of_a_mebibyte_is_kept(fixture: &dyn Fixture) {
     let mut signals = process.feed.signals();
     process.feed.watch(&topic).await.unwrap();
     let large = event_of(&format!("\"{}\"", "é\\u0000xyz".repeat(95_000)));
-    assert!(large.payload.as_str().len() > 1_000_000);
+    assert!(large.content.payload().unwrap().as_str().len() > 1_000_000);
     append(&process, "u1", &large).await;
     if let Signal::Appended(_, entry) = soon("the signal", next_of(&mut signals, &topic)).await {
         assert_eq!(entry.event, large);

@@ -16,11 +16,11 @@ use crate::contract::{
 };
 
 pub(super) fn message() -> MessageId {
-    MessageId(Uuid::new_v4())
+    MessageId::from(Uuid::new_v4())
 }
 
-pub(super) fn topic(id: MessageId) -> Topic {
-    Topic::Message(id)
+pub(super) fn topic(id: &MessageId) -> Topic {
+    Topic::Message(id.clone())
 }
 
 /// A numbered chunk, which `given::number` recognises.
@@ -57,20 +57,20 @@ impl Process {
     /// Opens a new message of `u1`.
     pub(super) async fn open_message(&self) -> MessageId {
         let id = message();
-        let opened = self.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
+        let opened = self.messages.open(&id, &user("u1"), false).await.unwrap().unwrap();
         assert!(opened.created);
         id
     }
 
     pub(super) async fn append_to(
         &self,
-        id: MessageId,
+        id: &MessageId,
         batch: impl IntoIterator<Item = MessageAppend>,
     ) -> Vec<Result<MessageAppended, AppendRefusal>> {
         self.messages.append(id, None, batch.into_iter().collect()).await.unwrap()
     }
 
-    pub(super) async fn observe(&self, id: MessageId) -> Option<Observed> {
+    pub(super) async fn observe(&self, id: &MessageId) -> Option<Observed> {
         self.messages.observe(id).await.unwrap()
     }
 }

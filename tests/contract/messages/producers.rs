@@ -15,14 +15,14 @@ pub(crate) async fn opening_again_changes_nothing(fixture: &dyn Fixture) {
     let backend = fixture.open(Options::default()).await;
     let (one, two) = (backend.process().await, backend.process().await);
     let id = one.open_message().await;
-    one.append_to(id, [chunk(0)]).await;
-    let again = two.messages.open(id, &user("u1"), false).await.unwrap().unwrap();
+    one.append_to(&id, [chunk(0)]).await;
+    let again = two.messages.open(&id, &user("u1"), false).await.unwrap().unwrap();
     let message = &again.observed.message;
     assert_eq!(
         (again.created, message.epoch, message.last_sequence_no(), message.stop_requested),
         (false, 1, Some(0), false)
     );
-    assert_eq!(message.created_at, one.observe(id).await.unwrap().message.created_at);
+    assert_eq!(message.created_at, one.observe(&id).await.unwrap().message.created_at);
 }
 
 pub(crate) async fn a_message_belongs_to_who_opened_it(fixture: &dyn Fixture) {
@@ -31,11 +31,11 @@ pub(crate) async fn a_message_belongs_to_who_opened_it(fixture: &dyn Fixture) {
     let id = one.open_message().await;
     for takeover in [false, true] {
         assert_eq!(
-            two.messages.open(id, &user("u2"), takeover).await.unwrap(),
+            two.messages.open(&id, &user("u2"), takeover).await.unwrap(),
             Err(OpenRefusal::Another)
         );
     }
-    let message = two.observe(id).await.unwrap().message;
+    let message = two.observe(&id).await.unwrap().message;
     assert_eq!((message.owner, message.epoch), (user("u1"), 1));
 }
 
@@ -46,8 +46,9 @@ pub(crate) async fn concurrent_openings_make_one_message(fixture: &dyn Fixture) 
     let mut openings = JoinSet::new();
     for n in 0..8 {
         let process = processes[n % 2].clone();
+        let value = id.clone();
         openings.spawn(async move {
-            process.messages.open(id, &user("u1"), false).await.unwrap().unwrap().created
+            process.messages.open(&value, &user("u1"), false).await.unwrap().unwrap().created
         });
     }
     assert_eq!(openings.join_all().await.into_iter().filter(|created| *created).count(), 1);
@@ -62,10 +63,11 @@ pub(crate) async fn each_takeover_has_an_epoch_of_its_own_and_fences_all_before(
     let mut takeovers = JoinSet::new();
     for n in 0..6 {
         let process = processes[n % 2].clone();
+        let value = id.clone();
         takeovers.spawn(async move {
             process
                 .messages
-                .open(id, &user("u1"), true)
+                .open(&value, &user("u1"), true)
                 .await
                 .unwrap()
                 .unwrap()
@@ -80,21 +82,21 @@ pub(crate) async fn each_takeover_has_an_epoch_of_its_own_and_fences_all_before(
     for epoch in [1, 6, 8] {
         let fenced = Err(AppendRefusal::Fenced { epoch: 7 });
         assert_eq!(
-            processes[1].messages.append(id, Some(epoch), vec![chunk(0)]).await.unwrap(),
+            processes[1].messages.append(&id, Some(epoch), vec![chunk(0)]).await.unwrap(),
             [fenced],
             "{epoch}"
         );
         assert!(matches!(
-            processes[1].messages.heartbeat(id, Some(epoch)).await.unwrap(),
+            processes[1].messages.heartbeat(&id, Some(epoch)).await.unwrap(),
             Err(AppendRefusal::Fenced { epoch: 7 })
         ));
     }
     assert_eq!(
-        processes[0].messages.append(id, Some(7), vec![chunk(0)]).await.unwrap(),
+        processes[0].messages.append(&id, Some(7), vec![chunk(0)]).await.unwrap(),
         [taken(0)]
     );
     assert_eq!(
-        processes[0].append_to(id, [chunk(1)]).await,
+        processes[0].append_to(&id, [chunk(1)]).await,
         [taken(1)],
         "without an epoch nothing is fenced"
     );
@@ -104,15 +106,15 @@ pub(crate) async fn a_message_that_ended_is_not_taken_over(fixture: &dyn Fixture
     let backend = fixture.open(Options::default()).await;
     let process = backend.process().await;
     let id = process.open_message().await;
-    process.append_to(id, [of_type("end")]).await;
+    process.append_to(&id, [of_type("end")]).await;
     assert_eq!(
-        process.messages.open(id, &user("u1"), true).await.unwrap(),
+        process.messages.open(&id, &user("u1"), true).await.unwrap(),
         Err(OpenRefusal::Complete)
     );
     assert_eq!(
         process
             .messages
-            .open(id, &user("u1"), false)
+            .open(&id, &user("u1"), false)
             .await
             .unwrap()
             .unwrap()
@@ -134,20 +136,20 @@ pub(crate) async fn silence_is_counted_from_the_last_sign_of_life(fixture: &dyn 
     let pause = Duration::from_millis(1_500);
     for sign in 0..4 {
         backend.pass(pause).await;
-        let silent_for = two.observe(id).await.unwrap().silent_for;
+        let silent_for = two.observe(&id).await.unwrap().silent_for;
         assert!(within(silent_for, pause), "{silent_for:?} before sign {sign}");
         match sign {
-            0 => assert_eq!(one.append_to(id, [chunk(0)]).await, [taken(0)]),
-            1 => assert!(two.messages.heartbeat(id, Some(1)).await.unwrap().is_ok()),
-            2 => assert!(one.messages.open(id, &user("u1"), true).await.unwrap().is_ok()),
+            0 => assert_eq!(one.append_to(&id, [chunk(0)]).await, [taken(0)]),
+            1 => assert!(two.messages.heartbeat(&id, Some(1)).await.unwrap().is_ok()),
+            2 => assert!(one.messages.open(&id, &user("u1"), true).await.unwrap().is_ok()),
             _ => assert!(
-                two.messages.heartbeat(id, Some(1)).await.unwrap().is_err(),
+                two.messages.heartbeat(&id, Some(1)).await.unwrap().is_err(),
                 "a producer that is fenced gives no sign"
             ),
         }
     }
     backend.pass(pause).await;
-    let silent_for = two.observe(id).await.unwrap().silent_for;
+    let silent_for = two.observe(&id).await.unwrap().silent_for;
     assert!(within(silent_for, 2 * pause), "{silent_for:?}");
 }
 
@@ -155,13 +157,13 @@ pub(crate) async fn a_stop_is_told_to_every_producer_from_then_on(fixture: &dyn 
     let backend = fixture.open(Options::default()).await;
     let (one, two) = (backend.process().await, backend.process().await);
     let id = one.open_message().await;
-    assert!(!one.append_to(id, [chunk(0)]).await[0].unwrap().stop_requested);
-    assert!(two.messages.request_stop(id).await.unwrap().unwrap().message.stop_requested);
-    assert!(one.append_to(id, [chunk(1)]).await[0].unwrap().stop_requested);
-    assert!(one.messages.heartbeat(id, None).await.unwrap().unwrap().message.stop_requested);
+    assert!(!one.append_to(&id, [chunk(0)]).await[0].unwrap().stop_requested);
+    assert!(two.messages.request_stop(&id).await.unwrap().unwrap().message.stop_requested);
+    assert!(one.append_to(&id, [chunk(1)]).await[0].unwrap().stop_requested);
+    assert!(one.messages.heartbeat(&id, None).await.unwrap().unwrap().message.stop_requested);
     assert!(
         one.messages
-            .open(id, &user("u1"), true)
+            .open(&id, &user("u1"), true)
             .await
             .unwrap()
             .unwrap()
@@ -170,7 +172,7 @@ pub(crate) async fn a_stop_is_told_to_every_producer_from_then_on(fixture: &dyn 
             .stop_requested
     );
     assert!(
-        one.append_to(id, [of_type("end")]).await[0].unwrap().stop_requested,
+        one.append_to(&id, [of_type("end")]).await[0].unwrap().stop_requested,
         "a stopped message ends as any other"
     );
 }

@@ -18,12 +18,12 @@ pub(crate) async fn a_message_reads_from_zero_in_pages_without_a_gap(fixture: &d
     let backend = fixture.open(Options::default()).await;
     let (one, two) = (backend.process().await, backend.process().await);
     let id = one.open_message().await;
-    one.append_to(id, (0..25).map(chunk)).await;
+    one.append_to(&id, (0..25).map(chunk)).await;
     let (mut position, mut entries) = (Position::Start, Vec::new());
     loop {
         let page = two
             .messages
-            .read(&topic(id), position, PageLimit { entries_max: 10, ..AMPLE })
+            .read(&topic(&id), position, PageLimit { entries_max: 10, ..AMPLE })
             .await
             .unwrap();
         assert_eq!(page.more, entries.len() + page.entries.len() < 25);
@@ -49,14 +49,14 @@ pub(crate) async fn a_message_is_never_truncated(fixture: &dyn Fixture) {
         .await;
     let process = backend.process().await;
     let id = process.open_message().await;
-    process.append_to(id, (0..40).map(chunk)).await;
+    process.append_to(&id, (0..40).map(chunk)).await;
     backend.pass(std::time::Duration::from_secs(3)).await;
     assert_eq!(
-        process.read_all(&topic(id), Position::Start).await.len(),
+        process.read_all(&topic(&id), Position::Start).await.len(),
         40,
         "neither the bound of users' topics nor their age counts"
     );
-    let bounds = process.bounds(&topic(id)).await;
+    let bounds = process.bounds(&topic(&id)).await;
     assert_eq!(
         (bounds.origin, bounds.floor, bounds.oldest),
         (Position::Start, Some(Position::Start), Some(EventId::sequence(0)))
@@ -76,8 +76,8 @@ pub(crate) async fn a_message_that_is_not_there_reads_as_an_empty_one(fixture: &
         shares_positions: false,
     };
     for id in [message(), process.open_message().await] {
-        assert_eq!(process.bounds(&topic(id)).await, empty);
-        let page = process.messages.read(&topic(id), Position::Start, AMPLE).await.unwrap();
+        assert_eq!(process.bounds(&topic(&id)).await, empty);
+        let page = process.messages.read(&topic(&id), Position::Start, AMPLE).await.unwrap();
         assert_eq!((page.entries.len(), page.more, page.bounds), (0, false, empty));
     }
 }
@@ -86,14 +86,14 @@ pub(crate) async fn what_is_appended_to_a_watched_message_is_signalled(fixture: 
     let backend = fixture.open(Options::default()).await;
     let (one, two) = (backend.process().await, backend.process().await);
     let id = one.open_message().await;
-    one.append_to(id, [chunk(0)]).await;
+    one.append_to(&id, [chunk(0)]).await;
     let mut followers =
-        [Follower::of(&one, &topic(id)).await, Follower::of(&two, &topic(id)).await];
+        [Follower::of(&one, &topic(&id)).await, Follower::of(&two, &topic(&id)).await];
     for number in 1..30 {
         let producer = if number % 2 == 0 { &one } else { &two };
-        producer.append_to(id, [chunk(number)]).await;
+        producer.append_to(&id, [chunk(number)]).await;
     }
-    one.append_to(id, [of_type("end")]).await;
+    one.append_to(&id, [of_type("end")]).await;
     for follower in &mut followers {
         soon("the signals", follower.follow_until(30)).await;
         assert_unbroken(&follower.entries);
@@ -105,12 +105,12 @@ pub(crate) async fn a_message_and_a_user_of_the_same_name_are_apart(fixture: &dy
     let backend = fixture.open(Options::default()).await;
     let process = backend.process().await;
     let id = process.open_message().await;
-    process.append_to(id, [chunk(7)]).await;
+    process.append_to(&id, [chunk(7)]).await;
     for name in [id.to_string(), format!("message:{id}")] {
         let of_user = rejoin::domain::topic::Topic::User(user(&name));
         assert!(process.read_all(&of_user, Position::Start).await.is_empty());
         process.append_one(to_append(&of_user, 9)).await;
         process.journal.purge(of_user.user().unwrap()).await.unwrap();
     }
-    assert_eq!(numbers(&process.read_all(&topic(id), Position::Start).await), [7]);
+    assert_eq!(numbers(&process.read_all(&topic(&id), Position::Start).await), [7]);
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use proptest::{prelude::*, test_runner::TestCaseError};
 use rejoin::domain::{
     cursor::Bounds,
-    event::{Entry, Event},
+    event::{Content, Entry, Event, Last},
     idempotency_key::IdempotencyKey,
     message::{AppendRefusal, AppendTarget, Message, MessageAppend, Observed, append_batch},
     page::{Page, PageLimit},
@@ -39,6 +39,7 @@ enum Act {
 struct NewEvent {
     event_type: &'static str,
     payload: u8,
+    last: Option<bool>,
     sequence_no: Option<u64>,
     key: Option<usize>,
 }
@@ -48,9 +49,16 @@ fn new_event() -> impl Strategy<Value = NewEvent> {
         prop_oneof![30 => Just("chunk"), 3 => Just("other"), 1 => Just("end"), 1 => Just("error")];
     let sequence_no = prop_oneof![3 => Just(None), 2 => (0_u64..9).prop_map(Some)];
     let key = prop_oneof![3 => Just(None), 1 => (0_usize..KEYS.len()).prop_map(Some)];
-    (event_type, 0_u8..3, sequence_no, key).prop_map(|(event_type, payload, sequence_no, key)| {
-        NewEvent { event_type, payload, sequence_no, key }
-    })
+    let last = prop_oneof![40 => Just(None), 1 => any::<bool>().prop_map(Some)];
+    (event_type, 0_u8..5, last, sequence_no, key).prop_map(
+        |(event_type, payload, last, sequence_no, key)| NewEvent {
+            event_type,
+            payload,
+            last,
+            sequence_no,
+            key,
+        },
+    )
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -91,7 +99,7 @@ impl AppendTarget for Held {
 
     fn holds(&self, sequence_no: u64, event: &Event) -> bool {
         let there = &self.events[usize::try_from(sequence_no).unwrap()];
-        (&there.event_type, &there.payload) == (&event.event_type, &event.payload)
+        there.is_repeated_by(event)
     }
 
     fn push(&mut self, sequence_no: u64, append: MessageAppend) {
@@ -110,12 +118,12 @@ struct World<'a> {
 async fn judge(fixture: &dyn Fixture, acts: Vec<Act>) -> Result<(), TestCaseError> {
     let backend = fixture.open_with_clock(Options::default()).await;
     let (process, time) = (backend.process().await, Time::begin(&*backend).await);
-    let mut world = World { id: MessageId(Uuid::from_u128(7)), process, time, held: None };
+    let mut world = World { id: MessageId::from(Uuid::from_u128(7)), process, time, held: None };
     // A clock that never goes back has to have been looked at.
-    assert_eq!(world.process.messages.observe(world.id).await.unwrap(), None);
+    assert_eq!(world.process.messages.observe(&world.id).await.unwrap(), None);
     for act in acts {
         world.act(act).await?;
-        let observed = world.process.messages.observe(world.id).await.unwrap();
+        let observed = world.process.messages.observe(&world.id).await.unwrap();
         prop_assert_eq!(observed, world.observed());
     }
     Ok(())
@@ -134,12 +142,12 @@ impl World<'_> {
                 let batch: Vec<MessageAppend> = batch.iter().map(append_of).collect();
                 let expected = append_batch(self.held.as_mut(), epoch, batch.clone(), now);
                 prop_assert_eq!(
-                    self.process.messages.append(self.id, epoch, batch).await.unwrap(),
+                    self.process.messages.append(&self.id, epoch, batch).await.unwrap(),
                     expected
                 );
             }
             Act::Heartbeat { epoch } => {
-                let answer = self.process.messages.heartbeat(self.id, epoch).await.unwrap();
+                let answer = self.process.messages.heartbeat(&self.id, epoch).await.unwrap();
                 let beat = |held: &mut Held| {
                     held.message
                         .heartbeat(epoch, now)
@@ -151,14 +159,14 @@ impl World<'_> {
                 );
             }
             Act::Stop => {
-                let observed = self.process.messages.request_stop(self.id).await.unwrap();
+                let observed = self.process.messages.request_stop(&self.id).await.unwrap();
                 if let Some(held) = &mut self.held {
                     held.message.request_stop();
                 }
                 prop_assert_eq!(observed, self.observed());
             }
             Act::Delete => prop_assert_eq!(
-                self.process.messages.delete(self.id).await.unwrap(),
+                self.process.messages.delete(&self.id).await.unwrap(),
                 self.held.take().is_some()
             ),
             Act::Sweep { silent_ms } => {
@@ -183,7 +191,7 @@ impl World<'_> {
         let existing = self.held.as_ref().map(|held| held.message.clone());
         let expected = Message::open(existing, owner, takeover, self.time.now());
         prop_assert_eq!(
-            &self.process.messages.open(self.id, owner, takeover).await.unwrap(),
+            &self.process.messages.open(&self.id, owner, takeover).await.unwrap(),
             &expected
         );
         if let Ok(opened) = expected {
@@ -208,18 +216,27 @@ impl World<'_> {
         let bounds = self.held.as_ref().map_or(Bounds::of_message(0), |held| held.message.bounds());
         let expected = Page::of(entries.filter(|entry| after.is_before(entry.id)), limit, bounds);
         prop_assert_eq!(
-            self.process.messages.read(&Topic::Message(self.id), after, limit).await.unwrap(),
+            self.process
+                .messages
+                .read(&Topic::Message(self.id.clone()), after, limit)
+                .await
+                .unwrap(),
             expected
         );
         Ok(())
     }
 }
 
-fn append_of(NewEvent { event_type, payload, sequence_no, key }: &NewEvent) -> MessageAppend {
-    let event = rejoin::testing::event_of_type(
-        event_type,
-        &format!("{payload}{}", "0".repeat(usize::from(*payload) * 90)),
-    );
+fn append_of(NewEvent { event_type, payload, last, sequence_no, key }: &NewEvent) -> MessageAppend {
+    let digits = format!("{payload}{}", "0".repeat(usize::from(*payload) * 90));
+    let event = rejoin::testing::event_of_type(event_type, &digits);
+    let content = match payload {
+        0..3 => event.content.clone(),
+        3 => Content::Data { text: digits.into(), event: None },
+        _ => Content::Nothing,
+    };
+    let last = Last::of(&event.event_type, *last, None);
+    let event = Arc::new(Event { content, last, ..(*event).clone() });
     let idempotency_key = key.map(|key| IdempotencyKey::parse(KEYS[key]).unwrap());
     MessageAppend { event, sequence_no: *sequence_no, idempotency_key }
 }

@@ -5,22 +5,22 @@
 
 mod model_output;
 mod producer;
+mod protocol;
 mod source;
 
 use std::{error::Error, io, process::ExitCode, time::Duration};
 
 use clap::Args;
-use serde_json::json;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::Instant,
 };
-use uuid::Uuid;
 
 use self::{
-    model_output::{Format, ModelOutput, Piece},
+    model_output::{Carry, Format, ModelOutput, Piece, Piped},
     producer::{Opening, Producer, ProducerError},
+    protocol::Outcome,
 };
 use super::{
     backoff::{self, Pauses},
@@ -29,6 +29,7 @@ use super::{
     printable::tell,
     server_access::ServerAccess,
 };
+use crate::domain::topic::MessageId;
 
 /// How long the end of a message may take to be sent after a signal.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,21 +41,27 @@ Examples:
   curl -sN https://llm.example.com/v1/chat/completions -d '{\"stream\": true, ...}' | rejoin pipe --message $ID --user u1
   my-model | rejoin pipe --message $ID --user u1 --format text --tee
 
-Each piece of text becomes an event of type `chunk` with the payload {\"text\": \"...\"}. The message ends with `end`, or
-with `error` if the input broke off. When the reader asks for a stop, the message ends and the input is closed.
-Exit status: 0 if the message ended with `end`, else 1.")]
+The stream of a provider (OpenAI chat completions and Responses, Anthropic Messages, UI messages of the AI SDK) is passed
+through: each event with its type and its JSON as they came, the last one as the end of the message. Plain text becomes
+events of type `chunk` with the payload {\"text\": \"...\"}, and so does a provider's with `--as text`. An answer that breaks
+off ends with an error, in the words of its protocol. When the reader asks for a stop, the message ends and the input is
+closed.
+Exit status: 0 if the message is complete, else 1.")]
 pub(super) struct PipeOptions {
     #[command(flatten)]
     access: ServerAccess,
-    /// The message: a UUID.
-    #[arg(long, value_name = "UUID")]
-    message: Uuid,
+    /// The message's id: a UUID, or any 1 to 128 characters of A-Z, a-z, 0-9, '.', '_', ':', '-'.
+    #[arg(long, value_name = "ID", value_parser = MessageId::parse)]
+    message: MessageId,
     /// Whose message it is.
     #[arg(long, value_name = "ID")]
     user: String,
     /// How standard input is to be read.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// What becomes of a provider's stream.
+    #[arg(long = "as", value_enum, default_value_t)]
+    carry: Carry,
     /// Take the message over from another producer, which can then append no more.
     #[arg(long)]
     takeover: bool,
@@ -85,8 +92,10 @@ enum PipeError {
 
 /// How the message is to end.
 enum Ending {
-    /// The model said all it had to say.
-    Whole(Option<String>),
+    /// Its last event was appended, or is about to be.
+    Said(Outcome),
+    /// The model said all it had to say, without an event that says so.
+    Whole,
     /// The reader wanted no more.
     Stopped,
     /// The input broke off.
@@ -115,12 +124,12 @@ impl<'a> Pipe<'a> {
         let (terminate, interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let opening =
-            Opening { id: options.message, user: &options.user, takeover: options.takeover };
+            Opening { id: &options.message, user: &options.user, takeover: options.takeover };
         let producer =
             retrying(options.retry_for, async || Producer::open(&options.access, &opening).await)
                 .await?;
         let output = if options.tee { Some(Output::start()?) } else { None };
-        let (input, model) = (source::start()?, ModelOutput::new(options.format));
+        let (input, model) = (source::start()?, ModelOutput::new(options.format, options.carry));
         Ok(Self {
             options,
             producer,
@@ -179,15 +188,28 @@ impl<'a> Pipe<'a> {
         };
         for piece in pieces {
             match piece {
+                Piece::Event(event) => self.push(&event, None),
                 Piece::Text(text) => {
-                    self.unconfirmed.push(self.producer.number("chunk", &json!({ "text": text })));
+                    if self.model.carries_text() {
+                        self.push(&Piped::chunk(&text), None);
+                    }
                     self.tee(text).await?;
                 }
-                Piece::End(finish_reason) => return Ok(Some(Ending::Whole(finish_reason))),
+                Piece::Last(event, outcome) => {
+                    self.push(&event, Some(outcome));
+                    return Ok(Some(Ending::Said(outcome)));
+                }
+                Piece::Over => return Ok(Some(Ending::Whole)),
                 Piece::Broken(why) => return Ok(Some(Ending::Broken(why))),
             }
         }
         Ok(None)
+    }
+
+    /// Numbers an event; with `outcome` it is the last of the message.
+    fn push(&mut self, event: &Piped, outcome: Option<Outcome>) {
+        let line = self.producer.number(event, outcome);
+        self.unconfirmed.push(line);
     }
 
     async fn tee(&mut self, text: String) -> Result<(), PipeError> {
@@ -233,29 +255,39 @@ impl<'a> Pipe<'a> {
     async fn end(mut self, ending: Ending) -> Result<ExitCode, PipeError> {
         // From here on nothing is read: who writes to us notices.
         self.input.close();
-        let (event_type, payload, code) = match &ending {
-            Ending::Whole(None) => ("end", json!({}), ExitCode::SUCCESS),
-            Ending::Whole(Some(finish_reason)) => {
-                ("end", json!({ "finish_reason": finish_reason }), ExitCode::SUCCESS)
-            }
-            Ending::Stopped => ("end", json!({ "reason": "stopped" }), ExitCode::SUCCESS),
-            Ending::Broken(why) => {
-                ("error", json!({ "code": "producer_broke_off", "error": why }), ExitCode::FAILURE)
-            }
-        };
+        let outcome = self.push_end(&ending);
         match &ending {
-            Ending::Whole(_) => {}
+            Ending::Whole | Ending::Said(_) => {}
             Ending::Stopped => tell("stopped by the reader"),
             Ending::Broken(why) => tell(why),
         }
-        self.unconfirmed.push(self.producer.number(event_type, &payload));
         let retry_for = if matches!(ending, Ending::Broken(_)) {
             LAST_WORDS_TIMEOUT
         } else {
             self.options.retry_for
         };
-        retrying(retry_for, async || self.producer.append(&self.unconfirmed).await).await?;
-        Ok(code)
+        if !self.unconfirmed.is_empty() {
+            retrying(retry_for, async || self.producer.append(&self.unconfirmed).await).await?;
+        }
+        Ok(match outcome {
+            Outcome::Complete => ExitCode::SUCCESS,
+            Outcome::Failed => ExitCode::FAILURE,
+        })
+    }
+
+    /// The message's last event, unless it was appended already. Returns how the message ends.
+    fn push_end(&mut self, ending: &Ending) -> Outcome {
+        if let Ending::Said(outcome) = ending {
+            return *outcome;
+        }
+        // The answer had ended before it was stopped, or its input was.
+        let (event, outcome) = self.model.take_last().unwrap_or_else(|| match ending {
+            Ending::Stopped => (self.model.stopped(), Outcome::Complete),
+            Ending::Broken(why) => (self.model.broken(why), Outcome::Failed),
+            Ending::Whole | Ending::Said(_) => (self.model.whole(), Outcome::Complete),
+        });
+        self.push(&event, Some(outcome));
+        outcome
     }
 }
 

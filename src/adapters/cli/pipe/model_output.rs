@@ -1,15 +1,18 @@
-//! What a language model says, piece by piece: the chunks of the OpenAI chat-completion stream, or
+//! What a language model says, piece by piece: the events of a provider's stream as they came, or
 //! plain text.
 //!
-//! Source of the chunks: OpenAI API reference, "The chat completion chunk object".
-//!
-//! Invariant: the texts, joined, are what the model wrote. A character whose bytes come in two
-//! pieces is kept whole.
+//! Invariants: no event is changed, and none is held back but one with which the answer may end,
+//! until it is clear whether it did; the texts, joined, are what the model wrote, and a character
+//! whose bytes come in two pieces is kept whole.
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::domain::frame_decoder::{Decoded, FrameDecoder};
+use super::protocol::{Head, Outcome, Protocol, Seen};
+use crate::domain::{
+    event::EventType,
+    frame_decoder::{Decoded, FrameDecoder},
+};
 
 /// How standard input is to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -17,60 +20,105 @@ pub(super) enum Format {
     /// As its first characters say.
     #[default]
     Auto,
-    /// Server-Sent Events with chat-completion chunks.
-    Openai,
+    /// Server-Sent Events of OpenAI (chat completions, Responses), Anthropic or the AI SDK.
+    Events,
     /// Plain text, as it comes.
     Text,
+}
+
+/// What becomes of the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Carry {
+    /// Each event of a provider's stream as it came; plain text as events of type `chunk`.
+    #[default]
+    Events,
+    /// The text alone, as events of type `chunk`.
+    Text,
+}
+
+/// An event for the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piped {
+    /// Its type.
+    pub(super) event_type: String,
+    /// What it carries.
+    pub(super) content: PipedContent,
+}
+
+/// What an event carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PipedContent {
+    /// JSON, on one line.
+    Payload(String),
+    /// JSON whose type has no place as the type of an event, as a text.
+    Data(String),
+    /// Nothing.
+    Nothing,
 }
 
 /// A piece of what the model says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Some text.
+    /// An event.
+    Event(Piped),
+    /// Some text, which an event before it has, or which is to become one.
     Text(String),
-    /// The answer is whole; why the model stopped, if it said so.
-    End(Option<String>),
+    /// The event with which the answer ends, and how.
+    Last(Piped, Outcome),
+    /// The answer ends without an event that says so.
+    Over,
     /// The answer is not whole, and this is why.
     Broken(String),
+}
+
+impl Piped {
+    fn of(event_type: &str, payload: &Value) -> Self {
+        Self {
+            event_type: event_type.to_owned(),
+            content: PipedContent::Payload(payload.to_string()),
+        }
+    }
+
+    /// An event of a text.
+    pub(super) fn chunk(text: &str) -> Self {
+        Self::of("chunk", &json!({ "text": text }))
+    }
+
+    /// An event that a protocol has its own words for.
+    fn made_up(payload: &Value) -> Self {
+        Self::of(payload["type"].as_str().unwrap_or("error"), payload)
+    }
 }
 
 /// Reads what a model says.
 #[derive(Debug)]
 pub(super) struct ModelOutput {
     format: Format,
+    carry: Carry,
     /// What has come while the format is not yet known, or the beginning of a character.
     held: Vec<u8>,
     decoder: FrameDecoder,
+    protocol: Option<Protocol>,
+    /// The event with which the answer may have ended.
+    last: Option<(Piped, Outcome)>,
     finish_reason: Option<String>,
+    error_text: Option<String>,
+    seen: Seen,
     is_over: bool,
 }
 
-#[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
-    error: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    delta: Delta,
-    finish_reason: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Delta {
-    content: Option<String>,
-}
-
 impl ModelOutput {
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format, carry: Carry) -> Self {
         Self {
             format,
+            carry,
             held: Vec::new(),
             decoder: FrameDecoder::default(),
+            protocol: None,
+            last: None,
             finish_reason: None,
+            error_text: None,
+            seen: Seen::default(),
             is_over: false,
         }
     }
@@ -84,7 +132,7 @@ impl ModelOutput {
         }
         let mut pieces = Vec::new();
         match self.format {
-            Format::Openai => {
+            Format::Events => {
                 let held = std::mem::take(&mut self.held);
                 let decoded = self.decoder.feed(&held);
                 self.take_events(decoded, &mut pieces);
@@ -97,15 +145,20 @@ impl ModelOutput {
     /// Nothing more will come.
     pub(super) fn finish(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        if self.format == Format::Openai {
+        if self.format == Format::Events {
             // The last event may lack its blank line.
             let decoded = self.decoder.feed(b"\n\n");
             self.take_events(decoded, &mut pieces);
             if !self.is_over {
-                pieces.push(match self.finish_reason.take() {
-                    Some(reason) => Piece::End(Some(reason)),
-                    None => Piece::Broken("the model's output broke off before its end".to_owned()),
-                });
+                let is_whole = self.last.is_some()
+                    || self.finish_reason.is_some()
+                    || self.protocol == Some(Protocol::Other);
+                if is_whole {
+                    self.end(&mut pieces);
+                } else {
+                    let why = "the model's output broke off before its end";
+                    pieces.push(Piece::Broken(why.to_owned()));
+                }
             }
             return pieces;
         }
@@ -113,8 +166,43 @@ impl ModelOutput {
         if !rest.is_empty() {
             pieces.push(Piece::Text(String::from_utf8_lossy(&rest).into_owned()));
         }
-        pieces.push(Piece::End(None));
+        pieces.push(Piece::Over);
         pieces
+    }
+
+    /// Whether texts are to become events of their own.
+    pub(super) fn carries_text(&self) -> bool {
+        self.carry == Carry::Text || self.format == Format::Text
+    }
+
+    /// The event that was held back, since the answer may end with it, where no other came.
+    pub(super) fn take_last(&mut self) -> Option<(Piped, Outcome)> {
+        self.last.take().filter(|_| self.carry == Carry::Events)
+    }
+
+    /// The event that ends an answer that is whole and did not say so itself.
+    pub(super) fn whole(&self) -> Piped {
+        match &self.finish_reason {
+            Some(reason) if self.carries_text() => {
+                Piped::of("end", &json!({ "finish_reason": reason }))
+            }
+            _ => Piped { event_type: "end".to_owned(), content: PipedContent::Nothing },
+        }
+    }
+
+    /// The event that ends an answer of which the reader wanted no more.
+    pub(super) fn stopped(&self) -> Piped {
+        if self.carries_text() {
+            return Piped::of("end", &json!({ "reason": "stopped" }));
+        }
+        let made_up = self.protocol.and_then(|protocol| protocol.stopped(&self.seen));
+        made_up.map_or_else(|| self.whole(), |payload| Piped::made_up(&payload))
+    }
+
+    /// The event that ends an answer that broke off.
+    pub(super) fn broken(&self, why: &str) -> Piped {
+        let protocol = self.protocol.filter(|_| !self.carries_text()).unwrap_or(Protocol::Other);
+        Piped::made_up(&protocol.broken(why, &self.seen))
     }
 
     fn take_events(&mut self, decoded: Vec<Decoded>, pieces: &mut Vec<Piece>) {
@@ -124,32 +212,60 @@ impl ModelOutput {
                 return;
             }
             if data.trim() == "[DONE]" {
-                self.is_over = true;
-                pieces.push(Piece::End(self.finish_reason.take()));
+                self.end(pieces);
                 return;
             }
-            match serde_json::from_str::<Chunk>(&data) {
-                Ok(Chunk { error: Some(error), .. }) => self.break_off(&words_of(&error), pieces),
-                Ok(Chunk { choices, .. }) => self.take_choice(choices, pieces),
-                Err(error) => self.break_off(
-                    &format!("a chunk of the model's output is not valid JSON: {error}"),
-                    pieces,
-                ),
+            match serde_json::from_str::<Head>(&data) {
+                Ok(head) => self.take_event(head, &data, pieces),
+                Err(error) => {
+                    self.is_over = true;
+                    pieces.extend(self.release());
+                    pieces.push(Piece::Broken(format!(
+                        "an event of the model's output is not valid JSON: {error}"
+                    )));
+                }
             }
         }
     }
 
-    fn take_choice(&mut self, choices: Vec<Choice>, pieces: &mut Vec<Piece>) {
-        let Some(choice) = choices.into_iter().next() else { return };
-        if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
-            pieces.push(Piece::Text(text));
+    fn take_event(&mut self, mut head: Head, data: &str, pieces: &mut Vec<Piece>) {
+        // Another event follows, so that the one before was not the last.
+        pieces.extend(self.release());
+        let protocol = *self.protocol.get_or_insert_with(|| Protocol::of(&head));
+        self.seen.note(&mut head);
+        let event = passed_through(protocol, &head, data);
+        if let Some(reason) = head.finish_reason() {
+            self.finish_reason = Some(reason.to_owned());
         }
-        self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
+        let text = protocol.text(&head);
+        match protocol.may_end_with(&head) {
+            Some(outcome) => {
+                self.error_text = (outcome == Outcome::Failed).then(|| head.error_text());
+                self.last = Some((event, outcome));
+            }
+            // What a completion cost comes behind the chunk that finished it.
+            None if self.finish_reason.is_some() => {
+                self.last = Some((event, Outcome::Complete));
+            }
+            None => pieces.extend((self.carry == Carry::Events).then_some(Piece::Event(event))),
+        }
+        pieces.extend(text.map(Piece::Text));
     }
 
-    fn break_off(&mut self, why: &str, pieces: &mut Vec<Piece>) {
+    /// The event that was held back.
+    fn release(&mut self) -> Option<Piece> {
+        let (event, _) = self.last.take()?;
+        (self.carry == Carry::Events).then_some(Piece::Event(event))
+    }
+
+    /// The answer ends here.
+    fn end(&mut self, pieces: &mut Vec<Piece>) {
         self.is_over = true;
-        pieces.push(Piece::Broken(why.to_owned()));
+        pieces.push(match self.last.take() {
+            Some((event, outcome)) if self.carry == Carry::Events => Piece::Last(event, outcome),
+            Some((_, Outcome::Failed)) => Piece::Broken(self.error_text.take().unwrap_or_default()),
+            _ => Piece::Over,
+        });
     }
 
     /// The whole characters that have come.
@@ -164,136 +280,31 @@ impl ModelOutput {
     }
 }
 
+/// An event as it came.
+fn passed_through(protocol: Protocol, head: &Head, data: &str) -> Piped {
+    // Line breaks stand between tokens only: in strings JSON has none.
+    let json = data.replace(['\r', '\n'], " ");
+    let event_type = protocol.type_of(head);
+    if EventType::parse(event_type).is_ok() {
+        Piped {
+            event_type: event_type.to_owned(),
+            content: PipedContent::Payload(json.trim().to_owned()),
+        }
+    } else {
+        Piped { event_type: "data".to_owned(), content: PipedContent::Data(data.to_owned()) }
+    }
+}
+
 /// What the first characters say, once there are enough of them.
 fn guess(beginning: &[u8]) -> Option<Format> {
     const STARTS: [&[u8]; 4] = [b"data:", b"event:", b"id:", b":"];
     let text = beginning.trim_ascii_start();
     if STARTS.iter().any(|start| text.starts_with(start)) {
-        return Some(Format::Openai);
+        return Some(Format::Events);
     }
     let may_become = STARTS.iter().any(|start| start.starts_with(text));
     (!may_become).then_some(Format::Text)
 }
 
-/// An error is usually an object with a message.
-fn words_of(error: &serde_json::Value) -> String {
-    error.get("message").unwrap_or(error).as_str().map_or_else(|| error.to_string(), str::to_owned)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const STREAM: &str = concat!(
-        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Grüße\"},\"finish_reason\":null}]}\n\n",
-        ": ping\n\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\", 🌍!\\n\"}}]}\n\n",
-        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
-        "data: {\"choices\":[],\"usage\":{\"total_tokens\":7}}\n\n",
-        "data: [DONE]\n\n",
-    );
-
-    fn read(format: Format, pieces: &[&[u8]]) -> Vec<Piece> {
-        let mut output = ModelOutput::new(format);
-        let mut all: Vec<Piece> = pieces.iter().flat_map(|piece| output.feed(piece)).collect();
-        if !all.iter().any(|piece| !matches!(piece, Piece::Text(_))) {
-            all.extend(output.finish());
-        }
-        all
-    }
-
-    fn text(pieces: &[Piece]) -> String {
-        pieces
-            .iter()
-            .filter_map(
-                |piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None },
-            )
-            .collect()
-    }
-
-    #[test]
-    fn a_chat_completion_is_its_text_and_its_end() {
-        let pieces = read(Format::Auto, &[STREAM.as_bytes()]);
-        assert_eq!(
-            pieces,
-            [
-                Piece::Text("Grüße".into()),
-                Piece::Text(", 🌍!\n".into()),
-                Piece::End(Some("stop".into()))
-            ]
-        );
-    }
-
-    #[test]
-    fn a_stream_that_breaks_off_is_broken_unless_the_model_had_finished() {
-        let cut = |marker: &str| &STREAM.as_bytes()[..STREAM.find(marker).unwrap()];
-        assert!(matches!(
-            read(Format::Auto, &[cut("data: {\"choices\":[{\"delta\":{},")]).last(),
-            Some(Piece::Broken(_))
-        ));
-        assert_eq!(
-            read(Format::Auto, &[cut("data: {\"choices\":[],")]).last(),
-            Some(&Piece::End(Some("stop".into())))
-        );
-        assert_eq!(
-            read(Format::Auto, &[STREAM.trim_end().as_bytes()]).last(),
-            Some(&Piece::End(Some("stop".into())))
-        );
-    }
-
-    #[test]
-    fn an_error_in_the_stream_ends_it() {
-        for (data, words) in
-            [(r#"{"error":{"message":"overloaded"}}"#, "overloaded"), (r#"{"error":"no"}"#, "no")]
-        {
-            let stream = format!("data: {data}\n\ndata: [DONE]\n\n");
-            assert_eq!(read(Format::Auto, &[stream.as_bytes()]), [Piece::Broken(words.into())]);
-        }
-        assert!(matches!(&read(Format::Openai, &[b"data: {nonsense\n\n"])[..], [Piece::Broken(_)]));
-    }
-
-    #[test]
-    fn the_format_is_guessed_by_the_first_characters() {
-        for text in ["hello", "d", "dat", "\n\n  data", "data is plural", "{\"a\":1}"] {
-            assert_eq!(
-                read(Format::Auto, &[text.as_bytes()]),
-                [Piece::Text(text.into()), Piece::End(None)],
-                "{text:?}"
-            );
-        }
-        assert_eq!(read(Format::Auto, &[b""]), [Piece::End(None)]);
-        assert_eq!(text(&read(Format::Text, &[STREAM.as_bytes()])), STREAM);
-    }
-
-    proptest! {
-        #[test]
-        fn plain_text_comes_out_byte_by_byte_however_it_is_cut(whole in "\\PC{0,60}", cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6)) {
-            let bytes = whole.as_bytes();
-            let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            at.extend([0, bytes.len()]);
-            at.sort_unstable();
-            let pieces: Vec<&[u8]> = at.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
-            prop_assert_eq!(text(&read(Format::Text, &pieces)), whole);
-        }
-
-        #[test]
-        fn a_chat_completion_may_be_cut_anywhere(cut in 0..STREAM.len()) {
-            let (first, second) = STREAM.as_bytes().split_at(cut);
-            prop_assert_eq!(text(&read(Format::Auto, &[first, second])), "Grüße, 🌍!\n");
-        }
-
-        #[test]
-        fn any_bytes_are_read_without_a_panic(pieces in proptest::collection::vec(any::<Vec<u8>>(), 0..5)) {
-            for format in [Format::Auto, Format::Openai, Format::Text] {
-                let mut output = ModelOutput::new(format);
-                for piece in &pieces {
-                    output.feed(piece);
-                }
-                output.finish();
-            }
-        }
-    }
-}
+mod tests;

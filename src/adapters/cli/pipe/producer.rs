@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use reqwest::Response;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
 
-use crate::adapters::cli::{
-    server_access::{self, AccessError, RemoteServer, ServerAccess, reason},
-    server_problem::ServerProblem,
+use super::{
+    model_output::{Piped, PipedContent},
+    protocol::Outcome,
+};
+use crate::{
+    adapters::cli::{
+        server_access::{self, AccessError, RemoteServer, ServerAccess, reason},
+        server_problem::ServerProblem,
+    },
+    domain::topic::MessageId,
 };
 
 /// How long one request may take: appends are small, and a repeat is harmless.
@@ -51,7 +57,7 @@ pub(super) enum ProducerError {
 
 /// Which message, and whose.
 pub(super) struct Opening<'a> {
-    pub(super) id: Uuid,
+    pub(super) id: &'a MessageId,
     pub(super) user: &'a str,
     pub(super) takeover: bool,
 }
@@ -59,7 +65,7 @@ pub(super) struct Opening<'a> {
 /// The producer of one message.
 pub(super) struct Producer {
     server: RemoteServer,
-    id: Uuid,
+    id: MessageId,
     epoch: u64,
     next_sequence_no: u64,
 }
@@ -69,6 +75,20 @@ struct Opened {
     epoch: u64,
     last_sequence_no: Option<u64>,
     status: String,
+}
+
+/// An event to append. It says whether it is the last: its type decides nothing.
+#[derive(Serialize)]
+struct Line<'a> {
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    sequence_no: u64,
+    last: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
 }
 
 /// One line of an answer.
@@ -98,22 +118,38 @@ impl Producer {
             return Err(ProducerError::Over(opened.status));
         }
         let next_sequence_no = opened.last_sequence_no.map_or(0, |last| last + 1);
-        Ok(Self { server, id: opening.id, epoch: opened.epoch, next_sequence_no })
+        Ok(Self { server, id: opening.id.clone(), epoch: opened.epoch, next_sequence_no })
     }
 
-    /// Gives an event its number. It is appended by [`Producer::append`].
-    pub(super) fn number(&mut self, event_type: &str, payload: &Value) -> String {
-        let line =
-            json!({ "type": event_type, "payload": payload, "sequence_no": self.next_sequence_no });
+    /// Gives an event its number; with `outcome` it is the last of the message. It is appended by
+    /// [`Producer::append`].
+    pub(super) fn number(&mut self, event: &Piped, outcome: Option<Outcome>) -> String {
+        let (payload, data) = match &event.content {
+            PipedContent::Payload(json) => (serde_json::from_str(json).ok(), None),
+            PipedContent::Data(text) => (None, Some(text.as_str())),
+            PipedContent::Nothing => (None, None),
+        };
+        let line = Line {
+            r#type: &event.event_type,
+            payload,
+            data,
+            sequence_no: self.next_sequence_no,
+            last: outcome.is_some(),
+            status: outcome.map(|outcome| match outcome {
+                Outcome::Complete => "complete",
+                Outcome::Failed => "failed",
+            }),
+        };
         self.next_sequence_no += 1;
-        format!("{line}\n")
+        // Texts, numbers and JSON always serialise.
+        serde_json::to_string(&line).unwrap_or_default() + "\n"
     }
 
     /// Appends numbered events, and returns whether the reader wants no more. After a passing error
     /// the same may be sent again.
     pub(super) async fn append(&self, lines: &[String]) -> Result<bool, ProducerError> {
         let request =
-            self.server.message(Method::POST, self.id, Some("events")).timeout(REQUEST_TIMEOUT);
+            self.server.message(Method::POST, &self.id, Some("events")).timeout(REQUEST_TIMEOUT);
         let request = request
             .header("producer-epoch", self.epoch)
             .header("content-type", "application/x-ndjson")
@@ -138,7 +174,7 @@ impl Producer {
     /// Sends a heartbeat, and learns whether the reader wants no more.
     pub(super) async fn heartbeat(&self) -> Result<bool, ProducerError> {
         let request =
-            self.server.message(Method::POST, self.id, Some("heartbeat")).timeout(REQUEST_TIMEOUT);
+            self.server.message(Method::POST, &self.id, Some("heartbeat")).timeout(REQUEST_TIMEOUT);
         let result: LineResult =
             json_of(send(request.header("producer-epoch", self.epoch), &self.server).await?)
                 .await?;

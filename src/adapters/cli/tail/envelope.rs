@@ -24,6 +24,8 @@ pub(super) struct Envelope<'a> {
     scope: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     payload: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
 }
 
 /// A payload of `null` is one: what is missing is something else.
@@ -77,6 +79,8 @@ impl<'a> Envelope<'a> {
         }
         if let Some(payload) = self.payload {
             line.word(Style::Plain, compact(payload.get()));
+        } else if let Some(data) = &self.data {
+            line.word(Style::Plain, data.chars());
         }
         line.end()
     }

@@ -95,7 +95,7 @@ fn what_is_wrong_with_a_publishers_key_is_named_without_showing_it() {
         ),
         (
             key(&format!("name = \"a\"\nsha256 = \"{HASH}\"\nscopes = [\"root\"]")),
-            vec!["scopes` is [\"root\"]", "events:publish, messages:publish, admin"],
+            vec!["scopes` is [\"root\"]", "events:publish, messages:publish, messages:read, admin"],
         ),
         (
             key(

@@ -23,7 +23,7 @@ use crate::{
     },
     app::backlog::Backlog,
     domain::{
-        access::Operator, event::Entry, frame::envelope_json, position::Position, topic::Topic,
+        access::Operator, envelope::envelope_json, event::Entry, position::Position, topic::Topic,
     },
     ports::backend_error::BackendError,
 };

@@ -12,10 +12,11 @@ pub(in crate::adapters::http) const MESSAGE_STREAM: &str = include_str!("message
 pub(in crate::adapters::http) const MESSAGE_STREAM_EXAMPLE: &str =
     include_str!("message_stream.txt");
 
-/// An event as clients see it: the `data:` of the format `envelope`. In the format `named` only
-/// `payload` is there.
+/// An event as clients see it: the `data:` of the format `envelope`. In the formats `named` and
+/// `data` only `payload` or `data` is there.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::frame` writes it")]
+#[expect(clippy::struct_field_names, reason = "its fields are those of the JSON")]
 pub(in crate::adapters::http) struct Event {
     /// Its place in its topic; it is missing from a broadcast.
     #[schema(nullable = false, pattern = r"^\d+(-\d+)?$")]
@@ -34,9 +35,15 @@ pub(in crate::adapters::http) struct Event {
     /// What it is about: the publisher's own object, `{}` where none was given.
     #[schema(value_type = Object)]
     scope: Value,
-    /// Its content: the publisher's own JSON, to the letter.
+    /// Its content: the publisher's own JSON, to the letter; `{}` where none was given.
     #[schema(value_type = Value)]
-    payload: Value,
+    payload: Option<Value>,
+    /// Its content as a text, in place of `payload`.
+    #[schema(nullable = false)]
+    data: Option<String>,
+    /// The name that the format `data` writes for it; only with `data`.
+    #[schema(nullable = false)]
+    event: Option<String>,
     /// The category by which clients filter.
     #[schema(nullable = false)]
     category: Option<String>,
@@ -82,11 +89,12 @@ pub(super) struct NamedRefusal {
 }
 
 /// An event of a message: the `data:` of its stream. An object payload has its other members beside
-/// `type`; any other payload stands in `payload`.
+/// `type`; any other payload stands in `payload`, and a text in `data`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is there to be described: `domain::message_data` writes it")]
 pub(super) struct MessageEvent {
-    /// What it is. `end` and `error` are the last of a message.
+    /// What it is. `end` and `error` are the last of a message, unless their producer said
+    /// otherwise.
     r#type: String,
 }
 

@@ -20,8 +20,9 @@ use crate::{
     app::subscriptions::SubscribeRequest,
     domain::{
         category::{Category, Registry},
-        cursor::Cursor,
+        cursor::{Cursor, MessageStart},
         frame::{Format, KeepaliveStyle, StreamStyle},
+        topic::Channel,
     },
 };
 
@@ -30,6 +31,8 @@ use crate::{
 pub(in crate::adapters::http) struct EventsQuery<'a> {
     pub(in crate::adapters::http) access_token: Option<Cow<'a, str>>,
     cursors: Vec<Cow<'a, str>>,
+    starting_after: Vec<Cow<'a, str>>,
+    start_index: Option<Cow<'a, str>>,
     categories: Vec<Cow<'a, str>>,
     format: Option<Cow<'a, str>>,
     errors: Option<Cow<'a, str>>,
@@ -52,14 +55,65 @@ const ERRORS: Choice<ErrorsAs> = Choice {
     refusal: Code::InvalidErrors,
     about: "How a refusal comes. `status` (the default): as an HTTP status. `stream`: as a 200 stream of `retry:` and one event `stream.refused`, since a browser's `EventSource` gives up for good on any other status.",
 };
-const FORMAT: Choice<Format> = Choice {
+/// A query parameter of a client's that is the cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CursorParameter {
+    /// It names the last event that the client has.
+    LastSeen(String),
+    /// It names the first event of a message that is wanted.
+    FirstWanted(String),
+}
+
+/// The formats that a path offers.
+#[derive(Clone, Copy)]
+pub(in crate::adapters::http) enum Formats {
+    /// One, whatever the query says.
+    Fixed(Format),
+    /// Those of a user's events, and what the path writes where the query names none.
+    OfEvents(Format),
+    /// Those of a message's.
+    OfMessage,
+}
+
+impl Formats {
+    /// What the path writes where the query names no format.
+    pub(in crate::adapters::http) const fn default(self) -> Format {
+        match self {
+            Self::OfEvents(default) | Self::Fixed(default) => default,
+            Self::OfMessage => Format::Whole,
+        }
+    }
+
+    fn read(self, word: Option<&str>) -> Result<Format, Problem> {
+        match self {
+            Self::Fixed(format) => Ok(format),
+            Self::OfEvents(default) => EVENTS_FORMAT.read(word, default),
+            Self::OfMessage => MESSAGE_FORMAT.read(word, self.default()),
+        }
+    }
+}
+
+/// How a user's events are written.
+const EVENTS_FORMAT: Choice<Format> = Choice {
     name: "format",
     words: &[
-        (Format::Envelope.as_str(), Format::Envelope),
-        (Format::Named.as_str(), Format::Named),
+        (Format::Whole.as_str(Channel::Users), Format::Whole),
+        (Format::Named.as_str(Channel::Users), Format::Named),
+        (Format::Data.as_str(Channel::Users), Format::Data),
     ],
     refusal: Code::InvalidFormat,
-    about: "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload.",
+    about: "How events are written. `envelope` (the default, but for `/api/v1/events`): no `event:` line, `data:` is the whole envelope. `named`: `event:` is the type, `data:` the payload or the text. `data`: the payload or the text alone, and `event:` only where the publisher gave a name.",
+};
+/// How a message's events are written.
+const MESSAGE_FORMAT: Choice<Format> = Choice {
+    name: "format",
+    words: &[
+        (Format::Whole.as_str(Channel::Messages), Format::Whole),
+        (Format::Named.as_str(Channel::Messages), Format::Named),
+        (Format::Data.as_str(Channel::Messages), Format::Data),
+    ],
+    refusal: Code::InvalidFormat,
+    about: "How events are written. `payload` (the default): no `event:` line, `data:` is the payload with the event's type in it. `named`: `event:` is the type, `data:` the payload or the text. `data`: the payload or the text alone, `event:` only where the producer gave a name, and `data: [DONE]` at the end.",
 };
 const KEEPALIVE: Choice<KeepaliveStyle> = Choice {
     name: "keepalive",
@@ -78,7 +132,7 @@ impl IntoParams for UserEventsQuery {
             cursor_in_header(cursor),
             cursor_in_query(),
             categories(),
-            FORMAT.parameter(),
+            EVENTS_FORMAT.parameter(),
             ERRORS.parameter(),
             KEEPALIVE.parameter(),
         ]
@@ -91,7 +145,17 @@ pub(in crate::adapters::http) enum MessageEventsQuery {}
 impl IntoParams for MessageEventsQuery {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let cursor = "The number of the last event that the client has. Without one, or with what is no number, the stream begins at the message's start.";
-        vec![cursor_in_header(cursor), cursor_in_query(), ERRORS.parameter(), KEEPALIVE.parameter()]
+        let same = "The same as `last_event_id`.";
+        let first = "The number of the first event that is wanted, where no cursor is given; a negative number counts from the end. With what is no number, the stream begins at the message's start.";
+        vec![
+            cursor_in_header(cursor),
+            cursor_in_query(),
+            query("starting_after", i64::schema(), same),
+            query("start_index", i64::schema(), first),
+            MESSAGE_FORMAT.parameter(),
+            ERRORS.parameter(),
+            KEEPALIVE.parameter(),
+        ]
     }
 }
 
@@ -120,7 +184,9 @@ impl<'a> EventsQuery<'a> {
             match &*key {
                 "access_token" => query.access_token = Some(value),
                 "categories" => query.categories.push(value),
-                name if name == FORMAT.name => query.format = Some(value),
+                "starting_after" => query.starting_after.push(value),
+                "start_index" => query.start_index = Some(value),
+                name if name == EVENTS_FORMAT.name => query.format = Some(value),
                 name if name == ERRORS.name => query.errors = Some(value),
                 name if name == KEEPALIVE.name => query.keepalive = Some(value),
                 name if names_cursor(name) => query.cursors.push(value),
@@ -130,33 +196,52 @@ impl<'a> EventsQuery<'a> {
         query
     }
 
+    /// Takes a parameter for the cursor that has another name. Of several of it the last counts.
+    pub(in crate::adapters::http) fn with_cursor(
+        mut self,
+        uri: &'a Uri,
+        parameter: &CursorParameter,
+    ) -> Self {
+        let (CursorParameter::LastSeen(name) | CursorParameter::FirstWanted(name)) = parameter;
+        let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let Some((_, value)) = pairs.filter(|(key, _)| key == name).last() else { return self };
+        match parameter {
+            CursorParameter::LastSeen(_) => self.cursors.push(value),
+            CursorParameter::FirstWanted(_) => self.start_index = Some(value),
+        }
+        self
+    }
+
     /// How the client wants to hear of a refusal.
     pub(in crate::adapters::http) fn errors_as(&self) -> Result<ErrorsAs, Problem> {
         ERRORS.read(self.errors.as_deref(), ErrorsAs::default())
     }
 
-    /// How the client wants events written.
-    pub(in crate::adapters::http) fn format(&self, default: Format) -> Result<Format, Problem> {
-        FORMAT.read(self.format.as_deref(), default)
+    /// How the client wants events written, where it may choose.
+    pub(in crate::adapters::http) fn format(&self, formats: Formats) -> Result<Format, Problem> {
+        formats.read(self.format.as_deref())
     }
 
     /// How the client wants its stream written.
-    pub(in crate::adapters::http) fn style(&self, default: Format) -> Result<StreamStyle, Problem> {
+    pub(in crate::adapters::http) fn style(
+        &self,
+        formats: Formats,
+    ) -> Result<StreamStyle, Problem> {
         let keepalive = KEEPALIVE.read(self.keepalive.as_deref(), KeepaliveStyle::default())?;
-        Ok(StreamStyle { format: self.format(default)?, keepalive })
+        Ok(StreamStyle { format: self.format(formats)?, keepalive, endings: None })
     }
 
-    /// The whole request.
+    /// The whole request for a user's events.
     pub(in crate::adapters::http) fn request(
         &self,
         headers: &HeaderMap,
-        default: Format,
+        style: StreamStyle,
         registry: &Registry,
     ) -> Result<SubscribeRequest, Problem> {
         Ok(SubscribeRequest {
             cursor: self.cursor(headers),
             categories: self.categories(registry)?,
-            style: self.style(default)?,
+            style,
         })
     }
 
@@ -164,9 +249,19 @@ impl<'a> EventsQuery<'a> {
         Cursor::of_user_events(self.cursors(headers).iter().map(|text| &**text))
     }
 
-    /// The cursor of a message's reader.
-    pub(in crate::adapters::http) fn message_cursor(&self, headers: &HeaderMap) -> Cursor {
-        Cursor::of_message(self.cursors(headers).iter().map(|text| &**text))
+    /// Where the reader of a message begins. A cursor goes before the number of the first event
+    /// that is wanted: a client that reconnects by itself sends the query that it began with.
+    pub(in crate::adapters::http) fn message_start(&self, headers: &HeaderMap) -> MessageStart {
+        let mut cursors = self.cursors(headers);
+        if cursors.is_empty() {
+            cursors = self.starting_after.iter().map(|text| Cow::Borrowed(&**text)).collect();
+        }
+        match &self.start_index {
+            Some(first) if cursors.is_empty() => {
+                first.parse().map_or(MessageStart::Behind(Cursor::Oldest), MessageStart::At)
+            }
+            _ => MessageStart::Behind(Cursor::of_message(cursors.iter().map(|text| &**text))),
+        }
     }
 
     /// What the client presents as its cursor. The header goes before the query: a browser sends it
@@ -232,7 +327,9 @@ mod tests {
         for text in last_event_ids {
             headers.append("last-event-id", text.parse().unwrap());
         }
-        EventsQuery::of(&uri).request(&headers, Format::Envelope, &registry())
+        let query = EventsQuery::of(&uri);
+        let style = query.style(Formats::OfEvents(Format::Whole))?;
+        query.request(&headers, style, &registry())
     }
 
     #[test]
@@ -281,6 +378,36 @@ mod tests {
     }
 
     #[test]
+    fn a_message_begins_behind_a_cursor_or_with_a_number() {
+        let after = |number| MessageStart::Behind(Cursor::After(EventId::sequence(number)));
+        let start = |query: &str, header: Option<&str>| {
+            let uri: Uri = format!("/?{query}").parse().unwrap();
+            let mut headers = HeaderMap::new();
+            if let Some(text) = header {
+                headers.append("last-event-id", text.parse().unwrap());
+            }
+            EventsQuery::of(&uri).message_start(&headers)
+        };
+        let oldest = MessageStart::Behind(Cursor::Oldest);
+        for (query, expected) in [
+            ("", oldest),
+            ("last_event_id=3", after(3)),
+            ("starting_after=3", after(3)),
+            ("starting_after=-1", oldest),
+            ("starting_after=three", oldest),
+            ("last_event_id=4&starting_after=3", after(4)),
+            ("start_index=3", MessageStart::At(3)),
+            ("start_index=-2", MessageStart::At(-2)),
+            ("start_index=x", oldest),
+            ("start_index=99999999999999999999", oldest),
+            ("start_index=5&starting_after=3", after(3)),
+        ] {
+            assert_eq!(start(query, None), expected, "{query}");
+            assert_eq!(start(query, Some("9")), after(9), "{query}");
+        }
+    }
+
+    #[test]
     fn categories_are_repeated_or_separated_by_commas() {
         let names = |query| {
             request(query, &[]).map(|request| {
@@ -305,9 +432,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_query_is_read_without_a_panic(query in "([a-zA-Z_=&,%+0-9-]|%[0-9a-f]{2}|categories=|last_event_id=){0,30}") {
+        fn any_query_is_read_without_a_panic(query in "([a-zA-Z_=&,%+0-9-]|%[0-9a-f]{2}|categories=|last_event_id=|start_index=|starting_after=){0,30}") {
             if let Ok(uri) = format!("/?{query}").parse::<Uri>() {
-                let _ = EventsQuery::of(&uri).request(&HeaderMap::new(), Format::Envelope, &registry());
+                let query = EventsQuery::of(&uri);
+                let _ = query.style(Formats::OfMessage);
+                let _ = query.request(&HeaderMap::new(), StreamStyle::default(), &registry());
+                query.message_start(&HeaderMap::new());
             }
         }
     }

@@ -6,45 +6,37 @@ use axum::{
 };
 use utoipa::{
     IntoParams,
-    openapi::{
-        SchemaFormat,
-        path::{Parameter, ParameterIn},
-        schema::KnownFormat,
-    },
+    openapi::path::{Parameter, ParameterIn},
 };
-use uuid::Uuid;
 
 use super::parameter::{path, text_schema};
 use crate::{
-    adapters::http::{problem::Problem, problem_code::Code},
-    domain::topic::MessageId,
+    adapters::http::problem::Problem,
+    domain::topic::{InvalidMessageId, MESSAGE_ID_BYTES_MAX, MessageId},
 };
 
-/// The message that the path names. Its id is a UUID as it is usually written, so that each message
-/// has one path.
+/// The message that the path names.
 pub(in crate::adapters::http) struct MessagePath(pub(in crate::adapters::http) MessageId);
 
 impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        const TEXT_BYTES: usize = uuid::fmt::Hyphenated::LENGTH;
-        let text =
-            Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text);
-        let id = text
-            .filter(|text| text.len() == TEXT_BYTES)
-            .and_then(|text| Uuid::parse_str(&text).ok());
-        let id = id.ok_or_else(|| {
-            Problem::new(Code::InvalidMessageId, "a message's id is a UUID with its dashes")
-        })?;
-        Ok(Self(MessageId(id)))
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        // A path whose escapes are no UTF-8 is no id either.
+        let id = path.map_err(|_| InvalidMessageId).and_then(|Path(text)| MessageId::parse(&text));
+        Ok(Self(id?))
     }
 }
 
 impl IntoParams for MessagePath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema =
-            text_schema(|text| text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))));
-        vec![path("id", schema, "The message: a UUID with its dashes.")]
+        let schema = text_schema(|text| {
+            text.min_length(Some(1))
+                .max_length(Some(MESSAGE_ID_BYTES_MAX))
+                .pattern(Some("^[A-Za-z0-9._:-]+$"))
+        });
+        let about = "The message: an id of the producer's choice. A UUID in any spelling is the same message.";
+        vec![path("id", schema, about)]
     }
 }

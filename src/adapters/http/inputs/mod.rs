@@ -16,10 +16,11 @@ mod producer_epoch;
 mod results;
 mod user;
 
+pub use self::events_query::CursorParameter;
 pub(super) use self::{
     backlog_part::BacklogPart,
     caller::Caller,
-    events_query::{ErrorsAs, EventsQuery, MessageEventsQuery, UserEventsQuery},
+    events_query::{ErrorsAs, EventsQuery, Formats, MessageEventsQuery, UserEventsQuery},
     idempotency::Idempotency,
     message::MessagePath,
     parameter::header,

@@ -78,7 +78,7 @@ pub(super) async fn append(
                 draft::draft(&request_body::whole(&api.options, body).await?, idempotency_key)?;
             let mut answers = api
                 .producing
-                .append(&producer, id, epoch, vec![draft])
+                .append(&producer, &id, epoch, vec![draft])
                 .await
                 .map_err(ProduceError::Backend)?;
             let appended = answers

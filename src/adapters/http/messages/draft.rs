@@ -8,7 +8,9 @@ use crate::{
     adapters::http::{inputs, problem::Problem, publication},
     app::producing::Draft,
     domain::{
-        event::EventType, idempotency_key::IdempotencyKey, message_data::check_payload,
+        event::{EventName, EventType, Last, Terminal},
+        idempotency_key::IdempotencyKey,
+        message_data::check_payload,
         topic::UserId,
     },
 };
@@ -41,7 +43,7 @@ pub(super) struct OpeningFields<'a> {
 #[schema(as = MessageDraft)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DraftFields<'a> {
-    /// What it is. `end` and `error` end the message.
+    /// What it is. `end` and `error` end the message, unless `last` is false.
     #[serde(borrow)]
     #[schema(value_type = String, min_length = 1, max_length = 128, pattern = r"^(?!backlog\.|stream\.)[A-Za-z0-9._:-]+$")]
     r#type: Option<&'a RawValue>,
@@ -49,6 +51,25 @@ pub(super) struct DraftFields<'a> {
     #[serde(default, deserialize_with = "publication::present")]
     #[schema(value_type = Value)]
     payload: Option<Box<RawValue>>,
+    /// Its content as a text, in place of `payload`: carried as it is. CR, LF and CRLF all end a
+    /// line of it.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    data: Option<&'a RawValue>,
+    /// The name that the format `data` writes for it; only with `data`.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    event: Option<&'a RawValue>,
+    /// Whether it ends the message: true by default for the types `end` and `error`, false for all
+    /// others.
+    #[serde(borrow)]
+    #[schema(value_type = Option<bool>)]
+    last: Option<&'a RawValue>,
+    /// How the message ended, if this ends it: `failed` by default for the type `error`, `complete`
+    /// for all others.
+    #[serde(borrow)]
+    #[schema(value_type = Option<EndStatus>)]
+    status: Option<&'a RawValue>,
     /// Its number, if the producer counts; else the server does.
     #[serde(borrow)]
     #[schema(value_type = Option<u64>)]
@@ -78,19 +99,87 @@ pub(super) fn draft(
 ) -> Result<Draft, Problem> {
     let fields: DraftFields<'_> = publication::fields(body)?;
     let event_type = publication::event_type(fields.r#type, EventType::parse)?;
-    let payload = publication::payload(fields.payload)?;
-    check_payload(&event_type, &payload)
-        .map_err(|reason| Problem::invalid_field("payload", reason))?;
+    let content =
+        publication::content(fields.payload, fields.data, fields.event, EventName::parse)?;
+    if let Some(payload) = content.payload() {
+        check_payload(&event_type, payload)
+            .map_err(|reason| Problem::invalid_field("payload", reason))?;
+    }
+    let last = last(&event_type, fields.last, fields.status)?;
     let sequence_no = fields
         .sequence_no
         .map(|raw| publication::value::<Option<u64>>("sequence_no", raw, "a whole number from 0"))
         .transpose()?;
-    Ok(Draft { event_type, payload, sequence_no: sequence_no.flatten(), idempotency_key })
+    Ok(Draft { event_type, content, last, sequence_no: sequence_no.flatten(), idempotency_key })
+}
+
+fn last(
+    event_type: &EventType,
+    last: Option<&RawValue>,
+    status: Option<&RawValue>,
+) -> Result<Last, Problem> {
+    let last = last.map(|raw| publication::value("last", raw, "true or false")).transpose()?;
+    let Some(status) = status else { return Ok(Last::of(event_type, last, None)) };
+    let status: EndStatus = publication::value("status", status, EndStatus::EXPECTED)?;
+    let last = Last::of(event_type, last, Some(status.into()));
+    if last.terminal(event_type).is_none() {
+        return Err(Problem::invalid_field("status", "only the last event has one"));
+    }
+    Ok(last)
+}
+
+/// How a message ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EndStatus {
+    /// The answer is whole.
+    #[default]
+    Complete,
+    /// It is not.
+    Failed,
+}
+
+impl EndStatus {
+    const EXPECTED: &'static str = "`complete` or `failed`";
+}
+
+impl From<EndStatus> for Terminal {
+    fn from(status: EndStatus) -> Self {
+        match status {
+            EndStatus::Complete => Self::End,
+            EndStatus::Failed => Self::Error,
+        }
+    }
+}
+
+/// What ends a message.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MessageEnd)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndFields<'a> {
+    /// How it ended; `complete` where it is not said.
+    #[serde(borrow)]
+    #[schema(value_type = Option<EndStatus>)]
+    status: Option<&'a RawValue>,
+}
+
+/// Reads how a message ends; from no body, that it is complete.
+pub(super) fn end(body: &[u8]) -> Result<Terminal, Problem> {
+    if body.is_empty() {
+        return Ok(EndStatus::default().into());
+    }
+    let fields: EndFields<'_> = publication::fields(body)?;
+    let status = fields
+        .status
+        .map(|raw| publication::value::<EndStatus>("status", raw, EndStatus::EXPECTED))
+        .transpose()?;
+    Ok(status.unwrap_or_default().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Content;
     use proptest::prelude::*;
 
     #[test]
@@ -98,14 +187,47 @@ mod tests {
         let draft =
             draft(br#"{"type":"chunk","payload":{"text":"a"},"sequence_no":7}"#, None).unwrap();
         assert_eq!(
-            (draft.event_type.as_str(), draft.payload.as_str(), draft.sequence_no),
-            ("chunk", r#"{"text":"a"}"#, Some(7))
+            (draft.event_type.as_str(), draft.content.payload().unwrap().as_str()),
+            ("chunk", r#"{"text":"a"}"#)
         );
-        assert_eq!(super::draft(br#"{"type":"end"}"#, None).unwrap().payload.as_str(), "{}");
+        assert_eq!((draft.sequence_no, draft.last), (Some(7), Last::AsItsType));
+        assert_eq!(super::draft(br#"{"type":"end"}"#, None).unwrap().content, Content::Nothing);
         assert_eq!(
             super::draft(br#"{"type":"t","sequence_no":null}"#, None).unwrap().sequence_no,
             None
         );
+    }
+
+    #[test]
+    fn an_event_of_any_type_can_be_the_last() {
+        let last = |body: &str| draft(body.as_bytes(), None).unwrap().last;
+        for (body, expected) in [
+            (r#"{"type":"t"}"#, Last::AsItsType),
+            (r#"{"type":"t","last":false}"#, Last::AsItsType),
+            (r#"{"type":"t","last":true}"#, Last::Yes(Terminal::End)),
+            (r#"{"type":"t","last":true,"status":"failed"}"#, Last::Yes(Terminal::Error)),
+            (r#"{"type":"error","last":false}"#, Last::No),
+            (r#"{"type":"end","status":"failed"}"#, Last::Yes(Terminal::Error)),
+            (r#"{"type":"end","status":"complete"}"#, Last::AsItsType),
+        ] {
+            assert_eq!(last(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_read() {
+        for (body, terminal) in [
+            ("", Terminal::End),
+            ("{}", Terminal::End),
+            (r#"{"status":"complete"}"#, Terminal::End),
+            (r#"{"status":"failed"}"#, Terminal::Error),
+        ] {
+            assert_eq!(end(body.as_bytes()).unwrap(), terminal);
+        }
+        for body in [r#"{"status":"stale"}"#, r#"{"status":1}"#] {
+            assert_eq!(end(body.as_bytes()).unwrap_err().field, Some("status"), "{body}");
+        }
+        assert!(end(br#"{"state":"failed"}"#).is_err());
     }
 
     #[test]
@@ -125,6 +247,14 @@ mod tests {
             (r#"{"type":"a b"}"#, 422, Some("type")),
             (r#"{"type":"stream.x"}"#, 422, Some("type")),
             (r#"{"type":"t","payload":{"type":"other"}}"#, 422, Some("payload")),
+            (r#"{"type":"t","payload":1,"data":"x"}"#, 422, Some("data")),
+            (r#"{"type":"t","data":["x"]}"#, 422, Some("data")),
+            (r#"{"type":"t","data":"x","event":"a\rb"}"#, 422, Some("event")),
+            (r#"{"type":"t","event":"a"}"#, 422, Some("event")),
+            (r#"{"type":"t","last":"yes"}"#, 422, Some("last")),
+            (r#"{"type":"t","status":"failed"}"#, 422, Some("status")),
+            (r#"{"type":"end","last":false,"status":"failed"}"#, 422, Some("status")),
+            (r#"{"type":"t","last":true,"status":"stale"}"#, 422, Some("status")),
             (r#"{"type":"t","sequence_no":-1}"#, 422, Some("sequence_no")),
             (r#"{"type":"t","sequence_no":1.5}"#, 422, Some("sequence_no")),
             (r#"{"type":"t","sequence_no":"1"}"#, 422, Some("sequence_no")),
@@ -153,7 +283,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused_without_a_panic(bytes: Vec<u8>) {
-            let _ = (draft(&bytes, None), opening(&bytes));
+            let _ = (draft(&bytes, None), opening(&bytes), end(&bytes));
         }
     }
 }

@@ -116,7 +116,7 @@ impl Worker for AppendLines {
             }
         }
         let answers =
-            match self.api.producing.append(&self.producer, self.id, self.epoch, drafts).await {
+            match self.api.producing.append(&self.producer, &self.id, self.epoch, drafts).await {
                 Ok(answers) => answers,
                 Err(error) => {
                     results.refused(first_line, &ProduceError::Backend(error).into());
@@ -140,7 +140,7 @@ impl Worker for AppendLines {
         while !self.stop_told {
             tokio::time::sleep(LOOK_FOR_STOP_EVERY).await;
             // What the backend fails to say now, the next line's result will.
-            if matches!(self.api.producing.stop_requested(&self.producer, self.id).await, Ok(true))
+            if matches!(self.api.producing.stop_requested(&self.producer, &self.id).await, Ok(true))
             {
                 self.stop_told = true;
                 return results.write(&STOP);

@@ -16,11 +16,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::path::Operation};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::view::MessageView;
-use self::{draft::Opening, view::StopView};
+use self::{draft::Opening, receipt::AppendReceipt, view::StopView};
 use super::{
     Api, description,
     inputs::{Caller, MessageEventsQuery, MessagePath, ProducerEpoch},
@@ -36,13 +36,14 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(view, open, delete))
         .routes(routes!(subscribe, append::append))
         .routes(routes!(heartbeat))
+        .routes(routes!(end))
         .routes(routes!(stop))
 }
 
 description::refusals! {
     /// Of a subscription to a message.
     SubscribeRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
-        &[Code::InvalidMessageId, Code::InvalidErrors, Code::InvalidKeepalive, Code::MessageNotFound, Code::TooManyConnections]
+        &[Code::InvalidMessageId, Code::InvalidFormat, Code::InvalidErrors, Code::InvalidKeepalive, Code::MessageNotFound, Code::TooManyConnections]
 }
 
 description::refusals! {
@@ -60,6 +61,17 @@ description::refusals! {
     /// Of a removal.
     DeleteRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BACKEND,
         &[Code::InvalidMessageId, Code::MessageNotFound]
+}
+
+description::refusals! {
+    /// Of an end.
+    EndRefusals = description::AUTHENTICATION, description::AUTHORISATION, description::BODY, description::BACKEND, &[
+        Code::InvalidMessageId,
+        Code::InvalidProducerEpoch,
+        Code::MessageNotFound,
+        Code::ProducerFenced,
+        Code::MessageTooLarge,
+    ]
 }
 
 description::refusals! {
@@ -90,7 +102,12 @@ async fn subscribe(
     MessagePath(id): MessagePath,
     request: Request,
 ) -> Response {
-    subscribe::subscribe_to_message(&api, id, &request.into_parts().0).await
+    subscribe::subscribe_to_message(&api, &id, &request.into_parts().0).await
+}
+
+/// How the call is described, for routes that stand for it.
+pub(super) fn subscribe_operation() -> Operation {
+    <__path_subscribe as utoipa::Path>::operation()
 }
 
 /// Open a message, or take it over.
@@ -114,9 +131,9 @@ async fn open(
     request_body::require_json(&parts.headers)?;
     let Opening { owner, takeover } =
         draft::opening(&request_body::whole(&api.options, body).await?)?;
-    let opened = api.producing.open(&producer, id, &owner, takeover).await?;
+    let opened = api.producing.open(&producer, &id, &owner, takeover).await?;
     let status = if opened.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(MessageView::of(id, &opened.observed, api.producing.producer_idle())))
+    Ok((status, Json(MessageView::of(&id, &opened.observed, api.producing.producer_idle())))
         .into_response())
 }
 
@@ -131,8 +148,8 @@ async fn view(
     State(api): State<Api>,
     MessagePath(id): MessagePath,
 ) -> Result<Response, Problem> {
-    let observed = api.producing.view(&principal, id).await?;
-    Ok(Json(MessageView::of(id, &observed, api.producing.producer_idle())).into_response())
+    let observed = api.producing.view(&principal, &id).await?;
+    Ok(Json(MessageView::of(&id, &observed, api.producing.producer_idle())).into_response())
 }
 
 /// Remove a message.
@@ -146,7 +163,7 @@ async fn delete(
     State(api): State<Api>,
     MessagePath(id): MessagePath,
 ) -> Result<Response, Problem> {
-    api.producing.delete(&producer, id).await?;
+    api.producing.delete(&producer, &id).await?;
     Ok(Json(Done { success: true }).into_response())
 }
 
@@ -162,8 +179,34 @@ async fn heartbeat(
     MessagePath(id): MessagePath,
     ProducerEpoch(epoch): ProducerEpoch,
 ) -> Result<Response, Problem> {
-    let observed = api.producing.heartbeat(&producer, id, epoch).await?;
+    let observed = api.producing.heartbeat(&producer, &id, epoch).await?;
     Ok(Json(StopView::of(&observed, None)).into_response())
+}
+
+/// End a message without an event of one's own.
+///
+/// In the formats `payload` and `named` its readers get an event `end` or `error` without a
+/// payload, in the format `data` its id alone. A message that has ended already stays as it is.
+#[utoipa::path(
+    post, path = "/api/messages/{id}/end", tag = "message events", operation_id = "end_message", params(MessagePath, ProducerEpoch),
+    security(("bearer" = ["messages:publish"])),
+    request_body(content((draft::EndFields = "application/json"))),
+    responses((status = 200, description = "It has ended.", body = AppendReceipt), EndRefusals),
+)]
+async fn end(
+    Caller(producer): Caller<MessageProducer>,
+    State(api): State<Api>,
+    MessagePath(id): MessagePath,
+    ProducerEpoch(epoch): ProducerEpoch,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = request_body::whole(&api.options, body).await?;
+    if !body.is_empty() {
+        request_body::require_json(&parts.headers)?;
+    }
+    let ended = api.producing.end(&producer, &id, epoch, draft::end(&body)?).await?;
+    Ok(Json(AppendReceipt::from(ended)).into_response())
 }
 
 /// The reader wants no more: for the message's owner, for producers and for admins.
@@ -179,7 +222,7 @@ async fn stop(
     State(api): State<Api>,
     MessagePath(id): MessagePath,
 ) -> Result<Response, Problem> {
-    let observed = api.producing.stop(&principal, id).await?;
+    let observed = api.producing.stop(&principal, &id).await?;
     Ok(Json(StopView::of(&observed, Some(api.producing.producer_idle()))).into_response())
 }
 

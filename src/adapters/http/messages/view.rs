@@ -36,7 +36,7 @@ pub(in crate::adapters::http) struct MessageView {
 
 impl MessageView {
     pub(in crate::adapters::http) fn of(
-        id: MessageId,
+        id: &MessageId,
         observed: &Observed,
         producer_idle: Duration,
     ) -> Self {

@@ -21,7 +21,7 @@ use crate::{
             failure::Failure,
             journal::PostgresLog,
             numbers::{from_i64, millis, to_i64},
-            stored_event::StoredEvent,
+            stored_event::{EventColumns, StoredEvent},
         },
     },
     domain::{
@@ -37,11 +37,11 @@ const CUT_OFF_UNNOTICED: Duration = Duration::from_secs(5);
 
 /// Announces, and notifies in the same transaction.
 pub(in crate::adapters::postgres) const ANNOUNCE: &str =
-    "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    "SELECT announce($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 /// Announcements behind number $1, at most $3, without events that are older than $2 milliseconds.
 pub(in crate::adapters::postgres) const FIND_ANNOUNCEMENTS: &str =
-    "SELECT announcement_id, user_id, ts, event_type, category, scope::text, payload::text
+    "SELECT announcement_id, user_id, ts, event_type, category, scope::text, payload::text, attributes::text
     FROM announcements WHERE announcement_id > $1 AND (user_id IS NOT NULL OR announced_ms >= now_ms() - $2)
     ORDER BY announcement_id LIMIT $3";
 
@@ -107,13 +107,15 @@ async fn announce(
         Announcement::Broadcast(event) => (None, Some(event)),
         Announcement::CloseConnections(user) => (Some(user), None),
     };
+    let columns = event.map(|event| EventColumns::of(event));
     let has_room: bool = sqlx::query_scalar(ANNOUNCE)
         .bind(user.map(UserId::as_str))
         .bind(event.map(|event| to_i64(event.ts.as_ms())))
-        .bind(event.map(|event| event.event_type.as_str()))
+        .bind(columns.as_ref().map(|columns| &columns.event_type))
         .bind(event.and_then(|event| event.category.as_ref()).map(Category::as_str))
         .bind(event.map(|event| event.scope.as_str()))
-        .bind(event.map(|event| event.payload.as_str()))
+        .bind(columns.as_ref().map(|columns| &columns.payload))
+        .bind(columns.as_ref().and_then(|columns| columns.attributes.as_ref()))
         .bind(millis(ANNOUNCEMENTS_KEPT))
         .bind(to_i64(ANNOUNCEMENTS_BYTES_MAX as u64))
         .bind(channel)
@@ -158,6 +160,7 @@ fn announcement(row: &PgRow) -> Result<Option<Announcement>, Failure> {
         category: row.try_get(4)?,
         scope: row.try_get(5)?,
         payload: row.try_get::<Option<&str>, _>(6)?.unwrap_or_default(),
+        attributes: row.try_get(7)?,
     };
     let number: i64 = row.try_get(0)?;
     let read = event.read().inspect_err(

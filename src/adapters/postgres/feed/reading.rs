@@ -12,7 +12,8 @@ use crate::{
         backend_kit::stored_page::StoredEntry,
         postgres::{
             failure::Failure,
-            message_reading::{bounds_before, entry, number_of},
+            message_key::MessageKey,
+            message_reading::{bounds_before, entry, message_event, number_of},
             numbers::{columns_of, from_i64, to_i64},
             stored_event::StoredEvent,
         },
@@ -20,7 +21,7 @@ use crate::{
     domain::{
         event::Entry,
         position::{EventId, Position},
-        topic::{MessageId, Topic},
+        topic::Topic,
     },
 };
 
@@ -39,12 +40,14 @@ pub(in crate::adapters::postgres) const FEED_USER_HEADS: &str =
     CROSS JOIN LATERAL (SELECT last_ms, last_n FROM user_topics WHERE user_id = w.user_id LIMIT 1) t WHERE require_writable()";
 /// The heads of messages.
 pub(in crate::adapters::postgres) const FEED_MESSAGE_HEADS: &str =
-    "SELECT w.place, m.next_sequence_no FROM unnest($1::uuid[]) WITH ORDINALITY AS w(message_id, place)
-    CROSS JOIN LATERAL (SELECT next_sequence_no FROM messages WHERE message_id = w.message_id LIMIT 1) m";
+    "SELECT w.place, m.next_sequence_no FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS w(message_id, id_text, place)
+    CROSS JOIN LATERAL (
+        SELECT next_sequence_no FROM messages WHERE message_id = w.message_id AND id_text IS NOT DISTINCT FROM w.id_text LIMIT 1
+    ) m";
 /// Entries of users' topics behind their positions: at most $4 of each, without payloads that take
 /// more than $5 bytes.
 pub(in crate::adapters::postgres) const FEED_USER_EVENTS: &str =
-    "SELECT w.place, e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text,
+    "SELECT w.place, e.ms, e.n, e.prev_ms, e.prev_n, e.ts, e.event_type, e.category, e.scope::text, e.attributes::text,
         CASE WHEN e.bytes <= $5 THEN e.payload::text END
     FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS w(user_id, ms, n, place)
     CROSS JOIN LATERAL (
@@ -54,10 +57,11 @@ pub(in crate::adapters::postgres) const FEED_USER_EVENTS: &str =
 /// The same of messages.
 pub(in crate::adapters::postgres) const FEED_MESSAGE_EVENTS: &str =
     "SELECT w.place, e.sequence_no, e.event_type, round(extract(epoch FROM e.created_at) * 1000)::bigint,
-        CASE WHEN pg_column_size(e.payload) <= $4 THEN e.payload::text END
-    FROM unnest($1::uuid[], $2::integer[]) WITH ORDINALITY AS w(message_id, sequence_no, place)
+        CASE WHEN pg_column_size(e.payload) <= $4 THEN e.payload::text END, e.attributes::text
+    FROM unnest($1::uuid[], $2::integer[], $5::text[]) WITH ORDINALITY AS w(message_id, sequence_no, id_text, place)
+    JOIN messages m ON m.message_id = w.message_id AND m.id_text IS NOT DISTINCT FROM w.id_text
     CROSS JOIN LATERAL (
-        SELECT sequence_no, event_type, created_at, payload FROM message_events
+        SELECT sequence_no, event_type, created_at, payload, attributes FROM message_events
         WHERE message_id = w.message_id AND sequence_no > w.sequence_no ORDER BY sequence_no LIMIT $3
     ) e ORDER BY w.place, e.sequence_no";
 
@@ -86,7 +90,7 @@ fn small(StoredEntry { id, prev, event }: StoredEntry) -> Option<Entry> {
 /// The topics of each channel, with the place that each came from.
 struct Split {
     users: Vec<(usize, String, Position)>,
-    messages: Vec<(usize, Uuid, Position)>,
+    messages: Vec<(usize, MessageKey, Position)>,
 }
 
 impl Split {
@@ -95,7 +99,9 @@ impl Split {
         for (place, (topic, position)) in topics.enumerate() {
             match topic {
                 Topic::User(user) => split.users.push((place, user.as_str().to_owned(), position)),
-                Topic::Message(MessageId(id)) => split.messages.push((place, *id, position)),
+                Topic::Message(id) => {
+                    split.messages.push((place, MessageKey::of(id), position));
+                }
             }
         }
         split
@@ -130,9 +136,10 @@ pub(super) async fn heads(
         }
     }
     if !split.messages.is_empty() {
-        let ids: Vec<Uuid> = split.messages.iter().map(|(_, id, _)| *id).collect();
-        let rows: Vec<(i64, i32)> =
-            sqlx::query_as(FEED_MESSAGE_HEADS).bind(ids).fetch_all(connection).await?;
+        let keys = split.messages.iter().map(|(_, key, _)| (key.uuid, key.text.as_deref()));
+        let (uuids, texts): (Vec<Uuid>, Vec<Option<&str>>) = keys.unzip();
+        let query = sqlx::query_as(FEED_MESSAGE_HEADS).bind(uuids).bind(texts);
+        let rows: Vec<(i64, i32)> = query.fetch_all(connection).await?;
         for (told, next) in rows {
             heads[place(&split.messages, told)?] = bounds_before(next).head;
         }
@@ -196,25 +203,33 @@ async fn read_users(
     Ok(())
 }
 
+/// Place, number, type, time, payload if it is small, attributes.
+type MessageEventRow = (i64, i32, String, i64, Option<String>, Option<String>);
+
 async fn read_messages(
     connection: &mut PgConnection,
-    messages: &[(usize, Uuid, Position)],
+    messages: &[(usize, MessageKey, Position)],
     read: &mut [Vec<Read>],
 ) -> Result<(), Failure> {
     if messages.is_empty() {
         return Ok(());
     }
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) =
-        messages.iter().map(|(_, id, position)| (*id, number_of(*position))).unzip();
+        messages.iter().map(|(_, key, position)| (key.uuid, number_of(*position))).unzip();
+    let texts: Vec<Option<&str>> = messages.iter().map(|(_, key, _)| key.text.as_deref()).collect();
     let query = sqlx::query_as(FEED_MESSAGE_EVENTS)
         .bind(ids)
         .bind(numbers)
         .bind(ENTRIES_MAX)
-        .bind(EVENT_BYTES_MAX);
-    let rows: Vec<(i64, i32, String, i64, Option<String>)> = query.fetch_all(connection).await?;
-    for (told, number, event_type, ts_ms, payload) in rows {
+        .bind(EVENT_BYTES_MAX)
+        .bind(texts);
+    let rows: Vec<MessageEventRow> = query.fetch_all(connection).await?;
+    for (told, number, event_type, ts_ms, payload, attributes) in rows {
         let number = u64::try_from(number).unwrap_or(0);
-        let entry = payload.and_then(|payload| small(entry(number, &event_type, &payload, ts_ms)));
+        let entry = payload.and_then(|payload| {
+            let event = message_event(&event_type, &payload, attributes.as_deref(), ts_ms);
+            small(entry(number, &event))
+        });
         read[place(messages, told)?].push((EventId::sequence(number), entry));
     }
     Ok(())
@@ -224,13 +239,14 @@ fn read_of_user(row: &PgRow) -> Result<Read, Failure> {
     let timed = |ms: i64, n: i64| EventId::timed(from_i64(ms), from_i64(n));
     let (id, prev) =
         (timed(row.try_get(1)?, row.try_get(2)?), timed(row.try_get(3)?, row.try_get(4)?));
-    let Some(payload) = row.try_get::<Option<&str>, _>(9)? else { return Ok((id, None)) };
+    let Some(payload) = row.try_get::<Option<&str>, _>(10)? else { return Ok((id, None)) };
     let event = StoredEvent {
         ts_ms: row.try_get(5)?,
         event_type: row.try_get(6)?,
         category: row.try_get(7)?,
         scope: row.try_get(8)?,
         payload,
+        attributes: row.try_get(9)?,
     };
     Ok((id, small(StoredEntry { id, prev: Some(prev.into()), event: event.read() })))
 }

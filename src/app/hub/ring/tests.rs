@@ -83,7 +83,7 @@ fn a_slot_is_encoded_once_per_format_and_shared() {
         });
         frames
     };
-    for format in [Format::Envelope, Format::Named] {
+    for format in [Format::Whole, Format::Named] {
         let (one, another) = (frames(format), frames(format));
         assert_eq!((one.len(), &one), (2, &another));
         for (one, another) in one.iter().zip(&another) {
@@ -94,10 +94,10 @@ fn a_slot_is_encoded_once_per_format_and_shared() {
             );
         }
     }
-    assert_ne!(frames(Format::Envelope), frames(Format::Named));
+    assert_ne!(frames(Format::Whole), frames(Format::Named));
     assert_eq!(
-        frames(Format::Envelope)[0],
-        Frame::entry(Format::Envelope, &topic, EventId::timed(11, 0), &event(11, 5))
+        frames(Format::Whole)[0],
+        Frame::entry(Format::Whole, &topic, EventId::timed(11, 0), &event(11, 5))
     );
 }
 
