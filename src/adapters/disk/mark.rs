@@ -17,8 +17,10 @@ use super::{
 
 /// The name of its file.
 pub(super) const NAME: &str = "rejoin.mark";
-/// The version of all files of the store.
-pub const FORMAT: u64 = 1;
+/// The version of all files of the store. Since 2 an event may carry a text, any event may be a
+/// message's last, and a message's id may be any text. A store of an earlier version is opened, and
+/// has this one from then on.
+pub const FORMAT: u64 = 2;
 
 const MAGIC: &[u8; 8] = b"rejoinM1";
 /// Places lie this far apart, so that a write to one does not touch another.
@@ -51,6 +53,8 @@ pub(super) struct Mark {
     file: Arc<dyn DiskFile>,
     checkpoint: Checkpoint,
     serial: u64,
+    /// The version that it names.
+    format: u64,
 }
 
 impl Mark {
@@ -65,7 +69,7 @@ impl Mark {
             created => created?,
         };
         file.set_len(4 * PLACE_BYTES)?;
-        let mut mark = Self { file, checkpoint, serial: 0 };
+        let mut mark = Self { file, checkpoint, serial: 0, format: FORMAT };
         mark.record(checkpoint)?;
         directory.sync()?;
         Ok(mark)
@@ -96,7 +100,7 @@ impl Mark {
         else {
             return Ok(Found::Unreadable);
         };
-        if format != FORMAT {
+        if format > FORMAT {
             return Err(Failure::OtherFormat { found: format, known: FORMAT });
         }
         let checkpoint = Checkpoint { store_id, generation, first_segment };
@@ -110,12 +114,21 @@ impl Mark {
             offset,
         });
         let serial = serial.max(noted.map_or(0, |[serial, ..]| serial));
-        Ok(Found::Mark(Self { file, checkpoint, serial }, safe))
+        Ok(Found::Mark(Self { file, checkpoint, serial, format }, safe))
     }
 
     /// What the table has to hold.
     pub(super) const fn checkpoint(&self) -> Checkpoint {
         self.checkpoint
+    }
+
+    /// Has the mark name the present version, before anything is written that an earlier one would
+    /// not understand.
+    ///
+    /// # Errors
+    /// Those of the file system; to try again is harmless.
+    pub(super) fn renew_format(&mut self) -> io::Result<()> {
+        if self.format == FORMAT { Ok(()) } else { self.record(self.checkpoint) }
     }
 
     /// The table holds this much, safely; so does the mark afterwards.
@@ -132,7 +145,7 @@ impl Mark {
             &slot([self.serial, FORMAT, store_id, generation, first_segment]),
         )?;
         self.file.sync()?;
-        self.checkpoint = checkpoint;
+        (self.checkpoint, self.format) = (checkpoint, FORMAT);
         Ok(())
     }
 

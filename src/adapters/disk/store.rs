@@ -138,8 +138,9 @@ impl Store {
         let table = open_table(&*directory, &options, is_new)?;
         let held = checkpoint_in(&table)?;
         let (mark, noted, lacked_mark) = match (found, held) {
-            (mark::Found::Mark(mark, noted), Some(held)) => {
+            (mark::Found::Mark(mut mark, noted), Some(held)) => {
                 check(mark.checkpoint(), held)?;
+                mark.renew_format()?;
                 (mark, noted, false)
             }
             (mark::Found::Nothing | mark::Found::Unreadable, None) if !has_log => {
