@@ -17,18 +17,18 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
     let unknown = |below: &str| server.url(&path(Uuid::nil(), below));
     let long = format!(r#"{{"type":"t","payload":"{}"}}"#, "x".repeat(5_000));
     let cases: Vec<(Method, String, &str, u16, &str)> = vec![
-        (Method::GET, server.url("/api/messages/1"), "", 400, "invalid_message_id"),
+        (Method::GET, server.url("/api/messages/a%20b"), "", 400, "invalid_message_id"),
         (Method::GET, server.url("/api/messages/%ff/events"), "", 400, "invalid_message_id"),
         (
             Method::GET,
-            server.url("/api/messages/00000000000000000000000000000000/events"),
+            server.url(&format!("/api/messages/{}/events", "x".repeat(129))),
             "",
             400,
             "invalid_message_id",
         ),
         (
             Method::PUT,
-            server.url("/api/messages/not-a-uuid"),
+            server.url("/api/messages/not%2Fan-id"),
             "{\"user_id\":\"u\"}",
             400,
             "invalid_message_id",
@@ -38,6 +38,23 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
         (Method::POST, unknown("/events"), r#"{"type":"chunk"}"#, 404, "message_not_found"),
         (Method::POST, unknown("/heartbeat"), "", 404, "message_not_found"),
         (Method::POST, unknown("/stop"), "", 404, "message_not_found"),
+        (Method::POST, unknown("/end"), "", 404, "message_not_found"),
+        (Method::POST, unknown("/end"), "{\"status\":\"stale\"}", 422, "invalid_field"),
+        (Method::GET, unknown("/events?format=envelope"), "", 400, "invalid_format"),
+        (
+            Method::POST,
+            events.clone(),
+            r#"{"type":"t","payload":1,"data":"x"}"#,
+            422,
+            "invalid_field",
+        ),
+        (
+            Method::POST,
+            events.clone(),
+            r#"{"type":"t","data":"x","event":"a\nb"}"#,
+            422,
+            "invalid_field",
+        ),
         (Method::DELETE, unknown(""), "", 404, "message_not_found"),
         (Method::PUT, open.clone(), "{}", 422, "invalid_field"),
         (Method::PUT, open.clone(), "nonsense", 400, "invalid_json"),

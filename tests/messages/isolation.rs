@@ -131,3 +131,51 @@ async fn a_cookie_reads_and_does_nothing_else() {
         answer(request(&server, Method::POST, id, "/stop").header("cookie", &cookie)).await;
     assert_eq!((status, &body["code"]), (401, &json!("missing_credentials")));
 }
+
+#[tokio::test]
+async fn promise_8_the_scope_messages_read_reads_every_message_and_does_nothing_else() {
+    let server = server().await;
+    let id = message_of_u1(&server).await;
+    let service = || token(None, &[Scope::MessagesRead]);
+    for below in ["", "/events"] {
+        let seen = request(&server, Method::GET, id, below).bearer_auth(service());
+        assert_eq!(seen.send().await.unwrap().status(), 200, "{below}");
+        let unknown = request(&server, Method::GET, Uuid::new_v4(), below).bearer_auth(service());
+        assert_eq!(answer(unknown).await.0, 404, "{below}");
+    }
+    for (method, below, status) in [
+        (Method::POST, "/stop", 404),
+        (Method::POST, "/events", 403),
+        (Method::POST, "/end", 403),
+        (Method::POST, "/heartbeat", 403),
+        (Method::DELETE, "", 403),
+    ] {
+        let asked = request(&server, method.clone(), id, below).bearer_auth(service());
+        assert_eq!(answer(asked.json(&json!({ "type": "t" }))).await.0, status, "{method} {below}");
+    }
+    let events = Client::new().get(server.url("/api/events")).bearer_auth(service());
+    assert_eq!(answer(events).await.0, 403, "the scope is for messages");
+}
+
+#[tokio::test]
+async fn a_service_that_reads_takes_none_of_the_owners_slots() {
+    let server = TestServer::start(&settings_with_tokens("sse.max_concurrent_per_user = 1")).await;
+    let id = Uuid::new_v4();
+    let open = request(&server, Method::PUT, id, "").bearer_auth(producer());
+    assert_eq!(answer(open.json(&json!({ "user_id": "u1" }))).await.0, 201);
+    let read = async |token: String| {
+        request(&server, Method::GET, id, "/events").bearer_auth(token).send().await.unwrap()
+    };
+    let service = || token(Some("u2"), &[Scope::MessagesRead]);
+    let held = [read(service()).await, read(service()).await];
+    let owner = read(token(Some("u1"), &[])).await;
+    assert_eq!(
+        (held[0].status(), held[1].status(), owner.status().as_u16()),
+        (reqwest::StatusCode::OK, reqwest::StatusCode::OK, 200)
+    );
+    assert_eq!(
+        read(token(Some("u1"), &[Scope::MessagesRead])).await.status(),
+        429,
+        "the owner's own cap holds"
+    );
+}

@@ -405,7 +405,7 @@ async fn a_stop_ends_a_providers_stream_in_its_own_words() {
     {
         let half = &recording[..recording.find("Gr\u{fc}").unwrap()];
         let came = &half[..half.rfind("\n\n").unwrap() + 2];
-        let mut pipe = Pipe::start(&server, name, &["--heartbeat", "100ms"]);
+        let mut pipe = Pipe::start(&server, name, &["--heartbeat", "1s"]);
         pipe.write(came).await;
         let url = server.url(&format!("/api/messages/{name}"));
         let events = data_lines(came).len() as u64;

@@ -141,7 +141,7 @@ async fn promise_11_nothing_is_shown_without_the_scope_and_rubbish_is_refused() 
         ("/api/admin/users/u1/events?after=x", "invalid_after"),
         ("/api/admin/users/%ff/events/stream", "invalid_user_id"),
         ("/api/admin/users/u1/events/stream?categories=nonsense", "invalid_category"),
-        ("/api/admin/messages/7", "invalid_message_id"),
+        ("/api/admin/messages/7%207", "invalid_message_id"),
     ];
     for (path, code) in rubbish {
         let (status, body) = ask(&server, Method::GET, path).await;
