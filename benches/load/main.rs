@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- idle --connections 5000
 //! cargo bench --bench load -- fanout --connections 1000 --rounds 300
 //! cargo bench --bench load -- flood --connections 1000 --seconds 5
+//! cargo bench --bench load -- frames
 //! cargo bench --bench load -- disk --appends 5000000
 //! cargo bench --bench load -- redis --publishes 10000   # needs redis-server and redis-benchmark
 //! cargo bench --bench load -- nats --messages 1000000   # needs nats-server, as scripts/install-test-tools installs it
@@ -27,6 +28,7 @@ mod bare;
 mod disk;
 mod fanout;
 mod flood;
+mod frames;
 mod idle;
 mod nats;
 mod postgres;
@@ -72,6 +74,8 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// What it costs to encode a frame in each format.
+    Frames,
     /// Appends to disk beside bare writes and syncs, what sweeps cost them, and how large the store
     /// gets.
     Disk {
@@ -126,6 +130,7 @@ fn main() {
             Some(Measurement::Flood { connections, seconds }) => {
                 flood::measure(connections, seconds).await;
             }
+            Some(Measurement::Frames) => frames::measure(),
             Some(Measurement::Disk { appends, folder }) => disk::measure(folder, appends).await,
             Some(Measurement::Redis { publishes, users, subscribers }) => {
                 redis::measure(publishes, users, subscribers).await;

@@ -68,7 +68,7 @@ pub(crate) fn directory() -> PathBuf {
 }
 
 /// What runs a script, beside the packages that it needs.
-fn interpreter(script: &Path) -> PathBuf {
+pub(crate) fn interpreter(script: &Path) -> PathBuf {
     let is_python = script.extension().is_some_and(|extension| extension == "py");
     let packages = directory().join(if is_python { ".venv" } else { "node_modules" });
     assert!(packages.is_dir(), "{} is not there: run scripts/test", packages.display());

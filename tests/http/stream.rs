@@ -273,3 +273,12 @@ async fn health_and_readiness_answer() {
         assert_eq!(response.json::<Value>().await.unwrap()["success"], true);
     }
 }
+
+/// `fetch` in Node 20 takes a cut for the end of an answer that says that its connection closes.
+#[tokio::test]
+async fn promise_1_a_stream_that_is_cut_does_not_look_like_one_that_ended() {
+    let server = TestServer::start("").await;
+    let stream = reqwest::get(server.url("/api/events")).await.unwrap();
+    assert_eq!(stream.headers()["transfer-encoding"], "chunked");
+    assert_eq!(stream.headers().get("connection"), None);
+}

@@ -38,23 +38,6 @@ async fn promise_11_every_refusal_is_a_status_a_code_and_a_message() {
         (Method::POST, unknown("/events"), r#"{"type":"chunk"}"#, 404, "message_not_found"),
         (Method::POST, unknown("/heartbeat"), "", 404, "message_not_found"),
         (Method::POST, unknown("/stop"), "", 404, "message_not_found"),
-        (Method::POST, unknown("/end"), "", 404, "message_not_found"),
-        (Method::POST, unknown("/end"), "{\"status\":\"stale\"}", 422, "invalid_field"),
-        (Method::GET, unknown("/events?format=envelope"), "", 400, "invalid_format"),
-        (
-            Method::POST,
-            events.clone(),
-            r#"{"type":"t","payload":1,"data":"x"}"#,
-            422,
-            "invalid_field",
-        ),
-        (
-            Method::POST,
-            events.clone(),
-            r#"{"type":"t","data":"x","event":"a\nb"}"#,
-            422,
-            "invalid_field",
-        ),
         (Method::DELETE, unknown(""), "", 404, "message_not_found"),
         (Method::PUT, open.clone(), "{}", 422, "invalid_field"),
         (Method::PUT, open.clone(), "nonsense", 400, "invalid_json"),
@@ -142,4 +125,26 @@ async fn a_payload_comes_out_as_it_went_in() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn promise_11_what_an_event_can_not_carry_and_an_end_can_not_be_is_named() {
+    let server = TestServer::start("messages.open_wait_seconds = 0").await;
+    let message = Message::open(&server).await;
+    for (below, body, field) in [
+        ("/events", json!({ "type": "t", "payload": 1, "data": "x" }), "data"),
+        ("/events", json!({ "type": "t", "data": ["x"] }), "data"),
+        ("/events", json!({ "type": "t", "data": "x", "event": "a\nb" }), "event"),
+        ("/events", json!({ "type": "t", "event": "a" }), "event"),
+        ("/events", json!({ "type": "t", "last": "yes" }), "last"),
+        ("/events", json!({ "type": "t", "status": "failed" }), "status"),
+        ("/end", json!({ "status": "stale" }), "status"),
+    ] {
+        let (status, problem) = answer(message.request(Method::POST, below).json(&body)).await;
+        assert_eq!((status, &problem["field"]), (422, &json!(field)), "{body}: {problem}");
+    }
+    let formats = message.request(Method::GET, "/events?format=envelope");
+    assert_eq!(answer(formats).await.1["code"], "invalid_format");
+    let unknown = Client::new().post(server.url(&path(Uuid::nil(), "/end")));
+    assert_eq!(answer(unknown).await.0, 404);
 }

@@ -1,6 +1,6 @@
 //! `rejoin pipe`, with a model, readers that are cut, and producers that die.
 
-use std::{process::Stdio, time::Duration};
+use std::{fmt::Display, process::Stdio, time::Duration};
 
 use rejoin_test_support::{CuttingProxy, EventClient, Seen, TestServer, eventually, soon};
 use reqwest::Method;
@@ -21,7 +21,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    fn start(server: &TestServer, id: impl ToString, arguments: &[&str]) -> Self {
+    fn start(server: &TestServer, id: impl Display, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoin"));
         command.env_clear().env("NO_PROXY", "*").args([
             "pipe",

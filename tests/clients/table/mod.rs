@@ -5,7 +5,7 @@ mod clients;
 mod crates;
 mod scene;
 mod situations;
-mod versions;
+pub(crate) mod versions;
 
 use std::{
     any::Any,

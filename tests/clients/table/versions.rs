@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Where a client comes from, and its name there.
-pub(super) enum Package {
+pub(crate) enum Package {
     /// Debian's, whichever there is.
     Chromium,
     /// `package-lock.json`.
@@ -16,7 +16,7 @@ pub(super) enum Package {
 
 impl Package {
     /// The version that is locked.
-    pub(super) fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         match self {
             Self::Chromium => "of Debian".to_owned(),
             Self::Npm(name) => {
