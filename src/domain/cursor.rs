@@ -54,7 +54,8 @@ impl Cursor {
 pub enum MessageStart {
     /// Behind what it has.
     Behind(Cursor),
-    /// With the event of this number; a negative number counts from the end.
+    /// With the event of this number; a negative number counts from the end. One that lies beyond
+    /// what there is asks for what comes next: a client may count what was no event.
     At(i64),
 }
 
@@ -65,7 +66,7 @@ impl MessageStart {
             Self::Behind(cursor) => cursor,
             Self::At(first) => {
                 let from_end = events.saturating_sub(first.unsigned_abs());
-                let first = u64::try_from(first).unwrap_or(from_end);
+                let first = u64::try_from(first).unwrap_or(from_end).min(events);
                 let last = first.checked_sub(1).map(EventId::sequence);
                 last.map_or(Cursor::Oldest, Cursor::After)
             }
@@ -213,7 +214,8 @@ mod tests {
             (0, Cursor::Oldest),
             (1, after(0)),
             (5, after(4)),
-            (9, after(8)),
+            (6, after(4)),
+            (i64::MAX, after(4)),
             (-1, after(3)),
             (-4, after(0)),
             (-5, Cursor::Oldest),

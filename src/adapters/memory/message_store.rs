@@ -121,7 +121,7 @@ impl MessageStore {
         let message = opened.observed.message.clone();
         if opened.created {
             self.by_silence.insert((message.producer_seen_at, id.clone()));
-            let stored = Box::new(Stored::new(message));
+            let stored = Box::new(Stored::new(id, message));
             self.bytes += stored.bytes();
             self.messages.insert(id.clone(), stored);
             self.make_room(id, context.listeners);

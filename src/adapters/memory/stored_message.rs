@@ -27,6 +27,8 @@ pub(super) struct Stored {
     /// They go with the message, and are counted with its events. Most messages have none.
     pub(super) seen_keys: Option<Box<SeenKeys<IdempotencyKey>>>,
     pub(super) event_bytes: usize,
+    /// What the text of its id takes, which all that name the message share.
+    id_bytes: usize,
 }
 
 impl RepeatKey for IdempotencyKey {
@@ -36,8 +38,9 @@ impl RepeatKey for IdempotencyKey {
 }
 
 impl Stored {
-    pub(super) fn new(message: Message) -> Self {
-        Self { message, events: Vec::new(), seen_keys: None, event_bytes: 0 }
+    pub(super) fn new(id: &MessageId, message: Message) -> Self {
+        let id_bytes = cost::shared_text(id.as_str());
+        Self { message, events: Vec::new(), seen_keys: None, event_bytes: 0, id_bytes }
     }
 
     /// What the message costs.
@@ -45,6 +48,7 @@ impl Stored {
         cost::table_place::<(MessageId, Box<Self>)>()
             + cost::tree_place::<(Timestamp, MessageId)>()
             + cost::allocated(size_of::<Self>())
+            + self.id_bytes
             + cost::shared_text(self.message.owner.as_str())
             + cost::allocated(self.events.capacity() * size_of::<Arc<Event>>())
             + self.event_bytes

@@ -39,7 +39,7 @@ pub(super) async fn delete(
     channel: &str,
 ) -> Result<bool, Failure> {
     let mut transaction = connection.begin().await?;
-    if message_rows::lock(&mut transaction, slice::from_ref(id)).await?.is_empty() {
+    if message_rows::lock_one(&mut transaction, id).await?.is_none() {
         transaction.rollback().await?;
         return Ok(false);
     }

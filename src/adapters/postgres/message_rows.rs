@@ -2,6 +2,8 @@
 //!
 //! Invariant: what may happen to a message is decided by [`Message`], under the lock of its row.
 
+use std::collections::BTreeSet;
+
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::{
@@ -91,14 +93,23 @@ pub(super) fn hour(at: Timestamp) -> i32 {
 /// Locks messages; those that are not there are not among them.
 pub(super) async fn lock(
     connection: &mut PgConnection,
-    ids: &[MessageId],
+    ids: &BTreeSet<MessageId>,
 ) -> Result<Vec<Stored>, Failure> {
     let (uuids, _) = MessageKey::columns(ids);
     let rows = sqlx::query(LOCK_MESSAGES).bind(uuids).fetch_all(connection).await?;
     let stored = rows.iter().map(Stored::of);
+    // Another id's row may stand where one of these would.
     stored
         .filter(|stored| stored.as_ref().map_or(true, |stored| ids.contains(&stored.id)))
         .collect()
+}
+
+/// Locks one message, if it is there.
+pub(super) async fn lock_one(
+    connection: &mut PgConnection,
+    id: &MessageId,
+) -> Result<Option<Stored>, Failure> {
+    Ok(lock(connection, &BTreeSet::from([id.clone()])).await?.pop())
 }
 
 /// Writes what something else than an append may change.

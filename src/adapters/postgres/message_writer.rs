@@ -103,7 +103,7 @@ async fn write(
 ) -> Result<Vec<Vec<AppendAnswer>>, Failure> {
     let ids: BTreeSet<MessageId> = jobs.iter().map(|job| job.id.clone()).collect();
     let mut transaction = connection.begin().await?;
-    let stored = message_rows::lock(&mut transaction, &ids.into_iter().collect::<Vec<_>>()).await?;
+    let stored = message_rows::lock(&mut transaction, &ids).await?;
     let now = stored.iter().map(|stored| stored.now).max().unwrap_or_default();
     let messages = stored.into_iter().map(|stored| (stored.id, stored.message)).collect();
     let Questions { keys, numbers } = questions(jobs, &messages);

@@ -95,9 +95,7 @@ async fn change_locked<R>(
     let mut transaction = connection.begin().await?;
     // A transaction that is only dropped is rolled back by the connection's next use, and holds its
     // locks until then.
-    let Some(mut stored) =
-        message_rows::lock(&mut transaction, std::slice::from_ref(id)).await?.pop()
-    else {
+    let Some(mut stored) = message_rows::lock_one(&mut transaction, id).await? else {
         transaction.rollback().await?;
         return Ok(None);
     };
