@@ -27,7 +27,7 @@ async fn processes_that_start_at_once_make_one_schema() {
                 "SELECT string_agg(version::text, ',' ORDER BY version) FROM rejoin.migrations"
             )
             .trim(),
-        "1,2,3,4,5,6,7"
+        "1,2,3,4,5,6,7,8"
     );
     assert_eq!(
         server
