@@ -26,4 +26,4 @@ speak() {
 
 echo "open http://localhost:8000/index.html?message=$id&server=$url" >&2
 # A reader's stop closes the pipe, and ends the speech.
-speak 2>/dev/null | "${REJOIN:-rejoin}" pipe --url "$url" --message "$id" --user local
+speak 2>/dev/null | "${REJOIN:-rejoin}" pipe --url "$url" --message "$id" --user local --as text

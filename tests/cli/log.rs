@@ -204,7 +204,7 @@ async fn a_stream_has_a_line_when_it_opens_that_says_what_was_asked_for() {
     let expected = [
         "one client u1 user:u1 7-1 named ai,import",
         "two operator u2 user:u2 unreadable envelope all",
-        "three client u3 message:00000000-0000-0000-0000-000000000000 oldest envelope all",
+        "three client u3 message:00000000-0000-0000-0000-000000000000 oldest payload all",
     ];
     assert_eq!(said, expected);
 }
