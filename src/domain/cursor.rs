@@ -54,8 +54,7 @@ impl Cursor {
 pub enum MessageStart {
     /// Behind what it has.
     Behind(Cursor),
-    /// With the event of this number; a negative number counts from the end. One that lies beyond
-    /// what there is asks for what comes next: a client may count what was no event.
+    /// With the event of this number; a negative number counts from the end.
     At(i64),
 }
 
@@ -66,7 +65,7 @@ impl MessageStart {
             Self::Behind(cursor) => cursor,
             Self::At(first) => {
                 let from_end = events.saturating_sub(first.unsigned_abs());
-                let first = u64::try_from(first).unwrap_or(from_end).min(events);
+                let first = u64::try_from(first).unwrap_or(from_end);
                 let last = first.checked_sub(1).map(EventId::sequence);
                 last.map_or(Cursor::Oldest, Cursor::After)
             }
@@ -214,8 +213,7 @@ mod tests {
             (0, Cursor::Oldest),
             (1, after(0)),
             (5, after(4)),
-            (6, after(4)),
-            (i64::MAX, after(4)),
+            (9, after(8)),
             (-1, after(3)),
             (-4, after(0)),
             (-5, Cursor::Oldest),

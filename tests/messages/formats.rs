@@ -109,7 +109,7 @@ async fn a_reader_begins_behind_what_it_has_or_with_what_it_wants() {
         assert_eq!(status, 200, "{query}");
         assert_eq!(ids.first().copied(), Some(&*first.to_string()), "{query} {header:?}");
     }
-    for query in ["?starting_after=4", "?start_index=5", "?start_index=99"] {
+    for query in ["?starting_after=4", "?start_index=5"] {
         assert_eq!(read(&message, query, None).await.0, 204, "{query}");
     }
 }

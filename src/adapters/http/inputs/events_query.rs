@@ -146,7 +146,7 @@ impl IntoParams for MessageEventsQuery {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let cursor = "The number of the last event that the client has. Without one, or with what is no number, the stream begins at the message's start.";
         let same = "The same as `last_event_id`.";
-        let first = "The number of the first event that is wanted, where no cursor is given; a negative number counts from the end, and one beyond the end asks for what comes next. With what is no number, the stream begins at the message's start.";
+        let first = "The number of the first event that is wanted, where no cursor is given; a negative number counts from the end. With what is no number, the stream begins at the message's start.";
         vec![
             cursor_in_header(cursor),
             cursor_in_query(),
